@@ -1,0 +1,114 @@
+// A living key agent: started at need, spoken to in kms/1, started again when it is gone.
+//
+// Both directions are pumped at once until a deadline, requests are pipelined, replies matched by
+// id, and late replies of abandoned requests drained and wiped. Not for threads.
+#pragma once
+
+#include <array>
+#include <deque>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/bytes.hpp"
+#include "base/clock.hpp"
+#include "base/result.hpp"
+#include "client/child.hpp"
+#include "client/waiter.hpp"
+#include "wire/frame.hpp"
+#include "wire/verbs.hpp"
+
+namespace kms {
+
+struct Deadlines {
+    milliseconds start{5000};     // from the start of the process to the end of the handshake
+    milliseconds request{10000};  // of each request
+};
+
+// Who asks: the `name=value` lines of `hello` and `identify`. No secret stands in it.
+using Identity = std::vector<wire::Field>;
+
+struct Request {
+    std::string_view verb;
+    std::vector<ByteView> words;     // raw bytes
+    std::array<ByteView, 2> body{};  // sent one after the other
+    std::uint64_t reply_limit = 0;   // bytes that an ok reply's body may have
+};
+
+// Views that are valid during ReplyHandler::take only.
+struct Reply {
+    const wire::Head& head;
+    ByteView body;
+};
+
+class ReplyHandler {
+  public:
+    virtual ~ReplyHandler() = default;
+    // An `ok` reply, or an `error` turned into its Error (code and text of the agent). An Error
+    // that is returned ends the exchange: requests not yet answered are abandoned.
+    virtual Status take(std::size_t index, const Result<Reply>& reply) = 0;
+};
+
+// Counters since the object was made; for people.
+struct AgentStatistics {
+    std::uint64_t starts = 0;
+    std::uint64_t requests = 0;
+    std::uint64_t errors = 0;  // error replies, lost connections, passed deadlines
+    std::uint64_t bytes_sent = 0;
+    std::uint64_t bytes_received = 0;
+    std::chrono::nanoseconds busy{0};  // spent in exchanges
+    std::string last_error;
+};
+
+class KeyAgent {
+  public:
+    KeyAgent() = default;
+    ~KeyAgent();
+    KeyAgent(const KeyAgent&) = delete;
+    KeyAgent& operator=(const KeyAgent&) = delete;
+
+    // Makes sure that an agent runs for `command` and knows `identity`: starts it (waiting out the
+    // back-off of earlier failures), restarts it where the command has changed or it has died
+    // between two uses, and identifies anew where the identity has changed: by `identify` where that
+    // is offered, by a fresh start and handshake where it is not, so that an agent's policy cannot
+    // be walked around.
+    Status ensure(const std::string& command, const Identity& identity, const Deadlines& deadlines,
+                  Waiter& waiter);
+
+    bool running() const;
+    pid_t pid() const;                  // -1 when not running
+    const std::string& product() const; // the agent's `agent` line, cut to printable bytes
+    const std::vector<std::string>& capabilities() const;
+    bool offers(std::string_view capability) const;
+
+    // Sends all of `requests` and hands each reply to `handler`, in the order of the requests (of
+    // arrival where the agent is `unordered`). Verbs that the agent did not offer fail with
+    // Code::unsupported before anything is sent. After an interrupt or a deadline a connection
+    // whose last request was only partly written is closed; any other lives on.
+    Status exchange(std::span<const Request> requests, ReplyHandler& handler,
+                    const Deadlines& deadlines, Waiter& waiter);
+
+    // Closes the agent's standard input and lets the process end by itself.
+    void stop(Waiter& waiter) noexcept;
+
+    // For the end of the session: closes and wipes, waits for nothing.
+    void abandon() noexcept;
+
+    // Lines that the agent wrote to its standard error since the last call: each cut to 512
+    // printable bytes, at most 64 kept, then one line that counts the dropped ones. The agent is
+    // never blocked by them while an exchange runs.
+    std::vector<std::string> take_log();
+    // Reads what is there without waiting; for idle moments.
+    void drain_log() noexcept;
+
+    EndingChildren& ending() { return ending_; }
+    const AgentStatistics& statistics() const { return statistics_; }
+
+  private:
+    // to be laid out by the implementation (split into files of one subject each)
+    EndingChildren ending_;
+    AgentStatistics statistics_;
+};
+
+}  // namespace kms

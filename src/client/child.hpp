@@ -1,0 +1,63 @@
+// A child process with pipes on its standard input, output and error.
+//
+// Own session, dispositions and mask reset, every descriptor from 3 up closed, pipes and no
+// socketpair (a shell agent that opens /dev/stdin fails on a socket), larger pipe buffers where the
+// system allows, non-blocking and close-on-exec on our side.
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "base/result.hpp"
+#include "base/unique_fd.hpp"
+
+namespace kms {
+
+struct Child {
+    pid_t pid = -1;
+    UniqueFd in;   // we write the child's standard input here
+    UniqueFd out;  // we read its standard output here
+    UniqueFd err;
+};
+
+// `command` is run by /bin/sh -c. Code::unavailable with the system's reason.
+Result<Child> spawn(const std::string& command);
+
+// Children whose pipes are closed and that were not reaped yet: a grace period, then TERM, then
+// KILL to their process group. Nothing here blocks. An agent under another uid cannot be signalled
+// (EPERM): it is left to end by itself, and reaped whenever it does.
+class EndingChildren {
+  public:
+    static constexpr milliseconds grace{1000};
+
+    // Code that runs inside a signal handler must not allocate: the list has a fixed size. Where it
+    // is full, the oldest is given up (and reported as such by advance).
+    void add(pid_t pid, TimePoint now) noexcept;
+
+    // Reaps and signals what is due. Async-signal-safe.
+    void advance(TimePoint now) noexcept;
+
+    bool empty() const { return count_ == 0; }
+    std::size_t size() const { return count_; }
+
+    // A child that outlived KILL by another grace period (or cannot be signalled), once each, for
+    // the log; -1 when there is none.
+    pid_t take_stubborn() noexcept;
+
+  private:
+    enum class Stage { closed, terminated, killed, reported };
+    struct Ending {
+        pid_t pid;
+        Stage stage;
+        TimePoint since;
+    };
+    static constexpr std::size_t most = 32;
+
+    Ending endings_[most];
+    std::size_t count_ = 0;
+};
+
+}  // namespace kms

@@ -1,0 +1,51 @@
+// The verbs of kms/1 as typed calls: every reply is checked before it is believed.
+//
+// A reply that does not parse, breaks a limit, or whose key does not have the tag that the agent
+// said is Code::protocol. Limits: a key 64 bytes, an error's text 4 KiB, a list 16 MiB, a decrypt no
+// more than was sent, an encrypt twice that and 4 KiB.
+#pragma once
+
+#include <optional>
+
+#include "base/secret.hpp"
+#include "client/agent.hpp"
+#include "crypto/algorithm.hpp"
+
+namespace kms {
+
+// An agent that `ensure` has made ready, and how to wait for it.
+struct Line {
+    KeyAgent& agent;
+    const Deadlines& deadlines;
+    Waiter& waiter;
+};
+
+struct FetchedKey {
+    std::uint32_t version;
+    Algorithm algorithm;
+    KeyTag tag;  // computed from the key
+    SecretBytes key;
+};
+
+struct DescribedKey {
+    std::uint32_t version;
+    Algorithm algorithm;
+    KeyTag tag;
+};
+
+// The current version, or the one with `tag`. An agent that knows no tags answers with its current
+// version: Code::wrong_key where that is another one.
+Result<FetchedKey> get_key(Line line, ByteView key, const std::optional<KeyTag>& tag);
+
+Result<SecretBytes> encrypt(Line line, ByteView key, ByteView context, ByteView plaintext);
+Result<SecretBytes> decrypt(Line line, ByteView key, ByteView context, ByteView ciphertext);
+
+Result<DescribedKey> describe_key(Line line, ByteView key);
+Result<DescribedKey> create_key(Line line, ByteView key, std::string_view algorithm);
+Result<DescribedKey> rotate_key(Line line, ByteView key);
+Result<std::vector<wire::ListedVersion>> list_keys(Line line, ByteView prefix);
+
+// `verb`: enable, disable or destroy.
+Status change_version(Line line, std::string_view verb, ByteView key, std::uint32_t version);
+
+}  // namespace kms

@@ -1,0 +1,63 @@
+// Sealed values: what encode() stores (doc/formats.md, "Sealed value").
+//
+//     suite(1) | key tag(8) | nonce | ciphertext | authentication tag(16)
+//     additional data, one string = suite(1) | key tag(8) | context
+#pragma once
+
+#include <memory>
+
+#include "base/bytes.hpp"
+#include "base/result.hpp"
+#include "crypto/algorithm.hpp"
+
+namespace kms {
+
+// What the public bytes of a sealed value say; views into it.
+struct SealedHeader {
+    Suite suite;
+    KeyTag tag;
+    ByteView nonce;                // empty for AES-SIV
+    std::size_t plaintext_length;
+};
+
+// Code::malformed: too short, or an unknown suite.
+Result<SealedHeader> parse_sealed(ByteView sealed);
+
+// One key version, ready to seal and open. Holds subkeys only, never the data key. Not for threads;
+// after a fork it goes on safely (see process_epoch).
+class SealingKey {
+  public:
+    // Draws the `kms/1 seal` (or `kms/1 siv`) subkey and the tag from a data key.
+    static Result<SealingKey> from_data_key(Algorithm algorithm, ByteView data_key);
+
+    // A subkey that was drawn elsewhere, such as a keyring's own; for xaes-256-gcm 32 bytes.
+    static Result<SealingKey> from_subkey(Algorithm algorithm, ByteView subkey, const KeyTag& tag);
+
+    SealingKey(SealingKey&&) noexcept;
+    SealingKey& operator=(SealingKey&&) noexcept;
+    ~SealingKey();
+
+    Algorithm algorithm() const;
+    const KeyTag& tag() const;
+
+    std::size_t sealed_size(std::size_t plaintext_length) const;
+
+    // `out`: exactly sealed_size(plaintext.size()).
+    Status seal(ByteView plaintext, ByteView context, ByteSpan out);
+
+    // `out`: exactly the header's plaintext_length; wiped unless authentic. Code::malformed,
+    // Code::wrong_key (the tag or suite is not this key's), Code::corrupt.
+    Status open(ByteView sealed, ByteView context, ByteSpan out);
+
+    // Overwrites every key in place without allocating, locking or freeing, so that a signal
+    // handler may call it. The object may then only be destroyed or assigned to.
+    void wipe() noexcept;
+
+  private:
+    struct State;
+    explicit SealingKey(std::unique_ptr<State> state);
+
+    std::unique_ptr<State> state_;
+};
+
+}  // namespace kms

@@ -1,0 +1,76 @@
+// The vocabulary of kms/1: verbs, error codes, lines of `name=value`.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/bytes.hpp"
+#include "base/result.hpp"
+#include "crypto/algorithm.hpp"
+
+namespace kms::wire {
+
+constexpr std::string_view protocol_version = "kms/1";
+
+namespace verb {
+constexpr std::string_view hello = "hello";
+constexpr std::string_view identify = "identify";
+constexpr std::string_view ping = "ping";
+constexpr std::string_view describe = "describe";
+constexpr std::string_view get = "get";
+constexpr std::string_view encrypt = "encrypt";
+constexpr std::string_view decrypt = "decrypt";
+constexpr std::string_view create = "create";
+constexpr std::string_view rotate = "rotate";
+constexpr std::string_view list = "list";
+constexpr std::string_view enable = "enable";
+constexpr std::string_view disable = "disable";
+constexpr std::string_view destroy = "destroy";
+}  // namespace verb
+
+// Capabilities of the handshake that are not verbs.
+namespace capability {
+constexpr std::string_view unordered = "unordered";
+constexpr std::string_view no_export = "no-export";
+}  // namespace capability
+
+// The fixed error codes of the protocol and the Codes that they are. Codes that have no name of
+// their own travel as `invalid` (malformed, too_large) or `failed` (the rest).
+std::string_view error_word(Code code);
+std::optional<Code> error_code(std::string_view word);
+
+// A body of `name=value` lines, values escaped like words (they may be empty). Code::protocol for a
+// line without '=', an unescaped byte, or a last line without LF.
+using Field = std::pair<std::string, std::string>;
+std::string write_fields(const std::vector<Field>& fields);
+Result<std::vector<Field>> parse_fields(ByteView body);
+std::string_view field(const std::vector<Field>& fields, std::string_view name);  // "" if absent
+
+// A key tag as a word: 16 lower-case hex digits.
+std::string tag_word(const KeyTag& tag);
+std::optional<KeyTag> parse_tag(std::string_view word);
+
+// The states of a key version, as words of `list`.
+enum class VersionState : Byte { enabled = 1, disabled = 2, destroyed = 3 };
+std::string_view state_word(VersionState state);
+std::optional<VersionState> parse_state(std::string_view word);
+
+constexpr std::uint64_t max_version = 2147483647;  // versions begin at 1
+
+// One line of `list`: KEY VERSION ALGORITHM TAG STATE CREATED, words separated by one space;
+// CREATED is RFC 3339 in UTC to the second, `2026-01-31T23:59:59Z`.
+struct ListedVersion {
+    std::string key;  // raw bytes
+    std::uint32_t version;
+    std::string algorithm;  // a name that this build may not know
+    KeyTag tag;
+    VersionState state;
+    std::int64_t created;  // seconds since 1970, UTC
+};
+void append_listed(std::string& out, const ListedVersion& listed);
+Result<std::vector<ListedVersion>> parse_listed(ByteView body);
+
+}  // namespace kms::wire
