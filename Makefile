@@ -1,0 +1,83 @@
+# kms for PostgreSQL, built with PGXS: make && make install && make installcheck.
+#
+#   PG_CONFIG=…   the PostgreSQL to build for     CXX=clang++   another compiler
+#   WERROR=       warnings are no errors
+#
+# `make check`, `make demo` and the others of test/test.mk install what they need by themselves.
+# They do without PGXS, which may be among it.
+
+PG_CONFIG ?= pg_config
+WERROR ?= -Werror
+
+# kms.control is the one place where the version stands.
+kms_version := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" kms.control)
+
+# What test/test.mk makes; everything else is PGXS's.
+test_goals := check unit lint demo demo-stop bench fuzz soak build/%
+
+all:
+
+ifneq ($(filter-out $(test_goals),$(or $(MAKECMDGOALS),all)),)
+
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+ifeq ($(PGXS),)
+$(error $(PG_CONFIG) names no PGXS: install PostgreSQL's server headers or run test/install-packages build)
+endif
+
+MODULE_big = kms
+EXTENSION = kms
+DATA = kms--1.0.sql
+SCRIPTS_built = kms-agent
+EXTRA_CLEAN = build src/*/*.o src/*/*.d results regression.diffs regression.out tmp_check
+
+shared_objects := $(patsubst %.cpp,%.o,$(wildcard src/base/*.cpp src/crypto/*.cpp src/wire/*.cpp))
+agent_objects := $(patsubst %.cpp,%.o,$(wildcard src/agent/*.cpp))
+OBJS := $(shared_objects) $(patsubst %.cpp,%.o,$(wildcard src/client/*.cpp src/pg/*.cpp))
+
+REGRESS = $(sort $(basename $(notdir $(wildcard sql/*.sql))))
+
+# -isystem, or -Werror fails on the server's headers.
+PG_CPPFLAGS = -Isrc -isystem $(shell $(PG_CONFIG) --includedir-server)
+PG_CXXFLAGS = -std=c++20 -Wall -Wextra -Wshadow $(WERROR) -fvisibility=hidden
+ifneq ($(findstring clang,$(CXX)),)
+PG_CXXFLAGS += -Wno-unknown-warning-option
+endif
+SHLIB_LINK = -lcrypto -lstdc++ -Wl,--version-script=src/pg/exports.map
+# Bitcode would let the JIT inline code that handles keys.
+override with_llvm := no
+
+include $(PGXS)
+
+$(patsubst %.cpp,%.o,$(shell grep -rl --include=*.cpp KMS_VERSION src)): \
+    override CPPFLAGS += -DKMS_VERSION='"$(kms_version)"'
+
+compile = $(CXX) $(CXXFLAGS) $(CPPFLAGS)
+
+src/%.o: src/%.cpp build/flags
+	$(compile) -MMD -MP -c -o $@ $<
+
+# Rewritten only when the compiler or its flags have changed, so that every object follows them.
+build/flags: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' '$(subst ','\'',$(compile) $(kms_version))' | cmp -s - $@ || \
+	    printf '%s\n' '$(subst ','\'',$(compile) $(kms_version))' > $@
+
+kms.so: src/pg/exports.map
+
+kms-agent: $(shared_objects) $(agent_objects)
+	$(CXX) $(CXXFLAGS) $(LDFLAGS) -o $@ $^ -lcrypto
+
+META.json: kms.control
+	sed -i 's/"version": "[0-9.]*"/"version": "$(kms_version).0"/' $@
+
+
+-include $(wildcard src/*/*.d)
+
+endif
+
+ifneq ($(filter $(test_goals),$(MAKECMDGOALS)),)
+include test/test.mk
+endif
+
+.PHONY: FORCE
+FORCE:

@@ -1,0 +1,93 @@
+# Building and running the tests, without PGXS. Included by ../Makefile.
+#
+#   make check SUITES="unit tap"     make fuzz FUZZ_SECONDS=60
+#   make bench QUICK=1               make soak SOAK_SECONDS=60
+
+FUZZ_SECONDS ?= 60
+SOAK_SECONDS ?= 60
+JOBS ?= 2
+OTHER_CXX ?= $(if $(findstring clang,$(CXX)),g++,clang++)
+export KMS_VECTORS ?= $(realpath ../shared/vectors)
+
+warnings := -Wall -Wextra -Wshadow -Wpedantic $(WERROR)
+test_flags := -std=c++20 -g $(warnings) -Isrc -DKMS_VERSION='"$(kms_version)"' -DKMS_SEND_UNKNOWN_VERBS
+sanitizers := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+
+floor_sources := $(wildcard $(foreach floor,base crypto wire client agent,src/$(floor)/*.cpp))
+part_sources := $(filter-out src/agent/main.cpp,$(floor_sources))
+slow_tests := $(wildcard test/unit/*_slow_test.cpp)
+unit_tests := $(filter-out $(slow_tests),$(wildcard test/unit/*.cpp))
+fuzz_targets := $(patsubst test/fuzz/%.cpp,build/%,$(wildcard test/fuzz/*_fuzz.cpp))
+cxx_sources := $(floor_sources) $(wildcard src/pg/*.cpp test/unit/*.cpp test/fuzz/*.cpp test/bench/*.cpp)
+formatted := $(sort $(cxx_sources) $(wildcard src/*/*.hpp test/*/*.hpp test/bench/*.c))
+
+.PHONY: check unit lint demo demo-stop bench fuzz soak
+
+check:
+	test/check $(SUITES)
+
+demo demo-stop:
+	test/demo/run $(@:demo-%=%)
+
+bench:
+	test/bench/run $(if $(QUICK),quick)
+
+soak:
+	test/soak $(SOAK_SECONDS)
+
+unit:
+	test/install-packages build check
+	$(MAKE) -j$(JOBS) build/unit_test $(if $(slow_tests),build/slow_test)
+	build/unit_test
+	$(if $(slow_tests),build/slow_test)
+
+fuzz:
+	test/install-packages build lint
+	$(MAKE) -j$(JOBS) $(fuzz_targets)
+	test/fuzz/run $(FUZZ_SECONDS) $(fuzz_targets)
+
+lint:
+	test/install-packages build check lint
+	clang-format --dry-run -Werror $(formatted)
+	$(MAKE) -j$(JOBS) build/other
+	$(MAKE) -j$(JOBS) build/tidy
+
+# One build of the parts: $(1) its folder below build/, $(2) compiler, $(3) flags.
+define variant
+build/$(1)/%.o: %.cpp build/$(1)/flags
+	@mkdir -p $$(@D)
+	$(2) $(3) -MMD -MP -c -o $$@ $$<
+build/$(1)/flags: FORCE
+	@mkdir -p $$(@D)
+	@echo '$(subst ','\'',$(2) $(3))' | cmp -s - $$@ || echo '$(subst ','\'',$(2) $(3))' > $$@
+-include $$(shell find build/$(1) -name '*.d' 2>/dev/null)
+endef
+$(eval $(call variant,sanitized,$(CXX),-O1 $(test_flags) $(sanitizers)))
+$(eval $(call variant,plain,$(CXX),-O2 $(test_flags)))
+$(eval $(call variant,fuzzed,clang++,-O1 $(test_flags) $(sanitizers) -fsanitize=fuzzer-no-link))
+
+build/unit_test: $(patsubst %.cpp,build/sanitized/%.o,$(part_sources) $(unit_tests))
+	$(CXX) $(sanitizers) -o $@ $^ -lgtest -lgtest_main -lcrypto -pthread
+
+build/slow_test: $(patsubst %.cpp,build/plain/%.o,$(part_sources) $(slow_tests))
+	$(CXX) -o $@ $^ -lgtest -lgtest_main -lcrypto -pthread
+
+build/%_fuzz: build/fuzzed/test/fuzz/%_fuzz.o $(patsubst %.cpp,build/fuzzed/%.o,$(part_sources))
+	clang++ $(sanitizers) -fsanitize=fuzzer -o $@ $^ -lcrypto
+
+# Every source through the compiler that does not build it, for its warnings.
+other_flags = -std=c++20 -O2 $(filter-out -Wpedantic,$(warnings)) -Isrc -DKMS_VERSION='"$(kms_version)"' \
+    -isystem $(shell $(PG_CONFIG) --includedir-server)
+
+.PHONY: build/other build/tidy
+build/other: $(patsubst %,build/other/%.ok,$(cxx_sources))
+build/other/%.ok: % FORCE
+	@mkdir -p $(@D); rm -f $@
+	@$(OTHER_CXX) $(other_flags) -fsyntax-only $<
+	@touch $@
+
+build/tidy: $(patsubst %,build/tidy/%.ok,$(filter src/%,$(cxx_sources)))
+build/tidy/%.ok: % FORCE
+	@mkdir -p $(@D); rm -f $@
+	@clang-tidy --quiet --warnings-as-errors='*' $< -- $(other_flags)
+	@touch $@
