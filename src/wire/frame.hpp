@@ -25,7 +25,10 @@ constexpr std::uint64_t max_body_ceiling = std::uint64_t{1} << 30;
 // `0|[1-9][0-9]*`, at most `largest`; nullopt for anything else.
 std::optional<std::uint64_t> parse_number(std::string_view text, std::uint64_t largest);
 
-// A frame's line. Views into the reader's buffer.
+// Whether `text` is a word as it stands in a line: 1 to max_word bytes, in their only spelling.
+bool is_word(std::string_view text);
+
+// A frame's line. Views into the reader, valid until the frame is left behind.
 struct Head {
     std::string_view verb;  // of a request; "ok" or "error" of a reply
     std::uint64_t id = 0;
@@ -46,7 +49,10 @@ class FrameReader {
   public:
     explicit FrameReader(std::uint64_t max_body = max_body_ceiling);
 
-    // Where to put the next bytes: at least one byte, and room for a large read. Invalidates views.
+    // From the next frame on; at most max_body_ceiling.
+    void set_max_body(std::uint64_t max_body) { max_body_ = max_body; }
+
+    // Where to put the next bytes: room for a large read. Invalidates the views of body().
     ByteSpan space();
     void commit(std::size_t count);
 
@@ -68,7 +74,27 @@ class FrameReader {
     bool in_frame() const;
 
   private:
-    // to be laid out by the implementation
+    ByteView held() const { return storage_.view().subspan(begin_, end_ - begin_); }
+    std::size_t body_held() const { return end_ - begin_ - line_length_; }
+    Status parse(std::string_view line);
+    void make_room();
+    std::size_t larger_size() const;
+    void shrink();
+    void drop(std::size_t count);
+    void leave();
+
+    SecretBytes storage_;  // what has arrived and was not left behind is begin_ to end_
+    std::size_t begin_ = 0;
+    std::size_t end_ = 0;
+    std::size_t scanned_ = 0;  // bytes from begin_ that are known to hold no LF
+
+    std::uint64_t max_body_;
+    bool have_head_ = false;
+    Head head_;
+    SecretBytes line_;              // what head_ views: stays where it is while storage_ moves
+    std::size_t line_length_ = 0;   // bytes of the line at begin_, with its LF; 0 once discarding
+    std::uint64_t to_discard_ = 0;  // bytes of the body that are still to come and to be dropped
+    bool discarding_ = false;
 };
 
 // Appends a frame's line. `words` are raw bytes and are escaped here; each 1 to max_word bytes
