@@ -108,21 +108,6 @@ unsigned digits_at(std::string_view text, std::size_t from, std::size_t count) {
     return number;
 }
 
-void append_time(std::string& out, std::int64_t seconds) {
-    using namespace std::chrono;
-    const sys_seconds time{std::chrono::seconds(std::clamp<std::int64_t>(seconds, 0, last_second))};
-    const auto day = floor<days>(time);
-    const year_month_day date{day};
-    const hh_mm_ss clock{time - day};
-    std::array<char, 32> text;
-    const int size = std::snprintf(
-        text.data(), text.size(), "%04d-%02u-%02uT%02d:%02d:%02dZ", static_cast<int>(date.year()),
-        static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()),
-        static_cast<int>(clock.hours().count()), static_cast<int>(clock.minutes().count()),
-        static_cast<int>(clock.seconds().count()));
-    out.append(text.data(), static_cast<std::size_t>(size));
-}
-
 std::optional<std::int64_t> parse_time(std::string_view text) {
     using namespace std::chrono;
     if (!has_time_shape(text)) {
@@ -247,6 +232,21 @@ std::optional<VersionState> parse_state(std::string_view word) {
         }
     }
     return std::nullopt;
+}
+
+void append_time(std::string& out, std::int64_t seconds) {
+    using namespace std::chrono;
+    const sys_seconds time{std::chrono::seconds(std::clamp<std::int64_t>(seconds, 0, last_second))};
+    const auto day = floor<days>(time);
+    const year_month_day date{day};
+    const hh_mm_ss clock{time - day};
+    std::array<char, 32> text;
+    const int size = std::snprintf(
+        text.data(), text.size(), "%04d-%02u-%02uT%02d:%02d:%02dZ", static_cast<int>(date.year()),
+        static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()),
+        static_cast<int>(clock.hours().count()), static_cast<int>(clock.minutes().count()),
+        static_cast<int>(clock.seconds().count()));
+    out.append(text.data(), static_cast<std::size_t>(size));
 }
 
 void append_listed(std::string& out, const ListedVersion& listed) {

@@ -60,8 +60,11 @@ std::optional<VersionState> parse_state(std::string_view word);
 
 constexpr std::uint64_t max_version = 2147483647;  // versions begin at 1
 
+// Seconds since 1970 as RFC 3339 in UTC, `2026-01-31T23:59:59Z`; years 1970 to 9999.
+void append_time(std::string& out, std::int64_t seconds);
+
 // One line of `list`: KEY VERSION ALGORITHM TAG STATE CREATED, words separated by one space;
-// CREATED is RFC 3339 in UTC to the second, `2026-01-31T23:59:59Z`.
+// CREATED as append_time writes it.
 struct ListedVersion {
     std::string key;  // raw bytes
     std::uint32_t version;

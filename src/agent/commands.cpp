@@ -1,0 +1,233 @@
+#include "agent/commands.hpp"
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <ctime>
+#include <optional>
+
+#include "agent/import.hpp"
+#include "agent/kek.hpp"
+#include "agent/keyring_access.hpp"
+#include "agent/keyring_file_store.hpp"
+#include "agent/output.hpp"
+#include "agent/serve.hpp"
+#include "base/escape.hpp"
+#include "base/floor.hpp"
+
+namespace kms::agent {
+namespace {
+
+constexpr milliseconds lock_patience{10000};
+
+void complain(std::string_view text) {
+    std::fprintf(stderr, "kms-agent: %.*s\n", static_cast<int>(text.size()), text.data());
+}
+
+Exit exit_for(Code code) {
+    switch (code) {
+        case Code::not_found:
+            return Exit::not_found;
+        case Code::invalid:
+        case Code::too_large:
+        case Code::denied:
+        case Code::disabled:
+            return Exit::refused;
+        case Code::unavailable:
+            return Exit::busy;
+        default:
+            return Exit::failed;
+    }
+}
+
+Exit fail(const Error& error, Exit code) {
+    complain(error.text);
+    return code;
+}
+
+Exit fail(const Error& error) {
+    return fail(error, exit_for(error.code));
+}
+
+Exit finish(const std::string& text) {
+    if (const Status printed = print(text); !printed) {
+        return fail(printed.error(), Exit::failed);
+    }
+    return Exit::done;
+}
+
+OutputFormat format_of(const Options& options) {
+    return options.json ? OutputFormat::json : OutputFormat::text;
+}
+
+Kek kek_from(const KekChoice& choice, Asking asking) {
+    if (!choice.key_file.empty()) {
+        return Kek(key_file_source(choice.key_file));
+    }
+    if (!choice.passphrase_command.empty()) {
+        return Kek(command_source(choice.passphrase_command));
+    }
+    return Kek(terminal_source(asking));
+}
+
+struct BegunKek {
+    Kek kek;
+    KekRecipe recipe;
+};
+
+// The KEK of a keyring to come; makes a key file that is missing.
+Result<BegunKek> begin_kek(const KekChoice& choice) {
+    if (!choice.key_file.empty()) {
+        KMS_TRY(ensure_key_file(choice.key_file));
+    }
+    Kek kek = kek_from(choice, Asking::twice);
+    KMS_ASSIGN(const KekRecipe recipe, kek.begin());
+    return BegunKek{std::move(kek), recipe};
+}
+
+KeyringAccess access_to(const Options& options) {
+    return KeyringAccess(options.keyring, kek_from(options.kek, Asking::once));
+}
+
+std::optional<std::string> identifier_of(const Options& options) {
+    if (!options.escaped) {
+        return options.key;
+    }
+    return unescape(Alphabet::identifier, Spelling::lenient, options.key);
+}
+
+Exit bad_identifier() {
+    complain(
+        "a key identifier has 1 to 1024 bytes; with --escaped, all but A-Za-z0-9._/:@- are "
+        "written %XX");
+    return Exit::usage;
+}
+
+using EntryChange = std::function<Result<const KeyringEntry*>(Keyring&, const std::string&)>;
+
+// Opens the keyring once before its lock is taken, so that nobody else waits for a prompt or a
+// scrypt; then changes it and prints the version that was changed.
+Exit change(const Options& options, const EntryChange& carry_out) {
+    const auto key = identifier_of(options);
+    if (!key || !check_identifier(*key)) {
+        return bad_identifier();
+    }
+    KeyringAccess access = access_to(options);
+    if (const auto opened = access.load(); !opened) {
+        return fail(opened.error(), Exit::unusable);
+    }
+    std::string text;
+    const auto written = access.update(
+        [&](const KeyringHeader&, Keyring& keyring) -> Status {
+            KMS_ASSIGN(const KeyringEntry* entry, carry_out(keyring, *key));
+            text = version_text(format_of(options), *key, *entry);
+            return {};
+        },
+        lock_patience);
+    return written ? finish(text) : fail(written.error());
+}
+
+void warn_of_limit(const AlgorithmInfo& info) {
+    if (info.random_nonce_limit) {
+        complain("warning: one version of a key with " + std::string(info.name) +
+                 " may seal at most 2^32 values; rotate it before");
+    }
+}
+
+}  // namespace
+
+Exit run_serve(const Options& options) {
+    KeyringStore in_memory;
+    KeyringFileStore in_file(access_to(options));
+    if (!options.ephemeral) {
+        if (const Status opened = in_file.open(); !opened) {
+            complain(opened.error().text);
+            const Error reason{Code::unavailable, opened.error().text};
+            const Status told = refuse_to_serve(STDIN_FILENO, STDOUT_FILENO, reason);
+            return told ? Exit::unusable : fail(told.error(), Exit::unusable);
+        }
+    }
+    KeyStore& store = options.ephemeral ? in_memory : in_file;
+    const Status served = serve(STDIN_FILENO, STDOUT_FILENO, store);
+    return served ? Exit::done : fail(served.error(), Exit::failed);
+}
+
+Exit run_init(const Options& options) {
+    if (KeyringFile(options.keyring).exists()) {
+        return fail({Code::invalid, options.keyring + " exists already"});
+    }
+    auto begun = begin_kek(options.kek);
+    if (!begun) {
+        return fail(begun.error(), Exit::unusable);
+    }
+    KeyringAccess access(options.keyring, std::move(begun->kek));
+    const auto header = access.create(begun->recipe);
+    if (!header) {
+        return fail(header.error());
+    }
+    return finish(keyring_text(format_of(options), options.keyring, *header));
+}
+
+Exit run_create(const Options& options) {
+    NewKey wanted;
+    wanted.algorithm = algorithm_named(options.algorithm).value_or(default_algorithm);
+    wanted.no_export = options.no_export;
+    SecretBytes imported;
+    if (!options.import_from.empty()) {
+        auto read = read_import(options.import_from, wanted.algorithm);
+        if (!read) {
+            return fail(read.error());
+        }
+        imported = std::move(*read);
+        wanted.key = imported.view();
+    }
+    const Exit created = change(options, [&](Keyring& keyring, const std::string& key) {
+        return keyring.create(key, wanted, std::time(nullptr));
+    });
+    if (created == Exit::done) {
+        warn_of_limit(info_of(wanted.algorithm));
+    }
+    return created;
+}
+
+Exit run_list(const Options& options) {
+    const auto prefix = identifier_of(options);
+    if (!prefix) {
+        return bad_identifier();
+    }
+    const auto opened = access_to(options).load();
+    if (!opened) {
+        return fail(opened.error(), Exit::unusable);
+    }
+    return finish(list_text(format_of(options), opened->keyring, *prefix));
+}
+
+Exit run_rotate(const Options& options) {
+    return change(options, [](Keyring& keyring, const std::string& key) {
+        return keyring.rotate(key, std::time(nullptr));
+    });
+}
+
+Exit run_change_state(const Options& options, wire::VersionState state) {
+    return change(options, [&](Keyring& keyring, const std::string& key) {
+        return keyring.change_state(key, options.version, state);
+    });
+}
+
+Exit run_rekey(const Options& options) {
+    KeyringAccess access = access_to(options);
+    if (const auto opened = access.load(); !opened) {
+        return fail(opened.error(), Exit::unusable);
+    }
+    auto begun = begin_kek(options.new_kek);
+    if (!begun) {
+        return fail(begun.error(), Exit::unusable);
+    }
+    const auto header = access.rekey(begun->kek, begun->recipe, lock_patience);
+    if (!header) {
+        return fail(header.error());
+    }
+    return finish(keyring_text(format_of(options), options.keyring, *header));
+}
+
+}  // namespace kms::agent

@@ -1,0 +1,52 @@
+// The subcommands of kms-agent, behind the command line.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "agent/keyring.hpp"
+#include "wire/verbs.hpp"
+
+namespace kms::agent {
+
+// What scripts see; --help says the same.
+enum class Exit : int {
+    done = 0,
+    failed = 1,
+    usage = 2,
+    not_found = 3,  // no such key or version
+    refused = 4,    // exists already, does not fit, is disabled or destroyed
+    unusable = 5,   // the keyring or its KEK cannot be opened
+    busy = 6,       // locked by another process
+};
+
+// Where a KEK comes from; neither: a prompt.
+struct KekChoice {
+    std::string key_file;
+    std::string passphrase_command;
+};
+
+struct Options {
+    std::string keyring;
+    KekChoice kek;
+    bool json = false;
+    bool escaped = false;  // identifiers are written with %XX
+
+    std::string key;  // or a prefix, as written on the command line
+    std::uint32_t version = 0;
+    std::string algorithm;
+    bool no_export = false;
+    std::string import_from;  // "-": the standard input; empty: nothing
+    KekChoice new_kek;
+    bool ephemeral = false;
+};
+
+Exit run_serve(const Options& options);
+Exit run_init(const Options& options);
+Exit run_create(const Options& options);
+Exit run_list(const Options& options);
+Exit run_rotate(const Options& options);
+Exit run_change_state(const Options& options, wire::VersionState state);
+Exit run_rekey(const Options& options);
+
+}  // namespace kms::agent

@@ -1,0 +1,57 @@
+#include "agent/kek.hpp"
+
+#include "base/floor.hpp"
+#include "crypto/random.hpp"
+
+namespace kms::agent {
+namespace {
+
+Error wrong_kind(Kdf needed) {
+    if (needed == Kdf::key_file) {
+        return {Code::wrong_key, "the keyring is protected by a key file: give --key-file"};
+    }
+    return {Code::wrong_key,
+            "the keyring is protected by a passphrase and not by a key file: give "
+            "--passphrase-command, or neither to be asked"};
+}
+
+}  // namespace
+
+Result<KekRecipe> Kek::begin() {
+    KekRecipe recipe;
+    recipe.kdf = source_->kdf();
+    if (recipe.kdf == Kdf::scrypt) {
+        recipe.cost = ScryptCost{};
+        KMS_TRY(random_public(recipe.salt));
+    }
+    KMS_TRY(by(recipe));
+    return recipe;
+}
+
+Result<ByteView> Kek::by(const KekRecipe& recipe) {
+    if (remembers(recipe)) {
+        return key_.view();
+    }
+    if (recipe.kdf != source_->kdf()) {
+        return wrong_kind(recipe.kdf);
+    }
+    KMS_ASSIGN(SecretBytes key, source_->ask());
+    if (recipe.kdf == Kdf::scrypt) {
+        SecretBytes derived(kek_length);
+        KMS_TRY(scrypt(key.view(), recipe.salt, recipe.cost, derived.span()));
+        key = std::move(derived);
+    }
+    recipe_ = recipe;
+    key_ = std::move(key);
+    return key_.view();
+}
+
+bool Kek::remembers(const KekRecipe& recipe) const {
+    return !key_.empty() && recipe_ == recipe;
+}
+
+void Kek::forget() {
+    key_.release();
+}
+
+}  // namespace kms::agent

@@ -1,0 +1,35 @@
+// The key-encrypting key (KEK) of a keyring, kept in memory so that it is derived once.
+#pragma once
+
+#include <memory>
+
+#include "agent/kek_source.hpp"
+#include "agent/keyring_format.hpp"
+#include "base/result.hpp"
+#include "base/secret.hpp"
+
+namespace kms::agent {
+
+class Kek {
+  public:
+    explicit Kek(std::unique_ptr<KekSource> source) : source_(std::move(source)) {}
+
+    // A new keyring's recipe, with a fresh salt, its KEK asked for and derived.
+    Result<KekRecipe> begin();
+
+    // The KEK by `recipe`, 32 bytes, valid until the next call: remembered, or asked for and
+    // derived. Code::wrong_key where the recipe needs another kind of source; else the source's.
+    Result<ByteView> by(const KekRecipe& recipe);
+
+    // Whether by() would ask nobody.
+    bool remembers(const KekRecipe& recipe) const;
+
+    void forget();
+
+  private:
+    std::unique_ptr<KekSource> source_;
+    KekRecipe recipe_;  // of key_
+    SecretBytes key_;   // empty: nothing remembered
+};
+
+}  // namespace kms::agent

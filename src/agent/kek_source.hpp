@@ -1,0 +1,39 @@
+// Where a key-encrypting key (KEK) comes from: a key file, a command that prints a passphrase, or a
+// person at a terminal.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "agent/keyring_format.hpp"
+#include "base/result.hpp"
+#include "base/secret.hpp"
+
+namespace kms::agent {
+
+class KekSource {
+  public:
+    virtual ~KekSource() = default;
+    virtual Kdf kdf() const = 0;
+
+    // The KEK itself (Kdf::key_file) or a passphrase, 1 to 4,096 bytes. May be asked again.
+    virtual Result<SecretBytes> ask() = 0;
+};
+
+// Exactly 32 bytes. A regular file that group or others may read or write is refused.
+std::unique_ptr<KekSource> key_file_source(std::string path);
+
+// `/bin/sh -c command`, with nothing on its standard input; its standard output, without one
+// newline at the end, is the passphrase.
+std::unique_ptr<KekSource> command_source(std::string command);
+
+enum class Asking { once, twice };  // twice: for a new passphrase
+
+// Asks on /dev/tty, without echo; a second time only by a new object, so that a running agent never
+// waits for a person.
+std::unique_ptr<KekSource> terminal_source(Asking asking);
+
+// Makes a key file of 32 random bytes where there is no file.
+Status ensure_key_file(const std::string& path);
+
+}  // namespace kms::agent

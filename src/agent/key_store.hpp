@@ -1,0 +1,84 @@
+// What the serve loop asks of a place that holds keys. One implementation a kind of store; a verb
+// that a store does not override answers `unsupported`, and is not among its capabilities.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/bytes.hpp"
+#include "base/result.hpp"
+#include "base/secret.hpp"
+#include "crypto/algorithm.hpp"
+#include "wire/verbs.hpp"
+
+namespace kms::agent {
+
+struct KeyVersion {
+    std::uint32_t version;
+    Algorithm algorithm;
+    KeyTag tag;
+};
+
+struct StoredKey {
+    KeyVersion version;
+    SecretBytes key;
+};
+
+// How a key comes into being: made at random, or imported where `key` is not empty.
+struct NewKey {
+    Algorithm algorithm = default_algorithm;
+    bool no_export = false;
+    ByteView key;
+};
+
+// Where a store puts the body of its reply, once its length is known: values are sealed and opened
+// in place. The bytes are dropped and wiped where the store then fails.
+class ReplyBody {
+  public:
+    virtual ~ReplyBody() = default;
+
+    // Once a request. `sealed_by`: the version that encrypted; nullptr where the store cannot say.
+    // Code::too_large beyond what a reply may carry. The bytes are not initialised.
+    virtual Result<ByteSpan> allot(std::size_t length, const KeyVersion* sealed_by) = 0;
+};
+
+class KeyStore {
+  public:
+    virtual ~KeyStore() = default;
+
+    // Words for the handshake: the verbs that are overridden, `no-export` where create knows it.
+    virtual std::vector<std::string_view> capabilities() const = 0;
+
+    // Called before the requests of each read are answered. A store that cannot work any more
+    // answers Code::unavailable with the reason until it can.
+    virtual void refresh() {}
+
+    // Who asks from now on (claims of the server): for stores that have a policy.
+    virtual void identify(const std::vector<wire::Field>&) {}
+
+    // The current version, whatever its state.
+    virtual Result<KeyVersion> describe(ByteView) { return unsupported(); }
+
+    // The current version, or the one with `tag`.
+    virtual Result<StoredKey> get(ByteView, const std::optional<KeyTag>&) { return unsupported(); }
+
+    // Key, context, plaintext or ciphertext.
+    virtual Status encrypt(ByteView, ByteView, ByteView, ReplyBody&) { return unsupported(); }
+    virtual Status decrypt(ByteView, ByteView, ByteView, ReplyBody&) { return unsupported(); }
+
+    virtual Result<KeyVersion> create(ByteView, const NewKey&) { return unsupported(); }
+    virtual Result<KeyVersion> rotate(ByteView) { return unsupported(); }
+    virtual Status change_version(ByteView, std::uint32_t, wire::VersionState) {
+        return unsupported();
+    }
+
+    // Every version of every key whose identifier begins with the prefix.
+    virtual Result<std::vector<wire::ListedVersion>> list(ByteView) { return unsupported(); }
+
+  protected:
+    static Error unsupported() { return {Code::unsupported, "this key store does not offer that"}; }
+};
+
+}  // namespace kms::agent

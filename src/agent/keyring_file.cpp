@@ -1,0 +1,97 @@
+#include "agent/keyring_file.hpp"
+
+#include <fcntl.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <memory>
+
+#include "agent/keyring_format.hpp"
+#include "agent/private_file.hpp"
+#include "base/floor.hpp"
+
+namespace kms::agent {
+namespace {
+
+bool same_time(const timespec& left, const timespec& right) {
+    return left.tv_sec == right.tv_sec && left.tv_nsec == right.tv_nsec;
+}
+
+bool same_file(const struct stat& left, const struct stat& right) {
+    return left.st_dev == right.st_dev && left.st_ino == right.st_ino;
+}
+
+Result<std::string> resolve(const std::string& path) {
+    struct Free {
+        void operator()(char* text) const { std::free(text); }
+    };
+    const std::unique_ptr<char, Free> target(realpath(path.c_str(), nullptr));
+    if (!target) {
+        return system_error("cannot find " + path);
+    }
+    return std::string(target.get());
+}
+
+}  // namespace
+
+KeyringLock::KeyringLock(UniqueFd file, struct stat status, std::string target)
+    : file_(std::move(file)), status_(status), target_(std::move(target)) {}
+
+Status KeyringLock::replace(ByteView bytes) {
+    return replace_private_file(target_, status_, bytes);
+}
+
+Result<ReadMark> KeyringFile::open_checked(int flags) const {
+    ReadMark mark;
+    // Without O_NONBLOCK a named pipe in the keyring's place would hold us for ever.
+    mark.file = UniqueFd(open(path_.c_str(), flags | O_NONBLOCK | O_CLOEXEC));
+    if (!mark.file && errno == ENOENT) {
+        return Error{Code::not_found, "there is no keyring " + path_};
+    }
+    if (!mark.file) {
+        return system_error("cannot open the keyring " + path_);
+    }
+    if (fstat(mark.file.get(), &mark.status) != 0) {
+        return system_error("cannot examine the keyring " + path_);
+    }
+    KMS_TRY(check_private(mark.status, path_));
+    return mark;
+}
+
+bool KeyringFile::exists() const {
+    struct stat status {};
+    return lstat(path_.c_str(), &status) == 0;
+}
+
+Result<KeyringBytes> KeyringFile::read() const {
+    KMS_ASSIGN(ReadMark mark, open_checked(O_RDONLY));
+    KMS_ASSIGN(SecretBytes bytes, read_all(mark.file.get(), max_keyring_size, path_));
+    return KeyringBytes{std::move(mark), std::move(bytes)};
+}
+
+bool KeyringFile::unchanged_since(const ReadMark& mark) const {
+    struct stat now {};
+    return stat(path_.c_str(), &now) == 0 && same_file(now, mark.status) &&
+           now.st_size == mark.status.st_size && same_time(now.st_mtim, mark.status.st_mtim) &&
+           same_time(now.st_ctim, mark.status.st_ctim);
+}
+
+Result<KeyringLock> KeyringFile::lock(milliseconds patience) const {
+    const TimePoint deadline = Clock::now() + patience;
+    for (;;) {
+        KMS_ASSIGN(ReadMark mark, open_checked(O_RDWR));
+        KMS_ASSIGN(std::string target, resolve(path_));
+        const auto left = std::chrono::duration_cast<milliseconds>(deadline - Clock::now());
+        KMS_TRY(lock_exclusively(mark.file.get(), left, path_));
+        struct stat named {};
+        if (stat(target.c_str(), &named) == 0 && same_file(named, mark.status)) {
+            return KeyringLock(std::move(mark.file), mark.status, std::move(target));
+        }
+    }
+}
+
+Status KeyringFile::create(ByteView bytes) const {
+    return create_private_file(path_, bytes);
+}
+
+}  // namespace kms::agent

@@ -1,0 +1,74 @@
+#include "agent/keyring_file_store.hpp"
+
+#include "base/floor.hpp"
+
+namespace kms::agent {
+namespace {
+
+constexpr milliseconds lock_patience{5000};
+constexpr milliseconds retry_pause{2000};
+
+}  // namespace
+
+void KeyringFileStore::refresh() {
+    if (refusal_ ? Clock::now() < next_attempt_ : access_.file().unchanged_since(mark_)) {
+        return;
+    }
+    if (const Status reloaded = reload(); !reloaded) {
+        refusal_ = Error{Code::unavailable, reloaded.error().text};
+        next_attempt_ = Clock::now() + retry_pause;
+        adopt(Keyring());
+    }
+}
+
+Result<const Keyring*> KeyringFileStore::keyring() {
+    if (refusal_) {
+        return *refusal_;
+    }
+    return KeyringStore::keyring();
+}
+
+Status KeyringFileStore::apply(const Change& change) {
+    if (refusal_) {
+        return *refusal_;
+    }
+    bool opened = false;
+    const auto written = access_.update(
+        [&](const KeyringHeader& header, Keyring& keyring) -> Status {
+            KMS_TRY(check_not_older(header));
+            opened = true;
+            return change(keyring);
+        },
+        lock_patience);
+    refresh();
+    if (!written && !opened) {
+        return Error{Code::unavailable, written.error().text};
+    }
+    return written ? Status() : written.error();
+}
+
+Status KeyringFileStore::reload() {
+    KMS_ASSIGN(LoadedKeyring loaded, access_.load());
+    KMS_TRY(check_not_older(loaded.header));
+    mark_ = std::move(loaded.mark);
+    newest_ = loaded.header;
+    refusal_.reset();
+    adopt(std::move(loaded.keyring));
+    return {};
+}
+
+Status KeyringFileStore::check_not_older(const KeyringHeader& header) const {
+    if (newest_ && header.id != newest_->id) {
+        return Error{Code::unavailable, "another keyring has been put in the place of " +
+                                            access_.file().path() +
+                                            ": start the agent again if that is right"};
+    }
+    if (newest_ && header.generation < newest_->generation) {
+        return Error{Code::unavailable, "an older state of " + access_.file().path() +
+                                            " has been put back: start the agent again if that is "
+                                            "right"};
+    }
+    return {};
+}
+
+}  // namespace kms::agent

@@ -1,0 +1,41 @@
+// A key store over a keyring file: sees what others change, and fails closed.
+//
+// Where the file cannot be read any more, is damaged, has another KEK, or is older than one seen
+// before, every request is answered with Code::unavailable and the reason, until it is right again.
+#pragma once
+
+#include <optional>
+
+#include "agent/keyring_access.hpp"
+#include "agent/keyring_store.hpp"
+#include "base/clock.hpp"
+
+namespace kms::agent {
+
+class KeyringFileStore : public KeyringStore {
+  public:
+    explicit KeyringFileStore(KeyringAccess access) : access_(std::move(access)) {}
+
+    // Reads the file for the first time, or says why it cannot be served.
+    Status open() { return reload(); }
+
+    // Reads the file again where it has changed. One system call where it has not. While it cannot
+    // be served it is tried again at most once in two seconds, since that may cost a scrypt.
+    void refresh() override;
+
+  protected:
+    Result<const Keyring*> keyring() override;
+    Status apply(const Change& change) override;
+
+  private:
+    Status reload();
+    Status check_not_older(const KeyringHeader& header) const;
+
+    KeyringAccess access_;
+    ReadMark mark_;
+    std::optional<KeyringHeader> newest_;  // of what was served
+    std::optional<Error> refusal_;
+    TimePoint next_attempt_{};
+};
+
+}  // namespace kms::agent

@@ -1,0 +1,41 @@
+// Files for the eyes of one user: mode 0600, written whole or not at all.
+//
+// A new state is written to PATH.new in the same folder, made durable, and then takes its name in
+// one step; after a crash the name stands for the old bytes or for the new ones. PATH.new may be
+// left over then, and is removed by the next write.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <string>
+
+#include "base/bytes.hpp"
+#include "base/clock.hpp"
+#include "base/result.hpp"
+#include "base/secret.hpp"
+
+namespace kms::agent {
+
+// Code::io: "`what`: " and the system's reason from errno.
+Error system_error(const std::string& what);
+
+// Everything from the descriptor's position to its end. Code::too_large beyond `limit` bytes.
+// `name` is for messages.
+Result<SecretBytes> read_all(int fd, std::size_t limit, const std::string& name);
+
+// Code::denied unless a regular file of mode 0600 exactly, owned by the effective user (of anybody
+// where root runs).
+Status check_private(const struct stat& status, const std::string& path);
+
+// flock(LOCK_EX). Code::unavailable when another process holds it for longer than `patience`.
+Status lock_exclusively(int fd, milliseconds patience, const std::string& path);
+
+// Never replaces a file: Code::invalid where `path` exists. Code::io.
+Status create_private_file(const std::string& path, ByteView bytes);
+
+// `path` keeps the owner and group of `old`. The caller holds a lock that keeps other writers of
+// `path` away. Code::io; the old file then stands, except where the error says that the folder
+// could not be made durable.
+Status replace_private_file(const std::string& path, const struct stat& old, ByteView bytes);
+
+}  // namespace kms::agent

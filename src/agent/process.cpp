@@ -1,0 +1,45 @@
+#include "agent/process.hpp"
+
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <csignal>
+
+#include "agent/private_file.hpp"
+#include "base/floor.hpp"
+
+namespace kms::agent {
+namespace {
+
+Status open_standard_descriptors() {
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd) {
+            return system_error("cannot open /dev/null");
+        }
+    }
+    return {};
+}
+
+Status forbid_dumps() {
+    const rlimit none{0, 0};
+    if (setrlimit(RLIMIT_CORE, &none) != 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) {
+        return system_error("cannot forbid core dumps");
+    }
+    return {};
+}
+
+}  // namespace
+
+Status prepare_process() {
+    KMS_TRY(open_standard_descriptors());
+    KMS_TRY(forbid_dumps());
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGCHLD, SIG_DFL);  // ignored, it would hide the passphrase command's exit code
+    umask(S_IRWXG | S_IRWXO);
+    return {};
+}
+
+}  // namespace kms::agent

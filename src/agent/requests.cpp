@@ -1,0 +1,281 @@
+#include "agent/requests.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+
+#include "base/floor.hpp"
+
+namespace kms::agent {
+namespace {
+
+using wire::Head;
+using wire::VersionState;
+
+constexpr std::size_t most_listed = std::size_t{16} << 20;  // bytes that a client takes
+constexpr std::size_t longest_error = 1024;
+
+Error invalid(std::string_view what) {
+    return {Code::invalid, std::string(what)};
+}
+
+Result<std::string> key_word(const Head& head) {
+    auto key = head.word(0);
+    if (!key) {
+        return invalid("the request names no key");
+    }
+    return std::move(*key);
+}
+
+struct ContextAndData {
+    ByteView context;
+    ByteView data;
+};
+
+Result<ContextAndData> split_context(const Head& head, ByteView body) {
+    const auto length = wire::parse_number(head.raw_word(1), wire::max_body_ceiling);
+    if (!length || *length > body.size()) {
+        return invalid("the context's length is missing, no number, or beyond the body");
+    }
+    return ContextAndData{body.first(*length), body.subspan(*length)};
+}
+
+Result<std::optional<KeyTag>> tag_word_at(const Head& head, std::size_t index) {
+    if (index >= head.words.size()) {
+        return std::optional<KeyTag>();
+    }
+    const auto tag = wire::parse_tag(head.raw_word(index));
+    if (!tag) {
+        return invalid("a key tag is 16 lower-case hex digits");
+    }
+    return tag;
+}
+
+Status remember_identity(KeyStore& store, ByteView body) {
+    const auto fields = wire::parse_fields(body);
+    if (!fields) {
+        return invalid(fields.error().text);
+    }
+    store.identify(*fields);
+    return {};
+}
+
+// A number as a word, without allocating.
+class NumberWord {
+  public:
+    explicit NumberWord(std::uint64_t number)
+        : end_(std::to_chars(digits_.data(), digits_.data() + digits_.size(), number).ptr) {}
+    std::string_view text() const {
+        return {digits_.data(), static_cast<std::size_t>(end_ - digits_.data())};
+    }
+
+  private:
+    std::array<char, 20> digits_;
+    char* end_;
+};
+
+Status append_ok(SecretBytes& out, std::uint64_t id, std::uint64_t length,
+                 std::span<const std::string_view> words) {
+    std::vector<ByteView> raw;
+    raw.reserve(words.size());
+    std::ranges::transform(words, std::back_inserter(raw), bytes_of);
+    return wire::append_head(out, "ok", id, length, raw);
+}
+
+// Lets a store write its body straight into the buffer of replies, behind the reply's line.
+class BodyInPlace : public ReplyBody {
+  public:
+    BodyInPlace(SecretBytes& replies, std::uint64_t id) : replies_(replies), id_(id) {}
+
+    Result<ByteSpan> allot(std::size_t length, const KeyVersion* sealed_by) override {
+        if (length > wire::max_body_ceiling) {
+            return Error{Code::too_large, "the reply would have more than 1 GiB"};
+        }
+        if (sealed_by == nullptr) {
+            KMS_TRY(append_ok(replies_, id_, length, {}));
+        } else {
+            const NumberWord version(sealed_by->version);
+            const std::string tag = wire::tag_word(sealed_by->tag);
+            const std::string_view words[] = {version.text(), tag};
+            KMS_TRY(append_ok(replies_, id_, length, words));
+        }
+        const std::size_t start = replies_.size();
+        replies_.resize(start + length);
+        return replies_.span().subspan(start);
+    }
+
+  private:
+    SecretBytes& replies_;
+    std::uint64_t id_;
+};
+
+}  // namespace
+
+Status append_refusal(SecretBytes& replies, std::uint64_t id, const Error& error) {
+    const std::string_view text = std::string_view(error.text).substr(0, longest_error);
+    const ByteView code[] = {bytes_of(wire::error_word(error.code))};
+    KMS_TRY(wire::append_head(replies, "error", id, text.size(), code));
+    replies.append(bytes_of(text));
+    return {};
+}
+
+const Requests::Verb Requests::verbs[] = {
+    {wire::verb::encrypt, &Requests::encrypt}, {wire::verb::decrypt, &Requests::decrypt},
+    {wire::verb::get, &Requests::get},         {wire::verb::describe, &Requests::describe},
+    {wire::verb::ping, &Requests::ping},       {wire::verb::identify, &Requests::identify},
+    {wire::verb::create, &Requests::create},   {wire::verb::rotate, &Requests::rotate},
+    {wire::verb::list, &Requests::list},       {wire::verb::enable, &Requests::enable},
+    {wire::verb::disable, &Requests::disable}, {wire::verb::destroy, &Requests::destroy},
+    {wire::verb::hello, &Requests::hello},
+};
+
+const Requests::Verb* Requests::find(std::string_view name) {
+    const auto* found = std::ranges::find(verbs, name, &Verb::name);
+    return found == std::end(verbs) ? nullptr : found;
+}
+
+bool Requests::known(std::string_view verb) {
+    return find(verb) != nullptr;
+}
+
+Status Requests::answer(const Head& head, ByteView body) {
+    const Verb* verb = find(head.verb);
+    if (verb == nullptr) {
+        return refuse_verb(head.id);
+    }
+    const std::size_t start = replies_.size();
+    const Status answered = (this->*verb->handler)(head, body);
+    if (answered) {
+        return {};
+    }
+    replies_.resize(start);
+    return append_refusal(replies_, head.id, answered.error());
+}
+
+Status Requests::refuse_verb(std::uint64_t id) {
+    return append_refusal(replies_, id, {Code::unsupported, "this agent does not know the verb"});
+}
+
+Status Requests::hello(const Head& head, ByteView body) {
+    const auto& versions = head.words;
+    if (std::ranges::find(versions, wire::protocol_version) == versions.end()) {
+        return Error{Code::unsupported, "this agent speaks kms/1"};
+    }
+    KMS_TRY(remember_identity(store_, body));
+    std::vector<std::string_view> words = {wire::protocol_version, wire::verb::identify,
+                                           wire::verb::ping};
+    std::ranges::copy(store_.capabilities(), std::back_inserter(words));
+    const std::string about =
+        wire::write_fields({{"agent", "kms-agent/" KMS_VERSION},
+                            {"max-body", std::to_string(wire::max_body_ceiling)}});
+    return reply(head.id, words, bytes_of(about));
+}
+
+Status Requests::identify(const Head& head, ByteView body) {
+    KMS_TRY(remember_identity(store_, body));
+    return reply(head.id, {}, {});
+}
+
+Status Requests::ping(const Head& head, ByteView) {
+    return reply(head.id, {}, {});
+}
+
+Status Requests::describe(const Head& head, ByteView) {
+    KMS_ASSIGN(const std::string key, key_word(head));
+    KMS_ASSIGN(const KeyVersion version, store_.describe(bytes_of(key)));
+    return reply_version(head.id, version, {});
+}
+
+Status Requests::get(const Head& head, ByteView) {
+    KMS_ASSIGN(const std::string key, key_word(head));
+    KMS_ASSIGN(const auto tag, tag_word_at(head, 1));
+    KMS_ASSIGN(const StoredKey stored, store_.get(bytes_of(key), tag));
+    return reply_version(head.id, stored.version, stored.key.view());
+}
+
+Status Requests::encrypt(const Head& head, ByteView body) {
+    KMS_ASSIGN(const std::string key, key_word(head));
+    KMS_ASSIGN(const ContextAndData parts, split_context(head, body));
+    BodyInPlace sealed(replies_, head.id);
+    return store_.encrypt(bytes_of(key), parts.context, parts.data, sealed);
+}
+
+Status Requests::decrypt(const Head& head, ByteView body) {
+    KMS_ASSIGN(const std::string key, key_word(head));
+    KMS_ASSIGN(const ContextAndData parts, split_context(head, body));
+    BodyInPlace opened(replies_, head.id);
+    return store_.decrypt(bytes_of(key), parts.context, parts.data, opened);
+}
+
+Status Requests::create(const Head& head, ByteView body) {
+    KMS_ASSIGN(const std::string key, key_word(head));
+    const auto algorithm = algorithm_named(head.raw_word(1));
+    if (!algorithm) {
+        return invalid("the algorithm is missing or not known");
+    }
+    const bool no_export = head.raw_word(2) == wire::capability::no_export;
+    if (head.words.size() > 2 && !no_export) {
+        return invalid("the word behind the algorithm is not no-export");
+    }
+    KMS_ASSIGN(const KeyVersion version,
+               store_.create(bytes_of(key), {*algorithm, no_export, body}));
+    return reply_version(head.id, version, {});
+}
+
+Status Requests::rotate(const Head& head, ByteView) {
+    KMS_ASSIGN(const std::string key, key_word(head));
+    KMS_ASSIGN(const KeyVersion version, store_.rotate(bytes_of(key)));
+    return reply_version(head.id, version, {});
+}
+
+Status Requests::list(const Head& head, ByteView) {
+    const std::string prefix = head.word(0).value_or(std::string());
+    KMS_ASSIGN(const auto versions, store_.list(bytes_of(prefix)));
+    std::string lines;
+    for (const wire::ListedVersion& version : versions) {
+        wire::append_listed(lines, version);
+        if (lines.size() > most_listed) {
+            return Error{Code::too_large, "the list has more than 16 MiB: ask for a longer prefix"};
+        }
+    }
+    const NumberWord count(versions.size());
+    const std::string_view words[] = {count.text()};
+    return reply(head.id, words, bytes_of(lines));
+}
+
+Status Requests::enable(const Head& head, ByteView) {
+    return change_version(head, VersionState::enabled);
+}
+
+Status Requests::disable(const Head& head, ByteView) {
+    return change_version(head, VersionState::disabled);
+}
+
+Status Requests::destroy(const Head& head, ByteView) {
+    return change_version(head, VersionState::destroyed);
+}
+
+Status Requests::change_version(const Head& head, VersionState state) {
+    KMS_ASSIGN(const std::string key, key_word(head));
+    const auto version = wire::parse_number(head.raw_word(1), wire::max_version);
+    if (!version || *version == 0) {
+        return invalid("the version is missing or no number from 1 to 2147483647");
+    }
+    KMS_TRY(store_.change_version(bytes_of(key), static_cast<std::uint32_t>(*version), state));
+    return reply(head.id, {}, {});
+}
+
+Status Requests::reply_version(std::uint64_t id, const KeyVersion& version, ByteView body) {
+    const NumberWord number(version.version);
+    const std::string tag = wire::tag_word(version.tag);
+    const std::string_view words[] = {number.text(), info_of(version.algorithm).name, tag};
+    return reply(id, words, body);
+}
+
+Status Requests::reply(std::uint64_t id, std::span<const std::string_view> words, ByteView body) {
+    KMS_TRY(append_ok(replies_, id, body.size(), words));
+    replies_.append(body);
+    return {};
+}
+
+}  // namespace kms::agent

@@ -1,0 +1,62 @@
+// The verbs of kms/1, from a frame to a key store and back into a buffer of replies.
+#pragma once
+
+#include <string_view>
+
+#include "agent/key_store.hpp"
+#include "base/bytes.hpp"
+#include "base/result.hpp"
+#include "base/secret.hpp"
+#include "wire/frame.hpp"
+
+namespace kms::agent {
+
+// Appends an `error` reply.
+Status append_refusal(SecretBytes& replies, std::uint64_t id, const Error& error);
+
+class Requests {
+  public:
+    // Both must outlive this object.
+    Requests(KeyStore& store, SecretBytes& replies) : store_(store), replies_(replies) {}
+
+    static bool known(std::string_view verb);
+
+    // Appends exactly one reply. An Error means that no reply could be written.
+    Status answer(const wire::Head& head, ByteView body);
+
+    // Appends the reply to a verb that is not known.
+    Status refuse_verb(std::uint64_t id);
+
+  private:
+    using Handler = Status (Requests::*)(const wire::Head&, ByteView);
+    struct Verb {
+        std::string_view name;
+        Handler handler;
+    };
+    static const Verb verbs[];
+
+    static const Verb* find(std::string_view name);
+
+    Status hello(const wire::Head& head, ByteView body);
+    Status identify(const wire::Head& head, ByteView body);
+    Status ping(const wire::Head& head, ByteView body);
+    Status describe(const wire::Head& head, ByteView body);
+    Status get(const wire::Head& head, ByteView body);
+    Status encrypt(const wire::Head& head, ByteView body);
+    Status decrypt(const wire::Head& head, ByteView body);
+    Status create(const wire::Head& head, ByteView body);
+    Status rotate(const wire::Head& head, ByteView body);
+    Status list(const wire::Head& head, ByteView body);
+    Status enable(const wire::Head& head, ByteView body);
+    Status disable(const wire::Head& head, ByteView body);
+    Status destroy(const wire::Head& head, ByteView body);
+
+    Status change_version(const wire::Head& head, wire::VersionState state);
+    Status reply_version(std::uint64_t id, const KeyVersion& version, ByteView body);
+    Status reply(std::uint64_t id, std::span<const std::string_view> words, ByteView body);
+
+    KeyStore& store_;
+    SecretBytes& replies_;
+};
+
+}  // namespace kms::agent
