@@ -91,7 +91,8 @@ std::optional<std::string> unescape(Alphabet alphabet, Spelling spelling, std::s
             out += text[i];
             continue;
         }
-        const auto byte = text[i] == '%' ? escaped_byte(spelling, text.substr(i + 1)) : std::nullopt;
+        const auto byte =
+            text[i] == '%' ? escaped_byte(spelling, text.substr(i + 1)) : std::nullopt;
         if (!byte || (spelling == Spelling::only_one && plain[*byte])) {
             return std::nullopt;
         }

@@ -13,12 +13,12 @@ namespace kms {
 // The first group are the codes of the agent protocol, under the same names (doc/protocol.md).
 enum class Code {
     unsupported,  // not offered by this agent, mode or key
-    invalid,      // an argument that cannot be taken: an identifier, an algorithm, a malformed value
-    not_found,    // no such key
-    denied,       // the agent will not do this for this identity or key
-    disabled,     // the key version is disabled or destroyed
-    wrong_key,    // sealed under another key or version
-    corrupt,      // authentication failed: tampered with, or another context
+    invalid,    // an argument that cannot be taken: an identifier, an algorithm, a malformed value
+    not_found,  // no such key
+    denied,     // the agent will not do this for this identity or key
+    disabled,   // the key version is disabled or destroyed
+    wrong_key,  // sealed under another key or version
+    corrupt,    // authentication failed: tampered with, or another context
     unavailable,  // no agent, or one that cannot work now; may be retried
     failed,       // the operation failed for a reason of the agent's own
 
@@ -73,15 +73,16 @@ using Status = Result<void>;
 }  // namespace kms
 
 // Runs a Status or Result expression and hands its error up.
-#define KMS_TRY(expression)                                       \
-    do {                                                          \
-        if (auto kms_status = (expression); !kms_status) {        \
-            return std::move(kms_status.error());                 \
-        }                                                         \
+#define KMS_TRY(expression)                                \
+    do {                                                   \
+        if (auto kms_status = (expression); !kms_status) { \
+            return std::move(kms_status.error());          \
+        }                                                  \
     } while (false)
 
 // Declares `target` from a Result's value, or hands its error up.
-#define KMS_ASSIGN(target, expression) KMS_ASSIGN_(target, expression, KMS_JOIN_(kms_result_, __LINE__))
+#define KMS_ASSIGN(target, expression) \
+    KMS_ASSIGN_(target, expression, KMS_JOIN_(kms_result_, __LINE__))
 #define KMS_ASSIGN_(target, expression, result) \
     auto result = (expression);                 \
     if (!result) {                              \

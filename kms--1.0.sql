@@ -1,0 +1,97 @@
+-- complain if script is sourced in psql, rather than via CREATE EXTENSION
+\echo Use "CREATE EXTENSION kms" to load this file. \quit
+
+-- Nothing is STRICT: only data may be NULL. Nothing that touches a key is IMMUTABLE, so that the
+-- planner never folds a secret into a plan.
+
+-- Bindings
+
+CREATE FUNCTION kms.set_key(local_id int, key_identifier text, is_local bool DEFAULT false)
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_set_key';
+
+CREATE FUNCTION kms.set_key(local_id int, key_identifier bytea, is_local bool DEFAULT false)
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_set_key';
+
+CREATE FUNCTION kms.unset_key(local_id int)
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_unset_key';
+
+CREATE FUNCTION kms.session_keys(
+    OUT local_id int, OUT key_identifier text, OUT mode text, OUT version int, OUT key_tag bytea,
+    OUT algorithm text, OUT fetched_at timestamptz, OUT expires_at timestamptz)
+RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'kms_session_keys';
+
+CREATE VIEW kms.session_keys AS SELECT * FROM kms.session_keys();
+
+-- Values
+
+CREATE FUNCTION kms.encode(local_id int, data bytea, context bytea DEFAULT '')
+RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE COST 20 AS 'MODULE_PATHNAME', 'kms_encode';
+
+CREATE FUNCTION kms.encode(local_id int, data text, context bytea DEFAULT '')
+RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE COST 20 AS 'MODULE_PATHNAME', 'kms_encode';
+
+CREATE FUNCTION kms.decode(local_id int, data bytea, context bytea DEFAULT '')
+RETURNS bytea LANGUAGE C STABLE PARALLEL SAFE COST 20 AS 'MODULE_PATHNAME', 'kms_decode';
+
+CREATE FUNCTION kms.decode_text(local_id int, data bytea, context bytea DEFAULT '')
+RETURNS text LANGUAGE C STABLE PARALLEL SAFE COST 20 AS 'MODULE_PATHNAME', 'kms_decode_text';
+
+CREATE FUNCTION kms.try_decode(local_id int, data bytea, context bytea DEFAULT '')
+RETURNS bytea LANGUAGE C STABLE PARALLEL SAFE COST 20 AS 'MODULE_PATHNAME', 'kms_try_decode';
+
+CREATE FUNCTION kms.recode(from_id int, to_id int, data bytea, context bytea DEFAULT '')
+RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE COST 40 AS 'MODULE_PATHNAME', 'kms_recode';
+
+CREATE FUNCTION kms.inspect(
+    data bytea, OUT suite int, OUT key_tag bytea, OUT nonce bytea, OUT plaintext_length int)
+LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'kms_inspect';
+
+-- Keys at the agent
+
+CREATE FUNCTION kms.create_key(key_identifier text, algorithm text DEFAULT 'xaes-256-gcm')
+RETURNS int LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_create_key';
+
+CREATE FUNCTION kms.create_key(key_identifier bytea, algorithm text DEFAULT 'xaes-256-gcm')
+RETURNS int LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_create_key';
+
+CREATE FUNCTION kms.rotate_key(key_identifier text)
+RETURNS int LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_rotate_key';
+
+CREATE FUNCTION kms.rotate_key(key_identifier bytea)
+RETURNS int LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_rotate_key';
+
+CREATE FUNCTION kms.enable_key(key_identifier text, version int)
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_enable_key';
+
+CREATE FUNCTION kms.enable_key(key_identifier bytea, version int)
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_enable_key';
+
+CREATE FUNCTION kms.disable_key(key_identifier text, version int)
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_disable_key';
+
+CREATE FUNCTION kms.disable_key(key_identifier bytea, version int)
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_disable_key';
+
+CREATE FUNCTION kms.destroy_key(key_identifier text, version int)
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_destroy_key';
+
+CREATE FUNCTION kms.destroy_key(key_identifier bytea, version int)
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_destroy_key';
+
+CREATE FUNCTION kms.list_keys(
+    prefix text DEFAULT '', OUT key_identifier text, OUT version int, OUT algorithm text,
+    OUT key_tag bytea, OUT state text, OUT created timestamptz)
+RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_list_keys';
+
+CREATE FUNCTION kms.generate_key(bits int DEFAULT 256)
+RETURNS text LANGUAGE C VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', 'kms_generate_key';
+
+CREATE FUNCTION kms.status(
+    OUT mode text, OUT running bool, OUT agent_pid int, OUT agent text, OUT capabilities text[],
+    OUT starts bigint, OUT requests bigint, OUT errors bigint, OUT bytes bigint,
+    OUT mean_latency_ms float8, OUT last_error text)
+LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'kms_status';
+
+-- Who may call what is the owner's decision.
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA kms FROM PUBLIC;

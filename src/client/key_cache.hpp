@@ -1,0 +1,70 @@
+// The DEKs that a session holds in local mode, as keys ready to seal and open.
+//
+// A key belongs to (owner, identifier), the owner being the role that it was fetched for, and is
+// held for a time to live. wipe_expired and wipe_all overwrite keys in place and neither allocate
+// nor free, so that a signal handler may call them while nobody is inside another function here.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "client/keys.hpp"
+#include "crypto/sealed.hpp"
+
+namespace kms {
+
+struct HeldKey {
+    std::uint32_t version;
+    SealingKey key;
+    TimePoint fetched_at;
+    std::chrono::system_clock::time_point fetched_on;  // for people
+    bool wiped = false;
+};
+
+// All that is held under one identifier for one owner.
+struct HeldKeys {
+    std::uint32_t owner;
+    std::string identifier;
+    std::vector<std::unique_ptr<HeldKey>> versions;
+    HeldKey* current = nullptr;  // what encode uses; nullptr: to be fetched
+
+    HeldKey* find(const KeyTag& tag);  // nullptr: not held
+};
+
+class KeyCache {
+  public:
+    // nullptr: nothing held.
+    HeldKeys* find(std::uint32_t owner, ByteView identifier);
+    HeldKeys& find_or_add(std::uint32_t owner, ByteView identifier);
+
+    // Holds a fetched key, in place of an older copy of it.
+    static Result<HeldKey*> hold(HeldKeys& keys, const FetchedKey& fetched, bool is_current);
+
+    // `time_to_live`: zero for no end.
+    void drop_expired(TimePoint now, std::chrono::seconds time_to_live);
+    void wipe_expired(TimePoint now, std::chrono::seconds time_to_live) noexcept;
+    void wipe_all() noexcept;
+
+    void drop(ByteView identifier);  // for every owner
+    void drop_all();
+    void retain(const std::function<bool(const HeldKeys&)>& wanted);
+
+    bool empty() const { return entries_.empty(); }
+
+    // The moment at which the first key expires; TimePoint::max() when none does.
+    TimePoint next_expiry(std::chrono::seconds time_to_live) const;
+
+    // Rises whenever a HeldKeys or HeldKey may have been freed: pointers that were taken under
+    // another generation must not be followed.
+    std::uint64_t generation() const { return generation_; }
+
+  private:
+    std::vector<std::unique_ptr<HeldKeys>> entries_;
+    std::uint64_t generation_ = 0;
+};
+
+}  // namespace kms

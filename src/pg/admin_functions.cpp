@@ -1,0 +1,167 @@
+// Keys at the agent: create_key, rotate_key, enable_key, disable_key, destroy_key, list_keys; and
+// generate_key. What the agent does is not undone by ROLLBACK.
+#include "base/hex.hpp"
+#include "crypto/random.hpp"
+#include "pg/settings.hpp"
+#include "pg/values.hpp"
+
+namespace kms::pg {
+namespace {
+
+// Speaks to the agent about a key, and forgets what the session holds of it.
+template <typename Body>
+void administer(const KeyUse& use, Body&& body) {
+    Session& session = pg::session();
+    const Failure failure = in_session(session, use.subject(), [&]() -> Status {
+        KMS_ASSIGN(Line line, session.line(use));
+        session.cache.drop(use.identifier);
+        return body(line);
+    });
+    finish(session, failure);
+}
+
+std::string_view algorithm_argument(FunctionCallInfo fcinfo) {
+    const std::string_view name = text_of(required_bytes(fcinfo, 1, "algorithm"));
+    if (!algorithm_named(name)) {
+        ereport(
+            ERROR,
+            (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+             errmsg("\"%.*s\" is not an algorithm of kms",
+                    static_cast<int>(std::min<std::size_t>(name.size(), 64)), name.data()),
+             errhint("The algorithms are xaes-256-gcm, aes-256-siv, aes-128-gcm, aes-192-gcm and "
+                     "aes-256-gcm.")));
+    }
+    return name;
+}
+
+void warn_of_limit(std::string_view algorithm) {
+    if (info_of(*algorithm_named(algorithm)).random_nonce_limit) {
+        ereport(
+            WARNING,
+            (errmsg("a key version of %.*s may seal at most 2^32 values",
+                    static_cast<int>(algorithm.size()), algorithm.data()),
+             errdetail("Its nonces are 12 random bytes (NIST SP 800-38D, section 8.3)."),
+             errhint("Rotate the key well before, or use xaes-256-gcm, which has no such limit.")));
+    }
+}
+
+std::uint32_t version_argument(FunctionCallInfo fcinfo) {
+    const std::int32_t version = required_int(fcinfo, 1, "version");
+    if (version < 1) {
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("key versions begin at 1, and %d is none", version)));
+    }
+    return static_cast<std::uint32_t>(version);
+}
+
+Datum change(FunctionCallInfo fcinfo, const char* action, std::string_view verb) {
+    const KeyUse use = use_of_identifier(action, required_identifier(fcinfo, 0));
+    const std::uint32_t version = version_argument(fcinfo);
+    administer(use, [&](Line line) { return change_version(line, verb, use.identifier, version); });
+    PG_RETURN_VOID();
+}
+
+void fetch_list(Session& session, const KeyUse& use) {
+    const Failure failure = in_session(session, use.subject(), [&]() -> Status {
+        KMS_ASSIGN(Line line, session.line(use));
+        KMS_ASSIGN(session.listed, list_keys(line, use.identifier));
+        return {};
+    });
+    finish(session, failure);
+}
+
+void add_row(RowSet& rows, const wire::ListedVersion& listed) {
+    Datum values[6] = {identifier_datum(bytes_of(listed.key)),
+                       Int32GetDatum(static_cast<std::int32_t>(listed.version)),
+                       text_datum(listed.algorithm),
+                       bytes_datum(listed.tag),
+                       text_datum(wire::state_word(listed.state)),
+                       TimestampTzGetDatum(timestamp_of(std::chrono::seconds(listed.created)))};
+    bool nulls[6] = {};
+    rows.add(values, nulls);
+}
+
+int key_bits(FunctionCallInfo fcinfo) {
+    const std::int32_t bits = required_int(fcinfo, 0, "bits");
+    if (bits != 128 && bits != 192 && bits != 256 && bits != 512) {
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("a key has 128, 192, 256 or 512 bits, not %d", bits)));
+    }
+    return bits;
+}
+
+}  // namespace
+
+extern "C" {
+
+PG_FUNCTION_INFO_V1(kms_create_key);
+Datum kms_create_key(PG_FUNCTION_ARGS) {
+    const KeyUse use = use_of_identifier("create", required_identifier(fcinfo, 0));
+    const std::string_view algorithm = algorithm_argument(fcinfo);
+    std::uint32_t version = 0;
+    administer(use, [&](Line line) -> Status {
+        KMS_ASSIGN(const DescribedKey created, create_key(line, use.identifier, algorithm));
+        version = created.version;
+        return {};
+    });
+    warn_of_limit(algorithm);
+    PG_RETURN_INT32(static_cast<std::int32_t>(version));
+}
+
+PG_FUNCTION_INFO_V1(kms_rotate_key);
+Datum kms_rotate_key(PG_FUNCTION_ARGS) {
+    const KeyUse use = use_of_identifier("rotate", required_identifier(fcinfo, 0));
+    std::uint32_t version = 0;
+    administer(use, [&](Line line) -> Status {
+        KMS_ASSIGN(const DescribedKey rotated, rotate_key(line, use.identifier));
+        version = rotated.version;
+        return {};
+    });
+    PG_RETURN_INT32(static_cast<std::int32_t>(version));
+}
+
+PG_FUNCTION_INFO_V1(kms_enable_key);
+Datum kms_enable_key(PG_FUNCTION_ARGS) {
+    return change(fcinfo, "enable", wire::verb::enable);
+}
+
+PG_FUNCTION_INFO_V1(kms_disable_key);
+Datum kms_disable_key(PG_FUNCTION_ARGS) {
+    return change(fcinfo, "disable", wire::verb::disable);
+}
+
+PG_FUNCTION_INFO_V1(kms_destroy_key);
+Datum kms_destroy_key(PG_FUNCTION_ARGS) {
+    return change(fcinfo, "destroy", wire::verb::destroy);
+}
+
+PG_FUNCTION_INFO_V1(kms_list_keys);
+Datum kms_list_keys(PG_FUNCTION_ARGS) {
+    const KeyUse use = use_of_identifier("list keys", required_bytes(fcinfo, 0, "prefix"));
+    Session& session = pg::session();
+    fetch_list(session, use);
+    RowSet rows(fcinfo);
+    for (const wire::ListedVersion& version : session.listed) {
+        add_row(rows, version);
+    }
+    PG_RETURN_NULL();
+}
+
+PG_FUNCTION_INFO_V1(kms_generate_key);
+Datum kms_generate_key(PG_FUNCTION_ARGS) {
+    const auto bytes = static_cast<std::size_t>(key_bits(fcinfo)) / 8;
+    varlena* result = allocate_value(2 * bytes, {"generate a key"});
+    const Failure failure = guarded({"generate a key"}, [&]() -> Status {
+        SecretBytes key(bytes);
+        KMS_TRY(random_secret(key.span()));
+        write_hex(key.view(), VARDATA(result));
+        return {};
+    });
+    if (failure) {
+        raise(failure);
+    }
+    PG_RETURN_POINTER(result);
+}
+
+}  // extern "C"
+}  // namespace kms::pg

@@ -1,0 +1,159 @@
+#include "pg/args.hpp"
+
+#include <algorithm>
+
+#include "base/escape.hpp"
+#include "base/key_list.hpp"
+#include "pg/settings.hpp"
+#include "pg/sqlstates.hpp"
+
+namespace kms::pg {
+namespace {
+
+void require(FunctionCallInfo fcinfo, int index, const char* name) {
+    if (PG_ARGISNULL(index)) {
+        ereport(ERROR,
+                (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("%s must not be NULL", name)));
+    }
+}
+
+ByteView bytes_of_datum(Datum datum) {
+    const varlena* value = PG_DETOAST_DATUM_PACKED(datum);
+    return {reinterpret_cast<const Byte*>(VARDATA_ANY(value)), VARSIZE_ANY_EXHDR(value)};
+}
+
+KeyUse use_of(const char* action, std::int32_t local_id, ByteView identifier) {
+    return {action, local_id, identifier, &identity_texts(), deadlines(), command(), GetUserId()};
+}
+
+}  // namespace
+
+std::int32_t required_int(FunctionCallInfo fcinfo, int index, const char* name) {
+    require(fcinfo, index, name);
+    return PG_GETARG_INT32(index);
+}
+
+bool required_bool(FunctionCallInfo fcinfo, int index, const char* name) {
+    require(fcinfo, index, name);
+    return PG_GETARG_BOOL(index);
+}
+
+ByteView required_bytes(FunctionCallInfo fcinfo, int index, const char* name) {
+    require(fcinfo, index, name);
+    return bytes_argument(fcinfo, index);
+}
+
+ByteView bytes_argument(FunctionCallInfo fcinfo, int index) {
+    return bytes_of_datum(PG_GETARG_DATUM(index));
+}
+
+ByteView required_identifier(FunctionCallInfo fcinfo, int index) {
+    const ByteView identifier = required_bytes(fcinfo, index, "key_identifier");
+    if (identifier.empty() || identifier.size() > max_identifier) {
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("a key identifier has 1 to %zu bytes, not %zu", max_identifier,
+                               identifier.size())));
+    }
+    return identifier;
+}
+
+varlena* allocate_value(std::size_t length, const Subject& subject) {
+    if (length > MaxAllocSize - VARHDRSZ) {
+        ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+                        errmsg("could not %s with local id %d: the result would be too large",
+                               subject.action, subject.local_id),
+                        errdetail("It would have %zu bytes; a value has at most %zu.", length,
+                                  static_cast<std::size_t>(MaxAllocSize - VARHDRSZ))));
+    }
+    auto* value = static_cast<varlena*>(palloc(length + VARHDRSZ));
+    SET_VARSIZE(value, length + VARHDRSZ);
+    return value;
+}
+
+ByteSpan bytes_in(varlena* value) {
+    return {reinterpret_cast<Byte*>(VARDATA(value)), VARSIZE(value) - VARHDRSZ};
+}
+
+varlena* copy_value(ByteView bytes, const Subject& subject) {
+    varlena* value = allocate_value(bytes.size(), subject);
+    std::copy(bytes.begin(), bytes.end(), bytes_in(value).begin());
+    return value;
+}
+
+Datum text_datum(std::string_view text) {
+    return PointerGetDatum(cstring_to_text_with_len(text.data(), static_cast<int>(text.size())));
+}
+
+Datum bytes_datum(ByteView bytes) {
+    return text_datum(text_of(bytes));
+}
+
+// Escaped by hand: no C++ string may be alive where PostgreSQL allocates.
+Datum identifier_datum(ByteView identifier) {
+    static constexpr char digits[] = "0123456789ABCDEF";
+    auto* text = static_cast<char*>(palloc(3 * identifier.size() + 1));
+    char* out = text;
+    for (const Byte byte : identifier) {
+        if (stands_for_itself(Alphabet::identifier, byte)) {
+            *out++ = static_cast<char>(byte);
+        } else {
+            *out++ = '%';
+            *out++ = digits[byte >> 4];
+            *out++ = digits[byte & 15];
+        }
+    }
+    return text_datum({text, static_cast<std::size_t>(out - text)});
+}
+
+TimestampTz timestamp_of(std::chrono::microseconds since_1970) {
+    constexpr std::chrono::days epochs_apart(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE);
+    return (since_1970 - epochs_apart).count();
+}
+
+KeyUse use_of_identifier(const char* action, ByteView identifier) {
+    return use_of(action, 0, identifier);
+}
+
+KeyUse use_of_local_id(const char* action, std::int32_t local_id) {
+    const KeyList& keys = key_list();
+    const Binding* binding = keys.find(local_id);
+    if (binding == nullptr) {
+        ereport(ERROR, (errcode(sqlstate::not_bound),
+                        errmsg("could not %s: no key is bound to local id %d", action, local_id),
+                        errhint("Bind one with kms.set_key(%d, 'key-identifier').", local_id)));
+    }
+    return use_of(action, local_id, keys.identifier(*binding));
+}
+
+RowSet::RowSet(FunctionCallInfo fcinfo) {
+    auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
+    if (result == nullptr || !IsA(result, ReturnSetInfo) ||
+        (result->allowedModes & SFRM_Materialize) == 0) {
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("a set of rows cannot be returned here")));
+    }
+    MemoryContext caller = MemoryContextSwitchTo(result->econtext->ecxt_per_query_memory);
+    if (get_call_result_type(fcinfo, nullptr, &shape_) != TYPEFUNC_COMPOSITE) {
+        elog(ERROR, "return type must be a row type");
+    }
+    store_ = tuplestore_begin_heap((result->allowedModes & SFRM_Materialize_Random) != 0, false,
+                                   work_mem);
+    result->returnMode = SFRM_Materialize;
+    result->setResult = store_;
+    result->setDesc = shape_;
+    MemoryContextSwitchTo(caller);
+}
+
+void RowSet::add(Datum* values, bool* nulls) {
+    tuplestore_putvalues(store_, shape_, values, nulls);
+}
+
+Datum row_datum(FunctionCallInfo fcinfo, Datum* values, bool* nulls) {
+    TupleDesc shape = nullptr;
+    if (get_call_result_type(fcinfo, nullptr, &shape) != TYPEFUNC_COMPOSITE) {
+        elog(ERROR, "return type must be a row type");
+    }
+    return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(shape), values, nulls));
+}
+
+}  // namespace kms::pg

@@ -1,0 +1,52 @@
+// Arguments and results of SQL functions: act one and act three.
+#pragma once
+
+#include "base/bytes.hpp"
+#include "pg/pg.hpp"
+#include "pg/session.hpp"
+
+namespace kms::pg {
+
+// Functions are not STRICT: a NULL context would store NULL for the plaintext, a NULL identifier
+// leave the last tenant bound. Each of these raises 22004 for a NULL.
+std::int32_t required_int(FunctionCallInfo fcinfo, int index, const char* name);
+bool required_bool(FunctionCallInfo fcinfo, int index, const char* name);
+ByteView required_bytes(FunctionCallInfo fcinfo, int index, const char* name);  // detoasted
+
+// 1 to 1,024 bytes, or 22023.
+ByteView required_identifier(FunctionCallInfo fcinfo, int index);
+
+// Detoasted; the argument is not NULL.
+ByteView bytes_argument(FunctionCallInfo fcinfo, int index);
+
+// A bytea or text of `length` bytes, to be filled through bytes_in(); 54000 where PostgreSQL cannot
+// hold it.
+varlena* allocate_value(std::size_t length, const Subject& subject);
+ByteSpan bytes_in(varlena* value);
+varlena* copy_value(ByteView bytes, const Subject& subject);
+
+Datum text_datum(std::string_view text);
+Datum bytes_datum(ByteView bytes);
+Datum identifier_datum(ByteView identifier);  // text in the spelling of kms.keys
+
+TimestampTz timestamp_of(std::chrono::microseconds since_1970);  // UTC
+
+// A key named by its identifier, or by the local id that it is bound to (KM001 where it is not).
+KeyUse use_of_identifier(const char* action, ByteView identifier);
+KeyUse use_of_local_id(const char* action, std::int32_t local_id);
+
+// Rows of a set-returning function, collected in a tuplestore.
+class RowSet {
+  public:
+    explicit RowSet(FunctionCallInfo fcinfo);
+    void add(Datum* values, bool* nulls);
+
+  private:
+    Tuplestorestate* store_;
+    TupleDesc shape_;
+};
+
+// The one row of a function with OUT parameters.
+Datum row_datum(FunctionCallInfo fcinfo, Datum* values, bool* nulls);
+
+}  // namespace kms::pg

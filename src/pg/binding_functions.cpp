@@ -1,0 +1,142 @@
+// set_key, unset_key and the view session_keys.
+#include <algorithm>
+
+#include "pg/settings.hpp"
+#include "pg/values.hpp"
+
+namespace kms::pg {
+namespace {
+
+std::int32_t required_local_id(FunctionCallInfo fcinfo) {
+    const std::int32_t local_id = required_int(fcinfo, 0, "local_id");
+    if (local_id < 1 || local_id > max_local_id) {
+        ereport(ERROR,
+                (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                 errmsg("a local id is a number from 1 to %d, not %d", max_local_id, local_id)));
+    }
+    return local_id;
+}
+
+// `make` returns the new text of kms.keys; it is copied to PostgreSQL's memory.
+template <typename Make>
+const char* new_key_list(const Subject& subject, Make&& make) {
+    Session& session = pg::session();
+    const Failure failure = guarded(subject, [&]() -> Status {
+        session.text = make();
+        return {};
+    });
+    if (failure) {
+        raise(failure);
+    }
+    return pstrdup(session.text.c_str());
+}
+
+// A bad identifier fails here and not at the first row. A key whose current version is disabled is
+// bound all the same: its older versions may still be read.
+void fetch_now(std::int32_t local_id, ByteView identifier) {
+    Session& session = pg::session();
+    KeyUse use = use_of_identifier("bind", identifier);
+    use.local_id = local_id;
+    const Failure failure = in_session(session, use.subject(), [&]() -> Status {
+        KMS_TRY(session.current_key(use));
+        return {};
+    });
+    settle(session, failure);
+    if (failure && failure.code == Code::disabled) {
+        ereport(
+            WARNING,
+            (errcode(failure.sqlstate),
+             errmsg("the current version of the key bound to local id %d is disabled", local_id),
+             errdetail("Values sealed under its other versions can be decoded; nothing "
+                       "can be encoded.")));
+    } else if (failure) {
+        raise(failure);
+    }
+}
+
+void bind_key(std::int32_t local_id, ByteView identifier, bool is_local) {
+    require_settable(is_local);
+    const KeyList& keys = key_list();
+    const Subject subject = {"bind", local_id, identifier};
+    const char* text =
+        new_key_list(subject, [&] { return with_binding(keys, local_id, identifier); });
+    if (mode() == Mode::local) {
+        fetch_now(local_id, identifier);
+    }
+    set_key_list(text, is_local);
+}
+
+// What the view shows of a binding's key, if it is held.
+struct HeldColumns {
+    bool held = false;
+    std::uint32_t version;
+    KeyTag tag;
+    std::string_view algorithm;
+    TimestampTz fetched_at;
+};
+
+HeldColumns held_columns(ByteView identifier) {
+    HeldKeys* keys =
+        session_if_any != nullptr ? session_if_any->cache.find(GetUserId(), identifier) : nullptr;
+    HeldKey* key = keys != nullptr ? keys->current : nullptr;
+    if (mode() != Mode::local || key == nullptr || key->wiped) {
+        return {};
+    }
+    return {true, key->version, key->key.tag(), info_of(key->key.algorithm()).name,
+            timestamp_of(
+                std::chrono::floor<std::chrono::microseconds>(key->fetched_on.time_since_epoch()))};
+}
+
+void add_row(RowSet& rows, const Binding& binding, ByteView identifier) {
+    const HeldColumns key = held_columns(identifier);
+    const std::int64_t ttl = cache_ttl().count();
+    Datum values[8] = {Int32GetDatum(binding.local_id), identifier_datum(identifier),
+                       CStringGetTextDatum(mode_name())};
+    bool nulls[8] = {false, false, false, true, true, true, true, true};
+    if (key.held) {
+        values[3] = Int32GetDatum(static_cast<std::int32_t>(key.version));
+        values[4] = bytes_datum(key.tag);
+        values[5] = text_datum(key.algorithm);
+        values[6] = TimestampTzGetDatum(key.fetched_at);
+        values[7] = TimestampTzGetDatum(key.fetched_at + ttl * USECS_PER_SEC);
+        std::fill(nulls + 3, nulls + 7, false);
+        nulls[7] = ttl == 0;
+    }
+    rows.add(values, nulls);
+}
+
+}  // namespace
+
+extern "C" {
+
+PG_FUNCTION_INFO_V1(kms_set_key);
+Datum kms_set_key(PG_FUNCTION_ARGS) {
+    const std::int32_t local_id = required_local_id(fcinfo);
+    const ByteView identifier = required_identifier(fcinfo, 1);
+    bind_key(local_id, identifier, required_bool(fcinfo, 2, "is_local"));
+    PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(kms_unset_key);
+Datum kms_unset_key(PG_FUNCTION_ARGS) {
+    const std::int32_t local_id = required_local_id(fcinfo);
+    require_settable(false);
+    const KeyUse use = use_of_local_id("unbind", local_id);
+    const KeyList& keys = key_list();
+    set_key_list(new_key_list(use.subject(), [&] { return without_binding(keys, local_id); }),
+                 false);
+    PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(kms_session_keys);
+Datum kms_session_keys(PG_FUNCTION_ARGS) {
+    const KeyList& keys = key_list();
+    RowSet rows(fcinfo);
+    for (const Binding& binding : keys.bindings()) {
+        add_row(rows, binding, keys.identifier(binding));
+    }
+    PG_RETURN_NULL();
+}
+
+}  // extern "C"
+}  // namespace kms::pg

@@ -1,0 +1,26 @@
+// Who asks, as the key agent is told (doc/protocol.md, "Handshake").
+#pragma once
+
+#include "client/agent.hpp"
+
+namespace kms::pg {
+
+// Act one's half: PostgreSQL's strings, in memory that lives as long as the role does not change.
+struct IdentityTexts {
+    const char* role;
+    const char* session_role;
+    const char* database;
+    const char* application;
+    const char* client;
+    int pid;
+    std::uint64_t cluster;
+    std::uint64_t generation;  // rises whenever the strings are read anew
+};
+
+// Reads catalogs when the current role is another one than last time.
+const IdentityTexts& identity_texts();
+
+// Act two's half.
+Identity make_identity(const IdentityTexts& texts);
+
+}  // namespace kms::pg

@@ -1,0 +1,126 @@
+#include "pg/lifetime.hpp"
+
+#include <algorithm>
+
+#include "pg/pg.hpp"
+#include "pg/session.hpp"
+#include "pg/settings.hpp"
+
+namespace kms::pg {
+namespace {
+
+constexpr milliseconds agent_check{500};  // how soon to look after an agent that is ending
+
+TimeoutId timer = MAX_TIMEOUTS;
+
+milliseconds until_next_event(Session& session) {
+    TimePoint next = session.cache.next_expiry(cache_ttl());
+    if (!session.agent.ending().empty()) {
+        next = std::min(next, Clock::now() + agent_check);
+    }
+    return next == TimePoint::max()
+               ? milliseconds(0)
+               : std::max(milliseconds(1), std::chrono::ceil<milliseconds>(next - Clock::now()));
+}
+
+void set_timer(Session& session) {
+    if (const milliseconds wait = until_next_event(session); wait.count() > 0) {
+        enable_timeout_after(timer, static_cast<int>(wait.count()));
+    }
+}
+
+// In a signal handler, in the middle of anything: overwrites in place, and leaves the rest to the
+// next use. While a key is in use it only says that something is due.
+void on_timer() {
+    Session* session = session_if_any;
+    if (session == nullptr) {
+        return;
+    }
+    session->due = 1;
+    if (session->busy != 0) {
+        return;
+    }
+    const TimePoint now = Clock::now();
+    session->cache.wipe_expired(now, cache_ttl());
+    session->agent.ending().advance(now);
+    set_timer(*session);
+}
+
+// Settings have their values from before the transaction again: keys that no binding refers to are
+// of no use any more.
+void forget_unbound_keys(Session& session) {
+    (void)in_session(session, {"forget keys"}, [&]() -> Status {
+        session.reply.release();
+        const bool local = mode() == Mode::local;
+        session.cache.retain([&](const HeldKeys& keys) {
+            return local && key_list_unchecked().binds(bytes_of(keys.identifier));
+        });
+        return {};
+    });
+}
+
+bool callback_registered = false;
+
+void after_transaction(void* /*argument*/) {
+    callback_registered = false;
+    if (session_if_any != nullptr) {
+        forget_unbound_keys(*session_if_any);
+    }
+}
+
+MemoryContextCallback transaction_callback = {after_transaction, nullptr, nullptr};
+
+bool is_end(XactEvent event) {
+    switch (event) {
+        case XACT_EVENT_COMMIT:
+        case XACT_EVENT_PARALLEL_COMMIT:
+        case XACT_EVENT_ABORT:
+        case XACT_EVENT_PARALLEL_ABORT:
+        case XACT_EVENT_PREPARE:
+            return true;
+        default:
+            return false;
+    }
+}
+
+// Settings are restored after this event and before the transaction's memory is let go of. A list
+// of callbacks would become a ring if one were entered twice.
+void at_transaction_end(XactEvent event, void* /*argument*/) {
+    Session* session = session_if_any;
+    if (!is_end(event) || session == nullptr) {
+        return;
+    }
+    arm_timer();
+    const bool something_to_do = !session->cache.empty() || session->reply.capacity() > 0;
+    if (something_to_do && !callback_registered && TopTransactionContext != nullptr) {
+        callback_registered = true;
+        MemoryContextRegisterResetCallback(TopTransactionContext, &transaction_callback);
+    }
+}
+
+// A worker's exit delays its query, and a FATAL error may come at any midpoint: wipe, close the
+// agent's input, wait for nothing.
+void at_session_end(int /*code*/, Datum /*argument*/) {
+    if (Session* session = session_if_any) {
+        session->busy = 1;
+        session->cache.wipe_all();
+        session->reply.release();
+        session->agent.abandon();
+    }
+}
+
+}  // namespace
+
+void watch_lifetime() {
+    on_proc_exit(at_session_end, 0);
+    RegisterXactCallback(at_transaction_end, nullptr);
+    timer = RegisterTimeout(USER_TIMEOUT, on_timer);
+}
+
+void arm_timer() {
+    if (session_if_any != nullptr && timer != MAX_TIMEOUTS && !get_timeout_active(timer)) {
+        set_timer(*session_if_any);
+    }
+}
+
+}  // namespace kms::pg

@@ -1,0 +1,161 @@
+// Local mode: the session holds the DEK.
+//
+// Each call first gets its key, then allocates the result, then seals or opens. Between the steps a
+// timer may wipe the key (its time to live ends): then the call begins again and fetches it anew.
+#include "pg/settings.hpp"
+#include "pg/values.hpp"
+
+namespace kms::pg {
+namespace {
+
+Subject subject_of(const Call& call, const HeldKeys* keys) {
+    return {call.action, call.local_id, keys != nullptr ? bytes_of(keys->identifier) : ByteView{}};
+}
+
+// What the steps of a call hand to each other.
+struct Step {
+    HeldKeys* keys = nullptr;
+    HeldKey* key = nullptr;
+    bool again = false;  // the key was wiped meanwhile
+};
+
+Failure get_current(Session& session, const Call& call, Step& step) {
+    step.keys = session.remembered(call.local_id, GetUserId());
+    step.key = step.keys != nullptr ? step.keys->current : nullptr;
+    if (step.key != nullptr && !step.key->wiped) {
+        return {};
+    }
+    const KeyUse use = use_of_local_id(call.action, call.local_id);
+    const Failure failure = in_session(session, use.subject(), [&]() -> Status {
+        KMS_ASSIGN(step.key, session.current_key(use));
+        step.keys = session.cache.find(use.owner, use.identifier);
+        return {};
+    });
+    settle(session, failure);
+    return failure;
+}
+
+Failure get_by_tag(Session& session, const Call& call, const KeyTag& tag, Step& step) {
+    step.keys = session.remembered(call.local_id, GetUserId());
+    step.key = step.keys != nullptr ? step.keys->find(tag) : nullptr;
+    if (step.key != nullptr) {
+        return {};
+    }
+    const KeyUse use = use_of_local_id(call.action, call.local_id);
+    const Failure failure = in_session(session, use.subject(), [&]() -> Status {
+        KMS_ASSIGN(step.key, session.key_with_tag(use, tag));
+        step.keys = session.cache.find(use.owner, use.identifier);
+        return {};
+    });
+    settle(session, failure);
+    return failure;
+}
+
+// Runs `body` on the step's key, or marks the step for another round.
+template <typename Body>
+Failure with_key(Session& session, const Call& call, Step& step, Body&& body) {
+    step.again = false;
+    return in_session(session, subject_of(call, step.keys), [&]() -> Status {
+        if (step.key->wiped) {
+            step.again = true;
+            return {};
+        }
+        return body();
+    });
+}
+
+// The public part of a sealed value, in a form that act three may jump over.
+struct Sealed {
+    KeyTag tag;
+    std::size_t plaintext_length;
+};
+
+// KM006 needs the key's identifier for its message, but no key.
+Failure read_header(const Call& call, Sealed& sealed) {
+    const KeyUse use = use_of_local_id(call.action, call.local_id);
+    return guarded(use.subject(), [&]() -> Status {
+        KMS_ASSIGN(const SealedHeader header, parse_sealed(call.data));
+        sealed = {header.tag, header.plaintext_length};
+        return {};
+    });
+}
+
+}  // namespace
+
+Failure seal_locally(const Call& call, varlena** result) {
+    Session& session = pg::session();
+    for (;;) {
+        Step step;
+        if (const Failure failure = get_current(session, call, step)) {
+            return failure;
+        }
+        *result = allocate_value(step.key->key.sealed_size(call.data.size()),
+                                 subject_of(call, step.keys));
+        const Failure failure = with_key(session, call, step, [&] {
+            return step.key->key.seal(call.data, call.context, bytes_in(*result));
+        });
+        if (!step.again) {
+            return failure;
+        }
+    }
+}
+
+Failure open_locally(const Call& call, varlena** result) {
+    Session& session = pg::session();
+    Sealed sealed;
+    if (const Failure failure = read_header(call, sealed)) {
+        return failure;
+    }
+    for (;;) {
+        Step step;
+        if (const Failure failure = get_by_tag(session, call, sealed.tag, step)) {
+            return failure;
+        }
+        *result = allocate_value(sealed.plaintext_length, subject_of(call, step.keys));
+        const Failure failure = with_key(session, call, step, [&] {
+            return step.key->key.open(call.data, call.context, bytes_in(*result));
+        });
+        if (!step.again) {
+            return failure;
+        }
+    }
+}
+
+Failure reseal_locally(const Call& call, std::int32_t to_id, varlena** result) {
+    Session& session = pg::session();
+    Sealed sealed;
+    if (const Failure failure = read_header(call, sealed)) {
+        return failure;
+    }
+    const Call to = {call.action, to_id, {}, call.context};
+    for (;;) {
+        Step target;
+        Step source;
+        if (const Failure failure = get_current(session, to, target)) {
+            return failure;
+        }
+        const std::uint64_t generation = session.cache.generation();
+        if (const Failure failure = get_by_tag(session, call, sealed.tag, source)) {
+            return failure;
+        }
+        if (session.cache.generation() != generation) {
+            continue;  // the target may be gone
+        }
+        *result = allocate_value(target.key->key.sealed_size(sealed.plaintext_length),
+                                 subject_of(to, target.keys));
+        const Failure failure = with_key(session, call, source, [&]() -> Status {
+            source.again = target.key->wiped;
+            if (source.again) {
+                return {};
+            }
+            SecretBytes plaintext(sealed.plaintext_length);
+            KMS_TRY(source.key->key.open(call.data, call.context, plaintext.span()));
+            return target.key->key.seal(plaintext.view(), call.context, bytes_in(*result));
+        });
+        if (!source.again) {
+            return failure;
+        }
+    }
+}
+
+}  // namespace kms::pg

@@ -1,0 +1,15 @@
+// What PostgreSQL calls when it loads the library.
+#include "pg/pg.hpp"
+#include "pg/settings.hpp"
+
+extern "C" {
+
+PG_MODULE_MAGIC;
+
+PGDLLEXPORT void _PG_init();
+
+void _PG_init() {
+    kms::pg::define_settings();
+}
+
+}  // extern "C"

@@ -1,0 +1,119 @@
+// PostgreSQL's headers, and everything in which PostgreSQL 14 to 19 differ.
+#pragma once
+
+// Empty on 14 and 15, where our own default visibility is hidden.
+#ifndef PGDLLEXPORT
+#define PGDLLEXPORT __attribute__((visibility("default")))
+#endif
+
+extern "C" {
+#include "postgres.h"
+
+#include "access/parallel.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "storage/fd.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/guc.h"
+#include "utils/guc_tables.h"
+#include "utils/memutils.h"
+#include "utils/timeout.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+#if PG_VERSION_NUM >= 180000
+#include "storage/waiteventset.h"
+#endif
+}
+
+// PostgreSQL's own macros for gettext and printf would meet the C++ library's functions.
+#undef _
+#undef gettext
+#undef snprintf
+#undef vsnprintf
+#undef sprintf
+#undef vsprintf
+#undef printf
+#undef vprintf
+#undef fprintf
+#undef vfprintf
+#undef strerror
+#undef strerror_r
+
+namespace kms::pg {
+
+// The memory of a setting's extra: plain malloc before 16.
+inline void* allocate_extra(std::size_t size) {
+#if PG_VERSION_NUM >= 160000
+    return guc_malloc(LOG, size);
+#else
+    return malloc(size);
+#endif
+}
+
+// Settings of this prefix that are not defined are refused from 15 on, warned about on 14.
+inline void reserve_setting_prefix(const char* prefix) {
+#if PG_VERSION_NUM >= 150000
+    MarkGUCPrefixReserved(prefix);
+#else
+    EmitWarningsOnPlaceholders(prefix);
+#endif
+}
+
+// A wait event set that lives until it is freed, whatever transaction makes it.
+inline WaitEventSet* create_wait_event_set(int events) {
+#if PG_VERSION_NUM >= 170000
+    return CreateWaitEventSet(nullptr, events);
+#else
+    return CreateWaitEventSet(TopMemoryContext, events);
+#endif
+}
+
+// The name under which pg_stat_activity shows a session that awaits its agent: from 17 on our own.
+inline uint32 agent_wait_event() {
+#if PG_VERSION_NUM >= 170000
+    static uint32 event = 0;
+    if (event == 0) {
+        event = WaitEventExtensionNew("KmsAgent");
+    }
+    return event;
+#else
+    return PG_WAIT_EXTENSION;
+#endif
+}
+
+// The record behind a setting's name, nullptr for none.
+inline config_generic* find_setting(const char* name) {
+#if PG_VERSION_NUM >= 160000
+    return find_option(name, false, true, 0);
+#else
+    config_generic** settings = get_guc_variables();
+    for (int i = 0; i < GetNumConfigOptions(); ++i) {
+        if (pg_strcasecmp(settings[i]->name, name) == 0) {
+            return settings[i];
+        }
+    }
+    return nullptr;
+#endif
+}
+
+// Whether the value of `setting` is, or hides, one that a SET LOCAL or a function's SET put there:
+// it will be taken back, and must not be copied into a value that stays.
+inline bool has_local_value(const config_generic* setting) {
+    for (const GucStack* entry = setting->stack; entry != nullptr; entry = entry->prev) {
+        if (entry->state != GUC_SET) {
+            return true;
+        }
+    }
+    return false;
+}
+
+}  // namespace kms::pg

@@ -1,0 +1,105 @@
+// What one backend holds: its key agent, the DEKs fetched from it, and how it waits.
+//
+// Made at the first use, never destroyed (FATAL unwinds nothing, and exit() would run a static's
+// destructor at any midpoint); lifetime.cpp wipes and releases what is in it.
+#pragma once
+
+#include <csignal>
+#include <optional>
+#include <string>
+
+#include "base/secret.hpp"
+#include "client/agent.hpp"
+#include "client/key_cache.hpp"
+#include "pg/identity.hpp"
+#include "pg/latch_waiter.hpp"
+#include "pg/wall.hpp"
+
+namespace kms::pg {
+
+// Which key a call is about: act one looks it up, act two uses it.
+struct KeyUse {
+    const char* action;     // for messages
+    std::int32_t local_id;  // 0 where the identifier was given itself
+    ByteView identifier;
+    const IdentityTexts* identity;
+    Deadlines deadlines;
+    const char* command;
+    std::uint32_t owner;  // the current role
+
+    Subject subject() const { return {action, local_id, identifier}; }
+};
+
+class Session {
+  public:
+    // Makes the agent ready for the current role.
+    Result<Line> line(const KeyUse& use);
+
+    // The key that encode uses, from the cache or the agent.
+    Result<HeldKey*> current_key(const KeyUse& use);
+    // The key version with `tag`; Code::wrong_key where the agent has none.
+    Result<HeldKey*> key_with_tag(const KeyUse& use, const KeyTag& tag);
+
+    // nullptr: to be looked up, and remembered.
+    HeldKeys* remembered(std::int32_t local_id, std::uint32_t owner) const;
+    void remember(const KeyUse& use, HeldKeys* keys);
+
+    KeyAgent agent;
+    KeyCache cache;
+    LatchWaiter waiter;
+    SecretBytes reply;  // of the agent, until act three has copied it
+    // Nothing secret, on its way to PostgreSQL.
+    std::string text;
+    std::vector<wire::ListedVersion> listed;
+    std::vector<std::string> log_lines;  // of the agent, on their way into the server's log
+
+    // Raised while act two is inside `cache` or `agent`: a timer then only marks what is due.
+    volatile std::sig_atomic_t busy = 0;
+    volatile std::sig_atomic_t due = 0;
+
+  private:
+    const Identity& identity(const KeyUse& use);
+    // Throws away keys that have expired, and those of an agent that another command started.
+    void refresh_cache(const KeyUse& use);
+    Result<HeldKey*> fetch(const KeyUse& use, const std::optional<KeyTag>& tag);
+
+    // For the fast path of local mode: what a local id stood for when it was last used.
+    struct Memo {
+        std::int32_t local_id = 0;
+        std::uint32_t owner = 0;
+        std::uint64_t settings_generation = 0;
+        std::uint64_t cache_generation = 0;
+        HeldKeys* keys = nullptr;
+    };
+
+    static constexpr std::size_t memo_count = 8;
+    Memo memos_[memo_count];
+    std::string fetched_by_;  // the command whose agent the cached keys come from
+    Identity identity_;
+    std::uint64_t identity_generation_ = 0;
+};
+
+// nullptr until the first use.
+extern Session* session_if_any;
+
+// Act one: makes the session at its first use, arms what must happen at its end, and sees to it
+// that the descriptors of an agent are accounted for.
+Session& session();
+
+// Act two on the session: guarded, and marked as busy.
+template <typename Body>
+Failure in_session(Session& session, const Subject& subject, Body&& body) noexcept {
+    session.busy = 1;
+    const Failure failure = guarded(subject, body);
+    session.busy = 0;
+    return failure;
+}
+
+// Act three after the agent was spoken to: throws a pending error again, writes the agent's lines
+// to the server's log, arms the timer.
+void settle(Session& session, const Failure& failure);
+
+// The same, and raises the failure if there is one.
+void finish(Session& session, const Failure& failure);
+
+}  // namespace kms::pg

@@ -1,0 +1,185 @@
+#include "pg/settings.hpp"
+
+#include <climits>
+
+#include "pg/pg.hpp"
+#include "pg/sqlstates.hpp"
+
+namespace kms::pg {
+namespace {
+
+constexpr const char* keys_name = "kms.keys";
+constexpr int most_ttl = INT_MAX / 1000;  // seconds whose milliseconds fit a timer
+
+char* command_value = nullptr;
+int mode_value = static_cast<int>(Mode::local);
+char* keys_value = nullptr;
+int start_timeout_value = 5000;
+int request_timeout_value = 10000;
+int cache_ttl_value = 300;
+
+const KeyList no_keys{0, true};
+const KeyList* current_keys = &no_keys;
+std::uint64_t generation = 0;
+
+// While the library defines its settings it takes over values that were set before it was loaded
+// and that no check could refuse.
+bool loading = false;
+
+const config_enum_entry mode_options[] = {
+    {"local", static_cast<int>(Mode::local), false},
+    {"remote", static_cast<int>(Mode::remote), false},
+    {"envelope", static_cast<int>(Mode::envelope), false},
+    {nullptr, 0, false},
+};
+
+bool check_mode(int* value, void** /*extra*/, GucSource /*source*/) {
+    if (*value != static_cast<int>(Mode::envelope)) {
+        return true;
+    }
+    GUC_check_errcode(sqlstate::not_offered);
+    GUC_check_errmsg("kms.mode = envelope is not available in this version");
+    GUC_check_errhint("Use local or remote. Envelope mode comes in a later version.");
+    return false;
+}
+
+// A login's setting cannot be refused without losing the login, and a refused one would leave
+// another binding in force: so it is taken, as a list that binds nothing.
+bool refusable(GucSource source) {
+    const bool at_login = source >= PGC_S_GLOBAL && source <= PGC_S_DATABASE_USER;
+    return !loading && !at_login && !IsParallelWorker();
+}
+
+bool explain(const KeyListProblem& problem) {
+    GUC_check_errcode(ERRCODE_INVALID_PARAMETER_VALUE);
+    GUC_check_errdetail("At byte %zu: %s.", problem.position + 1, problem.what);
+    GUC_check_errhint(
+        "Write bindings as \"1=customer-pii, 2=a%%2Cb\", every byte of an identifier outside "
+        "A-Za-z0-9._/:@- as %%XX.");
+    return false;
+}
+
+bool check_keys(char** value, void** extra, GucSource source) {
+    const std::string_view text = *value != nullptr ? *value : "";
+    void* block = allocate_extra(key_list_size(text));
+    if (block == nullptr) {
+        return false;
+    }
+    *extra = block;
+    const auto problem = parse_key_list(text, block);
+    return !problem || !refusable(source) || explain(*problem);
+}
+
+void assign_keys(const char* /*value*/, void* extra) {
+    current_keys = extra != nullptr ? static_cast<const KeyList*>(extra) : &no_keys;
+    ++generation;
+}
+
+void assign_mode(int /*value*/, void* /*extra*/) {
+    ++generation;
+}
+
+void assign_command(const char* /*value*/, void* /*extra*/) {
+    ++generation;
+}
+
+void assign_ttl(int /*value*/, void* /*extra*/) {
+    ++generation;
+}
+
+void define_agent_settings() {
+    DefineCustomStringVariable(
+        "kms.command", "Shell command that starts the key agent of a session.",
+        "Spoken to on its standard input and output. A change restarts the agent at its next use.",
+        &command_value, "", PGC_SUSET, GUC_SUPERUSER_ONLY, nullptr, assign_command, nullptr);
+    DefineCustomEnumVariable(
+        "kms.mode", "Where keys are used.",
+        "local: data keys are fetched and held by the session. remote: the key agent encrypts and "
+        "decrypts.",
+        &mode_value, static_cast<int>(Mode::local), mode_options, PGC_SUSET, 0, check_mode,
+        assign_mode, nullptr);
+    DefineCustomIntVariable(
+        "kms.start_timeout", "Time for the key agent to start and to shake hands.", nullptr,
+        &start_timeout_value, 5000, 1, INT_MAX, PGC_SUSET, GUC_UNIT_MS, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable("kms.request_timeout", "Time for the key agent to answer a request.",
+                            nullptr, &request_timeout_value, 10000, 1, INT_MAX, PGC_SUSET,
+                            GUC_UNIT_MS, nullptr, nullptr, nullptr);
+}
+
+void define_key_settings() {
+    DefineCustomStringVariable("kms.keys", "The session's keys by local id.",
+                               "A list such as \"1=customer-pii, 2=archive\".", &keys_value, "",
+                               PGC_USERSET, 0, check_keys, assign_keys, nullptr);
+    DefineCustomIntVariable(
+        "kms.cache_ttl", "Time for which a fetched data key is held.",
+        "It is wiped then and asked for again at its next use. 0 holds it until the session ends.",
+        &cache_ttl_value, 300, 0, most_ttl, PGC_SUSET, GUC_UNIT_S, nullptr, assign_ttl, nullptr);
+}
+
+}  // namespace
+
+void define_settings() {
+    loading = true;
+    define_agent_settings();
+    define_key_settings();
+    loading = false;
+    reserve_setting_prefix("kms");
+}
+
+Mode mode() {
+    return static_cast<Mode>(mode_value);
+}
+
+const char* mode_name() {
+    return mode_options[mode_value].name;
+}
+
+const char* command() {
+    return command_value;
+}
+
+Deadlines deadlines() {
+    return {milliseconds(start_timeout_value), milliseconds(request_timeout_value)};
+}
+
+std::chrono::seconds cache_ttl() {
+    return std::chrono::seconds(cache_ttl_value);
+}
+
+const KeyList& key_list() {
+    if (!current_keys->valid) {
+        ereport(ERROR,
+                (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                 errmsg("the value of kms.keys cannot be read, so no key is bound"),
+                 errdetail("It was set before the kms library was loaded, or for the login."),
+                 errhint("Set kms.keys again, or RESET it after ALTER ROLE ... SET kms.keys.")));
+    }
+    return *current_keys;
+}
+
+const KeyList& key_list_unchecked() {
+    return *current_keys;
+}
+
+std::uint64_t settings_generation() {
+    return generation;
+}
+
+void require_settable(bool is_local) {
+    const config_generic* setting = find_setting(keys_name);
+    if (!is_local && setting != nullptr && has_local_value(setting)) {
+        ereport(ERROR,
+                (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                 errmsg("kms.keys has a local value, which a binding for the session would keep"),
+                 errdetail("SET LOCAL, a function's SET clause or set_key(..., is_local => true) "
+                           "set it in this transaction."),
+                 errhint("Bind with is_local => true, or after the end of the transaction.")));
+    }
+}
+
+void set_key_list(const char* text, bool is_local) {
+    (void)set_config_option(keys_name, text, PGC_USERSET, PGC_S_SESSION,
+                            is_local ? GUC_ACTION_LOCAL : GUC_ACTION_SET, true, 0, false);
+}
+
+}  // namespace kms::pg

@@ -1,0 +1,11 @@
+// The extension's own SQLSTATEs that are raised outside of the wall's table.
+#pragma once
+
+#include "pg/pg.hpp"
+
+namespace kms::pg::sqlstate {
+
+constexpr int not_bound = MAKE_SQLSTATE('K', 'M', '0', '0', '1');
+constexpr int not_offered = MAKE_SQLSTATE('K', 'M', '0', '1', '0');
+
+}  // namespace kms::pg::sqlstate

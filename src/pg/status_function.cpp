@@ -1,0 +1,67 @@
+// status(): the session's key agent, for people. Starts nothing.
+#include "pg/settings.hpp"
+#include "pg/values.hpp"
+
+namespace kms::pg {
+namespace {
+
+constexpr int columns = 11;
+
+Datum capabilities_datum(const KeyAgent& agent) {
+    const auto& capabilities = agent.capabilities();
+    auto* words = static_cast<Datum*>(palloc(sizeof(Datum) * (capabilities.size() + 1)));
+    int count = 0;
+    for (const std::string& capability : capabilities) {
+        words[count++] = text_datum(capability);
+    }
+    return PointerGetDatum(construct_array(words, count, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+// Milliseconds that a request took on the average.
+double mean_latency(const AgentStatistics& statistics) {
+    const std::chrono::duration<double, std::milli> busy = statistics.busy;
+    return busy.count() / static_cast<double>(statistics.requests);
+}
+
+void fill_running(const KeyAgent& agent, Datum* values, bool* nulls) {
+    values[2] = Int32GetDatum(agent.pid());
+    values[3] = text_datum(agent.product());
+    values[4] = capabilities_datum(agent);
+    std::fill(nulls + 2, nulls + 5, false);
+}
+
+void fill_statistics(const AgentStatistics& statistics, Datum* values, bool* nulls) {
+    values[5] = Int64GetDatum(static_cast<std::int64_t>(statistics.starts));
+    values[6] = Int64GetDatum(static_cast<std::int64_t>(statistics.requests));
+    values[7] = Int64GetDatum(static_cast<std::int64_t>(statistics.errors));
+    values[8] =
+        Int64GetDatum(static_cast<std::int64_t>(statistics.bytes_sent + statistics.bytes_received));
+    if (statistics.requests != 0) {
+        values[9] = Float8GetDatum(mean_latency(statistics));
+        nulls[9] = false;
+    }
+    if (!statistics.last_error.empty()) {
+        values[10] = text_datum(statistics.last_error);
+        nulls[10] = false;
+    }
+}
+
+}  // namespace
+
+extern "C" {
+
+PG_FUNCTION_INFO_V1(kms_status);
+Datum kms_status(PG_FUNCTION_ARGS) {
+    const Session& session = pg::session();
+    const bool running = session.agent.running();
+    Datum values[columns] = {CStringGetTextDatum(mode_name()), BoolGetDatum(running)};
+    bool nulls[columns] = {false, false, true, true, true, false, false, false, false, true, true};
+    if (running) {
+        fill_running(session.agent, values, nulls);
+    }
+    fill_statistics(session.agent.statistics(), values, nulls);
+    return row_datum(fcinfo, values, nulls);
+}
+
+}  // extern "C"
+}  // namespace kms::pg

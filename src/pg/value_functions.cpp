@@ -1,0 +1,131 @@
+// encode, decode, decode_text, try_decode, recode.
+#include "pg/settings.hpp"
+#include "pg/values.hpp"
+
+namespace kms::pg {
+namespace {
+
+Failure seal(const Call& call, varlena** result) {
+    return mode() == Mode::remote ? seal_remotely(call, result) : seal_locally(call, result);
+}
+
+Failure open(const Call& call, varlena** result) {
+    return mode() == Mode::remote ? open_remotely(call, result) : open_locally(call, result);
+}
+
+Failure reseal(const Call& call, std::int32_t to_id, varlena** result) {
+    return mode() == Mode::remote ? reseal_remotely(call, to_id, result)
+                                  : reseal_locally(call, to_id, result);
+}
+
+// The arguments (local_id, data, context), where only data may be NULL; false where it is.
+bool read_call(FunctionCallInfo fcinfo, Call& call) {
+    call.local_id = required_int(fcinfo, 0, "local_id");
+    call.context = required_bytes(fcinfo, 2, "context");
+    if (PG_ARGISNULL(1)) {
+        return false;
+    }
+    call.data = bytes_argument(fcinfo, 1);
+    return true;
+}
+
+varlena* open_or_raise(const Call& call) {
+    varlena* result = nullptr;
+    if (const Failure failure = open(call, &result)) {
+        raise(failure);
+    }
+    return result;
+}
+
+// PostgreSQL's own check would show the bytes, and they are a plaintext.
+void require_text(const Call& call, varlena* value) {
+    const ByteSpan bytes = bytes_in(value);
+    const char* text = reinterpret_cast<const char*>(bytes.data());
+    if (!pg_verify_mbstr(GetDatabaseEncoding(), text, static_cast<int>(bytes.size()), true)) {
+        ereport(ERROR, (errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
+                        errmsg("could not decode with local id %d: the plaintext is not text in "
+                               "encoding %s",
+                               call.local_id, GetDatabaseEncodingName()),
+                        errhint("Use kms.decode, which returns bytea.")));
+    }
+}
+
+// What says that the ciphertext is not one of this key and context, and not that something is wrong
+// with the key or its agent.
+bool is_about_the_ciphertext(const Failure& failure) {
+    return failure.code == Code::malformed || failure.code == Code::wrong_key ||
+           failure.code == Code::corrupt;
+}
+
+}  // namespace
+
+extern "C" {
+
+PG_FUNCTION_INFO_V1(kms_encode);
+Datum kms_encode(PG_FUNCTION_ARGS) {
+    Call call = {"encode", 0, {}, {}};
+    if (!read_call(fcinfo, call)) {
+        PG_RETURN_NULL();
+    }
+    varlena* result = nullptr;
+    if (const Failure failure = seal(call, &result)) {
+        raise(failure);
+    }
+    PG_RETURN_POINTER(result);
+}
+
+PG_FUNCTION_INFO_V1(kms_decode);
+Datum kms_decode(PG_FUNCTION_ARGS) {
+    Call call = {"decode", 0, {}, {}};
+    if (!read_call(fcinfo, call)) {
+        PG_RETURN_NULL();
+    }
+    PG_RETURN_POINTER(open_or_raise(call));
+}
+
+PG_FUNCTION_INFO_V1(kms_decode_text);
+Datum kms_decode_text(PG_FUNCTION_ARGS) {
+    Call call = {"decode", 0, {}, {}};
+    if (!read_call(fcinfo, call)) {
+        PG_RETURN_NULL();
+    }
+    varlena* result = open_or_raise(call);
+    require_text(call, result);
+    PG_RETURN_POINTER(result);
+}
+
+PG_FUNCTION_INFO_V1(kms_try_decode);
+Datum kms_try_decode(PG_FUNCTION_ARGS) {
+    Call call = {"decode", 0, {}, {}};
+    if (!read_call(fcinfo, call)) {
+        PG_RETURN_NULL();
+    }
+    varlena* result = nullptr;
+    const Failure failure = open(call, &result);
+    if (failure && is_about_the_ciphertext(failure)) {
+        PG_RETURN_NULL();
+    }
+    if (failure) {
+        raise(failure);
+    }
+    PG_RETURN_POINTER(result);
+}
+
+PG_FUNCTION_INFO_V1(kms_recode);
+Datum kms_recode(PG_FUNCTION_ARGS) {
+    const std::int32_t from_id = required_int(fcinfo, 0, "from_id");
+    const std::int32_t to_id = required_int(fcinfo, 1, "to_id");
+    const ByteView context = required_bytes(fcinfo, 3, "context");
+    if (PG_ARGISNULL(2)) {
+        PG_RETURN_NULL();
+    }
+    const Call call = {"recode", from_id, bytes_argument(fcinfo, 2), context};
+    varlena* result = nullptr;
+    if (const Failure failure = reseal(call, to_id, &result)) {
+        raise(failure);
+    }
+    PG_RETURN_POINTER(result);
+}
+
+}  // extern "C"
+}  // namespace kms::pg

@@ -1,0 +1,155 @@
+#include "pg/wall.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <string>
+
+#include "base/escape.hpp"
+#include "pg/pg.hpp"
+
+namespace kms::pg {
+namespace {
+
+constexpr std::size_t shown_identifier = 200;
+
+// What each Code is in SQL (doc/sql.md, "Errors").
+struct Report {
+    Code code;
+    char sqlstate[6];
+    const char* reason;
+    const char* hint;
+};
+
+constexpr Report reports[] = {
+    // The first stands for every Code that has no row of its own.
+    {Code::failed, "KM007", "the key agent failed",
+     "The server's log has the agent's own messages."},
+    {Code::not_found, "KM002", "key not found",
+     "List the keys with kms.list_keys(), or create this one with kms.create_key()."},
+    {Code::denied, "KM003", "denied by the key agent",
+     "A key made with no-export is used with kms.mode = remote."},
+    {Code::wrong_key, "KM004", "sealed under another key or version", ""},
+    {Code::corrupt, "KM005", "tampered with, or sealed with another context", ""},
+    {Code::malformed, "KM006", "not a kms ciphertext", ""},
+    {Code::unavailable, "KM007", "key agent unavailable",
+     "Check kms.command and the server's log, where the agent's own messages are."},
+    {Code::io, "KM007", "key agent unavailable", "The server's log has the agent's own messages."},
+    {Code::timed_out, "KM008", "the key agent did not answer in time",
+     "The deadlines are kms.start_timeout and kms.request_timeout."},
+    {Code::protocol, "KM009", "the key agent broke the protocol", ""},
+    {Code::unsupported, "KM010", "not offered by this key agent, mode or key", ""},
+    {Code::disabled, "KM011", "key version disabled or destroyed", ""},
+    {Code::invalid, "22023", "refused as invalid", ""},
+    {Code::too_large, "54000", "too large", ""},
+};
+
+const Report& report_of(Code code) {
+    const Report* found = std::find_if(std::begin(reports), std::end(reports),
+                                       [&](const Report& report) { return report.code == code; });
+    return found != std::end(reports) ? *found : reports[0];
+}
+
+int sqlstate_of(const char* text) {
+    return MAKE_SQLSTATE(text[0], text[1], text[2], text[3], text[4]);
+}
+
+template <std::size_t N>
+void copy_text(char (&out)[N], std::string_view text) {
+    const std::size_t length = std::min(text.size(), N - 1);
+    std::memcpy(out, text.data(), length);
+    out[length] = '\0';
+}
+
+std::string shown(ByteView identifier) {
+    std::string text = escape(Alphabet::identifier, identifier);
+    if (text.size() > shown_identifier) {
+        text.resize(shown_identifier);
+        text += "...";
+    }
+    return text;
+}
+
+std::string describe(const Subject& subject) {
+    std::string text = std::string("could not ") + subject.action;
+    if (subject.local_id != 0) {
+        text += " with local id " + std::to_string(subject.local_id);
+    }
+    if (!subject.identifier.empty()) {
+        text += (subject.local_id != 0 ? " (key \"" : " key \"") + shown(subject.identifier) + '"';
+        text += subject.local_id != 0 ? ")" : "";
+    }
+    return text;
+}
+
+bool pending_error = false;
+
+void set_unreported(Failure& failure, int sqlstate, const char* message) noexcept {
+    failure = Failure{};
+    failure.failed = true;
+    failure.code = Code::failed;
+    failure.sqlstate = sqlstate;
+    copy_text(failure.message, message);
+}
+
+void set_failure(Failure& failure, const Error& error, const Subject& subject) {
+    const Report& report = report_of(error.code);
+    const std::string message = describe(subject) + ": " + report.reason;
+    failure = Failure{};
+    failure.failed = true;
+    failure.code = error.code;
+    failure.sqlstate = sqlstate_of(report.sqlstate);
+    copy_text(failure.message, message);
+    copy_text(failure.detail, error.text);
+    copy_text(failure.hint, report.hint);
+}
+
+void set_pending(Failure& failure) noexcept {
+    failure = Failure{};
+    failure.failed = true;
+    failure.pending = true;
+    failure.code = Code::interrupted;
+    pending_error = false;
+}
+
+}  // namespace
+
+void note_pending_error() noexcept {
+    pending_error = true;
+}
+
+bool has_pending_error() noexcept {
+    return pending_error;
+}
+
+void run_guarded(Failure& failure, const Subject& subject, Status (*body)(void*),
+                 void* state) noexcept {
+    failure.failed = false;
+    try {
+        if (Status status = body(state); !status) {
+            set_failure(failure, status.error(), subject);
+        }
+    } catch (const std::bad_alloc&) {
+        set_unreported(failure, ERRCODE_OUT_OF_MEMORY, "out of memory");
+    } catch (const std::exception& unexpected) {
+        set_unreported(failure, ERRCODE_INTERNAL_ERROR, unexpected.what());
+    } catch (...) {
+        set_unreported(failure, ERRCODE_INTERNAL_ERROR, "unknown C++ exception");
+    }
+    if (pending_error) {
+        set_pending(failure);
+    }
+}
+
+void raise(const Failure& failure) {
+    if (failure.pending) {
+        PG_RE_THROW();
+    }
+    ereport(ERROR, (errcode(failure.sqlstate), errmsg("%s", failure.message),
+                    failure.detail[0] != '\0' ? errdetail("%s", failure.detail) : 0,
+                    failure.hint[0] != '\0' ? errhint("%s", failure.hint) : 0));
+    pg_unreachable();
+}
+
+}  // namespace kms::pg

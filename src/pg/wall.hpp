@@ -1,0 +1,63 @@
+// The wall between the two error worlds: unwind first, report last.
+//
+// ereport() jumps over C++ destructors, and a C++ exception that reaches C ends the server. So
+// every SQL function has three acts: PostgreSQL only (arguments, allocation); C++ only, inside
+// guarded(); PostgreSQL only again (the result, or raise()). This is the only place with a `catch`.
+#pragma once
+
+#include <cstdint>
+#include <new>
+#include <type_traits>
+
+#include "base/bytes.hpp"
+#include "base/result.hpp"
+
+namespace kms::pg {
+
+// What an SQL function was about when it failed; for the message.
+struct Subject {
+    const char* action;         // "encode": "could not encode with local id 1 (key …)"
+    std::int32_t local_id = 0;  // 0: none
+    ByteView identifier{};      // empty: none
+};
+
+// How act two ends. Plain data, so that raise() may jump away from it.
+struct Failure {
+    bool failed;
+    bool pending;  // PostgreSQL's own error waits on its stack; nothing else here counts
+    Code code;     // of the Error that made it
+    int sqlstate;
+    char message[640];
+    char detail[384];
+    char hint[256];
+
+    explicit operator bool() const { return failed; }
+};
+static_assert(std::is_trivially_destructible_v<Failure>);
+
+// Act two waited, and PostgreSQL raised an error meanwhile (a cancel, say), which stays on its
+// stack: no PostgreSQL call until raise() throws it again, and it always is, whatever act two
+// returns.
+void note_pending_error() noexcept;
+bool has_pending_error() noexcept;
+
+// One ereport(ERROR), or the pending error again.
+[[noreturn]] void raise(const Failure& failure);
+
+void run_guarded(Failure& failure, const Subject& subject, Status (*body)(void*),
+                 void* state) noexcept;
+
+// Act two: runs `body`, a callable that returns a Status, and lets nothing escape.
+template <typename Body>
+Failure guarded(const Subject& subject, Body&& body) noexcept {
+    Failure failure;
+    run_guarded(
+        failure, subject,
+        [](void* state) -> Status {
+            return (*static_cast<std::remove_reference_t<Body>*>(state))();
+        },
+        &body);
+    return failure;
+}
+
+}  // namespace kms::pg
