@@ -20,7 +20,7 @@ enum class Suite : Byte { xaes_256_gcm = 0x01, aes_siv = 0x02, aes_gcm = 0x03 };
 struct AlgorithmInfo {
     Algorithm algorithm;
     std::string_view name;
-    std::size_t key_length;    // bytes of the data key: 16, 24, 32 or 64
+    std::size_t key_length;  // bytes of the data key: 16, 24, 32 or 64
     Suite suite;
     std::size_t nonce_length;  // bytes in the sealed value; 0 for AES-SIV
     bool random_nonce_limit;   // at most 2^32 values a key version (SP 800-38D, 8.3)

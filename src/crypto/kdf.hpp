@@ -15,7 +15,8 @@ Status hkdf_sha256(ByteView key, ByteView info, ByteSpan out);
 Status hkdf_sha256(ByteView key, ByteView salt, ByteView info, ByteSpan out);
 
 // Fills `out` with the subkey `label` of a data key: info = label, one space, algorithm's name.
-Status derive_subkey(ByteView key, std::string_view label, std::string_view algorithm, ByteSpan out);
+Status derive_subkey(ByteView key, std::string_view label, std::string_view algorithm,
+                     ByteSpan out);
 
 struct ScryptCost {
     unsigned log2_n = 17;

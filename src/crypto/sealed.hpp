@@ -12,11 +12,14 @@
 
 namespace kms {
 
+// Longer ones are Code::too_large.
+constexpr std::size_t max_sealed_length = std::size_t{1} << 30;
+
 // What the public bytes of a sealed value say; views into it.
 struct SealedHeader {
     Suite suite;
     KeyTag tag;
-    ByteView nonce;                // empty for AES-SIV
+    ByteView nonce;  // empty for AES-SIV
     std::size_t plaintext_length;
 };
 
@@ -42,15 +45,16 @@ class SealingKey {
 
     std::size_t sealed_size(std::size_t plaintext_length) const;
 
-    // `out`: exactly sealed_size(plaintext.size()).
+    // `out`: exactly sealed_size(plaintext.size()) (else Code::invalid). Code::too_large.
     Status seal(ByteView plaintext, ByteView context, ByteSpan out);
 
     // `out`: exactly the header's plaintext_length; wiped unless authentic. Code::malformed,
-    // Code::wrong_key (the tag or suite is not this key's), Code::corrupt.
+    // Code::wrong_key (the tag or suite is not this key's), Code::corrupt, Code::too_large.
     Status open(ByteView sealed, ByteView context, ByteSpan out);
 
     // Overwrites every key in place without allocating, locking or freeing, so that a signal
-    // handler may call it. The object may then only be destroyed or assigned to.
+    // handler may call it. Whatever is sealed or opened after it, or at that moment, is
+    // Code::failed.
     void wipe() noexcept;
 
   private:

@@ -1,0 +1,278 @@
+#!/usr/bin/python3
+"""An independent decoder of the sealed values of kms (doc/formats.md), for tests.
+
+It shares no code with the C++ one. Needs python3-cryptography 38.
+
+    sealed.py open --algorithm A --key FILE [--context HEX] < hex lines
+    sealed.py selftest
+    sealed.py vectors
+"""
+
+import argparse
+import hashlib
+import hmac
+import json
+import pathlib
+import sys
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.cmac import CMAC
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+VECTORS = pathlib.Path(__file__).resolve().parent / "vectors"
+
+# algorithm: suite, bytes of the key, bytes of the nonce
+ALGORITHMS = {
+    "xaes-256-gcm": (1, 32, 24),
+    "aes-256-siv": (2, 64, 0),
+    "aes-128-gcm": (3, 16, 12),
+    "aes-192-gcm": (3, 24, 12),
+    "aes-256-gcm": (3, 32, 12),
+}
+NONCE_LENGTH = {1: 24, 2: 0, 3: 12}
+
+
+class Malformed(Exception):
+    """Too short, or an unknown suite."""
+
+
+class WrongKey(Exception):
+    """Sealed under another key."""
+
+
+class Corrupt(Exception):
+    """Authentication failed."""
+
+
+def subkey(key, label, algorithm, length):
+    info = f"{label} {algorithm}".encode("ascii")
+    return HKDF(algorithm=SHA256(), length=length, salt=None, info=info).derive(key)
+
+
+def key_tag(key, algorithm):
+    return subkey(key, "kms/1 tag", algorithm, 8)
+
+
+def seal_subkey(key, algorithm):
+    suite, length, _ = ALGORITHMS[algorithm]
+    return subkey(key, "kms/1 siv" if suite == 2 else "kms/1 seal", algorithm, length)
+
+
+def cmac(key, message):
+    mac = CMAC(algorithms.AES(key))
+    mac.update(message)
+    return mac.finalize()
+
+
+def xor(left, right):
+    return bytes(a ^ b for a, b in zip(left, right))
+
+
+def xaes_derive(key, prefix):
+    """C2SP XAES-256-GCM: two messages of one block each under CMAC."""
+    return b"".join(cmac(key, bytes([0, counter, 0x58, 0]) + prefix) for counter in (1, 2))
+
+
+def xaes_seal(key, nonce, plaintext, data):
+    return AESGCM(xaes_derive(key, nonce[:12])).encrypt(nonce[12:], plaintext, data)
+
+
+def xaes_open(key, nonce, sealed, data):
+    return AESGCM(xaes_derive(key, nonce[:12])).decrypt(nonce[12:], sealed, data)
+
+
+def double(block):
+    number = int.from_bytes(block, "big") << 1
+    if number >> 128:
+        number ^= 1 << 128 | 0x87
+    return number.to_bytes(16, "big")
+
+
+def s2v(key, strings):
+    """RFC 5297, 2.4; the last string is the plaintext."""
+    total = cmac(key, bytes(16))
+    for string in strings[:-1]:
+        total = xor(double(total), cmac(key, string))
+    last = strings[-1]
+    if len(last) >= 16:
+        return cmac(key, last[:-16] + xor(last[-16:], total))
+    padded = (last + b"\x80").ljust(16, b"\0")
+    return cmac(key, xor(double(total), padded))
+
+
+def siv_ctr(key, iv, text):
+    mask = (1 << 128) - 1 - (1 << 63) - (1 << 31)
+    counter = (int.from_bytes(iv, "big") & mask).to_bytes(16, "big")
+    cipher = Cipher(algorithms.AES(key), modes.CTR(counter)).encryptor()
+    return cipher.update(text) + cipher.finalize()
+
+
+def siv_seal(key, strings, plaintext):
+    half = len(key) // 2
+    iv = s2v(key[:half], [*strings, plaintext])
+    return iv + siv_ctr(key[half:], iv, plaintext)
+
+
+def siv_open(key, strings, sealed):
+    half = len(key) // 2
+    iv = sealed[:16]
+    plaintext = siv_ctr(key[half:], iv, sealed[16:])
+    if not hmac.compare_digest(s2v(key[:half], [*strings, plaintext]), iv):
+        raise InvalidTag
+    return plaintext
+
+
+def seal(key, algorithm, nonce, plaintext, context):
+    """For vectors: a nonce of the caller's."""
+    suite, _, nonce_length = ALGORITHMS[algorithm]
+    assert len(nonce) == nonce_length
+    header = bytes([suite]) + key_tag(key, algorithm)
+    under = seal_subkey(key, algorithm)
+    if suite == 1:
+        body = xaes_seal(under, nonce, plaintext, header + context)
+    elif suite == 2:
+        body = siv_seal(under, [header + context], plaintext)
+    else:
+        body = AESGCM(under).encrypt(nonce, plaintext, header + context)
+    return header + nonce + body
+
+
+def open_sealed(key, algorithm, sealed, context=b""):
+    """The plaintext, or Malformed, WrongKey or Corrupt."""
+    if not sealed or sealed[0] not in NONCE_LENGTH:
+        raise Malformed("unknown suite")
+    nonce_end = 9 + NONCE_LENGTH[sealed[0]]
+    if len(sealed) < nonce_end + 16:
+        raise Malformed("too short")
+    if sealed[0] != ALGORITHMS[algorithm][0] or sealed[1:9] != key_tag(key, algorithm):
+        raise WrongKey("sealed under another key")
+    under, data = seal_subkey(key, algorithm), sealed[:9] + context
+    nonce, body = sealed[9:nonce_end], sealed[nonce_end:]
+    try:
+        if sealed[0] == 1:
+            return xaes_open(under, nonce, body, data)
+        if sealed[0] == 2:
+            return siv_open(under, [data], body)
+        return AESGCM(under).decrypt(nonce, body, data)
+    except InvalidTag:
+        raise Corrupt("authentication failed") from None
+
+
+def stream(seed, length):
+    return hashlib.shake_128(seed.encode("ascii")).digest(length)
+
+
+def make_vectors():
+    sizes = (0, 1, 15, 16, 17, 31, 32, 33, 100)
+    contexts = (b"", b"people.email", bytes(range(40)))
+    for algorithm, (_, key_length, nonce_length) in ALGORITHMS.items():
+        for size in sizes:
+            for number, context in enumerate(contexts):
+                seed = f"kms {algorithm} {size} {number}"
+                key = stream(seed + " key", key_length)
+                nonce = stream(seed + " nonce", nonce_length)
+                plaintext = stream(seed + " plaintext", size)
+                yield {
+                    "algorithm": algorithm,
+                    "key": key.hex(),
+                    "tag": key_tag(key, algorithm).hex(),
+                    "context": context.hex(),
+                    "plaintext": plaintext.hex(),
+                    "sealed": seal(key, algorithm, nonce, plaintext, context).hex(),
+                }
+
+
+def write_vectors():
+    lines = ",\n".join(json.dumps(v, separators=(",", ":")) for v in make_vectors())
+    (VECTORS / "sealed.json").write_text(f"[\n{lines}\n]\n", encoding="ascii")
+
+
+def refusal(key, algorithm, sealed, context):
+    try:
+        open_sealed(key, algorithm, sealed, context)
+    except (Malformed, WrongKey, Corrupt) as error:
+        return type(error)
+    return None
+
+
+def test_sealed_values():
+    for vector in json.loads((VECTORS / "sealed.json").read_text(encoding="ascii")):
+        algorithm = vector["algorithm"]
+        key, tag, context, plaintext, sealed = (
+            bytes.fromhex(vector[name]) for name in ("key", "tag", "context", "plaintext", "sealed")
+        )
+        other = bytes([key[0] ^ 1]) + key[1:]
+        flipped = sealed[:-1] + bytes([sealed[-1] ^ 1])
+        assert key_tag(key, algorithm) == tag
+        assert open_sealed(key, algorithm, sealed, context) == plaintext
+        assert refusal(other, algorithm, sealed, context) is WrongKey
+        assert refusal(key, algorithm, sealed, context + b"x") is Corrupt
+        assert refusal(key, algorithm, flipped, context) is Corrupt
+        assert refusal(key, algorithm, sealed[:24], context) is Malformed
+        assert refusal(key, algorithm, b"\x04" + sealed[1:], context) is Malformed
+        assert refusal(key, algorithm, b"", context) is Malformed
+
+
+def test_siv():
+    for vector in json.loads((VECTORS / "siv.json").read_text(encoding="ascii")):
+        key, plaintext, sealed = (
+            bytes.fromhex(vector[name]) for name in ("key", "plaintext", "sealed")
+        )
+        strings = [bytes.fromhex(string) for string in vector["associated"]]
+        assert siv_seal(key, strings, plaintext) == sealed
+        assert siv_open(key, strings, sealed) == plaintext
+
+
+def test_xaes():
+    for vector in json.loads((VECTORS / "xaes.json").read_text(encoding="ascii")):
+        key, nonce, plaintext, data, sealed = (
+            bytes.fromhex(vector[name]) for name in ("key", "nonce", "plaintext", "data", "sealed")
+        )
+        assert xaes_seal(key, nonce, plaintext, data) == sealed
+        assert xaes_open(key, nonce, sealed, data) == plaintext
+
+
+def selftest():
+    for test in (test_sealed_values, test_siv, test_xaes):
+        test()
+        print("ok", test.__name__)
+
+
+def open_lines(options):
+    key = pathlib.Path(options.key).read_bytes()
+    context = bytes.fromhex(options.context)
+    for line in sys.stdin:
+        plaintext = open_sealed(key, options.algorithm, bytes.fromhex(line), context)
+        print(plaintext.hex())
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    opener = commands.add_parser("open", help="open sealed values, a line of hex each")
+    opener.add_argument("--algorithm", choices=ALGORITHMS, required=True)
+    opener.add_argument("--key", required=True, metavar="FILE", help="the raw data key")
+    opener.add_argument("--context", default="", metavar="HEX")
+    commands.add_parser("selftest", help="check this decoder against vectors")
+    commands.add_parser("vectors", help="write vectors/sealed.json")
+    return parser.parse_args()
+
+
+def main():
+    options = parse_arguments()
+    if options.command == "selftest":
+        selftest()
+    elif options.command == "vectors":
+        write_vectors()
+    else:
+        try:
+            open_lines(options)
+        except (Malformed, WrongKey, Corrupt) as error:
+            sys.exit(f"{type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    main()
