@@ -4,50 +4,29 @@
 // id, and late replies of abandoned requests drained and wiped. Not for threads.
 #pragma once
 
-#include <array>
-#include <deque>
-#include <functional>
+#include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "base/bytes.hpp"
 #include "base/clock.hpp"
 #include "base/result.hpp"
+#include "client/backoff.hpp"
 #include "client/child.hpp"
+#include "client/log_lines.hpp"
+#include "client/offer.hpp"
+#include "client/request.hpp"
 #include "client/waiter.hpp"
-#include "wire/frame.hpp"
-#include "wire/verbs.hpp"
 
 namespace kms {
+
+class Connection;
+struct RequestClock;
 
 struct Deadlines {
     milliseconds start{5000};     // from the start of the process to the end of the handshake
     milliseconds request{10000};  // of each request
-};
-
-// Who asks: the `name=value` lines of `hello` and `identify`. No secret stands in it.
-using Identity = std::vector<wire::Field>;
-
-struct Request {
-    std::string_view verb;
-    std::vector<ByteView> words;     // raw bytes
-    std::array<ByteView, 2> body{};  // sent one after the other
-    std::uint64_t reply_limit = 0;   // bytes that an ok reply's body may have
-};
-
-// Views that are valid during ReplyHandler::take only.
-struct Reply {
-    const wire::Head& head;
-    ByteView body;
-};
-
-class ReplyHandler {
-  public:
-    virtual ~ReplyHandler() = default;
-    // An `ok` reply, or an `error` turned into its Error (code and text of the agent). An Error
-    // that is returned ends the exchange: requests not yet answered are abandoned.
-    virtual Status take(std::size_t index, const Result<Reply>& reply) = 0;
 };
 
 // Counters since the object was made; for people.
@@ -61,24 +40,25 @@ struct AgentStatistics {
     std::string last_error;
 };
 
+// Its owner ignores SIGPIPE, as every PostgreSQL backend does.
 class KeyAgent {
   public:
-    KeyAgent() = default;
+    KeyAgent();
     ~KeyAgent();
     KeyAgent(const KeyAgent&) = delete;
     KeyAgent& operator=(const KeyAgent&) = delete;
 
     // Makes sure that an agent runs for `command` and knows `identity`: starts it (waiting out the
     // back-off of earlier failures), restarts it where the command has changed or it has died
-    // between two uses, and identifies anew where the identity has changed: by `identify` where that
-    // is offered, by a fresh start and handshake where it is not, so that an agent's policy cannot
-    // be walked around.
+    // between two uses, and identifies anew where the identity has changed: by `identify` where
+    // that is offered, by a fresh start and handshake where it is not, so that an agent's policy
+    // cannot be walked around.
     Status ensure(const std::string& command, const Identity& identity, const Deadlines& deadlines,
                   Waiter& waiter);
 
     bool running() const;
-    pid_t pid() const;                  // -1 when not running
-    const std::string& product() const; // the agent's `agent` line, cut to printable bytes
+    pid_t pid() const;                   // -1 when not running
+    const std::string& product() const;  // the agent's `agent` line, cut to printable bytes
     const std::vector<std::string>& capabilities() const;
     bool offers(std::string_view capability) const;
 
@@ -90,7 +70,7 @@ class KeyAgent {
                     const Deadlines& deadlines, Waiter& waiter);
 
     // Closes the agent's standard input and lets the process end by itself.
-    void stop(Waiter& waiter) noexcept;
+    void stop(Waiter& waiter);
 
     // For the end of the session: closes and wipes, waits for nothing.
     void abandon() noexcept;
@@ -100,13 +80,29 @@ class KeyAgent {
     // never blocked by them while an exchange runs.
     std::vector<std::string> take_log();
     // Reads what is there without waiting; for idle moments.
-    void drain_log() noexcept;
+    void drain_log();
 
     EndingChildren& ending() { return ending_; }
     const AgentStatistics& statistics() const { return statistics_; }
 
   private:
-    // to be laid out by the implementation (split into files of one subject each)
+    Status run(std::span<const Request> requests, ReplyHandler& handler, RequestClock clock,
+               Waiter& waiter);
+    Status check_offered(std::span<const Request> requests) const;
+    Status start(const std::string& command, const Identity& identity, const Deadlines& deadlines,
+                 Waiter& waiter);
+    Status connect(const std::string& command, const Identity& identity, milliseconds deadline,
+                   Waiter& waiter);
+    Status check_idle(Waiter& waiter);
+    Status identify(const Identity& identity, const Deadlines& deadlines, Waiter& waiter);
+    Error explain(Error error, bool hung_up, milliseconds deadline, Waiter& waiter);
+
+    std::unique_ptr<Connection> connection_;
+    std::string command_;  // of the connection
+    Identity identity_;    // that the agent knows, where it is identified
+    bool identified_ = false;
+    Backoff backoff_;
+    LogLines log_;
     EndingChildren ending_;
     AgentStatistics statistics_;
 };

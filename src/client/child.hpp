@@ -5,10 +5,10 @@
 // system allows, non-blocking and close-on-exec on our side.
 #pragma once
 
+#include <signal.h>
 #include <sys/types.h>
 
 #include <string>
-#include <vector>
 
 #include "base/clock.hpp"
 #include "base/result.hpp"
@@ -34,7 +34,7 @@ class EndingChildren {
     static constexpr milliseconds grace{1000};
 
     // Code that runs inside a signal handler must not allocate: the list has a fixed size. Where it
-    // is full, the oldest is given up (and reported as such by advance).
+    // is full, the oldest is given up (and told of by take_stubborn).
     void add(pid_t pid, TimePoint now) noexcept;
 
     // Reaps and signals what is due. Async-signal-safe.
@@ -43,12 +43,12 @@ class EndingChildren {
     bool empty() const { return count_ == 0; }
     std::size_t size() const { return count_; }
 
-    // A child that outlived KILL by another grace period (or cannot be signalled), once each, for
-    // the log; -1 when there is none.
+    // A child that outlived KILL by another grace period, cannot be signalled, or was given up:
+    // once each, for the log; -1 when there is none.
     pid_t take_stubborn() noexcept;
 
   private:
-    enum class Stage { closed, terminated, killed, reported };
+    enum class Stage { closed, terminated, killed, stubborn, reported };
     struct Ending {
         pid_t pid;
         Stage stage;
@@ -56,8 +56,14 @@ class EndingChildren {
     };
     static constexpr std::size_t most = 32;
 
+    static void next_stage(Ending& ending, TimePoint now) noexcept;
+    void remove(std::size_t index) noexcept;
+
     Ending endings_[most];
     std::size_t count_ = 0;
+    pid_t given_up_ = -1;
+    // A timer's handler may run in the middle of any of these functions: it then does nothing.
+    volatile sig_atomic_t busy_ = 0;
 };
 
 }  // namespace kms

@@ -1,8 +1,8 @@
 // The verbs of kms/1 as typed calls: every reply is checked before it is believed.
 //
 // A reply that does not parse, breaks a limit, or whose key does not have the tag that the agent
-// said is Code::protocol. Limits: a key 64 bytes, an error's text 4 KiB, a list 16 MiB, a decrypt no
-// more than was sent, an encrypt twice that and 4 KiB.
+// said is Code::protocol. Limits: a key 64 bytes, an error's text 4 KiB, a list 16 MiB, a decrypt
+// no more than was sent, an encrypt twice that and 4 KiB.
 #pragma once
 
 #include <optional>

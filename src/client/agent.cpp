@@ -1,0 +1,248 @@
+#include "client/agent.hpp"
+
+#include "client/connection.hpp"
+#include "client/exchange.hpp"
+#ifdef KMS_SEND_UNKNOWN_VERBS
+#include "client/unknown_verbs.hpp"
+#endif
+
+#include "base/floor.hpp"
+
+namespace kms {
+namespace {
+
+std::string in_milliseconds(milliseconds time) {
+    return std::to_string(time.count()) + " ms";
+}
+
+// An answer that says no more than that the agent has understood.
+class Acknowledgement : public ReplyHandler {
+  public:
+    Status take(std::size_t, const Result<Reply>& reply) override {
+        return reply ? Status() : reply.error();
+    }
+};
+
+}  // namespace
+
+KeyAgent::KeyAgent() = default;
+
+KeyAgent::~KeyAgent() {
+    abandon();
+}
+
+bool KeyAgent::running() const {
+    return connection_ != nullptr;
+}
+
+pid_t KeyAgent::pid() const {
+    return connection_ ? connection_->pid() : -1;
+}
+
+const std::string& KeyAgent::product() const {
+    static const std::string none;
+    return connection_ ? connection_->offer().product : none;
+}
+
+const std::vector<std::string>& KeyAgent::capabilities() const {
+    static const std::vector<std::string> none;
+    return connection_ ? connection_->offer().capabilities : none;
+}
+
+bool KeyAgent::offers(std::string_view capability) const {
+    return connection_ && connection_->offer().includes(capability);
+}
+
+Status KeyAgent::ensure(const std::string& command, const Identity& identity,
+                        const Deadlines& deadlines, Waiter& waiter) {
+    ending_.advance(Clock::now());
+    if (command != command_) {
+        stop(waiter);
+        backoff_.reset();
+        command_ = command;
+    }
+    if (command.empty()) {
+        return Error{Code::unavailable, "kms.command is not set"};
+    }
+    KMS_TRY(check_idle(waiter));
+    if (connection_ && identified_ && identity == identity_) {
+        return {};
+    }
+    if (connection_ && offers(wire::verb::identify)) {
+        return identify(identity, deadlines, waiter);
+    }
+    stop(waiter);
+    return start(command, identity, deadlines, waiter);
+}
+
+// An agent that has died since its last use is forgotten, and so started again.
+Status KeyAgent::check_idle(Waiter& waiter) {
+    if (!connection_) {
+        return {};
+    }
+    const auto there = connection_->lost() ? Result<bool>(false) : connection_->still_there();
+    if (there && *there) {
+        return {};
+    }
+    backoff_.lost(connection_->started(), Clock::now());
+    stop(waiter);
+    return there ? Status() : Status(there.error());
+}
+
+Status KeyAgent::start(const std::string& command, const Identity& identity,
+                       const Deadlines& deadlines, Waiter& waiter) {
+    KMS_TRY(backoff_.wait(deadlines.start, waiter));
+    ++statistics_.starts;
+    Status status = connect(command, identity, deadlines.start, waiter);
+    if (status) {
+        return status;
+    }
+    stop(waiter);
+    if (status.error().code == Code::interrupted) {
+        return status;
+    }
+    backoff_.start_failed(Clock::now());
+    // A program that cannot start says why on its standard error.
+    if (!log_.last().empty()) {
+        status.error().text += "; its last line on standard error: " + log_.last();
+    }
+    return status;
+}
+
+Status KeyAgent::connect(const std::string& command, const Identity& identity,
+                         milliseconds deadline, Waiter& waiter) {
+    log_.begin();
+    const TimePoint started = Clock::now();
+    KMS_ASSIGN(Child child, spawn(command));
+    connection_ = std::make_unique<Connection>(std::move(child), started);
+    Handshake handshake(identity);
+    const Request hello = handshake.request();
+    KMS_TRY(run({&hello, 1}, handshake, {started + deadline, deadline}, waiter));
+    connection_->accept(std::move(handshake.offer()));
+    identity_ = identity;
+    identified_ = true;
+    return {};
+}
+
+// Until the answer is there, the agent may hold either identity.
+Status KeyAgent::identify(const Identity& identity, const Deadlines& deadlines, Waiter& waiter) {
+    identified_ = false;
+    const std::string body = wire::write_fields(identity);
+    const Request request{.verb = wire::verb::identify, .words = {}, .body = {bytes_of(body), {}}};
+    Acknowledgement acknowledgement;
+    KMS_TRY(exchange({&request, 1}, acknowledgement, deadlines, waiter));
+    identity_ = identity;
+    identified_ = true;
+    return {};
+}
+
+Status KeyAgent::exchange(std::span<const Request> requests, ReplyHandler& handler,
+                          const Deadlines& deadlines, Waiter& waiter) {
+    if (!connection_ || connection_->lost()) {
+        return Error{Code::unavailable, "the key agent is not running"};
+    }
+    KMS_TRY(check_offered(requests));
+    const RequestClock clock{Clock::now() + deadlines.request, deadlines.request};
+#ifdef KMS_SEND_UNKNOWN_VERBS
+    UnknownVerbs among(requests, handler);
+    Status status = run(among.requests(), among, clock, waiter);
+#else
+    Status status = run(requests, handler, clock, waiter);
+#endif
+    if (connection_->lost()) {
+        if (status.error().code != Code::interrupted) {
+            backoff_.lost(connection_->started(), Clock::now());
+        }
+        stop(waiter);
+    }
+    return status;
+}
+
+Status KeyAgent::check_offered(std::span<const Request> requests) const {
+    std::string_view checked;
+    for (const Request& request : requests) {
+        if (request.verb != checked && !offers(request.verb)) {
+            return Error{Code::unsupported,
+                         "the key agent does not offer " + std::string(request.verb)};
+        }
+        checked = request.verb;
+        if (request.body_length() > connection_->offer().max_body) {
+            return Error{Code::too_large, "the key agent takes bodies of at most " +
+                                              std::to_string(connection_->offer().max_body) +
+                                              " bytes"};
+        }
+    }
+    return {};
+}
+
+Status KeyAgent::run(std::span<const Request> requests, ReplyHandler& handler, RequestClock clock,
+                     Waiter& waiter) {
+    const TimePoint began = Clock::now();
+    const std::uint64_t sent = connection_->bytes_sent();
+    const std::uint64_t received = connection_->bytes_received();
+    Exchange exchange(*connection_, requests, handler, clock, waiter, log_);
+    Status status = exchange.run();
+    statistics_.busy += Clock::now() - began;
+    statistics_.bytes_sent += connection_->bytes_sent() - sent;
+    statistics_.bytes_received += connection_->bytes_received() - received;
+    statistics_.requests += exchange.requests_sent();
+    statistics_.errors += exchange.error_replies();
+    if (!exchange.last_error_reply().empty()) {
+        statistics_.last_error = exchange.last_error_reply();
+    }
+    if (status) {
+        return status;
+    }
+    return explain(std::move(status.error()), exchange.hung_up(), clock.each, waiter);
+}
+
+// Gives the failures of a connection their words, and counts them. Any other error is one that the
+// handler has returned.
+Error KeyAgent::explain(Error error, bool hung_up, milliseconds deadline, Waiter& waiter) {
+    if (hung_up) {
+        const auto how = connection_->how_it_ended(waiter);
+        if (!how) {
+            return how.error();
+        }
+        error.text = "the key agent " + *how;
+    } else if (error.code == Code::timed_out) {
+        error.text = "the key agent did not answer within " + in_milliseconds(deadline);
+    } else if (error.code != Code::protocol) {
+        return error;
+    }
+    if (!connection_->accepted()) {
+        error.text += ", before the handshake was complete";
+    }
+    ++statistics_.errors;
+    statistics_.last_error = error.text;
+    return error;
+}
+
+void KeyAgent::stop(Waiter& waiter) {
+    if (connection_) {
+        connection_->drain_log(log_);
+        log_.finish();
+        waiter.forget();
+        abandon();
+    }
+}
+
+void KeyAgent::abandon() noexcept {
+    if (connection_ && !connection_->reaped()) {
+        ending_.add(connection_->pid(), Clock::now());
+    }
+    connection_.reset();
+    identified_ = false;
+}
+
+std::vector<std::string> KeyAgent::take_log() {
+    return log_.take();
+}
+
+void KeyAgent::drain_log() {
+    if (connection_) {
+        connection_->drain_log(log_);
+    }
+}
+
+}  // namespace kms

@@ -1,0 +1,208 @@
+#include "client/exchange.hpp"
+
+#include <array>
+
+#include "base/floor.hpp"
+
+namespace kms {
+namespace {
+
+constexpr std::uint64_t most_error_text = 4096;
+constexpr std::size_t most_detail = 256;
+
+Error violation(const char* what) {
+    return {Code::protocol, what};
+}
+
+}  // namespace
+
+Exchange::Exchange(Connection& connection, std::span<const Request> requests, ReplyHandler& handler,
+                   RequestClock clock, Waiter& waiter, LogLines& log)
+    : connection_(connection),
+      requests_(requests),
+      handler_(handler),
+      clock_(clock),
+      waiter_(waiter),
+      log_(log),
+      first_id_(connection.ids().next()) {}
+
+Exchange::~Exchange() {
+    if (!complete_) {
+        abandon();
+    }
+}
+
+Status Exchange::run() {
+    Status status = pump();
+    complete_ = static_cast<bool>(status);
+    broke_protocol_ = !status && status.error().code == Code::protocol;
+    return status;
+}
+
+// A request that was written is most often answered after a wait: so no read is tried before it.
+Status Exchange::pump() {
+    KMS_TRY(send());
+    while (!all_answered() || !connection_.outbox().empty()) {
+        KMS_TRY(wait());
+        KMS_TRY(receive());
+        KMS_TRY(send());
+    }
+    if (connection_.ids().empty() && connection_.reader().in_frame()) {
+        return violation("the key agent wrote more than it was asked for");
+    }
+    return {};
+}
+
+Status Exchange::send() {
+    for (;;) {
+        KMS_TRY(gather());
+        if (connection_.outbox().empty()) {
+            return {};
+        }
+        switch (connection_.outbox().write(connection_.in())) {
+            case Outbox::Flow::done:
+                break;
+            case Outbox::Flow::full:
+                return {};
+            case Outbox::Flow::closed:
+                return last_replies();
+        }
+    }
+}
+
+Status Exchange::gather() {
+    UnansweredIds& ids = connection_.ids();
+    while (next_ < requests_.size() && connection_.outbox().has_room() &&
+           ids.in_flight() < connection_.offer().max_in_flight) {
+        KMS_TRY(connection_.outbox().add(requests_[next_], ids.next()));
+        ids.take_next();
+        ++next_;
+    }
+    return {};
+}
+
+Status Exchange::wait() {
+    std::array<Waiter::Interest, 3> interests;
+    std::size_t count = 0;
+    if (!connection_.outbox().empty()) {
+        interests[count++] = {connection_.in(), false, true};
+    }
+    interests[count++] = {connection_.out(), true, false};
+    if (connection_.err() >= 0) {
+        interests[count++] = {connection_.err(), true, false};
+    }
+    switch (waiter_.wait({interests.data(), count}, clock_.deadline)) {
+        case Waiter::Outcome::ready:
+            return {};
+        case Waiter::Outcome::timed_out:
+            return Error{Code::timed_out, {}};
+        case Waiter::Outcome::interrupted:
+            break;
+    }
+    return Error{Code::interrupted, {}};
+}
+
+Status Exchange::receive() {
+    switch (connection_.read()) {
+        case Connection::Arrival::bytes:
+            return receive_bytes();
+        case Connection::Arrival::end:
+            return agent_closed();
+        case Connection::Arrival::nothing:
+            break;
+    }
+    // Only standard error had something, or the pipe has room: a flood there must not hide the
+    // deadline.
+    connection_.read_log(log_);
+    return Clock::now() < clock_.deadline ? Status() : Error{Code::timed_out, {}};
+}
+
+Status Exchange::receive_bytes() {
+    const std::uint64_t oldest = connection_.ids().oldest();
+    KMS_TRY(deliver());
+    if (connection_.ids().oldest() != oldest) {
+        clock_.deadline = Clock::now() + clock_.each;
+        return {};
+    }
+    return Clock::now() < clock_.deadline ? Status() : Error{Code::timed_out, {}};
+}
+
+Status Exchange::deliver() {
+    for (;;) {
+        KMS_ASSIGN(const wire::Head* head, connection_.reader().head());
+        if (head == nullptr) {
+            return {};
+        }
+        if (!connection_.ids().awaits(head->id)) {
+            return violation("a reply bears an id that is not awaited");
+        }
+        KMS_ASSIGN(const bool whole,
+                   head->id < first_id_ ? connection_.drop_reply() : take_reply(*head));
+        if (!whole) {
+            return {};
+        }
+    }
+}
+
+// False where the body is not all here.
+Result<bool> Exchange::take_reply(const wire::Head& head) {
+    const bool ok = head.verb == "ok";
+    if (!ok && head.verb != "error") {
+        return violation("a reply begins with neither ok nor error");
+    }
+    const std::uint64_t limit = ok ? requests_[head.id - first_id_].reply_limit : most_error_text;
+    if (head.length > limit) {
+        return violation("a reply is longer than its request allows");
+    }
+    if (!connection_.reader().body_complete()) {
+        return false;
+    }
+    const std::uint64_t id = head.id;
+    Status status = hand_over(head);
+    connection_.reader().pop();
+    connection_.ids().answered(id);
+    ++answered_;
+    KMS_TRY(std::move(status));
+    return true;
+}
+
+Status Exchange::hand_over(const wire::Head& head) {
+    const std::size_t index = head.id - first_id_;
+    const ByteView body = connection_.reader().body();
+    if (head.verb == "ok") {
+        return handler_.take(index, Reply{head, body});
+    }
+    const auto code = wire::error_code(head.raw_word(0));
+    if (!code) {
+        return violation("an error bears no code of the protocol");
+    }
+    ++error_replies_;
+    last_error_reply_ = printable(body, most_detail);
+    return handler_.take(index, Error{*code, last_error_reply_});
+}
+
+Status Exchange::agent_closed() {
+    hung_up_ = true;
+    return Error{Code::unavailable, {}};
+}
+
+// Nobody reads our requests any more; what was answered before that may still be in the pipe.
+Status Exchange::last_replies() {
+    while (connection_.read() == Connection::Arrival::bytes) {
+        KMS_TRY(deliver());
+    }
+    return agent_closed();
+}
+
+// A request that was cut cannot be taken back, so it costs the connection. Otherwise the replies
+// that are still to come are dropped by their ids.
+void Exchange::abandon() noexcept {
+    const auto unsent = connection_.outbox().withdraw();
+    if (hung_up_ || broke_protocol_ || !unsent || *unsent > connection_.ids().in_flight()) {
+        connection_.set_lost();
+        return;
+    }
+    connection_.ids().give_back(*unsent);
+}
+
+}  // namespace kms

@@ -1,0 +1,67 @@
+// Requests out, replies in: both directions of a connection pumped at once until all is answered.
+#pragma once
+
+#include <span>
+
+#include "client/connection.hpp"
+#include "client/request.hpp"
+
+namespace kms {
+
+// The end of the time that the oldest unanswered request has, now and for each that follows it.
+struct RequestClock {
+    TimePoint deadline;
+    milliseconds each;
+};
+
+class Exchange {
+  public:
+    Exchange(Connection& connection, std::span<const Request> requests, ReplyHandler& handler,
+             RequestClock clock, Waiter& waiter, LogLines& log);
+    // Whatever was not answered, also after an exception, is abandoned.
+    ~Exchange();
+    Exchange(const Exchange&) = delete;
+    Exchange& operator=(const Exchange&) = delete;
+
+    // Memory is bounded by the outbox and by one reply. Code::unavailable without a text where the
+    // agent hung up.
+    Status run();
+
+    bool hung_up() const { return hung_up_; }  // the agent closed a pipe
+    std::uint64_t requests_sent() const { return next_; }
+    std::uint64_t error_replies() const { return error_replies_; }
+    const std::string& last_error_reply() const { return last_error_reply_; }
+
+  private:
+    Status pump();
+    Status send();
+    Status gather();
+    Status wait();
+    Status receive();
+    Status receive_bytes();
+    Status deliver();
+    Result<bool> take_reply(const wire::Head& head);
+    Status hand_over(const wire::Head& head);
+    Status agent_closed();
+    Status last_replies();
+    void abandon() noexcept;
+    bool all_answered() const { return answered_ == requests_.size(); }
+
+    Connection& connection_;
+    std::span<const Request> requests_;
+    ReplyHandler& handler_;
+    RequestClock clock_;
+    Waiter& waiter_;
+    LogLines& log_;
+
+    std::uint64_t first_id_;  // that of requests_[0]; those below it are abandoned
+    std::size_t next_ = 0;    // the first request that was not gathered
+    std::size_t answered_ = 0;
+    std::uint64_t error_replies_ = 0;
+    bool hung_up_ = false;
+    bool broke_protocol_ = false;
+    bool complete_ = false;
+    std::string last_error_reply_;
+};
+
+}  // namespace kms

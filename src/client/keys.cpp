@@ -1,0 +1,205 @@
+#include "client/keys.hpp"
+
+#include <functional>
+#include <string>
+
+#include "base/floor.hpp"
+
+namespace kms {
+namespace {
+
+constexpr std::uint64_t most_key = 64;
+constexpr std::uint64_t most_list = 16 * 1024 * 1024;
+
+Error violation(const char* what) {
+    return {Code::protocol, what};
+}
+
+// One request; its reply is read by `parse` while it is there.
+template <typename T>
+class Call : public ReplyHandler {
+  public:
+    using Parse = std::function<Result<T>(const Reply&)>;
+
+    static Result<T> make(Line line, const Request& request, Parse parse) {
+        Call call(std::move(parse));
+        KMS_TRY(line.agent.exchange({&request, 1}, call, line.deadlines, line.waiter));
+        return std::move(call.outcome_);
+    }
+
+    // An error of the agent is an answer; only a reply that is none of kms/1 ends the exchange.
+    Status take(std::size_t, const Result<Reply>& reply) override {
+        outcome_ = reply ? parse_(*reply) : Result<T>(reply.error());
+        if (!outcome_ && outcome_.error().code == Code::protocol) {
+            return outcome_.error();
+        }
+        return {};
+    }
+
+  private:
+    explicit Call(Parse parse) : parse_(std::move(parse)) {}
+
+    Parse parse_;
+    Result<T> outcome_ = Error{Code::failed, {}};
+};
+
+Result<std::uint32_t> parse_version(const wire::Head& head) {
+    const auto version = wire::parse_number(head.raw_word(0), wire::max_version);
+    if (!version || *version == 0) {
+        return violation("a reply has no proper key version");
+    }
+    return static_cast<std::uint32_t>(*version);
+}
+
+Result<Algorithm> parse_algorithm(const wire::Head& head) {
+    const std::string_view name = head.raw_word(1);
+    if (name.empty()) {
+        return violation("a reply names no algorithm");
+    }
+    const auto algorithm = algorithm_named(name);
+    if (!algorithm) {
+        return Error{Code::unsupported,
+                     "the algorithm " + std::string(name.substr(0, 64)) + " is not known here"};
+    }
+    return *algorithm;
+}
+
+Result<KeyTag> parse_tag(std::string_view word) {
+    const auto tag = wire::parse_tag(word);
+    if (!tag) {
+        return violation("a reply has no proper key tag");
+    }
+    return *tag;
+}
+
+Result<Algorithm> algorithm_of_key(const Reply& reply) {
+    if (reply.head.words.size() > 1) {
+        return parse_algorithm(reply.head);
+    }
+    const auto algorithm = algorithm_for_key_length(reply.body.size());
+    if (!algorithm) {
+        return violation("a key has a length that no algorithm has");
+    }
+    return *algorithm;
+}
+
+Result<KeyTag> tag_of_key(const Reply& reply, Algorithm algorithm) {
+    if (reply.body.size() != info_of(algorithm).key_length) {
+        return violation("a key has not the length of its algorithm");
+    }
+    KMS_ASSIGN(const KeyTag computed, compute_key_tag(algorithm, reply.body));
+    if (reply.head.words.size() > 2) {
+        KMS_ASSIGN(const KeyTag said, parse_tag(reply.head.raw_word(2)));
+        if (said != computed) {
+            return violation("a key has not the tag that the key agent says");
+        }
+    }
+    return computed;
+}
+
+Result<FetchedKey> parse_fetched(const Reply& reply) {
+    std::uint32_t version = 1;
+    if (!reply.head.words.empty()) {
+        KMS_ASSIGN(version, parse_version(reply.head));
+    }
+    KMS_ASSIGN(const Algorithm algorithm, algorithm_of_key(reply));
+    KMS_ASSIGN(const KeyTag tag, tag_of_key(reply, algorithm));
+    return FetchedKey{version, algorithm, tag, SecretBytes::copy_of(reply.body)};
+}
+
+Result<DescribedKey> parse_described(const Reply& reply) {
+    KMS_ASSIGN(const std::uint32_t version, parse_version(reply.head));
+    KMS_ASSIGN(const Algorithm algorithm, parse_algorithm(reply.head));
+    KMS_ASSIGN(const KeyTag tag, parse_tag(reply.head.raw_word(2)));
+    return DescribedKey{version, algorithm, tag};
+}
+
+// VERSION and TAG may be left out, but not be wrong.
+Result<SecretBytes> parse_encrypted(const Reply& reply) {
+    if (!reply.head.words.empty()) {
+        KMS_TRY(parse_version(reply.head));
+    }
+    if (reply.head.words.size() > 1) {
+        KMS_TRY(parse_tag(reply.head.raw_word(1)));
+    }
+    return SecretBytes::copy_of(reply.body);
+}
+
+Result<SecretBytes> parse_decrypted(const Reply& reply) {
+    return SecretBytes::copy_of(reply.body);
+}
+
+Result<std::vector<wire::ListedVersion>> parse_list(const Reply& reply) {
+    KMS_ASSIGN(auto versions, wire::parse_listed(reply.body));
+    const auto count = wire::parse_number(reply.head.raw_word(0), most_list);
+    if (!count || *count != versions.size()) {
+        return violation("a list has not as many lines as it says");
+    }
+    return versions;
+}
+
+// `encrypt` and `decrypt`: both have the context in front of the data.
+Request with_context(std::string_view verb, ByteView key, const std::string& context_length,
+                     ByteView context, ByteView data) {
+    return {.verb = verb, .words = {key, bytes_of(context_length)}, .body = {context, data}};
+}
+
+}  // namespace
+
+Result<FetchedKey> get_key(Line line, ByteView key, const std::optional<KeyTag>& tag) {
+    Request request{.verb = wire::verb::get, .words = {key}, .reply_limit = most_key};
+    const std::string word = tag ? wire::tag_word(*tag) : std::string();
+    if (tag) {
+        request.words.push_back(bytes_of(word));
+    }
+    KMS_ASSIGN(FetchedKey fetched, Call<FetchedKey>::make(line, request, parse_fetched));
+    if (tag && fetched.tag != *tag) {
+        return Error{Code::wrong_key, "the key agent has no version of this key with that tag"};
+    }
+    return fetched;
+}
+
+Result<SecretBytes> encrypt(Line line, ByteView key, ByteView context, ByteView plaintext) {
+    const std::string length = std::to_string(context.size());
+    Request request = with_context(wire::verb::encrypt, key, length, context, plaintext);
+    request.reply_limit = 2 * request.body_length() + 4096;
+    return Call<SecretBytes>::make(line, request, parse_encrypted);
+}
+
+Result<SecretBytes> decrypt(Line line, ByteView key, ByteView context, ByteView ciphertext) {
+    const std::string length = std::to_string(context.size());
+    Request request = with_context(wire::verb::decrypt, key, length, context, ciphertext);
+    request.reply_limit = request.body_length();
+    return Call<SecretBytes>::make(line, request, parse_decrypted);
+}
+
+Result<DescribedKey> describe_key(Line line, ByteView key) {
+    const Request request{.verb = wire::verb::describe, .words = {key}};
+    return Call<DescribedKey>::make(line, request, parse_described);
+}
+
+Result<DescribedKey> create_key(Line line, ByteView key, std::string_view algorithm) {
+    const Request request{.verb = wire::verb::create, .words = {key, bytes_of(algorithm)}};
+    return Call<DescribedKey>::make(line, request, parse_described);
+}
+
+Result<DescribedKey> rotate_key(Line line, ByteView key) {
+    const Request request{.verb = wire::verb::rotate, .words = {key}};
+    return Call<DescribedKey>::make(line, request, parse_described);
+}
+
+Result<std::vector<wire::ListedVersion>> list_keys(Line line, ByteView prefix) {
+    Request request{.verb = wire::verb::list, .reply_limit = most_list};
+    if (!prefix.empty()) {
+        request.words.push_back(prefix);
+    }
+    return Call<std::vector<wire::ListedVersion>>::make(line, request, parse_list);
+}
+
+Status change_version(Line line, std::string_view verb, ByteView key, std::uint32_t version) {
+    const std::string number = std::to_string(version);
+    const Request request{.verb = verb, .words = {key, bytes_of(number)}};
+    return Call<void>::make(line, request, [](const Reply&) { return Status(); });
+}
+
+}  // namespace kms

@@ -1,0 +1,42 @@
+// The handshake (doc/protocol.md, "Handshake"), and what an agent offers in it.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "client/request.hpp"
+#include "wire/frame.hpp"
+#include "wire/verbs.hpp"
+
+namespace kms {
+
+// Who asks: the `name=value` lines of `hello` and `identify`. No secret stands in it.
+using Identity = std::vector<wire::Field>;
+
+struct Offer {
+    std::string product;  // printable
+    std::uint64_t max_body = wire::max_body_ceiling;
+    std::uint64_t max_in_flight = std::numeric_limits<std::uint64_t>::max();
+    std::vector<std::string> capabilities;  // as spelled in the line
+
+    bool includes(std::string_view capability) const;
+};
+
+// Says hello and takes the answer.
+class Handshake : public ReplyHandler {
+  public:
+    explicit Handshake(const Identity& identity) : body_(wire::write_fields(identity)) {}
+
+    Request request() const;  // a view of this object
+    Status take(std::size_t index, const Result<Reply>& reply) override;
+    Offer& offer() { return offer_; }
+
+  private:
+    std::string body_;
+    Offer offer_;
+};
+
+}  // namespace kms
