@@ -92,10 +92,7 @@ int key_bits(FunctionCallInfo fcinfo) {
 
 }  // namespace
 
-extern "C" {
-
-PG_FUNCTION_INFO_V1(kms_create_key);
-Datum kms_create_key(PG_FUNCTION_ARGS) {
+KMS_FUNCTION(kms_create_key) {
     const KeyUse use = use_of_identifier("create", required_identifier(fcinfo, 0));
     const std::string_view algorithm = algorithm_argument(fcinfo);
     std::uint32_t version = 0;
@@ -108,8 +105,7 @@ Datum kms_create_key(PG_FUNCTION_ARGS) {
     PG_RETURN_INT32(static_cast<std::int32_t>(version));
 }
 
-PG_FUNCTION_INFO_V1(kms_rotate_key);
-Datum kms_rotate_key(PG_FUNCTION_ARGS) {
+KMS_FUNCTION(kms_rotate_key) {
     const KeyUse use = use_of_identifier("rotate", required_identifier(fcinfo, 0));
     std::uint32_t version = 0;
     administer(use, [&](Line line) -> Status {
@@ -120,23 +116,19 @@ Datum kms_rotate_key(PG_FUNCTION_ARGS) {
     PG_RETURN_INT32(static_cast<std::int32_t>(version));
 }
 
-PG_FUNCTION_INFO_V1(kms_enable_key);
-Datum kms_enable_key(PG_FUNCTION_ARGS) {
+KMS_FUNCTION(kms_enable_key) {
     return change(fcinfo, "enable", wire::verb::enable);
 }
 
-PG_FUNCTION_INFO_V1(kms_disable_key);
-Datum kms_disable_key(PG_FUNCTION_ARGS) {
+KMS_FUNCTION(kms_disable_key) {
     return change(fcinfo, "disable", wire::verb::disable);
 }
 
-PG_FUNCTION_INFO_V1(kms_destroy_key);
-Datum kms_destroy_key(PG_FUNCTION_ARGS) {
+KMS_FUNCTION(kms_destroy_key) {
     return change(fcinfo, "destroy", wire::verb::destroy);
 }
 
-PG_FUNCTION_INFO_V1(kms_list_keys);
-Datum kms_list_keys(PG_FUNCTION_ARGS) {
+KMS_FUNCTION(kms_list_keys) {
     const KeyUse use = use_of_identifier("list keys", required_bytes(fcinfo, 0, "prefix"));
     Session& session = pg::session();
     fetch_list(session, use);
@@ -147,8 +139,7 @@ Datum kms_list_keys(PG_FUNCTION_ARGS) {
     PG_RETURN_NULL();
 }
 
-PG_FUNCTION_INFO_V1(kms_generate_key);
-Datum kms_generate_key(PG_FUNCTION_ARGS) {
+KMS_FUNCTION(kms_generate_key) {
     const auto bytes = static_cast<std::size_t>(key_bits(fcinfo)) / 8;
     varlena* result = allocate_value(2 * bytes, {"generate a key"});
     const Failure failure = guarded({"generate a key"}, [&]() -> Status {
@@ -163,5 +154,4 @@ Datum kms_generate_key(PG_FUNCTION_ARGS) {
     PG_RETURN_POINTER(result);
 }
 
-}  // extern "C"
 }  // namespace kms::pg

@@ -107,18 +107,14 @@ void add_row(RowSet& rows, const Binding& binding, ByteView identifier) {
 
 }  // namespace
 
-extern "C" {
-
-PG_FUNCTION_INFO_V1(kms_set_key);
-Datum kms_set_key(PG_FUNCTION_ARGS) {
+KMS_FUNCTION(kms_set_key) {
     const std::int32_t local_id = required_local_id(fcinfo);
     const ByteView identifier = required_identifier(fcinfo, 1);
     bind_key(local_id, identifier, required_bool(fcinfo, 2, "is_local"));
     PG_RETURN_VOID();
 }
 
-PG_FUNCTION_INFO_V1(kms_unset_key);
-Datum kms_unset_key(PG_FUNCTION_ARGS) {
+KMS_FUNCTION(kms_unset_key) {
     const std::int32_t local_id = required_local_id(fcinfo);
     require_settable(false);
     const KeyUse use = use_of_local_id("unbind", local_id);
@@ -128,8 +124,7 @@ Datum kms_unset_key(PG_FUNCTION_ARGS) {
     PG_RETURN_VOID();
 }
 
-PG_FUNCTION_INFO_V1(kms_session_keys);
-Datum kms_session_keys(PG_FUNCTION_ARGS) {
+KMS_FUNCTION(kms_session_keys) {
     const KeyList& keys = key_list();
     RowSet rows(fcinfo);
     for (const Binding& binding : keys.bindings()) {
@@ -138,5 +133,4 @@ Datum kms_session_keys(PG_FUNCTION_ARGS) {
     PG_RETURN_NULL();
 }
 
-}  // extern "C"
 }  // namespace kms::pg

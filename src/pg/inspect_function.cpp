@@ -28,10 +28,7 @@ Shown inspect(ByteView sealed) {
 
 }  // namespace
 
-extern "C" {
-
-PG_FUNCTION_INFO_V1(kms_inspect);
-Datum kms_inspect(PG_FUNCTION_ARGS) {
+KMS_FUNCTION(kms_inspect) {
     if (PG_ARGISNULL(0)) {
         PG_RETURN_NULL();
     }
@@ -42,5 +39,4 @@ Datum kms_inspect(PG_FUNCTION_ARGS) {
     return row_datum(fcinfo, values, nulls);
 }
 
-}  // extern "C"
 }  // namespace kms::pg

@@ -48,6 +48,14 @@ extern "C" {
 #undef strerror
 #undef strerror_r
 
+// An SQL function. PG_FUNCTION_INFO_V1 alone exports it from 16 on only.
+#define KMS_FUNCTION(name)                               \
+    extern "C" PGDLLEXPORT Datum name(PG_FUNCTION_ARGS); \
+    extern "C" {                                         \
+    PG_FUNCTION_INFO_V1(name);                           \
+    }                                                    \
+    Datum name([[maybe_unused]] PG_FUNCTION_ARGS)
+
 namespace kms::pg {
 
 // The memory of a setting's extra: plain malloc before 16.

@@ -48,10 +48,7 @@ void fill_statistics(const AgentStatistics& statistics, Datum* values, bool* nul
 
 }  // namespace
 
-extern "C" {
-
-PG_FUNCTION_INFO_V1(kms_status);
-Datum kms_status(PG_FUNCTION_ARGS) {
+KMS_FUNCTION(kms_status) {
     const Session& session = pg::session();
     const bool running = session.agent.running();
     Datum values[columns] = {CStringGetTextDatum(mode_name()), BoolGetDatum(running)};
@@ -63,5 +60,4 @@ Datum kms_status(PG_FUNCTION_ARGS) {
     return row_datum(fcinfo, values, nulls);
 }
 
-}  // extern "C"
 }  // namespace kms::pg

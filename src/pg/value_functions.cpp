@@ -59,10 +59,7 @@ bool is_about_the_ciphertext(const Failure& failure) {
 
 }  // namespace
 
-extern "C" {
-
-PG_FUNCTION_INFO_V1(kms_encode);
-Datum kms_encode(PG_FUNCTION_ARGS) {
+KMS_FUNCTION(kms_encode) {
     Call call = {"encode", 0, {}, {}};
     if (!read_call(fcinfo, call)) {
         PG_RETURN_NULL();
@@ -74,8 +71,7 @@ Datum kms_encode(PG_FUNCTION_ARGS) {
     PG_RETURN_POINTER(result);
 }
 
-PG_FUNCTION_INFO_V1(kms_decode);
-Datum kms_decode(PG_FUNCTION_ARGS) {
+KMS_FUNCTION(kms_decode) {
     Call call = {"decode", 0, {}, {}};
     if (!read_call(fcinfo, call)) {
         PG_RETURN_NULL();
@@ -83,8 +79,7 @@ Datum kms_decode(PG_FUNCTION_ARGS) {
     PG_RETURN_POINTER(open_or_raise(call));
 }
 
-PG_FUNCTION_INFO_V1(kms_decode_text);
-Datum kms_decode_text(PG_FUNCTION_ARGS) {
+KMS_FUNCTION(kms_decode_text) {
     Call call = {"decode", 0, {}, {}};
     if (!read_call(fcinfo, call)) {
         PG_RETURN_NULL();
@@ -94,8 +89,7 @@ Datum kms_decode_text(PG_FUNCTION_ARGS) {
     PG_RETURN_POINTER(result);
 }
 
-PG_FUNCTION_INFO_V1(kms_try_decode);
-Datum kms_try_decode(PG_FUNCTION_ARGS) {
+KMS_FUNCTION(kms_try_decode) {
     Call call = {"decode", 0, {}, {}};
     if (!read_call(fcinfo, call)) {
         PG_RETURN_NULL();
@@ -111,8 +105,7 @@ Datum kms_try_decode(PG_FUNCTION_ARGS) {
     PG_RETURN_POINTER(result);
 }
 
-PG_FUNCTION_INFO_V1(kms_recode);
-Datum kms_recode(PG_FUNCTION_ARGS) {
+KMS_FUNCTION(kms_recode) {
     const std::int32_t from_id = required_int(fcinfo, 0, "from_id");
     const std::int32_t to_id = required_int(fcinfo, 1, "to_id");
     const ByteView context = required_bytes(fcinfo, 3, "context");
@@ -127,5 +120,4 @@ Datum kms_recode(PG_FUNCTION_ARGS) {
     PG_RETURN_POINTER(result);
 }
 
-}  // extern "C"
 }  // namespace kms::pg

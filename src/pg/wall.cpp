@@ -125,7 +125,7 @@ bool has_pending_error() noexcept {
 
 void run_guarded(Failure& failure, const Subject& subject, Status (*body)(void*),
                  void* state) noexcept {
-    failure.failed = false;
+    failure.failed = failure.pending = false;
     try {
         if (Status status = body(state); !status) {
             set_failure(failure, status.error(), subject);

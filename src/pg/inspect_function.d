@@ -1,0 +1,33 @@
+src/pg/inspect_function.o: src/pg/inspect_function.cpp \
+ src/crypto/sealed.hpp src/base/bytes.hpp src/base/result.hpp \
+ src/crypto/algorithm.hpp src/pg/args.hpp src/pg/pg.hpp \
+ src/pg/session.hpp src/base/secret.hpp src/client/agent.hpp \
+ src/base/clock.hpp src/client/backoff.hpp src/client/waiter.hpp \
+ src/client/child.hpp src/base/unique_fd.hpp src/client/log_lines.hpp \
+ src/client/offer.hpp src/client/request.hpp src/wire/frame.hpp \
+ src/wire/verbs.hpp src/client/key_cache.hpp src/client/keys.hpp \
+ src/pg/identity.hpp src/pg/latch_waiter.hpp src/pg/wall.hpp
+src/crypto/sealed.hpp:
+src/base/bytes.hpp:
+src/base/result.hpp:
+src/crypto/algorithm.hpp:
+src/pg/args.hpp:
+src/pg/pg.hpp:
+src/pg/session.hpp:
+src/base/secret.hpp:
+src/client/agent.hpp:
+src/base/clock.hpp:
+src/client/backoff.hpp:
+src/client/waiter.hpp:
+src/client/child.hpp:
+src/base/unique_fd.hpp:
+src/client/log_lines.hpp:
+src/client/offer.hpp:
+src/client/request.hpp:
+src/wire/frame.hpp:
+src/wire/verbs.hpp:
+src/client/key_cache.hpp:
+src/client/keys.hpp:
+src/pg/identity.hpp:
+src/pg/latch_waiter.hpp:
+src/pg/wall.hpp:
