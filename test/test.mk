@@ -24,16 +24,16 @@ formatted := $(sort $(cxx_sources) $(wildcard src/*/*.hpp test/*/*.hpp test/benc
 .PHONY: check unit lint demo demo-stop bench fuzz soak
 
 check:
-	test/check $(SUITES)
+	@test/check $(SUITES)
 
 demo demo-stop:
-	test/demo/run $(@:demo-%=%)
+	@test/demo/run $(@:demo-%=%)
 
 bench:
-	test/bench/run $(if $(QUICK),quick)
+	@test/bench/run $(if $(QUICK),quick)
 
 soak:
-	test/soak $(SOAK_SECONDS)
+	@test/soak $(SOAK_SECONDS)
 
 unit:
 	test/install-packages build check

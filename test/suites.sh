@@ -1,0 +1,202 @@
+# shellcheck shell=bash
+# The suites of test/check, which sources this. Each runs in its own log and counts its tests.
+# suite_NAME must not rely on errexit: it is called as a condition.
+# shellcheck disable=SC2154 # variables of test/check and test/lib.sh
+
+expect() {
+    local what=$1
+    shift
+    if "$@"; then
+        echo "ok: $what"
+        count 1 0
+    else
+        echo "not ok: $what"
+        count 0 1
+    fi
+}
+
+# --- one version everywhere; what kms.so is linked with and shows
+
+suite_version() {
+    local version
+    version=$(sed -n "s/^default_version *= *'\(.*\)'/\1/p" "$top/kms.control")
+    expect "kms--$version.sql is there" test -f "$top/kms--$version.sql"
+    expect "META.json is of version $version.0" meta_agrees "$version.0"
+    expect "the agent is of version $version" agent_says "$version"
+    expect "kms.so needs no other library" linked_with_known_libraries
+    expect "kms.so shows entry points only" shows_entry_points_only
+    expect "kms-agent does not need PostgreSQL" agent_needs_no_postgresql
+}
+
+meta_agrees() {
+    /usr/bin/python3 - "$top/META.json" "$1" <<'PYTHON'
+import json, re, sys
+meta = json.load(open(sys.argv[1]))
+required = {"name", "abstract", "version", "maintainer", "license", "provides", "meta-spec"}
+versions = {meta["version"]} | {each["version"] for each in meta["provides"].values()}
+files = [each["file"] for each in meta["provides"].values()]
+assert required <= meta.keys(), required - meta.keys()
+assert versions == {sys.argv[2]}, versions
+assert files == ["kms--%s.sql" % re.sub(r"\.0$", "", sys.argv[2])], files
+PYTHON
+}
+
+agent_says() {
+    "$bindir/kms-agent" --version | grep -qw -- "${1//./\\.}"
+}
+
+needed() {
+    LC_ALL=C readelf -d "$1" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p'
+}
+
+linked_with_known_libraries() {
+    local others
+    others=$(needed "$top/kms.so" |
+        grep -vE '^(libcrypto|libstdc\+\+|libgcc_s|libm|libc|ld-linux[-a-z0-9_]*)\.so\.[0-9]+$')
+    echo "${others:+others: $others}"
+    [ -z "$others" ]
+}
+
+shows_entry_points_only() {
+    local others
+    others=$(nm -D --defined-only "$top/kms.so" | awk '{ print $NF }' |
+        grep -vE '^(Pg_magic_func|_PG_init|pg_finfo_kms_[a-z0-9_]+|kms_[a-z0-9_]+)$')
+    echo "${others:+others: $others}"
+    [ -z "$others" ]
+}
+
+agent_needs_no_postgresql() {
+    ! needed "$top/kms-agent" | grep -E 'libpq|libpg'
+}
+
+# --- format of the sources, scripts, and the warnings of the compiler that does not build them
+
+suite_lint() {
+    local file
+    cd "$top" || return
+    while read -r file; do
+        expect "format of $file" clang-format --dry-run -Werror "$file"
+    done < <(find src test -name '*.[ch]pp' -o -path 'test/*' -name '*.c' | sort)
+    while read -r file; do
+        expect "shellcheck $file" shellcheck -x "$file"
+    done < <(shell_scripts)
+    make -k -j"${JOBS:-2}" build/other
+    while read -r file; do
+        expect "other compiler on $file" test -f "build/other/$file.ok"
+    done < <(find src test/unit test/fuzz test/bench -name '*.cpp' | sort)
+    expect "kms.so and kms-agent are built with -fPIC and full RELRO" hardened
+}
+
+shell_scripts() {
+    grep -rlE '^#!.*\b(ba)?sh$|^# shellcheck shell' .ci test | grep -vE '\.(mk|py|pl)$' | sort
+}
+
+hardened() {
+    local file
+    for file in kms.so kms-agent; do
+        readelf -d "$file" | grep -q 'BIND_NOW\|FLAGS.*NOW' || return
+        [ "$(readelf -h "$file" | awk '/Type:/ { print $2 }')" = DYN ] || return
+    done
+}
+
+# --- GoogleTest, under the sanitizers; slow tests without them
+
+suite_unit() {
+    local program programs=(build/unit_test)
+    cd "$top" || return
+    ! compgen -G 'test/unit/*_slow_test.cpp' >/dev/null || programs+=(build/slow_test)
+    make -j"${JOBS:-2}" "${programs[@]}" || return
+    for program in "${programs[@]}"; do
+        install -m 755 "$program" "$scratch/tree/build/"
+        run_google_test "$program"
+    done
+}
+
+run_google_test() {
+    local output=$scratch/google_test status=0
+    in_tree "$1" --gtest_color=no >"$output" 2>&1 || status=$?
+    cat "$output"
+    local good bad
+    good=$(grep -cE '^\[       OK \] .*\([0-9]+ ms\)$' "$output")
+    bad=$(grep -cE '^\[  FAILED  \] .*\([0-9]+ ms\)$' "$output")
+    skipped=$((skipped + $(grep -cE '^\[  SKIPPED \] .*\([0-9]+ ms\)$' "$output")))
+    if ((bad == 0)) && { ((status != 0)) || ! grep -qE '^\[  PASSED  \] [0-9]+ tests?\.$' "$output"; }; then
+        echo "$1 ended with status $status"
+        bad=1
+    fi
+    count "$good" "$bad"
+}
+
+# --- pg_regress against a private server, by the same target that users have
+
+suite_regress() {
+    local status=0 output=$scratch/regress
+    start_server "$scratch/regress_server" <<<"log_min_messages = notice" || return
+    in_tree PGHOST="$scratch/regress_server/socket" PGPORT="$private_port" PGUSER=postgres \
+        make -s installcheck "PG_CONFIG=$pg_config" >"$output" 2>&1 || status=$?
+    stop_server "$scratch/regress_server"
+    cat "$output"
+    [ ! -f "$scratch/tree/regression.diffs" ] || cat "$scratch/tree/regression.diffs"
+    cp "$scratch/regress_server/log" "$logs/regress.server.log"
+    count "$(grep -cE '^(test | {5,})[a-z0-9_]+ +\.\.\. ok|^ok [0-9]+ ' "$output")" \
+        "$(grep -cE '^(test | {5,})[a-z0-9_]+ +\.\.\. FAILED|^not ok [0-9]+ ' "$output")"
+    expect "no server process crashed" no_crash "$scratch/regress_server/log"
+    return $status
+}
+
+no_crash() {
+    ! grep -E 'terminated by signal|PANIC:|TRAP:|AddressSanitizer' "$1"
+}
+
+# --- TAP: tests on private clusters, agents, and the independent decoder
+
+suite_tap() {
+    local perl_lib pg_regress folder=$scratch/tap file
+    pg_regress=$(dirname "$("$pg_config" --pgxs)")/../../src/test/regress/pg_regress
+    perl_lib=$(dirname "$pg_regress")/../perl
+    for file in "$top"/test/t/*.pl; do
+        file=test/t/$(basename "$file")
+        rm -rf "$folder"
+        as_server_user mkdir -p "$folder/tmp_check/log"
+        prove_file "$file" "PG_REGRESS=$pg_regress" "PGPORT=6$private_port" "TESTDIR=$folder" \
+            "TESTDATADIR=$folder/tmp_check" "TESTLOGDIR=$folder/tmp_check/log" \
+            prove -v -I "$perl_lib" -I test/t "$file"
+        keep_server_logs "$folder/tmp_check/log" "$file"
+    done
+}
+
+keep_server_logs() {
+    local kept=$logs/tap/${2//\//_}
+    rm -rf "$kept" && mkdir -p "$kept"
+    find "$1" -type f -exec cp {} "$kept/" \;
+}
+
+suite_agents() {
+    local file
+    for file in "$top"/test/agent/*; do
+        [ -f "$file" ] || continue
+        file=test/agent/$(basename "$file")
+        prove_file "$file" prove -v --exec '' "$file"
+    done
+}
+
+# prove_file NAME COMMAND…: counts the assertions of one TAP file.
+prove_file() {
+    local name=$1 status=0 output=$scratch/tap_output good bad
+    shift
+    echo "=== $name"
+    in_tree timeout -k 10 600 env "$@" >"$output" 2>&1 || status=$?
+    cat "$output"
+    good=$(grep -E '^ok [^ ]' "$output" | grep -cvi '# skip')
+    bad=$(grep -E '^not ok( |$)' "$output" | grep -cvi '# todo')
+    skipped=$((skipped + $(grep -ciE '^ok .*# skip|skipped: ' "$output")))
+    if ((status != 0 && bad == 0)); then
+        echo "$name ended with status $status"
+        bad=1
+    fi
+    count "$good" "$bad"
+}
+
+suite_python() {
+    expect "sealed.py agrees with its vectors" in_tree /usr/bin/python3 test/sealed.py selftest
+}
