@@ -35,6 +35,7 @@ agent_objects := $(patsubst %.cpp,%.o,$(wildcard src/agent/*.cpp))
 OBJS := $(shared_objects) $(patsubst %.cpp,%.o,$(wildcard src/client/*.cpp src/pg/*.cpp))
 
 REGRESS = $(sort $(basename $(notdir $(wildcard sql/*.sql))))
+REGRESS_OPTS = --load-extension=kms
 
 # -isystem, or -Werror fails on the server's headers.
 PG_CPPFLAGS = -Isrc -isystem $(shell $(PG_CONFIG) --includedir-server)

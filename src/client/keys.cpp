@@ -170,7 +170,11 @@ Result<SecretBytes> decrypt(Line line, ByteView key, ByteView context, ByteView 
     const std::string length = std::to_string(context.size());
     Request request = with_context(wire::verb::decrypt, key, length, context, ciphertext);
     request.reply_limit = request.body_length();
-    return Call<SecretBytes>::make(line, request, parse_decrypted);
+    auto plaintext = Call<SecretBytes>::make(line, request, parse_decrypted);
+    if (!plaintext && plaintext.error().code == Code::invalid) {
+        plaintext.error().code = Code::malformed;  // what is invalid here is the ciphertext
+    }
+    return plaintext;
 }
 
 Result<DescribedKey> describe_key(Line line, ByteView key) {

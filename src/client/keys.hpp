@@ -38,6 +38,7 @@ struct DescribedKey {
 Result<FetchedKey> get_key(Line line, ByteView key, const std::optional<KeyTag>& tag);
 
 Result<SecretBytes> encrypt(Line line, ByteView key, ByteView context, ByteView plaintext);
+// Code::malformed where the agent finds the ciphertext invalid.
 Result<SecretBytes> decrypt(Line line, ByteView key, ByteView context, ByteView ciphertext);
 
 Result<DescribedKey> describe_key(Line line, ByteView key);

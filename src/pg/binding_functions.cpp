@@ -31,24 +31,34 @@ const char* new_key_list(const Subject& subject, Make&& make) {
     return pstrdup(session.text.c_str());
 }
 
+// Local mode fetches the DEK now; remote mode asks after the key where the agent can tell.
+Status probe(Session& session, const KeyUse& use) {
+    if (mode() == Mode::local) {
+        KMS_TRY(session.current_key(use));
+        return {};
+    }
+    KMS_ASSIGN(Line line, session.line(use));
+    if (line.agent.offers(wire::verb::describe)) {
+        KMS_TRY(describe_key(line, use.identifier));
+    }
+    return {};
+}
+
 // A bad identifier fails here and not at the first row. A key whose current version is disabled is
 // bound all the same: its older versions may still be read.
-void fetch_now(std::int32_t local_id, ByteView identifier) {
+void probe_now(std::int32_t local_id, ByteView identifier) {
     Session& session = pg::session();
     KeyUse use = use_of_identifier("bind", identifier);
     use.local_id = local_id;
-    const Failure failure = in_session(session, use.subject(), [&]() -> Status {
-        KMS_TRY(session.current_key(use));
-        return {};
-    });
+    const Failure failure = in_session(session, use.subject(), [&] { return probe(session, use); });
     settle(session, failure);
     if (failure && failure.code == Code::disabled) {
         ereport(
             WARNING,
             (errcode(failure.sqlstate),
              errmsg("the current version of the key bound to local id %d is disabled", local_id),
-             errdetail("Values sealed under its other versions can be decoded; nothing "
-                       "can be encoded.")));
+             errdetail("Values sealed under its other versions can be decoded; nothing can be "
+                       "encoded.")));
     } else if (failure) {
         raise(failure);
     }
@@ -60,9 +70,7 @@ void bind_key(std::int32_t local_id, ByteView identifier, bool is_local) {
     const Subject subject = {"bind", local_id, identifier};
     const char* text =
         new_key_list(subject, [&] { return with_binding(keys, local_id, identifier); });
-    if (mode() == Mode::local) {
-        fetch_now(local_id, identifier);
-    }
+    probe_now(local_id, identifier);
     set_key_list(text, is_local);
 }
 
