@@ -72,6 +72,7 @@ SELECT count(DISTINCT kms.encode(1, 'same')) FROM generate_series(1, 5000);
 SELECT DISTINCT length(kms.encode(1, 'same')) - 4 AS overhead FROM generate_series(1, 10);
 
 -- What a ciphertext is not: KM004, KM005, KM006; and their message.
+\set VERBOSITY terse
 SELECT kms.encode(1, 'secret', 'context') AS sealed \gset
 SELECT kms.decode(2, :'sealed', 'context');
 SELECT kms.decode(1, :'sealed', 'other context');
@@ -84,6 +85,8 @@ SELECT kms.try_decode(2, :'sealed', 'context') IS NULL, kms.try_decode(1, :'seal
 SELECT kms.recode(2, 1, :'sealed', 'context');
 SELECT kms.recode(1, 2, :'sealed', 'x');
 SELECT kms.recode(1, 9, :'sealed', 'context');
+
+\set VERBOSITY default
 
 -- Truncated at every byte, and flipped at every bit.
 CREATE FUNCTION pg_temp.outcome(sealed bytea, context bytea) RETURNS text LANGUAGE plpgsql AS $$
