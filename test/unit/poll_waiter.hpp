@@ -16,7 +16,7 @@ class PollWaiter : public Waiter {
   public:
     int waits = 0;
     int forgotten = 0;
-    int interrupt_at = -1;        // the wait (from 0) that is interrupted, and all that follow it
+    int interrupt_at = -1;         // the wait (from 0) that is interrupted, and all that follow it
     std::function<void()> before;  // runs ahead of every wait
 
     Outcome wait(std::span<const Interest> interests, TimePoint deadline) noexcept override {
