@@ -51,10 +51,6 @@ const Report& report_of(Code code) {
     return found != std::end(reports) ? *found : reports[0];
 }
 
-int sqlstate_of(const char* text) {
-    return MAKE_SQLSTATE(text[0], text[1], text[2], text[3], text[4]);
-}
-
 template <std::size_t N>
 void copy_text(char (&out)[N], std::string_view text) {
     const std::size_t length = std::min(text.size(), N - 1);
@@ -85,32 +81,26 @@ std::string describe(const Subject& subject) {
 
 bool pending_error = false;
 
-void set_unreported(Failure& failure, int sqlstate, const char* message) noexcept {
-    failure = Failure{};
+struct Texts {
+    std::string_view message;
+    std::string_view detail;
+    std::string_view hint;
+};
+
+void fill(Failure& failure, Code code, const char* sqlstate, const Texts& texts) {
     failure.failed = true;
-    failure.code = Code::failed;
-    failure.sqlstate = sqlstate;
-    copy_text(failure.message, message);
+    failure.code = code;
+    failure.sqlstate =
+        MAKE_SQLSTATE(sqlstate[0], sqlstate[1], sqlstate[2], sqlstate[3], sqlstate[4]);
+    copy_text(failure.message, texts.message);
+    copy_text(failure.detail, texts.detail);
+    copy_text(failure.hint, texts.hint);
 }
 
-void set_failure(Failure& failure, const Error& error, const Subject& subject) {
-    const Report& report = report_of(error.code);
-    const std::string message = describe(subject) + ": " + report.reason;
-    failure = Failure{};
-    failure.failed = true;
-    failure.code = error.code;
-    failure.sqlstate = sqlstate_of(report.sqlstate);
-    copy_text(failure.message, message);
-    copy_text(failure.detail, error.text);
-    copy_text(failure.hint, report.hint);
-}
-
-void set_pending(Failure& failure) noexcept {
-    failure = Failure{};
-    failure.failed = true;
-    failure.pending = true;
-    failure.code = Code::interrupted;
-    pending_error = false;
+void report(Failure& failure, const Error& error, const Subject& subject) {
+    const Report& row = report_of(error.code);
+    const std::string message = describe(subject) + ": " + row.reason;
+    fill(failure, error.code, row.sqlstate, {message, error.text, row.hint});
 }
 
 }  // namespace
@@ -125,20 +115,20 @@ bool has_pending_error() noexcept {
 
 void run_guarded(Failure& failure, const Subject& subject, Status (*body)(void*),
                  void* state) noexcept {
-    failure.failed = failure.pending = false;
     try {
         if (Status status = body(state); !status) {
-            set_failure(failure, status.error(), subject);
+            report(failure, status.error(), subject);
         }
     } catch (const std::bad_alloc&) {
-        set_unreported(failure, ERRCODE_OUT_OF_MEMORY, "out of memory");
+        fill(failure, Code::failed, "53200", {"out of memory", {}, {}});
     } catch (const std::exception& unexpected) {
-        set_unreported(failure, ERRCODE_INTERNAL_ERROR, unexpected.what());
+        fill(failure, Code::failed, "XX000", {unexpected.what(), {}, {}});
     } catch (...) {
-        set_unreported(failure, ERRCODE_INTERNAL_ERROR, "unknown C++ exception");
+        fill(failure, Code::failed, "XX000", {"unknown C++ exception", {}, {}});
     }
     if (pending_error) {
-        set_pending(failure);
+        pending_error = false;
+        failure.failed = failure.pending = true;
     }
 }
 

@@ -21,8 +21,11 @@ struct Subject {
     ByteView identifier{};      // empty: none
 };
 
-// How act two ends. Plain data, so that raise() may jump away from it.
+// How act two ends. Plain data, so that raise() may jump away from it; its texts are written when
+// there is a failure only, since success is what happens once a row.
 struct Failure {
+    Failure() : failed(false), pending(false) {}  // NOLINT(cppcoreguidelines-pro-type-member-init)
+
     bool failed;
     bool pending;  // PostgreSQL's own error waits on its stack; nothing else here counts
     Code code;     // of the Error that made it
