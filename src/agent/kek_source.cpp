@@ -102,13 +102,16 @@ Status wait_for_success(pid_t pid) {
     return {};
 }
 
+Error too_long(std::string_view origin) {
+    return {Code::too_large, std::string(origin) + " gave a passphrase of more than 4096 bytes"};
+}
+
 Result<SecretBytes> checked_passphrase(SecretBytes passphrase, std::string_view origin) {
     if (passphrase.empty()) {
         return Error{Code::invalid, std::string(origin) + " gave an empty passphrase"};
     }
     if (passphrase.size() > max_passphrase) {
-        return Error{Code::too_large,
-                     std::string(origin) + " gave a passphrase of more than 4096 bytes"};
+        return too_long(origin);
     }
     return passphrase;
 }
@@ -128,21 +131,22 @@ class Command : public KekSource {
         UniqueFd writing(ends[1]);
         KMS_ASSIGN(const pid_t pid, spawn_shell(command_, writing.get()));
         writing.reset();
-        auto output =
-            read_all(reading.get(), max_passphrase + 1, "the passphrase command's output");
+        auto output = read_all(reading.get(), max_passphrase + 1, std::string(origin));
         reading.reset();
         const Status success = wait_for_success(pid);
-        if (!output) {
-            return std::move(output.error());
+        if (!output && output.error().code == Code::too_large) {
+            return too_long(origin);
         }
-        KMS_TRY(success);
+        KMS_TRY(output ? success : output.error());
         if (!output->empty() && output->view().back() == '\n') {
             output->resize(output->size() - 1);
         }
-        return checked_passphrase(std::move(*output), "the passphrase command");
+        return checked_passphrase(std::move(*output), origin);
     }
 
   private:
+    static constexpr std::string_view origin = "the passphrase command";
+
     std::string command_;
 };
 

@@ -6,7 +6,6 @@ namespace kms::agent {
 namespace {
 
 constexpr milliseconds lock_patience{5000};
-constexpr milliseconds retry_pause{2000};
 
 }  // namespace
 
@@ -16,7 +15,7 @@ void KeyringFileStore::refresh() {
     }
     if (const Status reloaded = reload(); !reloaded) {
         refusal_ = Error{Code::unavailable, reloaded.error().text};
-        next_attempt_ = Clock::now() + retry_pause;
+        next_attempt_ = Clock::now() + pause_;
         adopt(Keyring());
     }
 }

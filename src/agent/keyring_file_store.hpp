@@ -14,13 +14,15 @@ namespace kms::agent {
 
 class KeyringFileStore : public KeyringStore {
   public:
-    explicit KeyringFileStore(KeyringAccess access) : access_(std::move(access)) {}
+    // While the file cannot be served it is tried again at most once in `pause`, since that may
+    // cost a scrypt.
+    explicit KeyringFileStore(KeyringAccess access, milliseconds pause = milliseconds(2000))
+        : access_(std::move(access)), pause_(pause) {}
 
     // Reads the file for the first time, or says why it cannot be served.
     Status open() { return reload(); }
 
-    // Reads the file again where it has changed. One system call where it has not. While it cannot
-    // be served it is tried again at most once in two seconds, since that may cost a scrypt.
+    // Reads the file again where it has changed. One system call where it has not.
     void refresh() override;
 
   protected:
@@ -32,6 +34,7 @@ class KeyringFileStore : public KeyringStore {
     Status check_not_older(const KeyringHeader& header) const;
 
     KeyringAccess access_;
+    milliseconds pause_;
     ReadMark mark_;
     std::optional<KeyringHeader> newest_;  // of what was served
     std::optional<Error> refusal_;

@@ -107,7 +107,7 @@ class CommandLine {
             ->add_flag("--ephemeral", options_.ephemeral,
                        "For trials and tests: an empty keyring in memory, gone at the end")
             ->excludes(keyring);
-        command->final_callback([this, keyring] {
+        command->parse_complete_callback([this, keyring] {
             if (!options_.ephemeral && keyring->empty()) {
                 throw CLI::RequiredError("--keyring");
             }

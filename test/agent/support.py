@@ -1,0 +1,70 @@
+"""What the tests of kms-agent share: TAP output, a private folder, the program."""
+
+import atexit
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+PROGRAM = os.path.abspath(os.environ.get("KMS_AGENT", "./kms-agent"))
+
+DONE, FAILED, USAGE, NOT_FOUND, REFUSED, UNUSABLE, BUSY = range(7)
+
+count = 0
+failures = 0
+
+
+def ok(good, name, why=""):
+    global count, failures
+    count += 1
+    failures += not good
+    print(f"{'ok' if good else 'not ok'} {count} - {name}", flush=True)
+    if not good and why:
+        print("\n".join("# " + line for line in str(why).splitlines()), flush=True)
+    return good
+
+
+def equal(got, expected, name):
+    return ok(got == expected, name, f"got {got!r}, expected {expected!r}")
+
+
+def skip(name, why):
+    global count
+    count += 1
+    print(f"ok {count} - {name} # SKIP {why}", flush=True)
+
+
+def finish():
+    print(f"1..{count}")
+    sys.exit(1 if failures else 0)
+
+
+if not os.access(PROGRAM, os.X_OK):
+    sys.exit(f"Bail out!  there is no program {PROGRAM}")
+FOLDER = tempfile.mkdtemp(prefix="kms-agent-test-")
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
+os.chdir(FOLDER)
+
+
+def agent(*arguments, input=b"", **options):
+    """Runs the program; its output is bytes."""
+    return subprocess.run([PROGRAM, *arguments], input=input, capture_output=True, **options)
+
+
+def keys(ring="ring", kek="kek"):
+    """What `list --json` says, or None where it fails."""
+    listed = agent("list", "--keyring", ring, "--key-file", kek, "--json")
+    return json.loads(listed.stdout) if listed.returncode == DONE else None
+
+
+def read(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def write(path, data, mode=0o600):
+    with open(path, "wb") as file:
+        file.write(data)
+    os.chmod(path, mode)

@@ -1,0 +1,141 @@
+#include "agent/kek.hpp"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+namespace kms::agent {
+namespace {
+
+namespace fs = std::filesystem;
+
+class KekTest : public testing::Test {
+  protected:
+    KekTest() {
+        std::string name = (fs::temp_directory_path() / "kek_XXXXXX").string();
+        folder_ = mkdtemp(name.data());
+    }
+    ~KekTest() override { fs::remove_all(folder_); }
+
+    std::string file(std::string_view text, unsigned mode) const {
+        const std::string path = folder_ / "kek";
+        fs::remove(path);
+        std::ofstream(path, std::ios::binary) << text;
+        fs::permissions(path, static_cast<fs::perms>(mode));
+        return path;
+    }
+
+    static std::string passphrase(const std::string& command) {
+        const auto answer = command_source(command)->ask();
+        return answer ? std::string(text_of(answer->view())) : "error: " + answer.error().text;
+    }
+
+    fs::path folder_;
+};
+
+TEST_F(KekTest, AKeyFileHasExactly32Bytes) {
+    for (const std::size_t size : {0u, 1u, 31u, 32u, 33u, 64u, 100000u}) {
+        const auto key = key_file_source(file(std::string(size, 'k'), 0600))->ask();
+        EXPECT_EQ(static_cast<bool>(key), size == 32) << size;
+        if (!key) {
+            EXPECT_EQ(key.error().code, Code::invalid);
+        }
+    }
+}
+
+TEST_F(KekTest, AKeyFileIsForOneUser) {
+    const std::string key(32, 'k');
+    for (const unsigned mode : {0600u, 0400u, 0500u}) {
+        EXPECT_TRUE(key_file_source(file(key, mode))->ask()) << std::oct << mode;
+    }
+    for (const unsigned mode : {0640u, 0604u, 0620u, 0602u, 0666u}) {
+        EXPECT_EQ(key_file_source(file(key, mode))->ask().error().code, Code::denied)
+            << std::oct << mode;
+    }
+    EXPECT_EQ(key_file_source(folder_ / "missing")->ask().error().code, Code::io);
+    EXPECT_FALSE(key_file_source(folder_)->ask());
+}
+
+TEST_F(KekTest, AKeyFileIsMadeOnce) {
+    const std::string path = folder_ / "new";
+    ASSERT_TRUE(ensure_key_file(path));
+    const auto first = key_file_source(path)->ask();
+    ASSERT_TRUE(first);
+    ASSERT_TRUE(ensure_key_file(path));
+    EXPECT_TRUE(std::ranges::equal(first->view(), key_file_source(path)->ask()->view()));
+    EXPECT_FALSE(ensure_key_file(folder_ / "no" / "folder"));
+}
+
+TEST_F(KekTest, ACommandsOutputIsThePassphrase) {
+    EXPECT_EQ(passphrase("echo secret"), "secret");
+    EXPECT_EQ(passphrase("printf 'two\\nlines\\n\\n'"), "two\nlines\n");
+    EXPECT_EQ(passphrase("printf ' spaces '"), " spaces ");
+    EXPECT_EQ(passphrase("head -c 4096 /dev/zero | tr '\\0' x"), std::string(4096, 'x'));
+    EXPECT_EQ(passphrase("head -c 4096 /dev/zero | tr '\\0' x; echo"), std::string(4096, 'x'));
+}
+
+TEST_F(KekTest, ACommandGetsNoInputOfOurs) {
+    EXPECT_EQ(passphrase("cat; echo end"), "end");
+}
+
+TEST_F(KekTest, ABrokenCommandIsAClearError) {
+    const auto says = [](const std::string& command, std::string_view text) {
+        return passphrase(command).find(text) != std::string::npos;
+    };
+    EXPECT_TRUE(says("true", "empty passphrase"));
+    EXPECT_TRUE(says("echo", "empty passphrase"));
+    EXPECT_TRUE(says("echo secret; exit 3", "exit code 3"));
+    EXPECT_TRUE(says("kill -9 $$", "signal 9"));
+    EXPECT_TRUE(says("/no/such/program", "exit code 127"));
+    EXPECT_TRUE(says("head -c 4097 /dev/zero", "4096 bytes"));
+    EXPECT_TRUE(says("cat /dev/zero", "4096 bytes"));
+}
+
+TEST_F(KekTest, ADerivedKekIsRemembered) {
+    const std::string counter = folder_ / "asked";
+    Kek kek(command_source("echo x >> " + counter + "; echo secret"));
+    KekRecipe recipe;
+    recipe.kdf = Kdf::scrypt;
+    recipe.cost = {15, 8, 1};
+    const auto asked = [&] { return fs::exists(counter) ? fs::file_size(counter) / 2 : 0; };
+    EXPECT_FALSE(kek.remembers(recipe));
+    const SecretBytes first = SecretBytes::copy_of(*kek.by(recipe));
+    EXPECT_TRUE(kek.remembers(recipe));
+    EXPECT_TRUE(std::ranges::equal(first.view(), *kek.by(recipe)));
+    EXPECT_EQ(asked(), 1u);
+    recipe.salt[31] = 1;
+    EXPECT_FALSE(std::ranges::equal(first.view(), *kek.by(recipe)));
+    EXPECT_EQ(asked(), 2u);
+    recipe.cost.p = 2;
+    EXPECT_TRUE(kek.by(recipe));
+    EXPECT_EQ(asked(), 3u);
+    kek.forget();
+    EXPECT_FALSE(kek.remembers(recipe));
+}
+
+TEST_F(KekTest, TheKindOfSourceMustFit) {
+    Kek file_kek(key_file_source(file(std::string(32, 'k'), 0600)));
+    Kek passphrase_kek(command_source("echo secret"));
+    KekRecipe scrypt;
+    scrypt.kdf = Kdf::scrypt;
+    scrypt.cost = {15, 8, 1};
+    EXPECT_EQ(file_kek.by(scrypt).error().code, Code::wrong_key);
+    EXPECT_EQ(passphrase_kek.by(KekRecipe{}).error().code, Code::wrong_key);
+}
+
+TEST_F(KekTest, ANewRecipeHasAFreshSalt) {
+    Kek kek(command_source("echo secret"));
+    const auto first = kek.begin();
+    const auto second = kek.begin();
+    ASSERT_TRUE(first && second);
+    EXPECT_EQ(first->kdf, Kdf::scrypt);
+    EXPECT_TRUE(acceptable(first->cost));
+    EXPECT_NE(first->salt, second->salt);
+}
+
+}  // namespace
+}  // namespace kms::agent

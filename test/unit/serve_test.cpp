@@ -1,0 +1,460 @@
+#include "agent/serve.hpp"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+
+#include <csignal>
+#include <thread>
+
+#include "agent/keyring_store.hpp"
+#include "agent/private_file.hpp"
+#include "base/unique_fd.hpp"
+#include "wire/frame.hpp"
+
+namespace kms::agent {
+namespace {
+
+struct Conversation {
+    Status status;
+    std::string output;
+};
+
+Conversation converse(KeyStore& store, std::string_view input) {
+    const UniqueFd in(memfd_create("in", MFD_CLOEXEC));
+    const UniqueFd out(memfd_create("out", MFD_CLOEXEC));
+    EXPECT_EQ(write(in.get(), input.data(), input.size()), static_cast<ssize_t>(input.size()));
+    lseek(in.get(), 0, SEEK_SET);
+    Status status = serve(in.get(), out.get(), store);
+    lseek(out.get(), 0, SEEK_SET);
+    const auto output = read_all(out.get(), 1 << 30, "output");
+    return {std::move(status), std::string(text_of(output->view()))};
+}
+
+constexpr std::string_view hello = "hello 0 0 kms/1\n";
+
+// The replies to `requests`, without the handshake's; the session must end well.
+std::string replies(KeyStore& store, std::string_view requests) {
+    const std::string greeting = converse(store, hello).output;
+    const Conversation talk = converse(store, std::string(hello) + std::string(requests));
+    EXPECT_TRUE(talk.status);
+    EXPECT_TRUE(talk.output.starts_with(greeting));
+    return talk.output.substr(greeting.size());
+}
+
+struct Answer {
+    std::string verb;  // or the code of an error
+    std::uint64_t id;
+    std::vector<std::string> words;
+    std::string body;
+};
+
+std::vector<Answer> parse(std::string_view text) {
+    wire::FrameReader reader;
+    std::vector<Answer> answers;
+    while (true) {
+        const auto head = reader.head();
+        EXPECT_TRUE(head);
+        if (*head != nullptr && reader.body_complete()) {
+            Answer answer{
+                std::string((*head)->verb), (*head)->id, {}, std::string(text_of(reader.body()))};
+            for (const auto word : (*head)->words) {
+                answer.words.emplace_back(word);
+            }
+            if (answer.verb == "error") {
+                answer.verb = answer.words.at(0);
+            }
+            answers.push_back(std::move(answer));
+            reader.pop();
+        } else if (text.empty()) {
+            return answers;
+        } else {
+            const ByteSpan space = reader.space();
+            const std::size_t count = std::min(space.size(), text.size());
+            std::copy_n(text.begin(), count, space.begin());
+            reader.commit(count);
+            text.remove_prefix(count);
+        }
+    }
+}
+
+std::string request(std::string_view verb, std::uint64_t id, std::string_view words,
+                    std::string_view body = "") {
+    return std::string(verb) + ' ' + std::to_string(id) + ' ' + std::to_string(body.size()) +
+           (words.empty() ? "" : " ") + std::string(words) + '\n' + std::string(body);
+}
+
+Answer ask(KeyStore& store, std::string_view verb, std::string_view words,
+           std::string_view body = "") {
+    const auto answers = parse(replies(store, request(verb, 1, words, body)));
+    EXPECT_EQ(answers.size(), 1u);
+    EXPECT_EQ(answers.at(0).id, 1u);
+    return answers.at(0);
+}
+
+TEST(Serve, TheHandshakeNamesWhatIsOffered) {
+    KeyringStore store;
+    const auto greeting = parse(converse(store, "hello 0 11 kms/9 kms/1\nrole=a%20b\n").output);
+    ASSERT_EQ(greeting.size(), 1u);
+    const std::vector<std::string> words = {"kms/1",   "identify", "ping",    "describe", "get",
+                                            "encrypt", "decrypt",  "create",  "rotate",   "list",
+                                            "enable",  "disable",  "destroy", "no-export"};
+    EXPECT_EQ(greeting[0].words, words);
+    EXPECT_EQ(greeting[0].body, "agent=kms-agent/" KMS_VERSION "\nmax-body=1073741824\n");
+}
+
+TEST(Serve, AnotherVersionIsRefused) {
+    KeyringStore store;
+    for (const char* words : {"", " kms/2", " kms/11", " KMS/1"}) {
+        const Conversation talk = converse(store, "hello 0 0" + std::string(words) + "\n");
+        EXPECT_EQ(parse(talk.output).at(0).verb, "unsupported") << words;
+    }
+    EXPECT_EQ(parse(converse(store, "hello 0 5 kms/1\nnoise").output).at(0).verb, "invalid");
+}
+
+TEST(Serve, BreakingTheProtocolEndsTheSession) {
+    KeyringStore store;
+    for (const char* input :
+         {"ping 1 0\n", "hello 1 0 kms/1\n", "ping 0 0\n", "HELLO 0 0 kms/1\n"}) {
+        EXPECT_EQ(converse(store, input).status.error().code, Code::protocol) << input;
+    }
+    for (const char* input :
+         {"hello 0 0 kms/1\n", "hello 1 0 kms/1\n", "ping 0 0\n", "ping 2 0\nping 2 0\n",
+          "ping 2 0\nping 1 0\n", "ping 01 0\n", "ping 1 0 \n", "ping 1 1073741825\n", "ping 1\n",
+          "ping 9223372036854775808 0\n", "get 1 0 a%6\n", "\n", "nosuch 5 0\nnosuch 5 0\n"}) {
+        const Conversation talk = converse(store, std::string(hello) + input);
+        EXPECT_EQ(talk.status.error().code, Code::protocol) << input;
+        EXPECT_FALSE(talk.output.empty());
+    }
+}
+
+TEST(Serve, AnInputThatEndsInsideARequestIsAnError) {
+    KeyringStore store;
+    const std::string input = std::string(hello) + request("encrypt", 1, "a 0", "0123456789");
+    for (std::size_t size = 0; size <= input.size(); ++size) {
+        const bool whole = size == 0 || size == hello.size() || size == input.size();
+        const Conversation talk = converse(store, input.substr(0, size));
+        EXPECT_EQ(static_cast<bool>(talk.status), whole) << size;
+    }
+    EXPECT_FALSE(converse(store, std::string(hello) + "nosuch 1 3\nab").status);
+}
+
+TEST(Serve, RepliesToWhatCameBeforeAViolation) {
+    KeyringStore store;
+    const Conversation talk = converse(store, std::string(hello) + "ping 7 0\nping 7 0\n");
+    EXPECT_FALSE(talk.status);
+    EXPECT_EQ(parse(talk.output).back().id, 7u);
+}
+
+TEST(Serve, AnUnknownVerbEndsNothing) {
+    KeyringStore store;
+    const std::string body(300000, 'x');
+    const auto answers =
+        parse(replies(store, request("nosuch", 1, "a b", body) + request("ping", 2, "") +
+                                 request("wrap", 3, "a 0") + request("ping", 4, "more words")));
+    ASSERT_EQ(answers.size(), 4u);
+    EXPECT_EQ(answers[0].verb, "unsupported");
+    EXPECT_EQ(answers[1].verb, "ok");
+    EXPECT_EQ(answers[2].verb, "unsupported");
+    EXPECT_EQ(answers[3].verb, "ok");
+}
+
+TEST(Serve, MissingWordsAndBadNumbersAreInvalid) {
+    KeyringStore store;
+    ASSERT_EQ(ask(store, "create", "a xaes-256-gcm").verb, "ok");
+    for (const char* verb : {"describe", "get", "encrypt", "decrypt", "create", "rotate", "enable",
+                             "disable", "destroy"}) {
+        EXPECT_EQ(ask(store, verb, "").verb, "invalid") << verb;
+    }
+    for (const char* words : {"a", "a x", "a 01", "a -1", "a 5", "a 99999999999999999999"}) {
+        EXPECT_EQ(ask(store, "encrypt", words, "body").verb, "invalid") << words;
+        EXPECT_EQ(ask(store, "decrypt", words, "body").verb, "invalid") << words;
+    }
+    for (const char* words : {"a", "a 0", "a x", "a 2147483648", "a 1x"}) {
+        EXPECT_EQ(ask(store, "disable", words).verb, "invalid") << words;
+    }
+    for (const char* words : {"b", "b aes", "b XAES-256-GCM", "b xaes-256-gcm export"}) {
+        EXPECT_EQ(ask(store, "create", words).verb, "invalid") << words;
+    }
+    for (const char* words : {"a 0011", "a 00112233445566zz", "a 00112233445566AA"}) {
+        EXPECT_EQ(ask(store, "get", words).verb, "invalid") << words;
+    }
+    EXPECT_EQ(ask(store, "identify", "", "noise").verb, "invalid");
+    EXPECT_EQ(ask(store, "identify", "", "role=me\n").verb, "ok");
+}
+
+TEST(Serve, EncryptsAndDecryptsWithEveryAlgorithm) {
+    KeyringStore store;
+    for (const AlgorithmInfo& info : all_algorithms()) {
+        const std::string key(info.name);
+        const Answer created = ask(store, "create", key + ' ' + key);
+        ASSERT_EQ(created.verb, "ok");
+        for (const std::size_t size : {0u, 1u, 32u, 5000u, 700000u}) {
+            const std::string plaintext(size, 'p');
+            const Answer sealed = ask(store, "encrypt", key + " 3", "ctx" + plaintext);
+            ASSERT_EQ(sealed.verb, "ok") << sealed.body;
+            EXPECT_EQ(sealed.words, (std::vector<std::string>{"1", created.words.at(2)}));
+            const Answer opened = ask(store, "decrypt", key + " 3", "ctx" + sealed.body);
+            EXPECT_EQ(opened.verb, "ok");
+            EXPECT_EQ(opened.body, plaintext);
+            EXPECT_EQ(ask(store, "decrypt", key + " 3", "CTX" + sealed.body).verb, "corrupt");
+            EXPECT_EQ(ask(store, "decrypt", key + " 2", "ctx" + sealed.body).verb, "invalid");
+        }
+    }
+}
+
+TEST(Serve, TellsTheWaysOfFailingToDecryptApart) {
+    KeyringStore store;
+    ASSERT_EQ(ask(store, "create", "a xaes-256-gcm").verb, "ok");
+    ASSERT_EQ(ask(store, "create", "b xaes-256-gcm").verb, "ok");
+    const std::string sealed = ask(store, "encrypt", "a 0", "secret").body;
+    EXPECT_EQ(ask(store, "decrypt", "nosuch 0", sealed).verb, "not-found");
+    EXPECT_EQ(ask(store, "decrypt", "b 0", sealed).verb, "wrong-key");
+    for (std::size_t i = 0; i < sealed.size(); ++i) {
+        std::string changed = sealed;
+        changed[i] ^= 1;
+        const std::string verb = ask(store, "decrypt", "a 0", changed).verb;
+        const char* expected = i == 0 ? "invalid" : i < 9 ? "wrong-key" : "corrupt";
+        EXPECT_EQ(verb, expected) << i;
+        EXPECT_EQ(ask(store, "decrypt", "a 0", sealed.substr(0, i)).verb,
+                  i < 49 ? "invalid" : "corrupt");
+    }
+    std::string other_suite = sealed;
+    other_suite[0] = 3;
+    EXPECT_EQ(ask(store, "decrypt", "a 0", other_suite).verb, "wrong-key");
+    ASSERT_EQ(ask(store, "disable", "a 1").verb, "ok");
+    EXPECT_EQ(ask(store, "decrypt", "a 0", sealed).verb, "disabled");
+    EXPECT_EQ(ask(store, "encrypt", "a 0", "more").verb, "disabled");
+    ASSERT_EQ(ask(store, "enable", "a 1").verb, "ok");
+    EXPECT_EQ(ask(store, "decrypt", "a 0", sealed).body, "secret");
+    ASSERT_EQ(ask(store, "destroy", "a 1").verb, "ok");
+    EXPECT_EQ(ask(store, "decrypt", "a 0", sealed).verb, "disabled");
+    EXPECT_EQ(ask(store, "enable", "a 1").verb, "disabled");
+}
+
+TEST(Serve, GetGivesTheCurrentVersionOrTheOneWithATag) {
+    KeyringStore store;
+    const std::string raw(32, 'k');
+    const Answer imported = ask(store, "create", "a xaes-256-gcm", raw);
+    ASSERT_EQ(imported.verb, "ok");
+    const Answer first = ask(store, "get", "a");
+    EXPECT_EQ(first.words, imported.words);
+    EXPECT_EQ(first.body, raw);
+    const Answer second = ask(store, "rotate", "a");
+    EXPECT_EQ(second.words.at(0), "2");
+    EXPECT_EQ(ask(store, "get", "a").words, second.words);
+    EXPECT_EQ(ask(store, "get", "a " + first.words.at(2)).body, raw);
+    EXPECT_EQ(ask(store, "describe", "a").words, second.words);
+    EXPECT_EQ(ask(store, "get", "a 0000000000000000").verb, "wrong-key");
+    EXPECT_EQ(ask(store, "get", "b").verb, "not-found");
+    ASSERT_EQ(ask(store, "disable", "a 2").verb, "ok");
+    EXPECT_EQ(ask(store, "get", "a").verb, "disabled");
+    EXPECT_EQ(ask(store, "describe", "a").words, second.words);
+    EXPECT_EQ(ask(store, "get", "a " + first.words.at(2)).body, raw);
+}
+
+TEST(Serve, ANoExportKeyStays) {
+    KeyringStore store;
+    const Answer created = ask(store, "create", "a aes-256-siv no-export");
+    ASSERT_EQ(created.verb, "ok");
+    EXPECT_EQ(ask(store, "get", "a").verb, "denied");
+    EXPECT_EQ(ask(store, "get", "a " + created.words.at(2)).verb, "denied");
+    ASSERT_EQ(ask(store, "rotate", "a").verb, "ok");
+    EXPECT_EQ(ask(store, "get", "a").verb, "denied");
+    const std::string sealed = ask(store, "encrypt", "a 0", "x").body;
+    EXPECT_EQ(ask(store, "decrypt", "a 0", sealed).body, "x");
+}
+
+TEST(Serve, CreateRefusesWhatDoesNotFit) {
+    KeyringStore store;
+    const std::string raw(32, 'k');
+    EXPECT_EQ(ask(store, "create", "a xaes-256-gcm", raw.substr(1)).verb, "invalid");
+    EXPECT_EQ(ask(store, "create", "a xaes-256-gcm", raw).verb, "ok");
+    EXPECT_EQ(ask(store, "create", "a xaes-256-gcm").verb, "invalid");
+    EXPECT_EQ(ask(store, "create", "b xaes-256-gcm", raw).verb, "invalid");
+    EXPECT_EQ(ask(store, "rotate", "b").verb, "not-found");
+}
+
+TEST(Serve, ListsByPrefixWithEscapes) {
+    KeyringStore store;
+    for (const char* key : {"app/a", "app/%00%0A%25=,%C3%A9", "other"}) {
+        ASSERT_EQ(ask(store, "create", std::string(key) + " xaes-256-gcm").verb, "ok");
+    }
+    ASSERT_EQ(ask(store, "rotate", "app/a").verb, "ok");
+    const Answer all = ask(store, "list", "");
+    EXPECT_EQ(all.words.at(0), "4");
+    const Answer some = ask(store, "list", "app/%00");
+    const auto listed = wire::parse_listed(bytes_of(some.body));
+    ASSERT_TRUE(listed);
+    ASSERT_EQ(listed->size(), 1u);
+    EXPECT_EQ(listed->at(0).key, std::string("app/\0\n%=,\xc3\xa9", 11));
+    EXPECT_EQ(ask(store, "list", "zzz").words.at(0), "0");
+}
+
+TEST(Serve, ManyKeysAreServedInBoundedMemory) {
+    KeyringStore store;
+    std::string requests;
+    for (std::uint64_t i = 1; i <= 3000; ++i) {
+        const std::string key = "k" + std::to_string(i);
+        requests += request("create", 2 * i, key + " aes-128-gcm") +
+                    request("encrypt", 2 * i + 1, key + " 0", "x");
+    }
+    const auto answers = parse(replies(store, requests));
+    ASSERT_EQ(answers.size(), 6000u);
+    for (const Answer& answer : answers) {
+        EXPECT_EQ(answer.verb, "ok");
+    }
+    EXPECT_EQ(ask(store, "decrypt", "k2 0", answers[3].body).body, "x");
+}
+
+// A store that offers nothing.
+class NothingStore : public KeyStore {
+  public:
+    std::vector<std::string_view> capabilities() const override { return {}; }
+};
+
+TEST(Serve, AStoreOffersWhatItOverrides) {
+    NothingStore store;
+    EXPECT_EQ(parse(converse(store, hello).output).at(0).words,
+              (std::vector<std::string>{"kms/1", "identify", "ping"}));
+    EXPECT_EQ(ask(store, "describe", "a").verb, "unsupported");
+    EXPECT_EQ(ask(store, "get", "a").verb, "unsupported");
+    EXPECT_EQ(ask(store, "encrypt", "a 0").verb, "unsupported");
+    EXPECT_EQ(ask(store, "decrypt", "a 0").verb, "unsupported");
+    EXPECT_EQ(ask(store, "create", "a xaes-256-gcm").verb, "unsupported");
+    EXPECT_EQ(ask(store, "rotate", "a").verb, "unsupported");
+    EXPECT_EQ(ask(store, "list", "").verb, "unsupported");
+    EXPECT_EQ(ask(store, "destroy", "a 1").verb, "unsupported");
+}
+
+// Fails after it was given room for a body.
+class HalfStore : public NothingStore {
+  public:
+    Status encrypt(ByteView, ByteView, ByteView, ReplyBody& reply) override {
+        KMS_TRY(reply.allot(1000, nullptr));
+        return Error{Code::failed, std::string(9000, 'e')};
+    }
+    Status decrypt(ByteView, ByteView, ByteView, ReplyBody& reply) override {
+        KMS_TRY(reply.allot(wire::max_body_ceiling + 1, nullptr));
+        return {};
+    }
+};
+
+TEST(Serve, AFailedBodyLeavesNothingBehind) {
+    HalfStore store;
+    const Answer failed = ask(store, "encrypt", "a 0");
+    EXPECT_EQ(failed.verb, "failed");
+    EXPECT_EQ(failed.body.size(), 1024u);
+    EXPECT_EQ(ask(store, "decrypt", "a 0").verb, "invalid");
+}
+
+// The agent's end of a pair of sockets, in a thread.
+class Living {
+  public:
+    explicit Living(int extra_flags = 0) {
+        int ends[2];
+        EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+        ours_ = UniqueFd(ends[0]);
+        theirs_ = UniqueFd(ends[1]);
+        fcntl(ends[1], F_SETFL, extra_flags);
+        thread_ = std::thread([this] { status_ = serve(theirs_.get(), theirs_.get(), store_); });
+    }
+    ~Living() { EXPECT_FALSE(thread_.joinable()); }
+
+    int fd() const { return ours_.get(); }
+
+    Status end() {
+        if (thread_.joinable()) {
+            shutdown(ours_.get(), SHUT_WR);
+            thread_.join();
+        }
+        return status_;
+    }
+
+    std::string receive(std::size_t at_least) const {
+        std::string text;
+        while (text.size() < at_least) {
+            char buffer[4096];
+            const ssize_t count = read(fd(), buffer, sizeof buffer);
+            if (count <= 0) {
+                break;
+            }
+            text.append(buffer, static_cast<std::size_t>(count));
+        }
+        return text;
+    }
+
+    void send(std::string_view text) const {
+        EXPECT_EQ(write(fd(), text.data(), text.size()), static_cast<ssize_t>(text.size()));
+    }
+
+  private:
+    KeyringStore store_;
+    UniqueFd ours_;
+    UniqueFd theirs_;
+    std::thread thread_;
+    Status status_;
+};
+
+TEST(Serve, AnswersAsSoonAsARequestIsComplete) {
+    Living agent(O_NONBLOCK);
+    agent.send("hello 0 0 kms/1");
+    agent.send("\n");
+    EXPECT_TRUE(agent.receive(1).starts_with("ok 0 "));
+    for (const char byte : std::string("ping 1 0\n")) {
+        agent.send({&byte, 1});
+    }
+    EXPECT_EQ(agent.receive(1), "ok 1 0\n");
+    agent.send("ping 2 0\nping 3 0\nping 4");
+    EXPECT_EQ(agent.receive(14), "ok 2 0\nok 3 0\n");
+    agent.send(" 0\n");
+    EXPECT_EQ(agent.receive(1), "ok 4 0\n");
+    EXPECT_TRUE(agent.end());
+}
+
+TEST(Serve, StopsReadingWhileNobodyReadsItsReplies) {
+    signal(SIGPIPE, SIG_IGN);
+    Living agent;
+    agent.send(hello);
+    agent.receive(1);
+    agent.send("create 1 0 a xaes-256-gcm\n");
+    agent.receive(1);
+    fcntl(agent.fd(), F_SETFL, O_NONBLOCK);
+    const std::string body(100000, 'x');
+    std::size_t sent = 0;
+    std::uint64_t id = 2;
+    std::string pending;
+    for (int idle = 0; idle < 20;) {
+        if (pending.empty()) {
+            pending = request("encrypt", id++, "a 0", body);
+        }
+        const ssize_t count = write(agent.fd(), pending.data(), pending.size());
+        if (count > 0) {
+            sent += static_cast<std::size_t>(count);
+            pending.erase(0, static_cast<std::size_t>(count));
+            idle = 0;
+        } else {
+            ++idle;
+            std::this_thread::sleep_for(std::chrono::milliseconds(5));
+        }
+    }
+    EXPECT_LT(sent, 8u << 20);
+    shutdown(agent.fd(), SHUT_RDWR);
+    EXPECT_FALSE(agent.end());
+}
+
+TEST(Serve, ARefusalReachesTheClient) {
+    const UniqueFd in(memfd_create("in", MFD_CLOEXEC));
+    const UniqueFd out(memfd_create("out", MFD_CLOEXEC));
+    ASSERT_EQ(write(in.get(), "hello 0 5 kms/1\nab=c\n", 21), 21);
+    lseek(in.get(), 0, SEEK_SET);
+    ASSERT_TRUE(refuse_to_serve(in.get(), out.get(), {Code::unavailable, "no keyring"}));
+    lseek(out.get(), 0, SEEK_SET);
+    EXPECT_EQ(text_of(read_all(out.get(), 100, "out")->view()),
+              "error 0 10 unavailable\nno keyring");
+    ASSERT_TRUE(refuse_to_serve(in.get(), out.get(), {Code::unavailable, "no keyring"}));
+}
+
+}  // namespace
+}  // namespace kms::agent
