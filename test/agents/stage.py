@@ -1,0 +1,110 @@
+#!/usr/bin/python3
+"""A key agent for the SQL tests: stage.py FOLDER [ACT…], which does what a key's identifier says.
+
+The part before the first dot is the act, the rest its argument, all served by get, encrypt and
+decrypt (which seal nothing: a ciphertext shows key, context and plaintext):
+
+    plain                 serves                     hang        never answers
+    gate.NAME             waits for FOLDER/NAME      deaf        does not even read the body
+    fail.CODE.TEXT        answers with that error    die         kills itself, and does not answer
+    flood.BYTES           writes to standard error   short.N     a key of N bytes
+    say.TEXT              answers with TEXT, where {id} is the request's id
+    say-and-leave.TEXT    the same, and ends
+
+ACT in the arguments: start-hang, ignore-end (of input), ignore-term, child (has one of its own).
+Each process writes its number as a line of FOLDER/pids, and each request's key of FOLDER/asked.
+"""
+import hashlib, os, pathlib, signal, subprocess, sys, time
+from urllib.parse import unquote_to_bytes
+
+folder, acts = pathlib.Path(sys.argv[1]), sys.argv[2:]
+source, sink = sys.stdin.buffer, sys.stdout.buffer
+CAPABILITIES = b"get encrypt decrypt identify describe"
+
+
+def note(name, text):
+    with open(folder / name, "a") as file:
+        file.write(f"{text}\n")
+
+
+def answer(number, body, words=b"", kind=b"ok"):
+    sink.write(b"%s %d %d" % (kind, number, len(body)) + (b" " + words if words else b"") + b"\n" + body)
+    sink.flush()
+
+
+def fail(number, code, why=b""):
+    answer(number, why, code, b"error")
+
+
+def wait_for(file):
+    while not file.exists():
+        time.sleep(0.01)
+
+
+def perform(number, act, argument):
+    """What comes before, or instead of, the answer; whether it was instead."""
+    if act in (b"hang", b"deaf"):
+        time.sleep(1000)
+    elif act == b"gate":
+        wait_for(folder / argument.decode())
+    elif act == b"flood":
+        for _ in range(int(argument) // 100):
+            os.write(2, b"z" * 99 + b"\n")
+    elif act == b"die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif act == b"fail":
+        fail(number, *argument.split(b".", 1))
+        return True
+    elif act in (b"say", b"say-and-leave"):
+        sink.write(argument.replace(b"{id}", b"%d" % number))
+        sink.flush()
+        if act == b"say-and-leave":
+            os._exit(0)
+        return True
+    return False
+
+
+def serve(number, verb, key, context, data):
+    shown = key + b"|" + context + b"|"
+    if verb == "get":
+        length = int(key[6:]) if key.startswith(b"short.") else 32
+        answer(number, hashlib.shake_256(b"key " + key).digest(length))
+    elif verb == "encrypt":
+        answer(number, shown + data)
+    elif data.startswith(shown):
+        answer(number, data[len(shown):])
+    else:
+        fail(number, b"corrupt", b"not this key and context")
+
+
+def run():
+    while line := source.readline():
+        verb, number, length, *words = line.decode("ascii").rstrip("\n").split(" ")
+        key = unquote_to_bytes(words[0]) if words else b""
+        if key == b"deaf":
+            perform(int(number), key, b"")
+        body = source.read(int(length))
+        if verb == "hello":
+            answer(0, b"agent=stage/1\n", b"kms/1 " + CAPABILITIES)
+        elif verb == "identify":
+            answer(int(number), b"")
+        elif verb not in ("get", "encrypt", "decrypt"):
+            fail(int(number), b"unsupported")
+        else:
+            note("asked", f"{verb} {key.decode('latin-1')}")
+            act, _, argument = key.partition(b".")
+            if not perform(int(number), act, argument):
+                split = int(words[1]) if verb != "get" else 0
+                serve(int(number), verb, key, body[:split], body[split:])
+
+
+note("pids", os.getpid())
+if "ignore-term" in acts:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if "child" in acts:
+    note("pids", subprocess.Popen(["sleep", "1000"]).pid)
+if "start-hang" in acts:
+    time.sleep(1000)
+run()
+if "ignore-end" in acts:
+    time.sleep(1000)
