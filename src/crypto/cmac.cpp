@@ -21,7 +21,7 @@ Result<ossl::Owned<EVP_MAC_CTX>> context_for(ByteView key) {
         OSSL_PARAM_construct_end(),
     };
     const ossl::Owned<EVP_MAC> mac(EVP_MAC_fetch(nullptr, OSSL_MAC_NAME_CMAC, nullptr));
-    ossl::Owned<EVP_MAC_CTX> context(EVP_MAC_CTX_new(mac.get()));
+    ossl::Owned<EVP_MAC_CTX> context(mac != nullptr ? EVP_MAC_CTX_new(mac.get()) : nullptr);
     if (context == nullptr || EVP_MAC_init(context.get(), key.data(), key.size(), params) != 1) {
         return ossl::failure("AES-CMAC");
     }

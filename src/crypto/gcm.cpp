@@ -65,9 +65,9 @@ Status GcmKey::check(Direction direction, ByteView nonce, AdditionalData data, s
         data.second.size() > ossl::max_length) {
         return Error{Code::too_large, "more than 1 GiB for AES-GCM"};
     }
-    if (direction != direction_ || nonce.size() != gcm_nonce_length ||
+    if (context_ == nullptr || direction != direction_ || nonce.size() != gcm_nonce_length ||
         whole != plain + gcm_tag_length) {
-        return Error{Code::invalid, "wrong sizes for AES-GCM"};
+        return Error{Code::invalid, "AES-GCM with wrong sizes, or the key of another direction"};
     }
     return {};
 }

@@ -29,7 +29,7 @@ std::vector<SealingKey> make_keys() {
     return keys;
 }
 
-// Nobody can make an authentic value of 2^64 keys, so what opens is a bug.
+// An input that opens is a forgery: no sealed value is in the corpus.
 void open_foreign(SealingKey& key, ByteView input) {
     const auto header = parse_sealed(input);
     std::vector<Byte> out(header ? header->plaintext_length : 0, 1);

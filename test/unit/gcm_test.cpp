@@ -100,6 +100,16 @@ TEST(Gcm, SetKeyReplacesTheKey) {
     EXPECT_CODE(key.set_key(test::pattern(16)), Code::invalid);
 }
 
+TEST(Gcm, WithoutAKeyNothingWorks) {
+    GcmKey key;
+    std::vector<Byte> out(16);
+    key.wipe();
+    EXPECT_FALSE(key);
+    EXPECT_CODE(key.seal(test::pattern(12), {}, {}, out), Code::invalid);
+    EXPECT_CODE(key.open(test::pattern(12), {}, out, {}), Code::invalid);
+    EXPECT_CODE(key.set_key(test::pattern(32)), Code::invalid);
+}
+
 TEST(Gcm, RefusesWrongSizes) {
     for (const std::size_t bytes : {0, 1, 8, 15, 17, 31, 33, 64}) {
         EXPECT_CODE(GcmKey::create(seal, test::pattern(bytes)), Code::invalid);
