@@ -19,7 +19,7 @@ from urllib.parse import unquote_to_bytes
 
 folder, acts = pathlib.Path(sys.argv[1]), sys.argv[2:]
 source, sink = sys.stdin.buffer, sys.stdout.buffer
-CAPABILITIES = b"get encrypt decrypt identify describe"
+CAPABILITIES = b"get encrypt decrypt identify"
 
 
 def note(name, text):
