@@ -28,11 +28,12 @@ MODULE_big = kms
 EXTENSION = kms
 DATA = kms--1.0.sql
 SCRIPTS_built = kms-agent
-EXTRA_CLEAN = build src/*/*.o src/*/*.d results regression.diffs regression.out tmp_check
+EXTRA_CLEAN = build results regression.diffs regression.out tmp_check
 
-shared_objects := $(patsubst %.cpp,%.o,$(wildcard src/base/*.cpp src/crypto/*.cpp src/wire/*.cpp))
-agent_objects := $(patsubst %.cpp,%.o,$(wildcard src/agent/*.cpp))
-OBJS := $(shared_objects) $(patsubst %.cpp,%.o,$(wildcard src/client/*.cpp src/pg/*.cpp))
+objects_of = $(patsubst %.cpp,build/%.o,$(wildcard $(foreach floor,$(1),src/$(floor)/*.cpp)))
+shared_objects := $(call objects_of,base crypto wire)
+agent_objects := $(call objects_of,agent)
+OBJS := $(shared_objects) $(call objects_of,client pg)
 
 REGRESS = $(sort $(basename $(notdir $(wildcard sql/*.sql))))
 REGRESS_OPTS = --load-extension=kms
@@ -49,12 +50,13 @@ override with_llvm := no
 
 include $(PGXS)
 
-$(patsubst %.cpp,%.o,$(shell grep -rl --include=*.cpp KMS_VERSION src)): \
+$(patsubst %.cpp,build/%.o,$(shell grep -rl --include=*.cpp KMS_VERSION src)): \
     override CPPFLAGS += -DKMS_VERSION='"$(kms_version)"'
 
 compile = $(CXX) $(CXXFLAGS) $(CPPFLAGS)
 
-src/%.o: src/%.cpp build/flags
+build/src/%.o: src/%.cpp build/flags
+	@mkdir -p $(@D)
 	$(compile) -MMD -MP -c -o $@ $<
 
 # Rewritten only when the compiler or its flags have changed, so that every object follows them.
@@ -72,7 +74,7 @@ META.json: kms.control
 	sed -i 's/"version": "[0-9.]*"/"version": "$(kms_version).0"/' $@
 
 
--include $(wildcard src/*/*.d)
+-include $(wildcard build/src/*/*.d)
 
 endif
 

@@ -160,7 +160,7 @@ suite_tap() {
         as_server_user mkdir -p "$folder/tmp_check/log"
         prove_file "$file" "PG_REGRESS=$pg_regress" "PGPORT=6$private_port" "TESTDIR=$folder" \
             "TESTDATADIR=$folder/tmp_check" "TESTLOGDIR=$folder/tmp_check/log" \
-            prove -v -I "$perl_lib" -I test/t "$file"
+            prove -v -I "$perl_lib" -I test/t/lib "$file"
         keep_server_logs "$folder/tmp_check/log" "$file"
     done
 }
@@ -174,7 +174,9 @@ keep_server_logs() {
 suite_agents() {
     local file
     for file in "$top"/test/agent/*; do
-        [ -f "$file" ] || continue
+        if [ -d "$file" ] || [ ! -x "$file" ]; then
+            continue
+        fi
         file=test/agent/$(basename "$file")
         prove_file "$file" prove -v --exec '' "$file"
     done
