@@ -37,6 +37,7 @@ OBJS := $(shared_objects) $(call objects_of,client pg)
 
 REGRESS = $(sort $(basename $(notdir $(wildcard sql/*.sql))))
 REGRESS_OPTS = --load-extension=kms
+REGRESS_OPTS = --load-extension=kms
 
 # -isystem, or -Werror fails on the server's headers.
 PG_CPPFLAGS = -Isrc -isystem $(shell $(PG_CONFIG) --includedir-server)
