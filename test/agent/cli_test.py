@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import subprocess
+import termios
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -289,6 +290,8 @@ def on_terminal(arguments, *answers):
             break
         shown += got
         if answers and shown.endswith(b": "):
+            while termios.tcgetattr(terminal)[3] & termios.ECHO:
+                time.sleep(0.001)
             os.write(terminal, answers.pop(0) + b"\n")
     os.close(terminal)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown
