@@ -2,6 +2,7 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
 
 #include <csignal>
 #include <filesystem>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "client/agent.hpp"
+#include "client/unknown_verbs.hpp"
 #include "poll_waiter.hpp"
 
 namespace kms::test {
@@ -52,6 +54,12 @@ inline long status_line(const std::string& name, const std::string& process = "s
     return -1;
 }
 
+// Until the process has ended, without reaping it.
+inline void wait_for_end(pid_t pid) {
+    siginfo_t info;
+    ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT);
+}
+
 class Replies : public ReplyHandler {
   public:
     std::vector<std::size_t> order;
@@ -76,7 +84,11 @@ class Replies : public ReplyHandler {
 
 class AgentTest : public testing::Test {
   public:
-    AgentTest() { std::signal(SIGPIPE, SIG_IGN); }
+    AgentTest() {
+        std::signal(SIGPIPE, SIG_IGN);
+        one_unknown_verb_in = 0;  // ids and waits are counted
+    }
+    ~AgentTest() override { one_unknown_verb_in = 8; }
 
     Status start(const std::string& command) {
         return agent.ensure(command, identity, deadlines, waiter);

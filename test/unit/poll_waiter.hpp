@@ -16,8 +16,9 @@ class PollWaiter : public Waiter {
   public:
     int waits = 0;
     int forgotten = 0;
-    int interrupt_at = -1;         // the wait (from 0) that is interrupted, and all that follow it
-    std::function<void()> before;  // runs ahead of every wait
+    milliseconds longest_sleep{0};  // that was asked for with nothing to wait for
+    int interrupt_at = -1;          // the wait (from 0) that is interrupted, and all that follow it
+    std::function<void()> before;   // runs ahead of every wait
 
     Outcome wait(std::span<const Interest> interests, TimePoint deadline) noexcept override {
         if (before) {
@@ -25,6 +26,9 @@ class PollWaiter : public Waiter {
         }
         if (const int number = waits++; interrupt_at >= 0 && number >= interrupt_at) {
             return Outcome::interrupted;
+        }
+        if (interests.empty()) {
+            longest_sleep = std::max(longest_sleep, milliseconds(left(deadline)));
         }
         std::vector<pollfd> descriptors;
         for (const Interest& interest : interests) {

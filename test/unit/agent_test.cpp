@@ -1,0 +1,303 @@
+// Starting an agent, knowing who asks, noticing that it is gone, starting it again.
+#include "client/agent.hpp"
+
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "agent_harness.hpp"
+
+namespace kms::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+class StartTest : public AgentTest {
+  protected:
+    void kill_agent() {
+        ::kill(agent.pid(), SIGKILL);
+        wait_for_end(agent.pid());
+    }
+
+    std::string all_logged() {
+        std::string text;
+        for (const std::string& line : agent.take_log()) {
+            text += line + "\n";
+        }
+        return text;
+    }
+};
+
+TEST_F(StartTest, ShakesHands) {
+    ASSERT_TRUE(start(faulty("normal")));
+    EXPECT_TRUE(agent.running());
+    EXPECT_EQ(agent.product(), "faulty/1");
+    EXPECT_TRUE(agent.offers("identify"));
+    EXPECT_FALSE(agent.offers("kms/1"));
+    EXPECT_EQ(answer("pid"), std::to_string(agent.pid()));
+    EXPECT_EQ(answer("whoami"), "role=alice\ndatabase=a%20b\n");
+    EXPECT_EQ(agent.statistics().starts, 1u);
+    EXPECT_EQ(agent.statistics().requests, 3u);
+    EXPECT_EQ(agent.statistics().errors, 0u);
+}
+
+TEST_F(StartTest, SaysWhatIsWrongWithTheCommand) {
+    EXPECT_TRUE(fails(start(""), Code::unavailable, "kms.command is not set"));
+    EXPECT_TRUE(fails(start("no-such-program serve"), Code::unavailable,
+                      "exited with status 127 (the command was not found), before the handshake"));
+    EXPECT_TRUE(fails(start("/dev/null"), Code::unavailable,
+                      "exited with status 126 (the command could not be executed), before"));
+    EXPECT_TRUE(fails(start(faulty("leave", {"3", "first\\nno keyring here\\n\\n"})),
+                      Code::unavailable,
+                      "exited with status 3, before the handshake was complete; its last line on "
+                      "standard error: no keyring here"));
+    EXPECT_TRUE(fails(start(faulty("leave", {"0", ""})), Code::unavailable, "with status 0"));
+    EXPECT_TRUE(fails(start(faulty("die")), Code::unavailable, "was killed by signal 9"));
+    EXPECT_TRUE(fails(start(faulty("close_output")), Code::unavailable, "closed its input or out"));
+    EXPECT_FALSE(agent.running());
+    EXPECT_EQ(agent.pid(), -1);
+    EXPECT_EQ(agent.product(), "");
+    EXPECT_TRUE(fails(ask("echo"), Code::unavailable, "not running"));
+}
+
+TEST_F(StartTest, ShowsNothingUnprintable) {
+    const Status status =
+        start(faulty("leave", {"1", "\\x1b[31m\\r\\x00end" + std::string(900, 'x')}));
+    ASSERT_TRUE(fails(status, Code::unavailable, "?[31m??end"));
+    EXPECT_LT(status.error().text.size(), 700u);
+}
+
+TEST_F(StartTest, HasADeadline) {
+    deadlines.start = 300ms;
+    const TimePoint began = Clock::now();
+    EXPECT_TRUE(fails(start(faulty("silent")), Code::timed_out, "did not answer within 300 ms"));
+    EXPECT_GE(Clock::now() - began, 300ms);
+    EXPECT_LT(Clock::now() - began, 3000ms);
+    EXPECT_FALSE(agent.running());
+}
+
+TEST_F(StartTest, TakesOnlyAProperHello) {
+    for (const char* hello :
+         {"ok 1 0 kms/1\\n", "ok 0 0\\n", "ok 0 0 kms/2\\n", "ok 0 0 kms/1.0\\n", "OK 0 0 kms/1\\n",
+          "hello 0 0 kms/1\\n", "ok 0 65537 kms/1\\n", "ok 0 5 kms/1\\nagent", "Welcome!\\n",
+          "ok 0 11 kms/1\\nmax-body=x\\n", "ok 0 12 kms/1\\nmax-body=01\\n",
+          "ok 0 20 kms/1\\nmax-body=1073741825\\n", "ok 0 16 kms/1\\nmax-in-flight=0\\n",
+          "error 0 0\\n", "error 0 0 timed-out\\n", "error 0 4097 failed\\n",
+          "ok 0 0 kms/1\\nok 1 0\\n", "ok 0 0 kms/1\\nx", "ok 0 0 get kms/1\\n"}) {
+        EXPECT_TRUE(fails(start(faulty("greet", {hello})), Code::protocol, "before the handsh"))
+            << hello;
+        EXPECT_FALSE(agent.running());
+    }
+    EXPECT_TRUE(start(faulty("greet", {"ok 0 0 kms/1\\n"})));
+    EXPECT_TRUE(start(
+        faulty("greet", {"ok 0 25 kms/1 new-verb x%20y\\nmax-body=0\\nx=y\\nx=z\\nq=%20\\n"})));
+    EXPECT_EQ(agent.capabilities(), (std::vector<std::string>{"new-verb", "x%20y"}));
+}
+
+TEST_F(StartTest, HandsOnARefusal) {
+    EXPECT_TRUE(
+        fails(start(faulty("greet", {"error 0 7 denied\\nnot you"})), Code::denied, "not you"));
+    EXPECT_TRUE(fails(start(faulty("greet", {"error 0 0 unsupported\\n"})), Code::unsupported));
+    EXPECT_FALSE(agent.running());
+    EXPECT_EQ(agent.statistics().errors, 2u);
+    EXPECT_EQ(agent.statistics().last_error, "not you");
+}
+
+TEST_F(StartTest, IsInterruptedAtEveryWait) {
+    const int before = open_descriptors();
+    int number = 0;
+    for (bool started = false; !started; ++number) {
+        waiter.waits = 0;
+        waiter.interrupt_at = number;
+        const Status status = start(faulty("normal"));
+        started = static_cast<bool>(status);
+        EXPECT_TRUE(started || fails(status, Code::interrupted));
+        EXPECT_EQ(agent.running(), started);
+        EXPECT_TRUE(started || open_descriptors() == before);
+    }
+    EXPECT_GE(number, 2);
+    waiter.interrupt_at = -1;
+    works();
+}
+
+TEST_F(StartTest, AsksForInterruptsBeforeItDiagnosesAnEnd) {
+    waiter.before = [this] {
+        if (agent.pid() > 0) {
+            wait_for_end(agent.pid());
+        }
+    };
+    waiter.interrupt_at = 1;  // the first wait finds the end of its output
+    EXPECT_TRUE(fails(start(faulty("leave", {"3", ""})), Code::interrupted));
+}
+
+TEST_F(StartTest, IdentifiesAnewWhereThatIsOffered) {
+    ASSERT_TRUE(start(faulty("normal")));
+    const pid_t pid = agent.pid();
+    identity[0].second = "bob";
+    ASSERT_TRUE(start(faulty("normal")));
+    EXPECT_EQ(agent.pid(), pid);
+    EXPECT_EQ(answer("whoami"), "role=bob\ndatabase=a%20b\n");
+    const std::uint64_t requests = agent.statistics().requests;
+    ASSERT_TRUE(start(faulty("normal")));
+    EXPECT_EQ(agent.statistics().requests, requests);
+}
+
+TEST_F(StartTest, StartsAFreshAgentForAnotherIdentityWhereThatIsNotOffered) {
+    const std::string command = faulty("offer", {"whoami", "agent=x\\n"});
+    ASSERT_TRUE(start(command));
+    const pid_t pid = agent.pid();
+    ASSERT_TRUE(start(command));
+    EXPECT_EQ(agent.pid(), pid);
+    identity[0].second = "bob";
+    ASSERT_TRUE(start(command));
+    EXPECT_NE(agent.pid(), pid);
+    EXPECT_EQ(answer("whoami"), "role=bob\ndatabase=a%20b\n");
+    EXPECT_EQ(waiter.longest_sleep, 0ms);
+}
+
+TEST_F(StartTest, DoesNotTrustAnIdentityThatWasNotAcknowledged) {
+    ASSERT_TRUE(start(faulty("say", {"error {id} 0 denied\\n"})));
+    identity[0].second = "bob";
+    EXPECT_TRUE(fails(start(faulty("say", {"error {id} 0 denied\\n"})), Code::denied));
+    ASSERT_TRUE(start(faulty("say", {"error {id} 0 denied\\n"})));
+    EXPECT_EQ(answer("whoami"), "role=bob\ndatabase=a%20b\n");
+
+    identity[0].second = "carol";
+    waiter.waits = 0;
+    waiter.interrupt_at = 0;
+    EXPECT_TRUE(fails(start(faulty("say", {"error {id} 0 denied\\n"})), Code::interrupted));
+    waiter.interrupt_at = -1;
+    identity[0].second = "bob";  // the agent may know carol by now
+    ASSERT_TRUE(start(faulty("say", {"error {id} 0 denied\\n"})));
+    EXPECT_EQ(answer("whoami"), "role=bob\ndatabase=a%20b\n");
+}
+
+TEST_F(StartTest, RestartsForAnotherCommand) {
+    ASSERT_TRUE(start(faulty("normal")));
+    const pid_t pid = agent.pid();
+    ASSERT_TRUE(start(faulty("normal", {"other"})));
+    EXPECT_NE(agent.pid(), pid);
+    EXPECT_GE(waiter.forgotten, 1);
+    EXPECT_TRUE(fails(start(""), Code::unavailable));
+    EXPECT_FALSE(agent.running());
+}
+
+TEST_F(StartTest, NoticesADeathBetweenTwoUses) {
+    ASSERT_TRUE(start(faulty("normal")));
+    const pid_t pid = agent.pid();
+    kill_agent();
+    ASSERT_TRUE(start(faulty("normal")));
+    EXPECT_NE(agent.pid(), pid);
+    EXPECT_EQ(waiter.longest_sleep, 0ms);  // the first restart is immediate
+    works();
+}
+
+TEST_F(StartTest, NoticesWhatWasNotAskedFor) {
+    ASSERT_TRUE(start(faulty("normal")));
+    const std::string path = "/proc/" + std::to_string(agent.pid()) + "/fd/1";
+    std::ofstream(path) << "x" << std::flush;
+    EXPECT_TRUE(fails(start(faulty("normal")), Code::protocol, "without being asked"));
+    EXPECT_FALSE(agent.running());
+    ASSERT_TRUE(start(faulty("normal")));
+    works();
+}
+
+TEST_F(StartTest, BacksOffFromAnAgentThatDoesNotStart) {
+    const std::string command = "exit 1";
+    std::vector<milliseconds> sleeps;
+    for (int i = 0; i < 3; ++i) {
+        waiter.longest_sleep = 0ms;
+        EXPECT_TRUE(fails(start(command), Code::unavailable));
+        sleeps.push_back(waiter.longest_sleep);
+    }
+    EXPECT_LE(sleeps[0], 64ms);  // what a process gets to end
+    EXPECT_GT(sleeps[1], 64ms);
+    EXPECT_LE(sleeps[1], 100ms);
+    EXPECT_GT(sleeps[2], 100ms);
+    EXPECT_LE(sleeps[2], 200ms);
+
+    deadlines.start = 150ms;
+    waiter.longest_sleep = 0ms;
+    EXPECT_TRUE(fails(start(command), Code::unavailable));
+    EXPECT_LE(waiter.longest_sleep, 75ms);
+    waiter.waits = 0;
+    waiter.interrupt_at = 0;
+    EXPECT_TRUE(fails(start(command), Code::interrupted));
+    waiter = PollWaiter();
+    deadlines.start = 20000ms;
+    EXPECT_TRUE(start(faulty("normal")));
+    EXPECT_EQ(waiter.longest_sleep, 0ms);
+}
+
+TEST_F(StartTest, BacksOffFromAnAgentThatIsLostAgainAndAgain) {
+    const std::string command = faulty("say_and_exit", {"", "7"});
+    for (const auto& [least, most] :
+         {std::pair(0ms, 64ms), {0ms, 64ms}, {65ms, 100ms}, {101ms, 200ms}}) {
+        waiter.longest_sleep = 0ms;
+        ASSERT_TRUE(start(command));
+        EXPECT_GE(waiter.longest_sleep, least);
+        EXPECT_LE(waiter.longest_sleep, most);
+        EXPECT_TRUE(fails(ask("echo"), Code::unavailable, "the key agent exited with status 7"));
+        EXPECT_FALSE(agent.running());
+    }
+    EXPECT_EQ(agent.statistics().errors, 4u);
+    EXPECT_EQ(agent.statistics().last_error, "the key agent exited with status 7");
+}
+
+TEST_F(StartTest, LogsLinesOfStandardError) {
+    ASSERT_TRUE(start(faulty("grumble", {"one\\n\\ntwo\\x07\\nth"})));
+    works();
+    agent.drain_log();
+    EXPECT_EQ(all_logged(), "one\ntwo?\nthone\ntwo?\n");
+    EXPECT_EQ(all_logged(), "");
+    agent.stop(waiter);
+    EXPECT_EQ(all_logged(), "th\n");
+}
+
+TEST_F(StartTest, BoundsTheLog) {
+    ASSERT_TRUE(start(faulty("flood", {"1000000"})));
+    works();
+    agent.drain_log();
+    const auto lines = agent.take_log();
+    ASSERT_EQ(lines.size(), 65u);
+    EXPECT_EQ(lines[0], std::string(99, 'x'));
+    EXPECT_NE(lines[64].find("more lines were dropped"), std::string::npos);
+    LogLines log;
+    log.append(bytes_of(std::string(5000, 'l') + "\nnext\n"));
+    EXPECT_EQ(log.take(), (std::vector<std::string>{std::string(512, 'l'), "next"}));
+}
+
+TEST_F(StartTest, DoesWithoutStandardError) {
+    ASSERT_TRUE(start(faulty("close_errors")));
+    works();
+    works();
+    ASSERT_TRUE(start(faulty("close_errors")));
+    works();
+}
+
+TEST_F(StartTest, LeavesNothingBehind) {
+    const int before = open_descriptors();
+    ASSERT_TRUE(start(faulty("normal")));
+    agent.stop(waiter);
+    EXPECT_FALSE(agent.running());
+    EXPECT_EQ(open_descriptors(), before);
+    for (int i = 0; i < 2000 && !agent.ending().empty(); ++i) {
+        agent.ending().advance(Clock::now());
+        std::this_thread::sleep_for(5ms);
+    }
+    EXPECT_TRUE(agent.ending().empty());
+    ASSERT_TRUE(start(faulty("stubborn")));
+    const pid_t pid = agent.pid();
+    agent.abandon();
+    EXPECT_FALSE(agent.running());
+    EXPECT_EQ(open_descriptors(), before);
+    while (!agent.ending().empty()) {
+        agent.ending().advance(Clock::now());
+        std::this_thread::sleep_for(50ms);
+    }
+    EXPECT_NE(::kill(pid, 0), 0);
+}
+
+}  // namespace
+}  // namespace kms::test
