@@ -245,8 +245,9 @@ def busy():
     agent("init", "--keyring", "busy", "--key-file", "busy-kek")
     with open("busy") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
+        served = agent("serve", "--keyring", "busy", "--key-file", "busy-kek", input=HELLO + frame("create", 1, "a xaes-256-gcm"))
         return (agent("create", "--keyring", "busy", "--key-file", "busy-kek", "a"),
-                agent("list", "--keyring", "busy", "--key-file", "busy-kek"))
+                agent("list", "--keyring", "busy", "--key-file", "busy-kek"), served)
 
 
 def rekey():
@@ -393,6 +394,23 @@ def serving():
     equal(later(served, "get", "a")[0], "ok", "until the new one is in its place")
     equal(served.end()[0], DONE, "the end of the input is the end of the agent")
 
+    write("phrase", b"one\n")
+    phrase = ("--passphrase-command", f"cat {FOLDER}/phrase")
+    agent("rekey", *RING, "--new-passphrase-command", "echo one")
+    served = Serving("--keyring", "ring", *phrase)
+    equal(served.ask("describe", "a")[0], "ok", "an agent with a passphrase")
+    agent("rekey", "--keyring", "ring", *phrase, "--new-passphrase-command", "echo two")
+    equal(served.ask("describe", "a")[0], "unavailable", "does not serve after a rekey to another")
+    write("phrase", b"two\n")
+    equal(later(served, "describe", "a")[0], "ok", "until its command prints that")
+    equal(served.end()[0], DONE, "and ends well")
+    agent("rekey", "--keyring", "ring", *phrase, "--new-key-file", "kek")
+
+    older = read("ring")
+    on_ring("destroy", "a", "1")
+    write("ring", older)
+    equal(keys()[0]["state"], "enabled", "an older file that is put back while nothing runs is taken")
+
     refused = agent("serve", "--keyring", "missing", "--key-file", "kek", input=HELLO)
     expect(refused, UNUSABLE, "serve of a missing keyring", b"missing")
     ok(refused.stdout.startswith(b"error 0 ") and b" unavailable\n" in refused.stdout and b"missing" in refused.stdout,
@@ -442,7 +460,9 @@ def run(test):
 waiting = ThreadPoolExecutor(1).submit(busy)
 for test in (command_line, init, life_of_a_key, imports, identifiers, permissions, damage, writers, rekey, prompts, serving, process):
     run(test)
-locked, listed = waiting.result()
+locked, listed, served = waiting.result()
 expect(locked, BUSY, "a lock that another process holds", b"locked by another process")
+ok(b"error 1 " in served.stdout and b" unavailable\n" in served.stdout and b"locked by" in served.stdout,
+   "an agent that cannot change it says so and goes on", served)
 expect(listed, DONE, "readers do not wait for it")
 finish()
