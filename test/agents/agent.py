@@ -16,8 +16,9 @@ def get(key="", *_):
         return "error", "invalid", b"not an identifier of [A-Za-z0-9_-]+"
     try:
         return "ok", "1", (pathlib.Path(sys.argv[1]) / key).read_bytes()
-    except FileNotFoundError:
-        return "error", "not-found", b"there is no such key"
+    except OSError as error:
+        code = "denied" if isinstance(error, PermissionError) else "not-found"
+        return "error", code, error.strerror.encode()
 
 serve = {"hello": hello, "get": get, "identify": lambda *_: ("ok", "", b""), "ping": lambda *_: ("ok", "", b"")}
 while line := sys.stdin.buffer.readline():

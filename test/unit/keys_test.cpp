@@ -1,0 +1,216 @@
+// The typed verbs: what they send, and that no reply is believed which does not hold together.
+#include "client/keys.hpp"
+
+#include "agent_harness.hpp"
+
+namespace kms::test {
+namespace {
+
+const std::string key_bytes(32, 'k');
+const std::string id = "some key";
+constexpr KeyTag listed_tag{0, 1, 2, 3, 4, 5, 6, 7};
+
+class KeysTest : public AgentTest {
+  protected:
+    // An agent whose first answer behind the handshake is `reply`.
+    void answering(const std::string& reply) {
+        ASSERT_TRUE(start(faulty("say", {reply}) + " " + std::to_string(++agents_)));
+    }
+    void answering_key(const std::string& words, const std::string& key = key_bytes) {
+        answering("ok {id} " + std::to_string(key.size()) + words + "\\n" + key);
+    }
+
+    Line line() { return {agent, deadlines, waiter}; }
+    Result<FetchedKey> get(const std::optional<KeyTag>& tag = std::nullopt) {
+        return get_key(line(), bytes_of(id), tag);
+    }
+    Status get_status() {
+        const auto fetched = get();
+        return fetched ? Status() : fetched.error();
+    }
+
+    static KeyTag tag_of(Algorithm algorithm, const std::string& key = key_bytes) {
+        return *compute_key_tag(algorithm, bytes_of(key));
+    }
+
+    // A shell agent that offers everything and answers each request with what it was sent: the
+    // line as an error's text.
+    std::string mirror() {
+        return "read -r v i n w; head -c $n >/dev/null; echo ok 0 0 kms/1 get encrypt decrypt "
+               "describe create rotate list enable disable destroy; "
+               "while read -r v i n w; do t=\"$v $n $w \"; t=\"$t\"$(head -c $n); "
+               "echo error $i ${#t} failed; printf %s \"$t\"; done";
+    }
+
+  private:
+    int agents_ = 0;
+};
+
+TEST_F(KeysTest, FetchesAKey) {
+    answering_key("");
+    const auto plain = get();
+    ASSERT_TRUE(plain);
+    EXPECT_EQ(plain->version, 1u);
+    EXPECT_EQ(plain->algorithm, Algorithm::xaes_256_gcm);
+    EXPECT_EQ(plain->tag, tag_of(Algorithm::xaes_256_gcm));
+    EXPECT_EQ(text_of(plain->key.view()), key_bytes);
+
+    const KeyTag tag = tag_of(Algorithm::aes_256_gcm);
+    answering_key(" 7 aes-256-gcm " + wire::tag_word(tag) + " later words");
+    const auto full = get(tag);
+    ASSERT_TRUE(full);
+    EXPECT_EQ(full->version, 7u);
+    EXPECT_EQ(full->algorithm, Algorithm::aes_256_gcm);
+    EXPECT_EQ(full->tag, tag);
+}
+
+TEST_F(KeysTest, TakesAKeyOfEachLength) {
+    for (const std::size_t length : {16u, 24u, 32u, 64u}) {
+        answering_key(" 2", std::string(length, 'k'));
+        const auto fetched = get();
+        ASSERT_TRUE(fetched) << length;
+        EXPECT_EQ(info_of(fetched->algorithm).key_length, length);
+    }
+}
+
+TEST_F(KeysTest, BelievesNoKeyThatDoesNotHoldTogether) {
+    const std::string tag = wire::tag_word(tag_of(Algorithm::xaes_256_gcm));
+    for (const std::string& words :
+         {std::string(" 0"), std::string(" 01"), std::string(" 2147483648"), std::string(" x"),
+          std::string(" 1 aes-128-gcm"), " 1 aes-256-gcm " + tag, " 1 xaes-256-gcm " + tag + "0",
+          std::string(" 1 xaes-256-gcm 0011223344556677")}) {
+        answering_key(words);
+        EXPECT_TRUE(fails(get_status(), Code::protocol)) << words;
+        EXPECT_FALSE(agent.running()) << words;
+    }
+    for (const std::size_t length : {0u, 1u, 15u, 17u, 33u, 63u}) {
+        answering_key("", std::string(length, 'k'));
+        EXPECT_TRUE(fails(get_status(), Code::protocol)) << length;
+    }
+    answering_key("", std::string(65, 'k'));
+    EXPECT_TRUE(fails(get_status(), Code::protocol, "longer than its request allows"));
+    answering_key(" 1 rot-13");
+    EXPECT_TRUE(fails(get_status(), Code::unsupported, "rot-13"));
+    EXPECT_TRUE(agent.running());
+}
+
+TEST_F(KeysTest, TellsAnotherVersionFromTheOneAskedFor) {
+    answering_key("");
+    const auto fetched = get(listed_tag);
+    ASSERT_FALSE(fetched);
+    EXPECT_EQ(fetched.error().code, Code::wrong_key);
+    EXPECT_TRUE(agent.running());
+}
+
+TEST_F(KeysTest, HandsOnTheAgentsErrors) {
+    answering("error {id} 7 not-found\\nno such");
+    EXPECT_TRUE(fails(get_status(), Code::not_found, "no such"));
+    EXPECT_TRUE(agent.running());
+    answering_key("");
+    waiter.waits = 0;
+    waiter.interrupt_at = 0;
+    EXPECT_TRUE(fails(get_status(), Code::interrupted));
+}
+
+TEST_F(KeysTest, SendsWhatTheProtocolSays) {
+    ASSERT_TRUE(start(mirror()));
+    const auto said = [](const auto& result) {
+        return result ? std::string("success") : result.error().text;
+    };
+    const ByteView key = bytes_of(id);
+    EXPECT_EQ(said(get()), "get 0 some%20key ");
+    EXPECT_EQ(said(get(listed_tag)), "get 0 some%20key 0001020304050607 ");
+    EXPECT_EQ(said(encrypt(line(), key, bytes_of("ctx"), bytes_of("text"))),
+              "encrypt 7 some%20key 3 ctxtext");
+    EXPECT_EQ(said(encrypt(line(), key, {}, {})), "encrypt 0 some%20key 0 ");
+    EXPECT_EQ(said(decrypt(line(), key, bytes_of("c"), bytes_of("sealed"))),
+              "decrypt 7 some%20key 1 csealed");
+    EXPECT_EQ(said(describe_key(line(), key)), "describe 0 some%20key ");
+    EXPECT_EQ(said(create_key(line(), key, "aes-256-siv")), "create 0 some%20key aes-256-siv ");
+    EXPECT_EQ(said(rotate_key(line(), key)), "rotate 0 some%20key ");
+    EXPECT_EQ(said(list_keys(line(), {})), "list 0  ");
+    EXPECT_EQ(said(list_keys(line(), bytes_of("so"))), "list 0 so ");
+    EXPECT_EQ(said(change_version(line(), "destroy", key, 12)), "destroy 0 some%20key 12 ");
+    EXPECT_EQ(said(encrypt(line(), {}, {}, {})), "a word must have 1 to 1024 bytes");
+}
+
+TEST_F(KeysTest, LimitsWhatEncryptAndDecryptAnswer) {
+    const ByteView key = bytes_of(id);
+    const std::string largest(4096 + 2 * 5, 'c');
+    answering("ok {id} 4106 3 0011223344556677\\n" + largest);
+    const auto sealed = encrypt(line(), key, bytes_of("ct"), bytes_of("abc"));
+    ASSERT_TRUE(sealed);
+    EXPECT_EQ(text_of(sealed->view()), largest);
+    answering("ok {id} 4107\\n" + largest + "c");
+    EXPECT_FALSE(encrypt(line(), key, bytes_of("ct"), bytes_of("abc")));
+    EXPECT_FALSE(agent.running());
+    for (const char* words : {" 0", " 1 xyz", " 1 00112233445566"}) {
+        answering(std::string("ok {id} 0") + words + "\\n");
+        EXPECT_FALSE(encrypt(line(), key, {}, {})) << words;
+    }
+    answering("ok {id} 5\\n12345");
+    const auto opened = decrypt(line(), key, bytes_of("ct"), bytes_of("abc"));
+    ASSERT_TRUE(opened);
+    EXPECT_EQ(text_of(opened->view()), "12345");
+    answering("ok {id} 6\\n123456");
+    EXPECT_FALSE(decrypt(line(), key, bytes_of("ct"), bytes_of("abc")));
+}
+
+TEST_F(KeysTest, ReadsDescriptions) {
+    answering("ok {id} 0 4 aes-256-siv 0001020304050607\\n");
+    const auto described = describe_key(line(), bytes_of(id));
+    ASSERT_TRUE(described);
+    EXPECT_EQ(described->version, 4u);
+    EXPECT_EQ(described->algorithm, Algorithm::aes_256_siv);
+    EXPECT_EQ(described->tag, listed_tag);
+    for (const char* words : {"", " 1", " 1 aes-256-siv", " 1 aes-256-siv x",
+                              " 0 aes-256-siv "
+                              "0001020304050607"}) {
+        answering(std::string("ok {id} 0") + words + "\\n");
+        const auto refused = rotate_key(line(), bytes_of(id));
+        ASSERT_FALSE(refused) << words;
+        EXPECT_EQ(refused.error().code, Code::protocol) << words;
+    }
+    answering("ok {id} 1 4 aes-256-siv 0001020304050607\\nx");
+    EXPECT_FALSE(create_key(line(), bytes_of(id), "aes-256-siv"));
+}
+
+TEST_F(KeysTest, ReadsLists) {
+    std::string body;
+    wire::append_listed(body, {"a", 1, "x", listed_tag, wire::VersionState::enabled, 0});
+    wire::append_listed(body, {"b c", 2, "x", listed_tag, wire::VersionState::disabled, 1});
+    const std::string length = std::to_string(body.size());
+    std::string escaped = body;
+    for (std::size_t at = 0; (at = escaped.find('\n', at)) != std::string::npos; at += 2) {
+        escaped.replace(at, 1, "\\n");
+    }
+    answering("ok {id} " + length + " 2\\n" + escaped);
+    const auto listed = list_keys(line(), {});
+    ASSERT_TRUE(listed);
+    ASSERT_EQ(listed->size(), 2u);
+    EXPECT_EQ((*listed)[1].key, "b c");
+    for (const char* count : {" 1", " 3", "", " x"}) {
+        answering("ok {id} " + length + count + "\\n" + escaped);
+        EXPECT_FALSE(list_keys(line(), {})) << count;
+    }
+    answering("ok {id} 0 0\\n");
+    EXPECT_TRUE(list_keys(line(), bytes_of("nothing")));
+    answering("ok {id} 16777217 0\\n");
+    EXPECT_FALSE(list_keys(line(), {}));
+}
+
+TEST_F(KeysTest, ChangesVersions) {
+    answering("ok {id} 0\\n");
+    EXPECT_TRUE(change_version(line(), wire::verb::disable, bytes_of(id), 1));
+    EXPECT_TRUE(fails(change_version(line(), wire::verb::destroy, bytes_of(id), 1),
+                      Code::unsupported, "does not offer destroy"));
+    answering("error {id} 0 disabled\\n");
+    EXPECT_TRUE(
+        fails(change_version(line(), wire::verb::disable, bytes_of(id), 1), Code::disabled));
+    answering("ok {id} 1\\nx");
+    EXPECT_TRUE(
+        fails(change_version(line(), wire::verb::disable, bytes_of(id), 1), Code::protocol));
+}
+
+}  // namespace
+}  // namespace kms::test
