@@ -114,6 +114,7 @@ Status KeyAgent::connect(const std::string& command, const Identity& identity,
     log_.begin();
     const TimePoint started = Clock::now();
     KMS_ASSIGN(Child child, spawn(command));
+    last_pid_ = child.pid;
     connection_ = std::make_unique<Connection>(std::move(child), started);
     Handshake handshake(identity);
     const Request hello = handshake.request();

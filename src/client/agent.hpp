@@ -57,7 +57,8 @@ class KeyAgent {
                   Waiter& waiter);
 
     bool running() const;
-    pid_t pid() const;                   // -1 when not running
+    pid_t pid() const;                            // -1 when not running
+    pid_t last_pid() const { return last_pid_; }  // of the one that runs, or ran last
     const std::string& product() const;  // the agent's `agent` line, cut to printable bytes
     const std::vector<std::string>& capabilities() const;
     bool offers(std::string_view capability) const;
@@ -101,6 +102,7 @@ class KeyAgent {
     std::string command_;  // of the connection
     Identity identity_;    // that the agent knows, where it is identified
     bool identified_ = false;
+    pid_t last_pid_ = -1;
     Backoff backoff_;
     LogLines log_;
     EndingChildren ending_;

@@ -38,7 +38,7 @@ void make_session() {
 }
 
 void log_agent_lines(Session& session) {
-    const pid_t pid = session.agent.pid();
+    const pid_t pid = session.agent.last_pid();
     for (const std::string& line : session.log_lines) {
         ereport(LOG_SERVER_ONLY,
                 (errmsg("kms agent[%d]: %s", static_cast<int>(pid), line.c_str())));
