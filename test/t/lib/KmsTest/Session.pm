@@ -91,8 +91,8 @@ sub _take {
 		err => $err,
 		state => $state,
 		message => $message,
-		detail => $err =~ /^DETAIL:  (.*)$/m ? $1 : '',
-		hint => $err =~ /^HINT:  (.*)$/m ? $1 : '',
+		detail => $err =~ /^DETAIL:  (.*)$/m ? "$1" : '',
+		hint => $err =~ /^HINT:  (.*)$/m ? "$1" : '',
 		closed => $closed,
 	};
 }
