@@ -68,3 +68,28 @@ def write(path, data, mode=0o600):
     with open(path, "wb") as file:
         file.write(data)
     os.chmod(path, mode)
+
+
+RING = ("--keyring", "ring", "--key-file", "kek")
+HELLO = b"hello 0 0 kms/1\n"
+
+
+def on_ring(command, *arguments, **options):
+    return agent(command, *RING, *arguments, **options)
+
+
+def expect(result, code, name, says=b""):
+    good = result.returncode == code and says in result.stderr
+    return ok(good, name, f"exit code {result.returncode}, expected {code}: {result.stderr!r}")
+
+
+def fresh(name="ring"):
+    for path in (name, name + ".new"):
+        if os.path.lexists(path):
+            os.unlink(path)
+    agent("init", "--keyring", name, "--key-file", "kek")
+    agent("create", "--keyring", name, "--key-file", "kek", "a")
+
+
+def frame(verb, number, words, body=b""):
+    return f"{verb} {number} {len(body)} {words}".rstrip().encode() + b"\n" + body
