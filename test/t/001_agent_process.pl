@@ -8,7 +8,6 @@ use lib "$FindBin::RealBin/lib";
 use KmsTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(time);
 
 my $folder = PostgreSQL::Test::Utils::tempdir;
 my $serve = make_keyring($folder, 'customers');
@@ -60,8 +59,6 @@ sub on_stage {
 	$session->quit;
 }
 
-sub slurp_asked { return PostgreSQL::Test::Utils::slurp_file("$folder/asked") }
-
 # --- signals to the backend's group
 
 {
@@ -70,7 +67,7 @@ sub slurp_asked { return PostgreSQL::Test::Utils::slurp_file("$folder/asked") }
 	my $pid = agent_pid($session);
 	$session->get("SELECT kms.set_key(2, 'gate.cancelled')");
 	$session->send("SELECT kms.encode(2, 'late')");
-	ok(becomes(sub { slurp_asked() =~ /gate\.cancelled/ }), 'the agent has the request');
+	ok(becomes(sub { was_asked($folder, 'gate.cancelled') }), 'the agent has the request');
 	kill INT => -$session->pid;
 	is($session->answer->{state}, '57014', 'a cancel of the whole process group cancels the query');
 	ok(is_alive($pid), 'and leaves the agent alone');
@@ -153,7 +150,7 @@ sub slurp_asked { return PostgreSQL::Test::Utils::slurp_file("$folder/asked") }
 
 	$session->get("SELECT kms.set_key(2, 'gate.never')");
 	$session->send("SELECT kms.encode(2, 'x')");
-	ok(becomes(sub { slurp_asked() =~ /gate\.never/ }), 'a request is under way');
+	ok(becomes(sub { was_asked($folder, 'gate.never') }), 'a request is under way');
 	kill KILL => $second;
 	my $answer = $session->answer;
 	is($answer->{state}, 'KM007', 'an agent killed in use is unavailable');

@@ -15,7 +15,7 @@ use Time::HiRes qw(sleep time);
 use KmsTest::Session;
 
 our @EXPORT = qw(
-	kms_node kms_session kms_agent_path example_agent make_keyring stage_agent write_text
+	kms_node kms_session kms_agent_path example_agent make_keyring stage_agent was_asked write_text
 	agent_pid is_alive process_status open_descriptors children_of becomes new_log
 	fails_with no_crash
 );
@@ -68,9 +68,31 @@ sub make_keyring {
 
 # The command that starts test/agents/stage.py, which does what a key's identifier says, with
 # $folder for its files.
+my %stages;
+
 sub stage_agent {
 	my ($folder, @arguments) = @_;
+	$stages{$folder} = 1;
 	return join ' ', 'exec /usr/bin/python3', example_agent('stage.py'), $folder, @arguments;
+}
+
+# Agents that were told to hang do not end by themselves.
+END {
+	local $?;
+	for my $folder (keys %stages) {
+		open my $pids, '<', "$folder/pids" or next;
+		for my $pid (map { /(\d+)/ } <$pids>) {
+			open my $in, '<', "/proc/$pid/cmdline" or next;
+			kill KILL => $pid if (<$in> // '') =~ /stage\.py|^sleep\x{0}1000\x{0}/;
+		}
+	}
+}
+
+# Whether the agent in $folder has read a request for $key.
+sub was_asked {
+	my ($folder, $key) = @_;
+	open my $in, '<', "$folder/asked" or return 0;
+	return scalar grep { /^\w+ \Q$key\E$/ } <$in>;
 }
 
 sub write_text {

@@ -106,6 +106,14 @@ sub quit {
 	return;
 }
 
+# As a client that crashes.
+sub kill {
+	my ($self) = @_;
+	$self->{ended} = 1;
+	$self->{run}->kill_kill;
+	return;
+}
+
 sub DESTROY {
 	my ($self) = @_;
 	local ($?, $@);
