@@ -32,8 +32,10 @@ WHERE pronamespace = 'kms'::regnamespace AND proname ~ 'code' GROUP BY 1, 2, 3 O
 
 -- Settings and what they stand at.
 SELECT name, setting, unit, context, vartype FROM pg_settings WHERE name LIKE 'kms.%' ORDER BY name;
+\set VERBOSITY sqlstate
 SET kms.start_timeout = 0;
 SET kms.cache_ttl = -1;
+\set VERBOSITY default
 SET kms.mode = 'envelope';
 \echo :LAST_ERROR_SQLSTATE
 SHOW kms.mode;
