@@ -1,17 +1,18 @@
 #!/usr/bin/python3
 """A key agent for the SQL tests: stage.py FOLDER [ACT…], which does what a key's identifier says.
 
-The part before the first dot is the act, the rest its argument, all served by get, encrypt and
-decrypt (which seal nothing: a ciphertext shows key, context and plaintext):
+The part before the first dot is the act, the rest its argument. get, encrypt and decrypt serve all
+(and seal nothing: a ciphertext shows key, context and plaintext):
 
     plain                 serves                     hang        never answers
     gate.NAME             waits for FOLDER/NAME      deaf        does not even read the body
     fail.CODE.TEXT        answers with that error    die         kills itself, and does not answer
     flood.BYTES           writes to standard error   short.N     a key of N bytes
-    say.TEXT              answers with TEXT, where {id} is the request's id
-    say-and-leave.TEXT    the same, and ends
+    tell.NAME             answers with the bytes of FOLDER/NAME, where {id} is the request's id
+    tell-and-leave.NAME   the same, and ends
 
-ACT in the arguments: start-hang, ignore-end (of input), ignore-term, child (has one of its own).
+ACT in the arguments: start-hang, ignore-end (of input), ignore-term, child (has one of its own),
+greet.NAME (answers to hello with the bytes of FOLDER/NAME).
 Each process writes its number as a line of FOLDER/pids, and each request's key of FOLDER/asked.
 """
 import hashlib, os, pathlib, signal, subprocess, sys, time
@@ -19,7 +20,7 @@ from urllib.parse import unquote_to_bytes
 
 folder, acts = pathlib.Path(sys.argv[1]), sys.argv[2:]
 source, sink = sys.stdin.buffer, sys.stdout.buffer
-CAPABILITIES = b"get encrypt decrypt identify"
+CAPABILITIES = b"get encrypt decrypt identify create rotate list disable"
 
 
 def note(name, text):
@@ -34,6 +35,11 @@ def answer(number, body, words=b"", kind=b"ok"):
 
 def fail(number, code, why=b""):
     answer(number, why, code, b"error")
+
+
+def tell(number, name):
+    sink.write((folder / name).read_bytes().replace(b"{id}", b"%d" % number))
+    sink.flush()
 
 
 def wait_for(file):
@@ -55,10 +61,9 @@ def perform(number, act, argument):
     elif act == b"fail":
         fail(number, *argument.split(b".", 1))
         return True
-    elif act in (b"say", b"say-and-leave"):
-        sink.write(argument.replace(b"{id}", b"%d" % number))
-        sink.flush()
-        if act == b"say-and-leave":
+    elif act in (b"tell", b"tell-and-leave"):
+        tell(number, argument.decode())
+        if act == b"tell-and-leave":
             os._exit(0)
         return True
     return False
@@ -71,13 +76,19 @@ def serve(number, verb, key, context, data):
         answer(number, hashlib.shake_256(b"key " + key).digest(length))
     elif verb == "encrypt":
         answer(number, shown + data)
-    elif data.startswith(shown):
+    elif verb == "decrypt" and data.startswith(shown):
         answer(number, data[len(shown):])
-    else:
+    elif verb == "decrypt":
         fail(number, b"corrupt", b"not this key and context")
+    else:
+        fail(number, b"unsupported")
 
 
-def run():
+def greet(name):
+    tell(0, name) if name else answer(0, b"agent=stage/1\n", b"kms/1 " + CAPABILITIES)
+
+
+def run(greeting):
     while line := source.readline():
         verb, number, length, *words = line.decode("ascii").rstrip("\n").split(" ")
         key = unquote_to_bytes(words[0]) if words else b""
@@ -85,16 +96,14 @@ def run():
             perform(int(number), key, b"")
         body = source.read(int(length))
         if verb == "hello":
-            answer(0, b"agent=stage/1\n", b"kms/1 " + CAPABILITIES)
+            greet(greeting)
         elif verb == "identify":
             answer(int(number), b"")
-        elif verb not in ("get", "encrypt", "decrypt"):
-            fail(int(number), b"unsupported")
         else:
             note("asked", f"{verb} {key.decode('latin-1')}")
             act, _, argument = key.partition(b".")
             if not perform(int(number), act, argument):
-                split = int(words[1]) if verb != "get" else 0
+                split = int(words[1]) if verb in ("encrypt", "decrypt") else 0
                 serve(int(number), verb, key, body[:split], body[split:])
 
 
@@ -105,6 +114,6 @@ if "child" in acts:
     note("pids", subprocess.Popen(["sleep", "1000"]).pid)
 if "start-hang" in acts:
     time.sleep(1000)
-run()
+run(next((act[6:] for act in acts if act.startswith("greet.")), None))
 if "ignore-end" in acts:
     time.sleep(1000)
