@@ -92,7 +92,8 @@ std::string word_text(std::string_view word) {
 }
 
 constexpr std::string_view time_shape = "0000-00-00T00:00:00Z";
-constexpr std::int64_t last_second = 253402300799;  // of the year 9999
+constexpr std::int64_t first_second = -62167219200;  // of the year 0
+constexpr std::int64_t last_second = 253402300799;   // of the year 9999
 
 bool has_time_shape(std::string_view text) {
     return std::equal(
@@ -236,7 +237,7 @@ std::optional<VersionState> parse_state(std::string_view word) {
 
 void append_time(std::string& out, std::int64_t seconds) {
     using namespace std::chrono;
-    const sys_seconds time{std::chrono::seconds(std::clamp<std::int64_t>(seconds, 0, last_second))};
+    const sys_seconds time{std::chrono::seconds(std::clamp(seconds, first_second, last_second))};
     const auto day = floor<days>(time);
     const year_month_day date{day};
     const hh_mm_ss clock{time - day};
