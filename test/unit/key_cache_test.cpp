@@ -1,0 +1,135 @@
+#include "client/key_cache.hpp"
+
+#include <gtest/gtest.h>
+
+namespace kms {
+namespace {
+
+using std::chrono::seconds;
+
+FetchedKey fetched(Byte fill, std::uint32_t version) {
+    SecretBytes key(32);
+    std::fill(key.span().begin(), key.span().end(), fill);
+    const auto tag = compute_key_tag(Algorithm::xaes_256_gcm, key.view());
+    return {version, Algorithm::xaes_256_gcm, *tag, std::move(key)};
+}
+
+const ByteView one = bytes_of("one");
+const ByteView two = bytes_of("two");
+
+class KeyCacheTest : public ::testing::Test {
+  protected:
+    HeldKey* hold(std::uint32_t owner, ByteView identifier, Byte fill, bool is_current = true) {
+        auto held =
+            KeyCache::hold(cache.find_or_add(owner, identifier), fetched(fill, fill), is_current);
+        EXPECT_TRUE(held);
+        return *held;
+    }
+
+    KeyCache cache;
+};
+
+bool seals(HeldKey& held) {
+    SecretBytes sealed(held.key.sealed_size(3));
+    return bool(held.key.seal(bytes_of("abc"), {}, sealed.span()));
+}
+
+TEST_F(KeyCacheTest, KeysBelongToAnOwnerAndAnIdentifier) {
+    hold(10, one, 1);
+    EXPECT_NE(cache.find(10, one), nullptr);
+    EXPECT_EQ(cache.find(11, one), nullptr);
+    EXPECT_EQ(cache.find(10, two), nullptr);
+    EXPECT_EQ(cache.find(10, {}), nullptr);
+}
+
+TEST_F(KeyCacheTest, VersionsAreFoundByTheirTag) {
+    HeldKey* current = hold(10, one, 2);
+    HeldKey* old = hold(10, one, 1, false);
+    HeldKeys* keys = cache.find(10, one);
+    EXPECT_EQ(keys->current, current);
+    EXPECT_EQ(keys->find(fetched(1, 1).tag), old);
+    EXPECT_EQ(keys->find(fetched(3, 3).tag), nullptr);
+    EXPECT_TRUE(seals(*old));
+}
+
+TEST_F(KeyCacheTest, AKeyThatIsFetchedAgainTakesItsPlace) {
+    HeldKey* first = hold(10, one, 1);
+    cache.wipe_all();
+    HeldKey* again = hold(10, one, 1);
+    EXPECT_EQ(first, again);
+    EXPECT_FALSE(again->wiped);
+    EXPECT_TRUE(seals(*again));
+    EXPECT_EQ(cache.find(10, one)->versions.size(), 1u);
+}
+
+TEST_F(KeyCacheTest, WipedKeysAreNotFoundAndDoNotSeal) {
+    HeldKey* held = hold(10, one, 1);
+    cache.wipe_all();
+    EXPECT_TRUE(held->wiped);
+    EXPECT_FALSE(seals(*held));
+    EXPECT_EQ(cache.find(10, one)->find(fetched(1, 1).tag), nullptr);
+}
+
+TEST_F(KeyCacheTest, KeysExpire) {
+    HeldKey* held = hold(10, one, 1);
+    const TimePoint end = held->fetched_at + seconds(5);
+    EXPECT_EQ(cache.next_expiry(seconds(5)), end);
+    EXPECT_EQ(cache.next_expiry(seconds(0)), TimePoint::max());
+    cache.wipe_expired(end - milliseconds(1), seconds(5));
+    EXPECT_FALSE(held->wiped);
+    cache.wipe_expired(end + seconds(1000), seconds(0));
+    EXPECT_FALSE(held->wiped);
+    cache.wipe_expired(end, seconds(5));
+    EXPECT_TRUE(held->wiped);
+    EXPECT_EQ(cache.next_expiry(seconds(5)), TimePoint::max());
+    cache.drop_expired(end, seconds(5));
+    EXPECT_EQ(cache.find(10, one), nullptr);
+    EXPECT_TRUE(cache.empty());
+}
+
+TEST_F(KeyCacheTest, OneVersionMayExpireBeforeAnother) {
+    HeldKey* current = hold(10, one, 2);
+    HeldKey* old = hold(10, one, 1, false);
+    current->fetched_at = old->fetched_at - seconds(10);
+    cache.drop_expired(old->fetched_at, seconds(10));
+    HeldKeys* keys = cache.find(10, one);
+    ASSERT_NE(keys, nullptr);
+    EXPECT_EQ(keys->current, nullptr);
+    EXPECT_EQ(keys->versions.size(), 1u);
+}
+
+TEST_F(KeyCacheTest, TheGenerationRisesWhenSomethingIsFreedAndOnlyThen) {
+    hold(10, one, 1);
+    const auto before = cache.generation();
+    cache.drop_expired(Clock::now(), seconds(1000));
+    cache.drop(two);
+    cache.retain([](const HeldKeys&) { return true; });
+    cache.wipe_expired(Clock::now(), seconds(1));
+    hold(10, two, 2);
+    EXPECT_EQ(cache.generation(), before);
+    cache.drop(two);
+    EXPECT_GT(cache.generation(), before);
+}
+
+TEST_F(KeyCacheTest, DropsForEveryOwner) {
+    hold(10, one, 1);
+    hold(11, one, 1);
+    hold(11, two, 2);
+    cache.drop(one);
+    EXPECT_EQ(cache.find(10, one), nullptr);
+    EXPECT_EQ(cache.find(11, one), nullptr);
+    EXPECT_NE(cache.find(11, two), nullptr);
+    cache.drop_all();
+    EXPECT_TRUE(cache.empty());
+}
+
+TEST_F(KeyCacheTest, RetainsWhatIsWanted) {
+    hold(10, one, 1);
+    hold(10, two, 2);
+    cache.retain([](const HeldKeys& keys) { return keys.identifier == "two"; });
+    EXPECT_EQ(cache.find(10, one), nullptr);
+    EXPECT_NE(cache.find(10, two), nullptr);
+}
+
+}  // namespace
+}  // namespace kms
