@@ -10,23 +10,23 @@ namespace kms::pg {
 namespace {
 
 constexpr milliseconds agent_check{500};  // how soon to look after an agent that is ending
+constexpr milliseconds busy_check{100};   // how soon to look again while a key is in use
 
 TimeoutId timer = MAX_TIMEOUTS;
+TimePoint timer_end;  // while it is active
 
-milliseconds until_next_event(Session& session) {
-    TimePoint next = session.cache.next_expiry(cache_ttl());
-    if (!session.agent.ending().empty()) {
-        next = std::min(next, Clock::now() + agent_check);
-    }
-    return next == TimePoint::max()
-               ? milliseconds(0)
-               : std::max(milliseconds(1), std::chrono::ceil<milliseconds>(next - Clock::now()));
+TimePoint next_event(Session& session) {
+    const TimePoint expiry = session.cache.next_expiry(cache_ttl());
+    return session.agent.ending().empty() ? expiry : std::min(expiry, Clock::now() + agent_check);
 }
 
-void set_timer(Session& session) {
-    if (const milliseconds wait = until_next_event(session); wait.count() > 0) {
-        enable_timeout_after(timer, static_cast<int>(wait.count()));
+void set_timer(TimePoint end) {
+    if (end == TimePoint::max()) {
+        return;
     }
+    const auto wait = std::chrono::ceil<milliseconds>(end - Clock::now());
+    timer_end = end;
+    enable_timeout_after(timer, std::max(1, static_cast<int>(wait.count())));
 }
 
 // In a signal handler, in the middle of anything: overwrites in place, and leaves the rest to the
@@ -37,13 +37,14 @@ void on_timer() {
         return;
     }
     session->due = 1;
+    const TimePoint now = Clock::now();
     if (session->busy != 0) {
+        set_timer(now + busy_check);
         return;
     }
-    const TimePoint now = Clock::now();
     session->cache.wipe_expired(now, cache_ttl());
     session->agent.ending().advance(now);
-    set_timer(*session);
+    set_timer(next_event(*session));
 }
 
 // Settings have their values from before the transaction again: keys that no binding refers to are
@@ -83,12 +84,21 @@ bool is_end(XactEvent event) {
     }
 }
 
+// An error has come in a transaction block. Until its ROLLBACK nothing can use a key, while another
+// error would cancel the timer unseen.
+bool failed_in_block(XactEvent event) {
+    return event == XACT_EVENT_ABORT && IsTransactionBlock() && debug_query_string == nullptr;
+}
+
 // Settings are restored after this event and before the transaction's memory is let go of. A list
 // of callbacks would become a ring if one were entered twice.
 void at_transaction_end(XactEvent event, void* /*argument*/) {
     Session* session = session_if_any;
     if (!is_end(event) || session == nullptr) {
         return;
+    }
+    if (failed_in_block(event) && cache_ttl().count() > 0) {
+        session->cache.wipe_all();
     }
     arm_timer();
     const bool something_to_do = !session->cache.empty() || session->reply.capacity() > 0;
@@ -118,8 +128,12 @@ void watch_lifetime() {
 }
 
 void arm_timer() {
-    if (session_if_any != nullptr && timer != MAX_TIMEOUTS && !get_timeout_active(timer)) {
-        set_timer(*session_if_any);
+    if (session_if_any == nullptr || timer == MAX_TIMEOUTS) {
+        return;
+    }
+    const TimePoint next = next_event(*session_if_any);
+    if (!get_timeout_active(timer) || next < timer_end) {
+        set_timer(next);
     }
 }
 

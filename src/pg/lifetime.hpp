@@ -7,7 +7,8 @@ namespace kms::pg {
 // Once, when the session is made.
 void watch_lifetime();
 
-// Sets the timer for the next key that expires or agent that does not end, unless it is set.
+// Sets the timer for the next key that expires or agent that does not end, unless it is set for an
+// earlier one.
 void arm_timer();
 
 }  // namespace kms::pg
