@@ -1,170 +1,83 @@
-# What the TAP tests share: servers with the extension, keyrings, agents to play with, sessions
-# that stay open, and a look at processes.
+# More of what tests of keys, roles and secrets share.
 package KmsKeys;
 
 use strict;
 use warnings FATAL => 'all';
 
-use Digest::SHA qw(sha256);
+use Carp;
 use Exporter 'import';
-use Fcntl qw(SEEK_END);
-use FindBin;
-use PostgreSQL::Test::Cluster;
+use IPC::Run ();
+use KmsTest;
 use PostgreSQL::Test::Utils;
-use Test::More;
-use Time::HiRes qw(sleep time);
-
-use KmsTest::Session;
 
 our @EXPORT = qw(
-	kms_node kms_session kms_agent_path example_agent make_keyring stage_agent write_text
-	agent_pid is_alive process_status open_descriptors children_of becomes new_log
-	fails_with no_crash
+	test_folder kms_admin keys_session outcome reconfigure sql_quote slurp_if_there run_python
 );
 
-# A started server with the extension in its database postgres. %conf: further settings.
-sub kms_node {
-	my ($name, %conf) = @_;
-	my $node = PostgreSQL::Test::Cluster->new($name);
-	$node->init;
-	for my $setting (sort keys %conf) {
-		my $value = $conf{$setting} =~ s/'/''/gr;
-		$node->append_conf('postgresql.conf', "$setting = '$value'");
-	}
-	$node->start;
-	$node->safe_psql('postgres', 'CREATE EXTENSION kms');
-	return $node;
+# A new folder that only the server's user may look into.
+sub test_folder {
+	my ($name) = @_;
+	my $folder = PostgreSQL::Test::Utils::tempdir() . "/$name";
+	mkdir $folder, 0700 or croak "$folder: $!";
+	return $folder;
 }
 
-# See KmsTest::Session.
-sub kms_session {
-	my ($node, %options) = @_;
-	return KmsTest::Session->new($node, %options);
+# Runs a subcommand of kms-agent on the keyring that make_keyring made in $folder, which must
+# succeed; returns what it prints. A last argument of \'text' is its standard input.
+sub kms_admin {
+	my ($folder, $command, @arguments) = @_;
+	my $input = ref $arguments[-1] ? pop @arguments : \'';
+	my @words = (kms_agent_path(), $command, '--keyring', "$folder/ring");
+	push @words, '--key-file', "$folder/kek" unless grep { /^--(key-file|passphrase-command)$/ } @arguments;
+	my ($out, $err);
+	IPC::Run::run([ @words, @arguments ], '<', $input, '>', \$out, '2>', \$err)
+	  or croak "kms-agent $command @arguments: $err";
+	return $out;
 }
 
-sub kms_agent_path {
-	return $ENV{KMS_AGENT} if defined $ENV{KMS_AGENT};
-	chomp(my $folder = `"@{[ $ENV{PG_CONFIG} // 'pg_config' ]}" --bindir`);
-	return "$folder/kms-agent";
+# A session whose login brings settings, as a hash. Options: see KmsTest::Session.
+sub keys_session {
+	my ($node, $settings, %options) = @_;
+	my @words = map { "-c $_=" . ($settings->{$_} =~ s/([\\ ])/\\$1/gr) } sort keys %{ $settings // {} };
+	my %env = (%{ delete $options{env} // {} }, PGOPTIONS => join(' ', @words));
+	return kms_session($node, %options, env => \%env);
 }
 
-# The path of a file in test/agents.
-sub example_agent {
-	my ($file) = @_;
-	return "$FindBin::RealBin/../agents/$file";
-}
-
-# A new keyring in $folder with these keys ("name" or "name:algorithm"); the command that serves it.
-sub make_keyring {
-	my ($folder, @keys) = @_;
-	my $agent = kms_agent_path();
-	my @where = ('--keyring', "$folder/ring", '--key-file', "$folder/kek");
-	PostgreSQL::Test::Utils::system_or_bail($agent, 'init', @where);
-	for my $key (@keys) {
-		my ($name, $algorithm) = split /:/, $key;
-		PostgreSQL::Test::Utils::system_or_bail($agent, 'create', @where,
-			defined $algorithm ? ('--algorithm', $algorithm) : (), $name);
-	}
-	return "exec $agent serve @where";
-}
-
-# The command that starts test/agents/stage.py, which does what a key's identifier says, with
-# $folder for its files.
-sub stage_agent {
-	my ($folder, @arguments) = @_;
-	return join ' ', 'exec /usr/bin/python3', example_agent('stage.py'), $folder, @arguments;
-}
-
-sub write_text {
-	my ($file, $text) = @_;
-	open my $out, '>', $file or die "$file: $!";
-	print $out $text;
-	close $out or die "$file: $!";
-	return $file;
-}
-
-# The process that kms.status() shows; undef where no agent runs.
-sub agent_pid {
-	my ($session) = @_;
-	my $pid = $session->get('SELECT agent_pid FROM kms.status()');
-	return length $pid ? $pid : undef;
-}
-
-# --- processes
-
-# A hash of /proc/PID/status, empty where there is no such process.
-sub process_status {
-	my ($pid) = @_;
-	open my $in, '<', "/proc/$pid/status" or return {};
-	return { map { /^(\w+):\s*(.*)$/ ? ($1 => $2) : () } <$in> };
-}
-
-# There, and not only as a zombie.
-sub is_alive {
-	my ($pid) = @_;
-	my $state = process_status($pid)->{State};
-	return defined $state && $state !~ /^[ZX]/;
-}
-
-# What the descriptors of a process are, by number.
-sub open_descriptors {
-	my ($pid) = @_;
-	opendir my $folder, "/proc/$pid/fd" or return {};
-	return { map { $_ => readlink("/proc/$pid/fd/$_") // '' } grep { /^\d+$/ } readdir $folder };
-}
-
-# Process ids, zombies included.
-sub children_of {
-	my ($pid) = @_;
-	my @children;
-	for my $status (glob '/proc/[0-9]*/status') {
-		my ($child) = $status =~ m{^/proc/(\d+)/};
-		my $parent = process_status($child)->{PPid};
-		push @children, $child if defined $parent && $parent == $pid;
-	}
-	return @children;
-}
-
-# --- expectations
-
-# Polls until $condition->() is true; false after $seconds (20 by default).
-sub becomes {
-	my ($condition, $seconds) = @_;
-	my $deadline = time + ($seconds // 20);
-	while (time < $deadline) {
-		return 1 if $condition->();
-		sleep 0.02;
-	}
-	return $condition->() ? 1 : 0;
-}
-
-# What the server has logged since the last call for this node.
-my %read_of_log;
-
-sub new_log {
-	my ($node) = @_;
-	open my $in, '<', $node->logfile or return '';
-	seek $in, $read_of_log{ $node->name } // 0, 0;
-	my $text = do { local $/; <$in> } // '';
-	$read_of_log{ $node->name } = tell $in;
-	return $text;
-}
-
-# A session's answer is the error $state, and the session lives.
-sub fails_with {
-	my ($session, $sql, $state, $name) = @_;
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
+# The rows that SQL brings, or "SQLSTATE message" where it fails.
+sub outcome {
+	my ($session, $sql) = @_;
 	my $answer = $session->ask($sql);
-	is($answer->{state}, $state, $name // "$state: $sql") or diag $answer->{err};
-	return $answer;
+	return $answer->{state} ne '' ? "$answer->{state} $answer->{message}" : $answer->{out};
 }
 
-sub no_crash {
-	my ($node) = @_;
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	my $log = PostgreSQL::Test::Utils::slurp_file($node->logfile);
-	unlike($log, qr/terminated by signal (?!9|15)|PANIC:|TRAP:|AddressSanitizer/, 'no server process crashed');
+# ALTER SYSTEM and a reload, which sessions see at their next command.
+sub reconfigure {
+	my ($node, %conf) = @_;
+	$node->safe_psql('postgres', join "\n", "LOAD 'kms';",
+		map { "ALTER SYSTEM SET $_ = " . sql_quote($conf{$_}) . ';' } sort keys %conf);
+	$node->reload;
 	return;
+}
+
+sub sql_quote {
+	my ($text) = @_;
+	return "'" . ($text =~ s/'/''/gr) . "'";
+}
+
+# '' for a file that is not there or cannot be read.
+sub slurp_if_there {
+	my ($path) = @_;
+	open my $file, '<:raw', $path or return '';
+	local $/;
+	return scalar(<$file>) // '';
+}
+
+# Runs Debian's own Python, which has python3-cryptography; (exit code, output and errors).
+sub run_python {
+	my ($input, @arguments) = @_;
+	my ($out, $err);
+	IPC::Run::run([ '/usr/bin/python3', @arguments ], '<', \$input, '>', \$out, '2>', \$err);
+	return ($? >> 8, $out . $err);
 }
 
 1;
