@@ -13,7 +13,8 @@ The part before the first dot is the act, the rest its argument. get, encrypt an
 
 ACT in the arguments: start-hang, ignore-end (of input), ignore-term, child (has one of its own),
 greet.NAME (answers to hello with the bytes of FOLDER/NAME).
-Each process writes its number as a line of FOLDER/pids, and each request's key of FOLDER/asked.
+Each process writes its number as a line of FOLDER/pids, the identity that it is greeted with of
+FOLDER/told, and each request's verb and key of FOLDER/asked.
 """
 import hashlib, os, pathlib, signal, subprocess, sys, time
 from urllib.parse import unquote_to_bytes
@@ -96,6 +97,7 @@ def run(greeting):
             perform(int(number), key, b"")
         body = source.read(int(length))
         if verb == "hello":
+            note("told", body.decode().replace("\n", " "))
             greet(greeting)
         elif verb == "identify":
             answer(int(number), b"")
