@@ -48,6 +48,17 @@ TEST_P(ExampleAgents, AreShort) {
     EXPECT_LT(lines, 30);
 }
 
+TEST(ShellAgent, IsQuotedInTheDocumentation) {
+    const auto read = [](const std::filesystem::path& path) {
+        std::ifstream file(path);
+        return std::string(std::istreambuf_iterator<char>(file), {});
+    };
+    const std::filesystem::path agents = agents_folder();
+    const std::string program = read(agents / "agent.sh");
+    ASSERT_FALSE(program.empty());
+    EXPECT_NE(read(agents / "../../doc/protocol.md").find(program), std::string::npos);
+}
+
 TEST_P(ExampleAgents, ServeKeys) {
     begin();
     for (int i = 0; i < 10; ++i) {
