@@ -31,6 +31,13 @@ SET kms.keys = '1=customers';
 UPDATE people SET sealed = kms.encode(1, plain);
 VACUUM ANALYZE people;
 ALTER TABLE people SET (parallel_workers = $workers);
+-- Slow enough for every worker to get a part.
+CREATE FUNCTION is_chosen(n int) RETURNS bool LANGUAGE plpgsql PARALLEL SAFE AS '
+BEGIN
+    IF n % 100 <> 0 THEN RETURN false; END IF;
+    PERFORM pg_sleep(0.005);
+    RETURN true;
+END';
 CREATE ROLE app LOGIN;
 GRANT USAGE ON SCHEMA kms TO app;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA kms TO app;
@@ -72,7 +79,7 @@ for my $mode ('local', 'remote') {
 	my $session = kms_session($node);
 	$session->get("SET kms.keys = '1=customers'");
 	is($session->get(<<'SQL'), $workers, 'no two workers share a nonce prefix');
-WITH sealed AS MATERIALIZED (SELECT kms.encode(1, plain) AS value FROM people WHERE n % 50 = 0 AND pg_sleep(0.004)::text = '')
+WITH sealed AS MATERIALIZED (SELECT kms.encode(1, plain) AS value FROM people WHERE is_chosen(n))
 SELECT count(DISTINCT substr((kms.inspect(value)).nonce, 1, 12)) FROM sealed
 SQL
 	$session->quit;
@@ -80,14 +87,11 @@ SQL
 
 # --- agents of their own, which end with the query
 
-# Slow enough for every worker to get some.
-my $some = "n % 100 = 0 AND pg_sleep(0.005)::text = ''";
-
 for my $mode ('local', 'remote') {
 	unlink map { "$folder/$_" } 'asked', 'pids', 'told';
 	my $session = kms_session($node);
 	$session->get("SET kms.command = '$stage'; SET kms.mode = $mode; SET kms.keys = '1=plain'; SET application_name = 'a b'");
-	$session->get("SELECT count(kms.encode(1, plain)) FROM people WHERE $some");
+	$session->get("SELECT count(kms.encode(1, plain)) FROM people WHERE is_chosen(n)");
 	my @agents = lines_of('pids');
 	is(scalar @agents, $workers, "each worker has an agent in $mode mode");
 	ok(becomes(sub { !grep { is_alive($_) } @agents }), 'which is gone after the query');
@@ -97,7 +101,7 @@ for my $mode ('local', 'remote') {
 		for lines_of('told');
 
 	unlink "$folder/told";
-	$session->get("SET ROLE app; SELECT count(kms.encode(1, plain)) FROM people WHERE $some");
+	$session->get("SET ROLE app; SELECT count(kms.encode(1, plain)) FROM people WHERE is_chosen(n)");
 	like($_, qr/role=app session_role=postgres /, 'under SET ROLE too') for lines_of('told');
 	is(scalar lines_of('told'), $workers, 'in each worker');
 	$session->quit;
