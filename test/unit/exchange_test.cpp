@@ -262,9 +262,11 @@ TEST_F(ExchangeTest, DropsALateReplyBetweenTwoUses) {
 
 TEST_F(ExchangeTest, RenewsTheDeadlineWithEachAnswer) {
     ASSERT_TRUE(start(faulty("slow")));
-    deadlines.request = 250ms;
-    ASSERT_TRUE(echo(bodies_of(std::vector<std::size_t>(8, 80))));  // some 60 ms each
-    EXPECT_EQ(replies.bodies.size(), 8u);
+    deadlines.request = 700ms;
+    const TimePoint began = Clock::now();
+    ASSERT_TRUE(echo(bodies_of(std::vector<std::size_t>(20, 80))));  // at least 40 ms each
+    EXPECT_EQ(replies.bodies.size(), 20u);
+    EXPECT_GT(Clock::now() - began, 700ms);
 }
 
 TEST_F(ExchangeTest, LosesTheConnectionWithARequestThatWasCut) {
