@@ -22,7 +22,8 @@ class Waiter {
     virtual ~Waiter() = default;
 
     // Until one of `interests` may be ready (end of file and errors count), or `deadline`, or the
-    // owner wants out. `interests` may be empty: then it only sleeps. Spurious readiness is allowed.
+    // owner wants out. `interests` may be empty: then it only sleeps. Spurious readiness is
+    // allowed.
     virtual Outcome wait(std::span<const Interest> interests, TimePoint deadline) noexcept = 0;
 
     // The descriptors waited for until now are about to be closed: their numbers will be reused.
