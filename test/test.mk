@@ -56,7 +56,8 @@ lint:
 define variant
 build/$(1)/%.o: %.cpp build/$(1)/flags
 	@mkdir -p $$(@D)
-	$(2) $(3) -MMD -MP -c -o $$@ $$<
+	@echo '$(2) … $$<'
+	@$(2) $(3) -MMD -MP -c -o $$@ $$<
 build/$(1)/flags: FORCE
 	@mkdir -p $$(@D)
 	@echo '$(subst ','\'',$(2) $(3))' | cmp -s - $$@ || echo '$(subst ','\'',$(2) $(3))' > $$@
@@ -74,6 +75,9 @@ build/slow_test: $(patsubst %.cpp,build/plain/%.o,$(part_sources) $(slow_tests))
 
 build/%_fuzz: build/fuzzed/test/fuzz/%_fuzz.o $(patsubst %.cpp,build/fuzzed/%.o,$(part_sources))
 	clang++ $(sanitizers) -fsanitize=fuzzer -o $@ $^ -lcrypto
+
+build/pipes: $(patsubst %.cpp,build/plain/%.o,$(part_sources) test/bench/pipes.cpp)
+	$(CXX) -o $@ $^ -lcrypto -pthread
 
 # Every source through the compiler that does not build it, for its warnings.
 other_flags = -std=c++20 -O2 $(filter-out -Wpedantic,$(warnings)) -Isrc -DKMS_VERSION='"$(kms_version)"' \
