@@ -84,6 +84,7 @@ Status KeyAgent::check_idle(Waiter& waiter) {
     if (there && *there) {
         return {};
     }
+    log_.note("the agent with pid " + std::to_string(pid()) + " has ended while it was idle");
     backoff_.lost(connection_->started(), Clock::now());
     stop(waiter);
     return there ? Status() : Status(there.error());

@@ -37,13 +37,17 @@ void LogLines::end_line() {
     if (unfinished_.empty()) {
         return;
     }
+    note(unfinished_);
+    last_.swap(unfinished_);
+    unfinished_.clear();
+}
+
+void LogLines::note(std::string line) {
     if (lines_.size() < most_lines) {
-        lines_.push_back(unfinished_);
+        lines_.push_back(std::move(line));
     } else {
         ++dropped_;
     }
-    last_.swap(unfinished_);
-    unfinished_.clear();
 }
 
 std::vector<std::string> LogLines::take() {

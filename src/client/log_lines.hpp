@@ -22,6 +22,9 @@ class LogLines {
     // The stream has ended: an unfinished line is a line.
     void finish();
 
+    // Adds a whole line, which may be one of our own.
+    void note(std::string line);
+
     // Lines since the last call, and where some were dropped one that counts them.
     std::vector<std::string> take();
 

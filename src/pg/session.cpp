@@ -44,10 +44,8 @@ void log_agent_lines(Session& session) {
                 (errmsg("kms agent[%d]: %s", static_cast<int>(pid), line.c_str())));
     }
     session.log_lines.clear();
-    while (const pid_t stubborn = session.agent.ending().take_stubborn()) {
-        if (stubborn < 0) {
-            break;
-        }
+    EndingChildren& ending = session.agent.ending();
+    for (pid_t stubborn = ending.take_stubborn(); stubborn > 0; stubborn = ending.take_stubborn()) {
         ereport(LOG_SERVER_ONLY,
                 (errmsg("kms agent[%d] does not end", static_cast<int>(stubborn)),
                  errdetail("It ignores the end of its input, and could not be killed.")));

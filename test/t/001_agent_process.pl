@@ -146,6 +146,7 @@ sub on_stage {
 	is($session->get("SELECT kms.decode_text(1, kms.encode(1, 'x'))"), 'x', 'the next use does not notice');
 	my $second = agent_pid($session);
 	isnt($second, $first, 'another agent serves');
+	like(new_log($node), qr/the agent with pid $first has ended while it was idle/, 'the log tells');
 	ok(becomes(sub { !%{ process_status($first) } }), 'the first is reaped');
 
 	$session->get("SELECT kms.set_key(2, 'gate.never')");
