@@ -23,6 +23,7 @@ ByteView bytes_of_datum(Datum datum) {
 }
 
 KeyUse use_of(const char* action, std::int32_t local_id, ByteView identifier) {
+    require_settings();
     return {action, local_id, identifier, &identity_texts(), deadlines(), command(), GetUserId()};
 }
 

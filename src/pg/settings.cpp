@@ -33,6 +33,19 @@ const config_enum_entry mode_options[] = {
     {nullptr, 0, false},
 };
 
+// What only a superuser may set. Where a login brings such a setting before the library is loaded,
+// or the server a value that cannot be, PostgreSQL refuses it at load and takes our default, not
+// the value that the server or the superuser wanted.
+constexpr const char* guarded_names[] = {"kms.command", "kms.mode", "kms.start_timeout",
+                                         "kms.request_timeout", "kms.cache_ttl"};
+constexpr std::size_t guarded_count = std::size(guarded_names);
+const char* refused_name = nullptr;
+
+bool is_default_at_login(const char* name) {
+    const config_generic* setting = find_setting(name);
+    return setting == nullptr || setting->reset_source == PGC_S_DEFAULT;
+}
+
 bool check_mode(int* value, void** /*extra*/, GucSource /*source*/) {
     if (*value != static_cast<int>(Mode::envelope)) {
         return true;
@@ -119,11 +132,31 @@ void define_key_settings() {
 }  // namespace
 
 void define_settings() {
+    bool brought[guarded_count];
+    for (std::size_t i = 0; i < guarded_count; ++i) {
+        brought[i] = !is_default_at_login(guarded_names[i]);
+    }
     loading = true;
     define_agent_settings();
     define_key_settings();
     loading = false;
+    for (std::size_t i = 0; i < guarded_count; ++i) {
+        if (brought[i] && is_default_at_login(guarded_names[i])) {
+            refused_name = guarded_names[i];
+        }
+    }
     reserve_setting_prefix("kms");
+}
+
+void require_settings() {
+    if (refused_name != nullptr) {
+        ereport(ERROR,
+                (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                 errmsg("%s was refused when the kms library was loaded", refused_name),
+                 errdetail("This session's login brought a value that its role may not set, or "
+                           "that is none for this setting. No key is used in this session."),
+                 errhint("Take it out of the login's options, or correct postgresql.conf.")));
+    }
 }
 
 Mode mode() {

@@ -18,6 +18,10 @@ const char* command();
 Deadlines deadlines();
 std::chrono::seconds cache_ttl();
 
+// Raises 22023 where a setting that the login brought was refused at load: what the server wants is
+// not known then, kms.mode = remote perhaps.
+void require_settings();
+
 // The session's bindings. Raises 22023 where a kms.keys from before the library was loaded does not
 // parse: no binding is in force then.
 const KeyList& key_list();
