@@ -85,6 +85,42 @@ sub goes_on {
 	open_gate($gate);
 	goes_on($session, 'a large late reply is dropped');
 	is(agent_pid($session), $agent, 'all that by one agent');
+
+	my @halves = map { "halves.half$_" } 1, 2;
+	for my $half (@halves) {
+		$session->get("SELECT kms.set_key(2, '$half')");
+		$session->send("SELECT length(kms.encode(2, repeat('x', 50000)))");
+		ok(becomes(sub { !is_idle($session) && was_asked($folder, $halves[0]) }), 'an answer is half there');
+		cancel($session->pid);
+		answers_soon($session, '57014', 'a cancel in mid-answer');
+	}
+	write_text("$folder/half$_", '') for 1, 2;
+	goes_on($session, 'the other halves are dropped');
+	is(agent_pid($session), $agent, 'by the same agent');
+	$session->quit;
+}
+
+# --- at any moment
+
+{
+	my $agent = make_keyring($folder, 'customers');
+	my $session = kms_session($node);
+	$session->get("SET kms.command = '$agent'; SET kms.keys = '1=customers'");
+	my %outcomes;
+	for my $size (1, 300000) {
+		for my $round (1 .. 30) {
+			my $time = 1 + $round % 15;
+			my $answer = $session->ask(<<"SQL");
+BEGIN;
+SET LOCAL statement_timeout = $time;
+SELECT count(kms.encode(1, repeat('x', i % $size) || i)) FROM generate_series(1, 1000000) i;
+ROLLBACK;
+SQL
+			my $next = $session->get("SELECT kms.decode_text(1, kms.encode(1, 'round $round'))");
+			++$outcomes{ $answer->{state} . ($next eq "round $round" ? '' : ", then $next") };
+		}
+	}
+	is_deeply(\%outcomes, { 57014 => 60 }, 'sixty timeouts in a stream of requests, and right answers after each');
 	$session->quit;
 }
 
