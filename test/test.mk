@@ -33,7 +33,7 @@ bench:
 	@test/bench/run $(if $(QUICK),quick)
 
 soak:
-	@test/soak $(SOAK_SECONDS)
+	@test/soak/run $(SOAK_SECONDS)
 
 unit:
 	test/install-packages build check
