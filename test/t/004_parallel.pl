@@ -14,16 +14,17 @@ my $folder = PostgreSQL::Test::Utils::tempdir;
 my $serve = make_keyring($folder, 'customers', 'other');
 my $stage = stage_agent($folder);
 my $node = kms_node(
-	'parallel',
-	'kms.command' => $serve,
-	parallel_setup_cost => 0,
-	parallel_tuple_cost => 0,
-	min_parallel_table_scan_size => 0,
-	max_parallel_workers_per_gather => $workers,
-	max_parallel_workers => 8,
-	parallel_leader_participation => 'off');
+    'parallel',
+    'kms.command' => $serve,
+    parallel_setup_cost => 0,
+    parallel_tuple_cost => 0,
+    min_parallel_table_scan_size => 0,
+    max_parallel_workers_per_gather => $workers,
+    max_parallel_workers => 8,
+    parallel_leader_participation => 'off');
 
 my $decode_all = 'SELECT count(*) FROM people WHERE kms.decode_text(1, sealed) = plain';
+my $encode_all = 'SELECT count(kms.encode(1, plain)) FROM people';
 
 $node->safe_psql('postgres', <<"SQL");
 CREATE TABLE people AS SELECT n, 'person ' || n AS plain, NULL::bytea AS sealed FROM generate_series(1, $rows) n;
@@ -45,174 +46,189 @@ GRANT ALL ON people TO app;
 SQL
 
 sub is_parallel {
-	my ($session, $sql) = @_;
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	like($session->get("EXPLAIN (ANALYZE, COSTS OFF) $sql"), qr/Workers Launched: $workers/, "in workers: $sql");
-	return;
+    my ($session, $sql) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    like($session->get("EXPLAIN (ANALYZE, COSTS OFF) $sql"), qr/Workers Launched: $workers/, "in workers: $sql");
+    return;
 }
 
 sub lines_of {
-	my ($file) = @_;
-	open my $in, '<', "$folder/$file" or return ();
-	chomp(my @lines = <$in>);
-	return @lines;
+    my ($file) = @_;
+    open my $in, '<', "$folder/$file" or return ();
+    chomp(my @lines = <$in>);
+    return @lines;
 }
 
 # --- both modes
 
 for my $mode ('local', 'remote') {
-	my $session = kms_session($node);
-	$session->get("SET kms.mode = $mode; SET kms.keys = '1=customers'");
-	is_parallel($session, $decode_all);
-	is($session->get($decode_all), $rows, "workers decode in $mode mode");
-	$session->get('CREATE TEMP TABLE fresh AS SELECT plain, kms.encode(1, plain) AS sealed FROM people');
-	is($session->get('SELECT count(*), count(DISTINCT sealed) FROM fresh WHERE kms.decode_text(1, sealed) = plain'),
-		"$rows|$rows", "workers encode in $mode mode");
-	is($session->get('SELECT starts FROM kms.status()'), 1, 'their leader has one agent all the time');
-	$session->get('SELECT kms.unset_key(1)');
-	fails_with($session, $decode_all, 'KM001', "workers follow unset_key in $mode mode");
-	$session->quit;
+    my $session = kms_session($node);
+    $session->get("SET kms.mode = $mode; SET kms.keys = '1=customers'");
+    is_parallel($session, $decode_all);
+    is($session->get($decode_all), $rows, "workers decode in $mode mode");
+    $session->get('CREATE TEMP TABLE fresh AS SELECT plain, kms.encode(1, plain) AS sealed FROM people');
+    is($session->get('SELECT count(*), count(DISTINCT sealed) FROM fresh WHERE kms.decode_text(1, sealed) = plain'),
+        "$rows|$rows", "workers encode in $mode mode");
+    is($session->get('SELECT starts FROM kms.status()'), 1, 'their leader has one agent all the time');
+    $session->get('SELECT kms.unset_key(1)');
+    fails_with($session, $decode_all, 'KM001', "workers follow unset_key in $mode mode");
+    $session->quit;
 }
 
 # Each worker makes nonces of its own.
 {
-	my $session = kms_session($node);
-	$session->get("SET kms.keys = '1=customers'");
-	is($session->get(<<'SQL'), $workers, 'no two workers share a nonce prefix');
+    my $session = kms_session($node);
+    $session->get("SET kms.keys = '1=customers'");
+    is($session->get(<<'SQL'), $workers, 'no two workers share a nonce prefix');
 WITH sealed AS MATERIALIZED (SELECT kms.encode(1, plain) AS value FROM people WHERE is_chosen(n))
 SELECT count(DISTINCT substr((kms.inspect(value)).nonce, 1, 12)) FROM sealed
 SQL
-	$session->quit;
+    $session->quit;
 }
 
 # --- agents of their own, which end with the query
 
 for my $mode ('local', 'remote') {
-	unlink map { "$folder/$_" } 'asked', 'pids', 'told';
-	my $session = kms_session($node);
-	$session->get("SET kms.command = '$stage'; SET kms.mode = $mode; SET kms.keys = '1=plain'; SET application_name = 'a b'");
-	$session->get("SELECT count(kms.encode(1, plain)) FROM people WHERE is_chosen(n)");
-	my @agents = lines_of('pids');
-	is(scalar @agents, $workers, "each worker has an agent in $mode mode");
-	ok(becomes(sub { !grep { is_alive($_) } @agents }), 'which is gone after the query');
-	is(scalar(grep { $_ eq 'get plain' } lines_of('asked')), $mode eq 'local' ? $workers : 0, 'keys are asked for once a worker');
-	is(agent_pid($session), undef, 'the leader needs none');
-	like($_, qr/role=postgres session_role=postgres database=postgres application=a%20b /, "whose identity is the leader's")
-		for lines_of('told');
+    unlink map { "$folder/$_" } 'asked', 'pids', 'told';
+    my $session = kms_session($node);
+    $session->get("SET kms.command = '$stage'; SET kms.mode = $mode; SET kms.keys = '1=plain'");
+    $session->get("SET application_name = 'a b'");
+    $session->get("SELECT count(kms.encode(1, plain)) FROM people WHERE is_chosen(n)");
+    my @agents = lines_of('pids');
+    is(scalar @agents, $workers, "each worker has an agent in $mode mode");
+    ok(becomes(sub { !grep { is_alive($_) } @agents }), 'which is gone after the query');
+    my $asked = grep { $_ eq 'get plain' } lines_of('asked');
+    is($asked, $mode eq 'local' ? $workers : 0, 'keys are asked for once a worker');
+    is(agent_pid($session), undef, 'the leader needs none');
+    like($_, qr/role=postgres session_role=postgres database=postgres application=a%20b /, "whose identity is the leader's")
+        for lines_of('told');
 
-	unlink "$folder/told";
-	$session->get("SET ROLE app; SELECT count(kms.encode(1, plain)) FROM people WHERE is_chosen(n)");
-	like($_, qr/role=app session_role=postgres /, 'under SET ROLE too') for lines_of('told');
-	is(scalar lines_of('told'), $workers, 'in each worker');
-	$session->quit;
+    unlink "$folder/told";
+    $session->get("SET ROLE app; SELECT count(kms.encode(1, plain)) FROM people WHERE is_chosen(n)");
+    like($_, qr/role=app session_role=postgres /, 'under SET ROLE too') for lines_of('told');
+    is(scalar lines_of('told'), $workers, 'in each worker');
+    $session->quit;
 }
 
 # --- bindings of every kind
 
 {
-	my $session = kms_session($node);
-	$session->get("SET kms.keys = '1=other'");
-	fails_with($session, $decode_all, 'KM004', 'another key');
-	$session->get("BEGIN; SET LOCAL kms.keys = '1=customers'");
-	is($session->get($decode_all), $rows, 'workers follow SET LOCAL');
-	$session->get('COMMIT');
-	fails_with($session, $decode_all, 'KM004', 'and its end');
-	$session->get("BEGIN; SAVEPOINT a; SELECT kms.set_key(1, 'customers')");
-	is($session->get($decode_all), $rows, 'set_key');
-	$session->get('ROLLBACK TO a');
-	fails_with($session, $decode_all, 'KM004', 'and its undoing');
-	$session->get('ROLLBACK');
+    my $session = kms_session($node);
+    $session->get("SET kms.keys = '1=other'");
+    fails_with($session, $decode_all, 'KM004', 'another key');
+    $session->get("BEGIN; SET LOCAL kms.keys = '1=customers'");
+    is($session->get($decode_all), $rows, 'workers follow SET LOCAL');
+    $session->get('COMMIT');
+    fails_with($session, $decode_all, 'KM004', 'and its end');
+    $session->get("BEGIN; SAVEPOINT a; SELECT kms.set_key(1, 'customers')");
+    is($session->get($decode_all), $rows, 'set_key');
+    $session->get('ROLLBACK TO a');
+    fails_with($session, $decode_all, 'KM004', 'and its undoing');
+    $session->get('ROLLBACK');
 
-	$session->get(<<"SQL");
+    $session->get(<<"SQL");
 CREATE FUNCTION open_one(bytea) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE
 SET kms.keys = '1=customers' AS 'SELECT kms.decode_text(1, \$1)';
 CREATE FUNCTION count_all() RETURNS bigint LANGUAGE plpgsql
 SET kms.keys = '1=customers' AS 'BEGIN RETURN ($decode_all); END';
 SQL
-	is_parallel($session, 'SELECT count(*) FROM people WHERE open_one(sealed) = plain');
-	is($session->get('SELECT count(*) FROM people WHERE open_one(sealed) = plain'), $rows, "a function's SET inside workers");
-	is($session->get('SELECT count_all()'), $rows, "a function's SET around workers");
-	fails_with($session, $decode_all, 'KM004', 'and outside of both');
-	$session->quit;
+    my $open_all = 'SELECT count(*) FROM people WHERE open_one(sealed) = plain';
+    is_parallel($session, $open_all);
+    is($session->get($open_all), $rows, "a function's SET inside workers");
+    is($session->get('SELECT count_all()'), $rows, "a function's SET around workers");
+    fails_with($session, $decode_all, 'KM004', 'and outside of both');
+    $session->quit;
 }
 
 # --- one worker for anything that may run in one
 
 {
-	my $session = kms_session($node);
-	my $setting = $node->pg_version >= 16 ? 'debug_parallel_query' : 'force_parallel_mode';
-	$session->get("SET $setting = on; SET kms.keys = '1=customers'");
-	for my $mode ('local', 'remote') {
-		$session->get("SET kms.mode = $mode");
-		is($session->get("SELECT kms.decode_text(1, kms.encode(1, 'x'))"), 'x', "$setting in $mode mode");
-		is($session->get("SELECT kms.try_decode(1, '\\x01') IS NULL"), 't', "try_decode in $mode mode");
-	}
-	is($session->get('SELECT local_id, key_identifier FROM kms.session_keys'), '1|customers', 'session_keys');
-	is($session->get('SELECT mode FROM kms.status()'), 'remote', 'status');
-	$session->quit;
+    my $session = kms_session($node);
+    my $setting = $node->pg_version >= 16 ? 'debug_parallel_query' : 'force_parallel_mode';
+    $session->get("SET $setting = on; SET kms.keys = '1=customers'");
+    for my $mode ('local', 'remote') {
+        $session->get("SET kms.mode = $mode");
+        is($session->get("SELECT kms.decode_text(1, kms.encode(1, 'x'))"), 'x', "$setting in $mode mode");
+        is($session->get("SELECT kms.try_decode(1, '\\x01') IS NULL"), 't', "try_decode in $mode mode");
+    }
+    is($session->get('SELECT local_id, key_identifier FROM kms.session_keys'), '1|customers', 'session_keys');
+    is($session->get('SELECT mode FROM kms.status()'), 'remote', 'status');
+    $session->quit;
 }
 
 # --- errors
 
 {
-	my $session = kms_session($node);
-	my %errors = (
-		"kms.decode(1, sealed, 'other')" => 'KM005',
-		"kms.decode(1, set_byte(sealed, 30, 255 - get_byte(sealed, 30)))" => 'KM005',
-		"kms.decode(1, '\\x0102')" => 'KM006',
-		"kms.decode(7, sealed)" => 'KM001',
-		"kms.encode(NULL, plain)" => '22004',
-	);
-	for my $mode ('local', 'remote') {
-		$session->get("SET kms.mode = $mode; SET kms.keys = '1=customers'");
-		for my $call (sort keys %errors) {
-			my $answer = fails_with($session, "SELECT count($call) FROM people", $errors{$call}, "$call in workers, $mode mode");
-			like($answer->{err}, qr/parallel worker/, 'it comes from a worker');
-		}
-		is($session->get($decode_all), $rows, 'the session goes on');
-	}
-	$session->get("SET kms.command = '$stage'; SET kms.mode = remote");
-	my %faults = (die => 'KM007', 'fail.denied.no' => 'KM003', 'fail.disabled.no' => 'KM011', 'fail.not-found.no' => 'KM002');
-	for my $key (sort keys %faults) {
-		$session->get("SET kms.keys = '1=$key'");
-		fails_with($session, 'SELECT count(kms.encode(1, plain)) FROM people', $faults{$key}, "$key in workers");
-	}
-	$session->get("SET kms.keys = '1=hang'; SET statement_timeout = '1s'");
-	fails_with($session, 'SELECT count(kms.encode(1, plain)) FROM people', '57014', 'statement_timeout while workers wait');
-	$session->get("SET statement_timeout = 0; SET kms.request_timeout = '300ms'");
-	fails_with($session, 'SELECT count(kms.encode(1, plain)) FROM people', 'KM008', 'kms.request_timeout in workers');
-	$session->get("SET kms.command = ''");
-	fails_with($session, 'SELECT count(kms.encode(1, plain)) FROM people', 'KM007', 'no command in workers');
-	ok(becomes(sub { !children_of($session->pid) }), 'nothing is left of all that');
-	$session->quit;
+    my $session = kms_session($node);
+    my %errors = (
+        "kms.decode(1, sealed, 'other')" => 'KM005',
+        "kms.decode(1, set_byte(sealed, 30, 255 - get_byte(sealed, 30)))" => 'KM005',
+        "kms.decode(1, '\\x0102')" => 'KM006',
+        "kms.decode(7, sealed)" => 'KM001',
+        "kms.encode(NULL, plain)" => '22004',
+    );
+    for my $mode ('local', 'remote') {
+        $session->get("SET kms.mode = $mode; SET kms.keys = '1=customers'");
+        for my $call (sort keys %errors) {
+            my $name = "$call in workers, $mode mode";
+            my $answer = fails_with($session, "SELECT count($call) FROM people", $errors{$call}, $name);
+            like($answer->{err}, qr/parallel worker/, 'it comes from a worker');
+        }
+        is($session->get($decode_all), $rows, 'the session goes on');
+    }
+    $session->get("SET kms.command = '$stage'; SET kms.mode = remote");
+    my %faults = (
+        die => 'KM007',
+        'fail.denied.no' => 'KM003',
+        'fail.disabled.no' => 'KM011',
+        'fail.not-found.no' => 'KM002',
+    );
+    for my $key (sort keys %faults) {
+        $session->get("SET kms.keys = '1=$key'");
+        fails_with($session, $encode_all, $faults{$key}, "$key in workers");
+    }
+    $session->get("SET kms.keys = '1=hang'; SET statement_timeout = '1s'");
+    fails_with($session, $encode_all, '57014', 'statement_timeout while workers wait');
+    $session->get("SET statement_timeout = 0; SET kms.request_timeout = '300ms'");
+    fails_with($session, $encode_all, 'KM008', 'kms.request_timeout in workers');
+    $session->get("SET kms.command = ''");
+    fails_with($session, $encode_all, 'KM007', 'no command in workers');
+    ok(becomes(sub { !children_of($session->pid) }), 'nothing is left of all that');
+    $session->quit;
 }
 
 # --- settings of the login
 
 {
-	my $session = kms_session($node, user => 'app', env => { PGOPTIONS => '-c kms.keys=1=customers' });
-	is($session->get($decode_all), $rows, 'workers that load the library before their leader does');
-	is($session->get('SELECT kms.decode_text(1, sealed) FROM people WHERE n = 7'), 'person 7', 'and their leader');
-	$session->quit;
+    my $session = kms_session($node, user => 'app', env => { PGOPTIONS => '-c kms.keys=1=customers' });
+    is($session->get($decode_all), $rows, 'workers that load the library before their leader does');
+    is($session->get('SELECT kms.decode_text(1, sealed) FROM people WHERE n = 7'), 'person 7', 'and their leader');
+    $session->quit;
 }
 
-for my $preload ('', 'kms') {
-	my $when = $preload ? 'where the library is preloaded' : 'where it is not';
-	$node->safe_psql('postgres', "ALTER ROLE app SET kms.keys = '1=customers'; ALTER ROLE app SET kms.command = '$serve --'");
-	$node->safe_psql('postgres', "ALTER ROLE app SET session_preload_libraries = '$preload'") if $preload;
-	my $session = kms_session($node, user => 'app');
-	is($session->get($decode_all), $rows, "workers follow a login's settings, $when");
-	$session->quit;
+my $without_kms = "SELECT count(*) FROM people WHERE plain LIKE 'person%'";
 
-	$node->safe_psql('postgres', q{UPDATE pg_db_role_setting SET setconfig = array_replace(setconfig, 'kms.keys=1=customers', 'kms.keys=1=1=1')});
-	$session = kms_session($node, user => 'app');
-	is($session->get("SELECT count(*) FROM people WHERE plain LIKE 'person%'"), $rows, "a bad kms.keys breaks no worker, $when");
-	fails_with($session, $decode_all, '22023', "workers say what is wrong, $when");
-	fails_with($session, "SELECT kms.encode(1, 'x')", '22023', "and their leader, $when");
-	is($session->get("SELECT count(*) FROM people WHERE plain LIKE 'person%'"), $rows, "other queries go on, $when");
-	$session->get("SET kms.keys = '1=customers'");
-	is($session->get($decode_all), $rows, "until it is set right, $when");
-	$session->quit;
+for my $preload ('', 'kms') {
+    my $when = $preload ? 'where the library is preloaded' : 'where it is not';
+    $node->safe_psql('postgres', "ALTER ROLE app SET kms.keys = '1=customers'");
+    $node->safe_psql('postgres', "ALTER ROLE app SET kms.command = '$serve --'");
+    $node->safe_psql('postgres', "ALTER ROLE app SET session_preload_libraries = '$preload'") if $preload;
+    my $session = kms_session($node, user => 'app');
+    is($session->get($decode_all), $rows, "workers follow a login's settings, $when");
+    $session->quit;
+
+    # ALTER ROLE would refuse it.
+    $node->safe_psql('postgres', <<'SQL');
+UPDATE pg_db_role_setting SET setconfig = array_replace(setconfig, 'kms.keys=1=customers', 'kms.keys=1=1=1')
+SQL
+    $session = kms_session($node, user => 'app');
+    is($session->get($without_kms), $rows, "a bad kms.keys breaks no worker, $when");
+    fails_with($session, $decode_all, '22023', "workers say what is wrong, $when");
+    fails_with($session, "SELECT kms.encode(1, 'x')", '22023', "and their leader, $when");
+    is($session->get($without_kms), $rows, "other queries go on, $when");
+    $session->get("SET kms.keys = '1=customers'");
+    is($session->get($decode_all), $rows, "until it is set right, $when");
+    $session->quit;
 }
 
 $node->stop;
