@@ -58,8 +58,8 @@ Result<Algorithm> parse_algorithm(const wire::Head& head) {
     }
     const auto algorithm = algorithm_named(name);
     if (!algorithm) {
-        return Error{Code::unsupported,
-                     "the algorithm " + std::string(name.substr(0, 64)) + " is not known here"};
+        // Not shown: an agent that mistakes the order of words may have put the key there.
+        return Error{Code::unsupported, "the key agent names an algorithm that is not known here"};
     }
     return *algorithm;
 }
