@@ -37,6 +37,7 @@ Status prepare_process() {
     KMS_TRY(open_standard_descriptors());
     KMS_TRY(forbid_dumps());
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);  // beyond a file-size limit a write fails, as on a full disk
     signal(SIGCHLD, SIG_DFL);  // ignored, it would hide the passphrase command's exit code
     umask(S_IRWXG | S_IRWXO);
     return {};
