@@ -90,10 +90,12 @@ ok(disabled_within_ttl($patient), '... until its time to live is lowered');
 # --- the view shows what is held
 
 kms_admin($keys, 'enable', 'long', '1');
+$patient->get("SET kms.cache_ttl = '1min'");
 is(outcome($patient, $encode), 'done', 'the key is held again');
 is($patient->get("SELECT local_id, key_identifier, mode, version, algorithm,
 	expires_at - fetched_at, fetched_at > now() - interval '1 min' FROM kms.session_keys"),
-	'1|long|local|1|xaes-256-gcm|00:00:01|t', 'session_keys shows it with its end');
+	'1|long|local|1|xaes-256-gcm|00:01:00|t', 'session_keys shows it with its end');
+$patient->get("SET kms.cache_ttl = '1s'");
 ok(becomes(sub {
 	$patient->get('SELECT version IS NULL AND expires_at IS NULL FROM kms.session_keys') eq 't';
 }, 20), '... and no more once it has been wiped');
