@@ -23,12 +23,12 @@ SET kms.command = 'kill -9 $$';
 SELECT kms.list_keys();
 \echo :LAST_ERROR_SQLSTATE
 SELECT last_error FROM kms.status();
-SET kms.command = 'sleep 60';
+SET kms.command = 'sleep 8';
 SET kms.start_timeout = '200ms';
 SELECT kms.set_key(1, 'k');
 \echo :LAST_ERROR_SQLSTATE
 RESET kms.start_timeout;
-SET kms.command = 'echo this is not kms/1; sleep 60';
+SET kms.command = 'echo this is not kms/1; sleep 8';
 SELECT kms.set_key(1, 'k');
 \echo :LAST_ERROR_SQLSTATE
 SELECT last_error FROM kms.status();
