@@ -17,7 +17,9 @@ uint32 events_of(const Waiter::Interest& interest) {
 WaitEventSet* make_set(std::span<const Waiter::Interest> interests) {
     WaitEventSet* set = create_wait_event_set(own_events + static_cast<int>(interests.size()));
     AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, nullptr);
-    AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, nullptr, nullptr);
+    if (IsUnderPostmaster) {  // and not in single-user mode
+        AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, nullptr, nullptr);
+    }
     for (const Waiter::Interest& interest : interests) {
         AddWaitEventToSet(set, events_of(interest), interest.fd, nullptr, nullptr);
     }
