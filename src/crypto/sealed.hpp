@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "base/bytes.hpp"
 #include "base/result.hpp"
@@ -23,7 +24,10 @@ struct SealedHeader {
     std::size_t plaintext_length;
 };
 
-// Code::malformed: too short, or an unknown suite.
+// nullopt: no sealed value. For the path that every row takes.
+std::optional<SealedHeader> read_sealed_header(ByteView sealed);
+
+// The same with the reason. Code::malformed: too short, or an unknown suite.
 Result<SealedHeader> parse_sealed(ByteView sealed);
 
 // One key version, ready to seal and open. Holds subkeys only, never the data key. Not for threads;

@@ -64,18 +64,11 @@ Failure with_key(Session& session, const Call& call, Step& step, Body&& body) {
     });
 }
 
-// The public part of a sealed value, in a form that act three may jump over.
-struct Sealed {
-    KeyTag tag;
-    std::size_t plaintext_length;
-};
-
-// KM006 needs the key's identifier for its message, but no key.
-Failure read_header(const Call& call, Sealed& sealed) {
+// KM006; needs the key's identifier for its message, but no key.
+Failure not_sealed(const Call& call) {
     const KeyUse use = use_of_local_id(call.action, call.local_id);
     return guarded(use.subject(), [&]() -> Status {
-        KMS_ASSIGN(const SealedHeader header, parse_sealed(call.data));
-        sealed = {header.tag, header.plaintext_length};
+        KMS_TRY(parse_sealed(call.data));
         return {};
     });
 }
@@ -102,16 +95,16 @@ Failure seal_locally(const Call& call, varlena** result) {
 
 Failure open_locally(const Call& call, varlena** result) {
     Session& session = pg::session();
-    Sealed sealed;
-    if (const Failure failure = read_header(call, sealed)) {
-        return failure;
+    const auto sealed = read_sealed_header(call.data);
+    if (!sealed) {
+        return not_sealed(call);
     }
     for (;;) {
         Step step;
-        if (const Failure failure = get_by_tag(session, call, sealed.tag, step)) {
+        if (const Failure failure = get_by_tag(session, call, sealed->tag, step)) {
             return failure;
         }
-        *result = allocate_value(sealed.plaintext_length, subject_of(call, step.keys));
+        *result = allocate_value(sealed->plaintext_length, subject_of(call, step.keys));
         const Failure failure = with_key(session, call, step, [&] {
             return step.key->key.open(call.data, call.context, bytes_in(*result));
         });
@@ -123,9 +116,9 @@ Failure open_locally(const Call& call, varlena** result) {
 
 Failure reseal_locally(const Call& call, std::int32_t to_id, varlena** result) {
     Session& session = pg::session();
-    Sealed sealed;
-    if (const Failure failure = read_header(call, sealed)) {
-        return failure;
+    const auto sealed = read_sealed_header(call.data);
+    if (!sealed) {
+        return not_sealed(call);
     }
     const Call to = {call.action, to_id, {}, call.context};
     for (;;) {
@@ -135,20 +128,20 @@ Failure reseal_locally(const Call& call, std::int32_t to_id, varlena** result) {
             return failure;
         }
         const std::uint64_t generation = session.cache.generation();
-        if (const Failure failure = get_by_tag(session, call, sealed.tag, source)) {
+        if (const Failure failure = get_by_tag(session, call, sealed->tag, source)) {
             return failure;
         }
         if (session.cache.generation() != generation) {
             continue;  // the target may be gone
         }
-        *result = allocate_value(target.key->key.sealed_size(sealed.plaintext_length),
+        *result = allocate_value(target.key->key.sealed_size(sealed->plaintext_length),
                                  subject_of(to, target.keys));
         const Failure failure = with_key(session, call, source, [&]() -> Status {
             source.again = target.key->wiped;
             if (source.again) {
                 return {};
             }
-            SecretBytes plaintext(sealed.plaintext_length);
+            SecretBytes plaintext(sealed->plaintext_length);
             KMS_TRY(source.key->key.open(call.data, call.context, plaintext.span()));
             return target.key->key.seal(plaintext.view(), call.context, bytes_in(*result));
         });

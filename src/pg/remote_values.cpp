@@ -41,26 +41,26 @@ Failure reseal_remotely(const Call& call, std::int32_t to_id, varlena** result) 
     Session& session = pg::session();
     const KeyUse from = use_of_local_id(call.action, call.local_id);
     const KeyUse to = use_of_local_id(call.action, to_id);
-    Failure failure = in_session(session, from.subject(), [&]() -> Status {
+    const Failure not_opened = in_session(session, from.subject(), [&]() -> Status {
         KMS_ASSIGN(Line line, session.line(from));
         KMS_ASSIGN(session.reply, decrypt(line, from.identifier, call.context, call.data));
         return {};
     });
-    settle(session, failure);
-    if (failure) {
-        return failure;
+    settle(session, not_opened);
+    if (not_opened) {
+        return not_opened;
     }
-    failure = in_session(session, to.subject(), [&]() -> Status {
+    const Failure not_sealed = in_session(session, to.subject(), [&]() -> Status {
         KMS_ASSIGN(Line line, session.line(to));
         const SecretBytes plaintext = std::move(session.reply);
         KMS_ASSIGN(session.reply, encrypt(line, to.identifier, call.context, plaintext.view()));
         return {};
     });
-    settle(session, failure);
-    if (!failure) {
+    settle(session, not_sealed);
+    if (!not_sealed) {
         take_reply(session, to.subject(), result);
     }
-    return failure;
+    return not_sealed;
 }
 
 }  // namespace kms::pg

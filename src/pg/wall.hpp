@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <new>
 #include <type_traits>
 
@@ -25,6 +26,8 @@ struct Subject {
 // there is a failure only, since success is what happens once a row.
 struct Failure {
     Failure() : failed(false), pending(false) {}  // NOLINT(cppcoreguidelines-pro-type-member-init)
+    Failure(const Failure& other);
+    Failure& operator=(const Failure&) = delete;
 
     bool failed;
     bool pending;  // PostgreSQL's own error waits on its stack; nothing else here counts
@@ -37,6 +40,13 @@ struct Failure {
     explicit operator bool() const { return failed; }
 };
 static_assert(std::is_trivially_destructible_v<Failure>);
+
+inline Failure::Failure(const Failure& other)  // NOLINT(cppcoreguidelines-pro-type-member-init)
+    : failed(other.failed), pending(other.pending) {
+    if (failed) {
+        std::memcpy(static_cast<void*>(this), &other, sizeof other);
+    }
+}
 
 // Act two waited, and PostgreSQL raised an error meanwhile (a cancel, say), which stays on its
 // stack: no PostgreSQL call until raise() throws it again, and it always is, whatever act two
