@@ -37,7 +37,10 @@ OBJS := $(shared_objects) $(call objects_of,client pg)
 
 REGRESS = $(sort $(basename $(notdir $(wildcard sql/*.sql))))
 REGRESS_OPTS = --load-extension=kms
-REGRESS_OPTS = --load-extension=kms
+# The server may be one that uses kms: its tests find the settings as they are by default. And no
+# workers: their agents would not know the keys of an agent that keeps them in memory.
+installcheck: export PGOPTIONS = -c kms.command= -c kms.mode=local -c kms.keys= -c kms.cache_ttl=300 \
+    -c kms.start_timeout=5000 -c kms.request_timeout=10000 -c max_parallel_workers_per_gather=0
 
 # -isystem, or -Werror fails on the server's headers.
 PG_CPPFLAGS = -Isrc -isystem $(shell $(PG_CONFIG) --includedir-server)
@@ -73,7 +76,6 @@ kms-agent: $(shared_objects) $(agent_objects)
 
 META.json: kms.control
 	sed -i 's/"version": "[0-9.]*"/"version": "$(kms_version).0"/' $@
-
 
 -include $(wildcard build/src/*/*.d)
 

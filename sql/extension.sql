@@ -9,6 +9,9 @@ SELECT p.oid::regprocedure
 FROM pg_proc p, LATERAL aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
 WHERE p.pronamespace = 'kms'::regnamespace AND a.grantee = 0;
 
+SET client_min_messages = warning;
+DROP ROLE IF EXISTS regress_kms_nobody;
+RESET client_min_messages;
 CREATE ROLE regress_kms_nobody;
 SET ROLE regress_kms_nobody;
 \set VERBOSITY sqlstate
@@ -26,12 +29,12 @@ RESET ROLE;
 SELECT proname FROM pg_proc WHERE pronamespace = 'kms'::regnamespace AND proisstrict;
 SELECT proname FROM pg_proc WHERE pronamespace = 'kms'::regnamespace AND provolatile = 'i';
 
--- Values may be made and read by parallel workers.
+-- Values may be made and read by parallel workers; session_keys and status are their leader's.
 SELECT proname, provolatile, proparallel FROM pg_proc
-WHERE pronamespace = 'kms'::regnamespace AND proname ~ 'code' GROUP BY 1, 2, 3 ORDER BY 1;
+WHERE pronamespace = 'kms'::regnamespace GROUP BY 1, 2, 3 ORDER BY 1;
 
--- Settings and what they stand at.
-SELECT name, setting, unit, context, vartype FROM pg_settings WHERE name LIKE 'kms.%' ORDER BY name;
+-- Settings and what they stand at by themselves.
+SELECT name, boot_val, unit, context, vartype FROM pg_settings WHERE name LIKE 'kms.%' ORDER BY name;
 \set VERBOSITY sqlstate
 SET kms.start_timeout = 0;
 SET kms.cache_ttl = -1;
