@@ -3,9 +3,10 @@
 #include <fcntl.h>
 
 #include "agent/private_file.hpp"
-#include "base/floor.hpp"
 #include "base/hex.hpp"
 #include "base/unique_fd.hpp"
+
+#include "base/floor.hpp"
 
 namespace kms::agent {
 namespace {

@@ -1,7 +1,8 @@
 #include "agent/kek.hpp"
 
-#include "base/floor.hpp"
 #include "crypto/random.hpp"
+
+#include "base/floor.hpp"
 
 namespace kms::agent {
 namespace {

@@ -1,8 +1,9 @@
 #include "agent/keyring.hpp"
 
 #include "base/escape.hpp"
-#include "base/floor.hpp"
 #include "crypto/random.hpp"
+
+#include "base/floor.hpp"
 
 namespace kms::agent {
 namespace {

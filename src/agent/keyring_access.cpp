@@ -2,8 +2,9 @@
 
 #include <limits>
 
-#include "base/floor.hpp"
 #include "crypto/random.hpp"
+
+#include "base/floor.hpp"
 
 namespace kms::agent {
 

@@ -3,8 +3,9 @@
 #include <algorithm>
 #include <optional>
 
-#include "base/floor.hpp"
 #include "crypto/sealed.hpp"
+
+#include "base/floor.hpp"
 
 namespace kms::agent {
 namespace {

@@ -8,8 +8,9 @@
 
 #include "agent/private_file.hpp"
 #include "base/escape.hpp"
-#include "base/floor.hpp"
 #include "base/hex.hpp"
+
+#include "base/floor.hpp"
 
 namespace kms::agent {
 namespace {

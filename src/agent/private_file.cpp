@@ -9,8 +9,9 @@
 #include <system_error>
 #include <thread>
 
-#include "base/floor.hpp"
 #include "base/unique_fd.hpp"
+
+#include "base/floor.hpp"
 
 namespace kms::agent {
 namespace {

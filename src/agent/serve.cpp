@@ -8,8 +8,9 @@
 
 #include "agent/private_file.hpp"
 #include "agent/requests.hpp"
-#include "base/floor.hpp"
 #include "wire/frame.hpp"
+
+#include "base/floor.hpp"
 
 namespace kms::agent {
 namespace {
