@@ -15,19 +15,19 @@ my $node = kms_node('lifetime', 'kms.command' => $command, 'kms.cache_ttl' => '1
 my $encode = "SELECT substr(kms.encode(1, 'x'::bytea)::text, 1, 0) || 'done'";
 
 sub disabled_within_ttl {
-	my ($session) = @_;
-	return becomes(sub { outcome($session, $encode) =~ /^KM011 / }, 20);
+    my ($session) = @_;
+    return becomes(sub { outcome($session, $encode) =~ /^KM011 / }, 20);
 }
 
 sub tag_in_use {
-	my ($session) = @_;
-	return $session->get("SELECT key_tag FROM kms.inspect(kms.encode(1, 'x'::bytea))");
+    my ($session) = @_;
+    return $session->get("SELECT key_tag FROM kms.inspect(kms.encode(1, 'x'::bytea))");
 }
 
 # What the agent was asked so far.
 sub requests {
-	my ($session) = @_;
-	return $session->get('SELECT requests FROM kms.status()');
+    my ($session) = @_;
+    return $session->get('SELECT requests FROM kms.status()');
 }
 
 # --- a key that is disabled by another process, and enabled again
@@ -40,7 +40,7 @@ is(outcome($kept, $encode), 'done', 'a second session holds the key for good');
 kms_admin($keys, 'disable', 'short', '1');
 ok(disabled_within_ttl($held), 'a disabled key stops encoding within the time to live');
 like(outcome($held, "SELECT kms.decode(1, '$sealed')"), qr/^KM011 .*local id 1 \(key "short"\)/,
-	'... and decoding, and the message names it');
+    '... and decoding, and the message names it');
 is(outcome($kept, $encode), 'done', 'with kms.cache_ttl = 0 a session keeps it');
 my $late = keys_session($node, { 'kms.keys' => '1=short', 'kms.cache_ttl' => '0' });
 like(outcome($late, $encode), qr/^KM011 /, '... but a new one does not get it');
@@ -54,17 +54,17 @@ is(outcome($late, $encode), 'done', '... in a session that was refused before');
 
 my $asked = requests($held);
 $held->get("DO \$\$ BEGIN
-	FOR i IN 1..26 LOOP PERFORM kms.encode(1, 'x'::bytea); PERFORM pg_sleep(0.1); END LOOP;
+    FOR i IN 1..26 LOOP PERFORM kms.encode(1, 'x'::bytea); PERFORM pg_sleep(0.1); END LOOP;
 END \$\$");
 cmp_ok(requests($held), '>=', $asked + 2, 'a statement of several seconds asks for its key again');
 $asked = requests($held);
 is($held->get("SELECT count(kms.encode(1, i::text)) FROM generate_series(1, 1000) i"), 1000,
-	'a thousand values');
+    'a thousand values');
 cmp_ok(requests($held), '<=', $asked + 2, '... need one key');
 
 kms_admin($keys, 'disable', 'short', '1');
 like(outcome($held, "DO \$\$ BEGIN
-	FOR i IN 1..200 LOOP PERFORM kms.encode(1, 'x'::bytea); PERFORM pg_sleep(0.05); END LOOP;
+    FOR i IN 1..200 LOOP PERFORM kms.encode(1, 'x'::bytea); PERFORM pg_sleep(0.05); END LOOP;
 END \$\$"), qr/^KM011 /, 'a key disabled while a statement runs stops it');
 kms_admin($keys, 'enable', 'short', '1');
 
@@ -93,11 +93,11 @@ kms_admin($keys, 'enable', 'long', '1');
 $patient->get("SET kms.cache_ttl = '1min'");
 is(outcome($patient, $encode), 'done', 'the key is held again');
 is($patient->get("SELECT local_id, key_identifier, mode, version, algorithm,
-	expires_at - fetched_at, fetched_at > now() - interval '1 min' FROM kms.session_keys"),
-	'1|long|local|1|xaes-256-gcm|00:01:00|t', 'session_keys shows it with its end');
+    expires_at - fetched_at, fetched_at > now() - interval '1 min' FROM kms.session_keys"),
+    '1|long|local|1|xaes-256-gcm|00:01:00|t', 'session_keys shows it with its end');
 $patient->get("SET kms.cache_ttl = '1s'");
 ok(becomes(sub {
-	$patient->get('SELECT version IS NULL AND expires_at IS NULL FROM kms.session_keys') eq 't';
+    $patient->get('SELECT version IS NULL AND expires_at IS NULL FROM kms.session_keys') eq 't';
 }, 20), '... and no more once it has been wiped');
 $patient->get("SET kms.cache_ttl = 0");
 is(outcome($patient, $encode), 'done', 'with kms.cache_ttl = 0');
@@ -124,12 +124,12 @@ isnt($third, $second, '... and it is a new one');
 ok(becomes(sub { tag_in_use($reader) eq $third }, 20), '... and others within the time to live');
 is($rotator->get("SELECT kms.decode_text(1, '$old')"), 'old', '... and old values still decode there');
 is($rotator->get("SELECT string_agg(version || ' ' || state, ', ' ORDER BY version) FROM kms.list_keys('turned')"),
-	'1 enabled, 2 enabled, 3 enabled', 'all versions are listed');
+    '1 enabled, 2 enabled, 3 enabled', 'all versions are listed');
 
 is(outcome($rotator, "SELECT kms.destroy_key('turned', 1)"), '', 'the oldest version is destroyed');
 like(outcome($rotator, "SELECT kms.decode(1, '$old')"), qr/^KM011 /, '... and gone at once in that session');
 ok(becomes(sub { outcome($reader, "SELECT kms.decode(1, '$old')") =~ /^KM011 / }, 20),
-	'... and in others within the time to live');
+    '... and in others within the time to live');
 is(outcome($reader, $encode), 'done', '... where the current one works on');
 
 $_->quit foreach $held, $kept, $late, $patient, $reader, $rotator;

@@ -19,68 +19,68 @@ my %name_of_tag = map { (split /\|/)[ 1, 0 ] } split /\n/,
   $node->safe_psql('postgres', 'SELECT key_identifier, key_tag FROM kms.list_keys()');
 
 sub key_in_use {
-	my ($session) = @_;
-	my $tag = outcome($session, "SELECT key_tag FROM kms.inspect(kms.encode(1, 'x'::text))");
-	return $name_of_tag{$tag} // substr $tag, 0, 5;
+    my ($session) = @_;
+    my $tag = outcome($session, "SELECT key_tag FROM kms.inspect(kms.encode(1, 'x'::text))");
+    return $name_of_tag{$tag} // substr $tag, 0, 5;
 }
 
 $node->safe_psql('postgres', q{
-	CREATE ROLE good LOGIN;
-	CREATE ROLE bad LOGIN;
-	CREATE ROLE plain LOGIN;
-	GRANT USAGE ON SCHEMA kms TO good, bad, plain;
-	GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA kms TO good, bad, plain;
-	GRANT SELECT ON kms.session_keys TO good, bad, plain;
-	ALTER ROLE good SET kms.keys = '1=one';
-	ALTER ROLE bad SET kms.keys = '1=one, 1=two';
-	ALTER DATABASE postgres SET kms.keys = '1=two';
+    CREATE ROLE good LOGIN;
+    CREATE ROLE bad LOGIN;
+    CREATE ROLE plain LOGIN;
+    GRANT USAGE ON SCHEMA kms TO good, bad, plain;
+    GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA kms TO good, bad, plain;
+    GRANT SELECT ON kms.session_keys TO good, bad, plain;
+    ALTER ROLE good SET kms.keys = '1=one';
+    ALTER ROLE bad SET kms.keys = '1=one, 1=two';
+    ALTER DATABASE postgres SET kms.keys = '1=two';
 });
 kms_admin($keys, 'create', 'unused');
 
 # --- what a login brings, for each way to load the library
 
 my @key_functions = (
-	"SELECT kms.encode(1, 'x'::text)", "SELECT kms.encode(1, '\\x00'::bytea, 'c')",
-	"SELECT kms.decode(1, '\\x0100')", "SELECT kms.decode_text(1, '\\x0100')",
-	"SELECT kms.try_decode(1, '\\x0100')", "SELECT kms.recode(1, 2, '\\x0100')",
-	"SELECT kms.set_key(2, 'one')", "SELECT kms.set_key(2, 'one', true)", 'SELECT kms.unset_key(1)',
-	'SELECT * FROM kms.session_keys',
+    "SELECT kms.encode(1, 'x'::text)", "SELECT kms.encode(1, '\\x00'::bytea, 'c')",
+    "SELECT kms.decode(1, '\\x0100')", "SELECT kms.decode_text(1, '\\x0100')",
+    "SELECT kms.try_decode(1, '\\x0100')", "SELECT kms.recode(1, 2, '\\x0100')",
+    "SELECT kms.set_key(2, 'one')", "SELECT kms.set_key(2, 'one', true)", 'SELECT kms.unset_key(1)',
+    'SELECT * FROM kms.session_keys',
 );
 
 sub check_logins {
-	my ($way) = @_;
-	my $session = kms_session($node, user => 'good');
-	is(key_in_use($session), 'one', "$way: ALTER ROLE SET binds at login, before ALTER DATABASE SET");
-	$session->get("SELECT kms.set_key(1, 'three'); SELECT kms.set_key(2, 'two')");
-	is(key_in_use($session), 'three', '... until the session binds another');
-	$session->get('DISCARD ALL');
-	is($session->get('SELECT string_agg(local_id || key_identifier, $$ $$) FROM kms.session_keys'), '1one',
-		'... and DISCARD ALL returns to it');
-	is(key_in_use($session), 'one', '... for encode too');
-	$session->quit;
+    my ($way) = @_;
+    my $session = kms_session($node, user => 'good');
+    is(key_in_use($session), 'one', "$way: ALTER ROLE SET binds at login, before ALTER DATABASE SET");
+    $session->get("SELECT kms.set_key(1, 'three'); SELECT kms.set_key(2, 'two')");
+    is(key_in_use($session), 'three', '... until the session binds another');
+    $session->get('DISCARD ALL');
+    is($session->get('SELECT string_agg(local_id || key_identifier, $$ $$) FROM kms.session_keys'), '1one',
+        '... and DISCARD ALL returns to it');
+    is(key_in_use($session), 'one', '... for encode too');
+    $session->quit;
 
-	$session = kms_session($node, user => 'plain');
-	is(key_in_use($session), 'two', '... ALTER DATABASE SET, for others');
-	$session->quit;
-	$session = keys_session($node, { 'kms.keys' => '1=three' }, user => 'good');
-	is(key_in_use($session), 'three', '... PGOPTIONS come before both');
-	$session->quit;
+    $session = kms_session($node, user => 'plain');
+    is(key_in_use($session), 'two', '... ALTER DATABASE SET, for others');
+    $session->quit;
+    $session = keys_session($node, { 'kms.keys' => '1=three' }, user => 'good');
+    is(key_in_use($session), 'three', '... PGOPTIONS come before both');
+    $session->quit;
 
-	$session = kms_session($node, user => 'bad');
-	foreach my $sql (@key_functions) {
-		fails_with($session, $sql, '22023', "... a bad value binds nothing: $sql");
-	}
-	is($session->get("SELECT count(*) FROM kms.list_keys('one')"), 1, '... what needs no binding works');
-	$session->get("SET kms.keys = '1=three'");
-	is(key_in_use($session), 'three', '... and all does once kms.keys is set');
-	$session->get('RESET kms.keys');
-	is(key_in_use($session), '22023', '... until it is reset');
-	$session->get("BEGIN; SET LOCAL kms.keys = '1=one'");
-	is(key_in_use($session), 'one', '... a local value helps');
-	$session->get('COMMIT');
-	is(key_in_use($session), '22023', '... for its transaction');
-	$session->quit;
-	return;
+    $session = kms_session($node, user => 'bad');
+    foreach my $sql (@key_functions) {
+        fails_with($session, $sql, '22023', "... a bad value binds nothing: $sql");
+    }
+    is($session->get("SELECT count(*) FROM kms.list_keys('one')"), 1, '... what needs no binding works');
+    $session->get("SET kms.keys = '1=three'");
+    is(key_in_use($session), 'three', '... and all does once kms.keys is set');
+    $session->get('RESET kms.keys');
+    is(key_in_use($session), '22023', '... until it is reset');
+    $session->get("BEGIN; SET LOCAL kms.keys = '1=one'");
+    is(key_in_use($session), 'one', '... a local value helps');
+    $session->get('COMMIT');
+    is(key_in_use($session), '22023', '... for its transaction');
+    $session->quit;
+    return;
 }
 
 check_logins('loaded at need');
@@ -117,8 +117,8 @@ $node->restart;
 $session = kms_session($node);
 $session->get("LOAD 'kms'");
 foreach my $place ('SET', 'ALTER ROLE plain SET', 'ALTER DATABASE postgres SET', 'ALTER SYSTEM SET') {
-	my $answer = fails_with($session, "$place kms.keys = '1=one, x=two'", '22023', "$place refuses a bad value");
-	like($answer->{detail}, qr/^At byte 8: /, '... says where it is') if $place ne 'ALTER SYSTEM SET';
+    my $answer = fails_with($session, "$place kms.keys = '1=one, x=two'", '22023', "$place refuses a bad value");
+    like($answer->{detail}, qr/^At byte 8: /, '... says where it is') if $place ne 'ALTER SYSTEM SET';
 }
 $session->get("ALTER ROLE plain SET kms.keys = '1=two'");
 $session->quit;
@@ -132,7 +132,7 @@ $session = kms_session($node, user => 'plain');
 is(key_in_use($session), 'three', 'later has come');
 $session->quit;
 fails_with(kms_session($node, user => 'good'), "ALTER ROLE good SET kms.keys = '1=two'", '42501',
-	'a role cannot store bindings before the library is loaded');
+    'a role cannot store bindings before the library is loaded');
 
 # --- placeholders: values that a session sets before the library is loaded
 
@@ -194,17 +194,17 @@ $session->quit;
 $node->safe_psql('postgres', "ALTER ROLE plain SET kms.mode = 'remote'");
 my %brought = ('kms.command' => $trap, 'kms.mode' => 'local', 'kms.cache_ttl' => 0, 'kms.request_timeout' => 1);
 foreach my $setting (sort keys %brought) {
-	$session = keys_session($node, { $setting => $brought{$setting} }, user => 'plain');
-	foreach my $sql ($encode, "SELECT kms.set_key(1, 'one')", 'SELECT * FROM kms.list_keys()') {
-		my $answer = fails_with($session, $sql, '22023', "$setting from a plain role's login: $sql");
-		like($answer->{message}, qr/^\Q$setting\E was refused/, '... says why');
-	}
-	$session->quit;
+    $session = keys_session($node, { $setting => $brought{$setting} }, user => 'plain');
+    foreach my $sql ($encode, "SELECT kms.set_key(1, 'one')", 'SELECT * FROM kms.list_keys()') {
+        my $answer = fails_with($session, $sql, '22023', "$setting from a plain role's login: $sql");
+        like($answer->{message}, qr/^\Q$setting\E was refused/, '... says why');
+    }
+    $session->quit;
 }
 ok(!-e "$evil/trapped", 'nothing of it was run');
 $session = kms_session($node, user => 'plain');
 is(key_in_use($session) . ' ' . $session->get('SELECT mode FROM kms.status()'), 'three remote',
-	'what a superuser stored for the role is taken');
+    'what a superuser stored for the role is taken');
 $session->quit;
 $session = keys_session($node, { 'kms.mode' => 'envelope', 'kms.keys' => '1=one' });
 fails_with($session, $encode, '22023', 'a mode that is none yet leaves no other in force');
@@ -214,11 +214,11 @@ $session->quit;
 
 $session = fresh();
 foreach my $tenant ('one', 'two', 'three') {
-	my $bind = $tenant eq 'two' ? "SELECT kms.set_key(1, 'two', true)" : "SET LOCAL kms.keys = '1=$tenant'";
-	$session->get("BEGIN; $bind");
-	is(key_in_use($session), $tenant, "a pooled connection serves tenant $tenant");
-	$session->get($tenant eq 'three' ? 'ROLLBACK' : 'COMMIT');
-	is(key_in_use($session), 'KM001', '... whose binding ends with its transaction');
+    my $bind = $tenant eq 'two' ? "SELECT kms.set_key(1, 'two', true)" : "SET LOCAL kms.keys = '1=$tenant'";
+    $session->get("BEGIN; $bind");
+    is(key_in_use($session), $tenant, "a pooled connection serves tenant $tenant");
+    $session->get($tenant eq 'three' ? 'ROLLBACK' : 'COMMIT');
+    is(key_in_use($session), 'KM001', '... whose binding ends with its transaction');
 }
 
 $session->get('CREATE TABLE vault (value bytea)');
@@ -233,9 +233,9 @@ $session->get("BEGIN; SELECT kms.set_key(1, 'one'); PREPARE TRANSACTION 'empty';
 is(key_in_use($session), 'one', '... while a binding for the session stays');
 
 $session->get(q{CREATE FUNCTION as_two() RETURNS bytea LANGUAGE plpgsql SET kms.keys = '1=two' AS
-	'BEGIN RETURN (kms.inspect(kms.encode(1, ''x''::text))).key_tag; END'});
+    'BEGIN RETURN (kms.inspect(kms.encode(1, ''x''::text))).key_tag; END'});
 $session->get(q{CREATE FUNCTION rebind(is_local bool) RETURNS bytea LANGUAGE plpgsql SET kms.keys = '1=two' AS
-	'BEGIN PERFORM kms.set_key(1, ''three'', is_local); RETURN (kms.inspect(kms.encode(1, ''x''::text))).key_tag; END'});
+    'BEGIN PERFORM kms.set_key(1, ''three'', is_local); RETURN (kms.inspect(kms.encode(1, ''x''::text))).key_tag; END'});
 is($name_of_tag{ $session->get('SELECT as_two()') }, 'two', 'a function with its own SET kms.keys');
 is(key_in_use($session), 'one', '... leaves its caller\'s in force');
 is($name_of_tag{ $session->get('SELECT rebind(true)') }, 'three', '... may bind for itself');

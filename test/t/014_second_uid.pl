@@ -20,9 +20,9 @@ my @where = ('--keyring', $ring, '--key-file', "$ring.kek");
 my $command = "$as_keys_user serve @where";
 
 sub run_as_keys_user {
-	my ($out, $err);
-	IPC::Run::run([ split(/ /, $as_keys_user), @_ ], '<', \'', '>', \$out, '2>', \$err) or die $err;
-	return $out;
+    my ($out, $err);
+    IPC::Run::run([ split(/ /, $as_keys_user), @_ ], '<', \'', '>', \$out, '2>', \$err) or die $err;
+    return $out;
 }
 
 run_as_keys_user('init', @where);
@@ -31,8 +31,8 @@ run_as_keys_user('init', '--keyring', "$ring.slow", '--passphrase-command', 'ech
 
 isnt($keys_uid, $>, 'the keys have another owner than the server');
 foreach my $file ($ring, "$ring.kek", $ENV{KMS_TEST_KEYS_DIR}) {
-	ok(!open(my $in, '<', $file), "$file cannot be read here") && ok($!{EACCES}, '... for want of the right');
-	ok(!open(my $out, '>>', $file), '... nor written');
+    ok(!open(my $in, '<', $file), "$file cannot be read here") && ok($!{EACCES}, '... for want of the right');
+    ok(!open(my $out, '>>', $file), '... nor written');
 }
 
 my $node = kms_node('second_uid', 'kms.command' => $command);
@@ -40,12 +40,12 @@ my $session = keys_session($node, { 'kms.keys' => '1=theirs' });
 
 # The agents under a session: what it started, and what that has started.
 sub agents_of {
-	my ($pid) = @_;
-	return map { ($_, agents_of($_)) } children_of($pid);
+    my ($pid) = @_;
+    return map { ($_, agents_of($_)) } children_of($pid);
 }
 
 sub all_end {
-	return becomes(sub { !grep { is_alive($_) } @_ });
+    return becomes(sub { !grep { is_alive($_) } @_ });
 }
 
 sub owner_of { return (split /\s+/, process_status($_[0])->{Uid} // 'none')[1] }
@@ -57,7 +57,7 @@ is($session->get("SELECT kms.decode_text(1, '$sealed')"), 'locally', 'local mode
 $session->get("SET kms.mode = 'remote'");
 is($session->get("SELECT kms.decode_text(1, '$sealed')"), 'locally', 'remote mode opens what local mode sealed');
 is($session->get("SELECT count(*) FROM generate_series(1, 500) i
-	WHERE kms.decode_text(1, kms.encode(1, i::text, 'c'), 'c') = i::text"), 500, '... and many values');
+    WHERE kms.decode_text(1, kms.encode(1, i::text, 'c'), 'c') = i::text"), 500, '... and many values');
 is($session->get("SELECT kms.rotate_key('theirs')"), 2, 'a key is rotated');
 my @agents = agents_of($session->pid);
 is(scalar(grep { owner_of($_) eq $keys_uid } @agents), 1, 'one process runs as the other user');
@@ -78,12 +78,12 @@ ok(all_end(@agents), 'the end of a session ends its agent');
 my $slow = "$as_keys_user serve --keyring $ring.slow --passphrase-command 'sleep 3; echo known to this test'";
 
 sub slow_session {
-	return keys_session($node, { 'kms.keys' => '1=theirs', 'kms.command' => $slow, 'kms.start_timeout' => '60s', @_ });
+    return keys_session($node, { 'kms.keys' => '1=theirs', 'kms.command' => $slow, 'kms.start_timeout' => '60s', @_ });
 }
 
 sub waits {
-	my ($pid) = @_;
-	return becomes(sub { scalar grep { owner_of($_) eq $keys_uid } agents_of($pid) });
+    my ($pid) = @_;
+    return becomes(sub { scalar grep { owner_of($_) eq $keys_uid } agents_of($pid) });
 }
 
 my $encode = "SELECT kms.encode(1, 'x'::text)";
@@ -96,11 +96,11 @@ is($session->answer->{state}, '57014', '... is no hindrance to a cancel');
 ok((grep { is_alive($_) } @agents), '... which it has outlived');
 is($session->get('SELECT 1'), 1, '... and the session goes on');
 is($session->get('SET kms.command = ' . sql_quote($command) . "; SELECT kms.decode_text(1, '$sealed')"), 'locally',
-	'... with another agent');
+    '... with another agent');
 ok(all_end(@agents), 'the slow one ends by itself');
 
 fails_with($session, 'SET kms.command = ' . sql_quote($slow) . "; SET statement_timeout = '300ms'; $encode", '57014',
-	'statement_timeout');
+    'statement_timeout');
 fails_with($session, "SET statement_timeout = 0; SET kms.start_timeout = '300ms'; $encode", 'KM008', 'kms.start_timeout');
 @agents = agents_of($session->pid);
 $session->quit;

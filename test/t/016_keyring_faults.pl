@@ -25,33 +25,33 @@ my $open = "SELECT kms.decode_text(1, '$sealed')";
 
 # The file is put back, and its attributes are as they should be.
 sub repair {
-	foreach my $file ($ring, $kek) {
-		-d $file ? rmdir $file : unlink $file if -e $file || -l $file;
-		copy("$spare." . ($file eq $ring ? 'ring' : 'kek'), $file) or die $!;
-		chmod 0600, $file or die $!;
-	}
-	return;
+    foreach my $file ($ring, $kek) {
+        -d $file ? rmdir $file : unlink $file if -e $file || -l $file;
+        copy("$spare." . ($file eq $ring ? 'ring' : 'kek'), $file) or die $!;
+        chmod 0600, $file or die $!;
+    }
+    return;
 }
 
 sub keep {
-	copy($ring, "$spare.ring") or die $!;
-	copy($kek, "$spare.kek") or die $!;
-	return;
+    copy($ring, "$spare.ring") or die $!;
+    copy($kek, "$spare.kek") or die $!;
+    return;
 }
 
 sub flip {
-	my ($file, $at) = @_;
-	my $bytes = slurp_file($file);
-	substr($bytes, $at, 1) ^= "\x01";
-	return overwrite($file, $bytes);
+    my ($file, $at) = @_;
+    my $bytes = slurp_file($file);
+    substr($bytes, $at, 1) ^= "\x01";
+    return overwrite($file, $bytes);
 }
 
 sub overwrite {
-	my ($file, $bytes) = @_;
-	open my $out, '>:raw', $file or die $!;
-	print $out $bytes;
-	close $out or die $!;
-	return;
+    my ($file, $bytes) = @_;
+    open my $out, '>:raw', $file or die $!;
+    print $out $bytes;
+    close $out or die $!;
+    return;
 }
 
 keep();
@@ -60,37 +60,37 @@ my $size = -s $ring;
 # --- as an agent finds it when it starts
 
 my @faults = (
-	[ 'missing', sub { unlink $ring }, qr/there is no keyring/ ],
-	[ 'unreadable', sub { chmod 0000, $ring }, qr/cannot open the keyring .*Permission denied/ ],
-	[ 'readable by a group', sub { chmod 0640, $ring }, qr/must have mode 0600/ ],
-	[ 'writable by all', sub { chmod 0666, $ring }, qr/must have mode 0600/ ],
-	[ 'a folder', sub { unlink $ring; mkdir $ring }, qr/is not a regular file/ ],
-	[ 'a named pipe', sub { unlink $ring; mkfifo($ring, 0600) }, qr/is not a regular file/ ],
-	[ 'empty', sub { truncate $ring, 0 }, qr/not a keyring|damaged|short/i ],
-	[ 'cut in its header', sub { truncate $ring, 40 }, qr/not a keyring|damaged|short|cut/i ],
-	[ 'cut in its body', sub { truncate $ring, $size - 1 }, qr/damaged|wrong|cut/i ],
-	[ 'longer than written', sub { overwrite($ring, slurp_file($ring) . 'x') }, qr/damaged/ ],
-	[ 'no keyring', sub { overwrite($ring, "root:x:0:0\n" x 40) }, qr/not a keyring/ ],
-	[ 'changed in its magic', sub { flip($ring, 0) }, qr/not a keyring/ ],
-	[ 'changed in its generation', sub { flip($ring, 31) }, qr/damaged/ ],
-	[ 'changed in its body', sub { flip($ring, $size - 40) }, qr/damaged/ ],
-	[ 'changed in its last byte', sub { flip($ring, $size - 1) }, qr/damaged/ ],
-	[ 'under another key file', sub { overwrite($kek, 'k' x 32) }, qr/wrong|another|does not/i ],
-	[ 'under a key file that is missing', sub { unlink $kek }, qr/cannot open the key file/ ],
-	[ 'under a key file that is cut', sub { truncate $kek, 31 }, qr/has not exactly 32 bytes/ ],
-	[ 'under a key file that is too long', sub { overwrite($kek, slurp_file($kek) . 'x') }, qr/has not exactly 32 bytes/ ],
-	[ 'under a key file that others may read', sub { chmod 0644, $kek }, qr/may be read or written by others/ ],
-	[ 'under a key file that is a folder', sub { unlink $kek; mkdir $kek }, qr/kek/ ],
+    [ 'missing', sub { unlink $ring }, qr/there is no keyring/ ],
+    [ 'unreadable', sub { chmod 0000, $ring }, qr/cannot open the keyring .*Permission denied/ ],
+    [ 'readable by a group', sub { chmod 0640, $ring }, qr/must have mode 0600/ ],
+    [ 'writable by all', sub { chmod 0666, $ring }, qr/must have mode 0600/ ],
+    [ 'a folder', sub { unlink $ring; mkdir $ring }, qr/is not a regular file/ ],
+    [ 'a named pipe', sub { unlink $ring; mkfifo($ring, 0600) }, qr/is not a regular file/ ],
+    [ 'empty', sub { truncate $ring, 0 }, qr/not a keyring|damaged|short/i ],
+    [ 'cut in its header', sub { truncate $ring, 40 }, qr/not a keyring|damaged|short|cut/i ],
+    [ 'cut in its body', sub { truncate $ring, $size - 1 }, qr/damaged|wrong|cut/i ],
+    [ 'longer than written', sub { overwrite($ring, slurp_file($ring) . 'x') }, qr/damaged/ ],
+    [ 'no keyring', sub { overwrite($ring, "root:x:0:0\n" x 40) }, qr/not a keyring/ ],
+    [ 'changed in its magic', sub { flip($ring, 0) }, qr/not a keyring/ ],
+    [ 'changed in its generation', sub { flip($ring, 31) }, qr/damaged/ ],
+    [ 'changed in its body', sub { flip($ring, $size - 40) }, qr/damaged/ ],
+    [ 'changed in its last byte', sub { flip($ring, $size - 1) }, qr/damaged/ ],
+    [ 'under another key file', sub { overwrite($kek, 'k' x 32) }, qr/wrong|another|does not/i ],
+    [ 'under a key file that is missing', sub { unlink $kek }, qr/cannot open the key file/ ],
+    [ 'under a key file that is cut', sub { truncate $kek, 31 }, qr/has not exactly 32 bytes/ ],
+    [ 'under a key file that is too long', sub { overwrite($kek, slurp_file($kek) . 'x') }, qr/has not exactly 32 bytes/ ],
+    [ 'under a key file that others may read', sub { chmod 0644, $kek }, qr/may be read or written by others/ ],
+    [ 'under a key file that is a folder', sub { unlink $kek; mkdir $kek }, qr/kek/ ],
 );
 foreach (@faults) {
-	my ($what, $break, $detail) = @$_;
-	$break->();
-	my $session = keys_session($node, \%binding);
-	my $answer = fails_with($session, $open, 'KM007', "a keyring that is $what");
-	like($answer->{detail}, $detail, '... is called so');
-	repair();
-	is(outcome($session, $open), 'still here', '... and works in the same session once repaired');
-	$session->quit;
+    my ($what, $break, $detail) = @$_;
+    $break->();
+    my $session = keys_session($node, \%binding);
+    my $answer = fails_with($session, $open, 'KM007', "a keyring that is $what");
+    like($answer->{detail}, $detail, '... is called so');
+    repair();
+    is(outcome($session, $open), 'still here', '... and works in the same session once repaired');
+    $session->quit;
 }
 
 # --- while an agent runs
@@ -100,13 +100,13 @@ is(outcome($session, $open), 'still here', 'an agent that runs');
 my $agent = agent_pid($session);
 # Some of them: an agent that has refused a keyring looks at it again after a pause.
 foreach (grep { $_->[0] =~ /^(missing|readable by a group|a folder|cut in its body|changed in its body)$/ } @faults) {
-	my ($what, $break, $detail) = @$_;
-	$break->();
-	my $answer = fails_with($session, $open, 'KM007', "the keyring becomes $what");
-	like($answer->{detail}, $detail, '... which is told');
-	fails_with($session, "SELECT kms.rotate_key('turned')", 'KM007', '... and cannot be changed');
-	repair();
-	ok(becomes(sub { outcome($session, $open) eq 'still here' }), '... until it is repaired');
+    my ($what, $break, $detail) = @$_;
+    $break->();
+    my $answer = fails_with($session, $open, 'KM007', "the keyring becomes $what");
+    like($answer->{detail}, $detail, '... which is told');
+    fails_with($session, "SELECT kms.rotate_key('turned')", 'KM007', '... and cannot be changed');
+    repair();
+    ok(becomes(sub { outcome($session, $open) eq 'still here' }), '... until it is repaired');
 }
 is($session->get("SELECT count(*) FROM kms.list_keys()"), 2, 'nothing was lost or made');
 is(agent_pid($session), $agent, '... by the same agent');
@@ -117,7 +117,7 @@ my $newest = $session->get("SELECT kms.encode(2, 'newest'::text)");
 copy($ring, "$keys/newer") or die $!;
 repair();
 like(fails_with($session, $open, 'KM007', 'an older state is put back')->{detail}, qr/older state .* has been put back/,
-	'... which a running agent has noticed');
+    '... which a running agent has noticed');
 fails_with($session, "SELECT kms.rotate_key('turned')", 'KM007', '... and it builds nothing on that');
 my $fresh = keys_session($node, { %binding, 'kms.mode' => 'remote' });
 is(outcome($fresh, $open), 'still here', 'an agent that has seen nothing newer takes it');
@@ -151,25 +151,25 @@ my %no_room = ('a limit on file sizes' => "ulimit -f 0; $command");
 $no_room{'a full disk when made durable'} = "strace -qq -f -o /dev/null -e trace=fsync -e inject=fsync:error=ENOSPC $command" =~ s/exec //r
   if `strace -V 2>&1` =~ /^strace/ && system("strace -qq -o /dev/null true 2>/dev/null") == 0;
 foreach my $what (sort keys %no_room) {
-	my $full = keys_session($node, { %binding, 'kms.mode' => 'remote', 'kms.command' => $no_room{$what} });
-	is(outcome($full, $open), 'still here', "with $what, values can be read");
-	foreach my $change ("rotate_key('turned')", "create_key('more')", "disable_key('kept', 1)") {
-		my $answer = fails_with($full, "SELECT kms.$change", 'KM007', "... but not $change");
-		like($answer->{detail}, qr/No space left|File too large/, '... for that reason');
-	}
-	is(outcome($full, "SELECT kms.decode_text(2, '$newest')"), 'newest', '... and all goes on as before');
-	is($full->get("SELECT string_agg(key_identifier || version || state, ' ' ORDER BY key_identifier, version) FROM kms.list_keys()"),
-		'kept1enabled turned1enabled turned2enabled', '... with the keys that there were');
-	$full->quit;
+    my $full = keys_session($node, { %binding, 'kms.mode' => 'remote', 'kms.command' => $no_room{$what} });
+    is(outcome($full, $open), 'still here', "with $what, values can be read");
+    foreach my $change ("rotate_key('turned')", "create_key('more')", "disable_key('kept', 1)") {
+        my $answer = fails_with($full, "SELECT kms.$change", 'KM007', "... but not $change");
+        like($answer->{detail}, qr/No space left|File too large/, '... for that reason');
+    }
+    is(outcome($full, "SELECT kms.decode_text(2, '$newest')"), 'newest', '... and all goes on as before');
+    is($full->get("SELECT string_agg(key_identifier || version || state, ' ' ORDER BY key_identifier, version) FROM kms.list_keys()"),
+        'kept1enabled turned1enabled turned2enabled', '... with the keys that there were');
+    $full->quit;
 }
 is(slurp_file($ring), slurp_file("$spare.ring"), 'the file is as it was');
 ok(!-e "$ring.new", '... and nothing lies beside it');
 
 chmod 0500, $keys or die $!;
 SKIP: {
-	skip 'root may write everywhere', 2 if $> == 0;
-	like(fails_with($session, "SELECT kms.rotate_key('turned')", 'KM007', 'a folder that may not be written')->{detail},
-		qr/Permission denied/, '... is told');
+    skip 'root may write everywhere', 2 if $> == 0;
+    like(fails_with($session, "SELECT kms.rotate_key('turned')", 'KM007', 'a folder that may not be written')->{detail},
+        qr/Permission denied/, '... is told');
 }
 chmod 0700, $keys or die $!;
 is($session->get("SELECT kms.rotate_key('turned')"), 3, 'with room and right a key is rotated');
@@ -183,24 +183,24 @@ my $known = "$keys/passphrase";
 write_text($known, "correct horse\n");
 kms_admin($keys, 'rekey', '--new-passphrase-command', "cat $known");
 my @passphrases = (
-	[ 'exit 3', qr/passphrase command failed with exit code 3/ ],
-	[ 'kill -9 $$', qr/ended by signal 9/ ],
-	[ 'true', qr/gave an empty passphrase/ ],
-	[ 'echo wrong', qr/wrong|another|does not/i ],
-	[ '/no/such/program', qr/exit code 127/ ],
+    [ 'exit 3', qr/passphrase command failed with exit code 3/ ],
+    [ 'kill -9 $$', qr/ended by signal 9/ ],
+    [ 'true', qr/gave an empty passphrase/ ],
+    [ 'echo wrong', qr/wrong|another|does not/i ],
+    [ '/no/such/program', qr/exit code 127/ ],
 );
 foreach (@passphrases, [ "cat $known", undef ]) {
-	my ($passphrase, $detail) = @$_;
-	my $asking = keys_session($node, { %binding,
-		'kms.command' => "exec $agent_path serve --keyring $ring --passphrase-command " . sql_quote($passphrase) });
-	if (defined $detail) {
-		like(fails_with($asking, $open, 'KM007', "a passphrase command: $passphrase")->{detail}, $detail, '... its fault is told');
-	}
-	else {
-		is(outcome($asking, $open), 'still here', 'the right passphrase opens the keyring');
-		is(outcome($asking, "SELECT kms.decode_text(2, '$newest')"), 'newest', '... with all that was ever sealed');
-	}
-	$asking->quit;
+    my ($passphrase, $detail) = @$_;
+    my $asking = keys_session($node, { %binding,
+        'kms.command' => "exec $agent_path serve --keyring $ring --passphrase-command " . sql_quote($passphrase) });
+    if (defined $detail) {
+        like(fails_with($asking, $open, 'KM007', "a passphrase command: $passphrase")->{detail}, $detail, '... its fault is told');
+    }
+    else {
+        is(outcome($asking, $open), 'still here', 'the right passphrase opens the keyring');
+        is(outcome($asking, "SELECT kms.decode_text(2, '$newest')"), 'newest', '... with all that was ever sealed');
+    }
+    $asking->quit;
 }
 
 $node->stop;

@@ -24,27 +24,27 @@ my $node = kms_node('memory', 'kms.command' => $command);
 
 my ($code, $reason) = run_python("probe 00112233445566778899aabbccddeeff\n", $memory, 'scan', $node->{_pid});
 if ($code == 3) {
-	$node->stop;
-	plan skip_all => "the memory of other processes cannot be read: $reason";
+    $node->stop;
+    plan skip_all => "the memory of other processes cannot be read: $reason";
 }
 is($code, 0, 'memory can be searched') or diag $reason;
 
 # Lines `name hex`: the key itself, what is derived from it, and what sealed `sealed`.
 sub secrets {
-	my ($algorithm, $sealed) = @_;
-	my ($status, $lines) = run_python('', $memory, 'secrets', $algorithm, $data_key{$algorithm}, substr($sealed, 2));
-	die $lines if $status != 0;
-	return $lines;
+    my ($algorithm, $sealed) = @_;
+    my ($status, $lines) = run_python('', $memory, 'secrets', $algorithm, $data_key{$algorithm}, substr($sealed, 2));
+    die $lines if $status != 0;
+    return $lines;
 }
 
 # The names of the secrets that are in the session's memory.
 sub found {
-	my ($session, $secrets) = @_;
-	my ($status, $lines) = run_python($secrets, $memory, 'scan', $session->pid);
-	die $lines if $status != 0;
-	note $lines if $lines ne '';
-	my %names = map { (split)[0] => 1 } split /\n/, $lines;
-	return join ' ', sort keys %names;
+    my ($session, $secrets) = @_;
+    my ($status, $lines) = run_python($secrets, $memory, 'scan', $session->pid);
+    die $lines if $status != 0;
+    note $lines if $lines ne '';
+    my %names = map { (split)[0] => 1 } split /\n/, $lines;
+    return join ' ', sort keys %names;
 }
 
 my $has_aes = slurp_if_there('/proc/cpuinfo') =~ /^(flags|Features)\s*:.*\baes\b/m;
@@ -52,48 +52,48 @@ my $has_aes = slurp_if_there('/proc/cpuinfo') =~ /^(flags|Features)\s*:.*\baes\b
 # The control: a key that is held is found by its subkey, with which the expanded AES key begins
 # where the processor has instructions for AES.
 sub is_held {
-	my ($session, $secrets, $name) = @_;
-	my $found = found($session, $secrets);
-	unlike($found, qr/data-key/, "$name: the data key itself is nowhere");
+    my ($session, $secrets, $name) = @_;
+    my $found = found($session, $secrets);
+    unlike($found, qr/data-key/, "$name: the data key itself is nowhere");
   SKIP: {
-		skip 'no AES instructions: an expanded key looks otherwise', 1 unless $has_aes;
-		like($found, qr/subkey/, "$name: the subkey is held");
-	}
-	return;
+        skip 'no AES instructions: an expanded key looks otherwise', 1 unless $has_aes;
+        like($found, qr/subkey/, "$name: the subkey is held");
+    }
+    return;
 }
 
 sub is_gone {
-	my ($session, $secrets, $name) = @_;
-	return is(found($session, $secrets), '', "$name: nothing is left");
+    my ($session, $secrets, $name) = @_;
+    return is(found($session, $secrets), '', "$name: nothing is left");
 }
 
 sub is_soon_gone {
-	my ($session, $secrets, $name) = @_;
-	return ok(becomes(sub { found($session, $secrets) eq '' || !sleep 0.3 }), "$name: nothing is left");
+    my ($session, $secrets, $name) = @_;
+    return ok(becomes(sub { found($session, $secrets) eq '' || !sleep 0.3 }), "$name: nothing is left");
 }
 
 # Seals and opens with the key bound to 1; returns the secrets to look for.
 sub use_key {
-	my ($session, $algorithm) = @_;
-	my $sealed = $session->get("SELECT kms.encode(1, repeat('long enough ', 10))");
-	my $opened = $session->get("SELECT kms.decode_text(1, '$sealed')");
-	die "decoded $opened" if $opened ne 'long enough ' x 10;
-	return secrets($algorithm, $sealed);
+    my ($session, $algorithm) = @_;
+    my $sealed = $session->get("SELECT kms.encode(1, repeat('long enough ', 10))");
+    my $opened = $session->get("SELECT kms.decode_text(1, '$sealed')");
+    die "decoded $opened" if $opened ne 'long enough ' x 10;
+    return secrets($algorithm, $sealed);
 }
 
 # --- each algorithm
 
 my %idle;
 foreach my $algorithm (sort keys %data_key) {
-	my $session = keys_session($node);
-	$session->get("SELECT kms.set_key(1, '$algorithm')");
-	my $secrets = use_key($session, $algorithm);
-	is_held($session, $secrets, $algorithm);
-	$session->get('SELECT kms.unset_key(1)');
-	is_gone($session, $secrets, "$algorithm after unset_key");
+    my $session = keys_session($node);
+    $session->get("SELECT kms.set_key(1, '$algorithm')");
+    my $secrets = use_key($session, $algorithm);
+    is_held($session, $secrets, $algorithm);
+    $session->get('SELECT kms.unset_key(1)');
+    is_gone($session, $secrets, "$algorithm after unset_key");
 
-	$session->get("SET kms.cache_ttl = '1s'; SET kms.keys = '1=$algorithm'");
-	$idle{$algorithm} = [ $session, use_key($session, $algorithm) ];
+    $session->get("SET kms.cache_ttl = '1s'; SET kms.keys = '1=$algorithm'");
+    $idle{$algorithm} = [ $session, use_key($session, $algorithm) ];
 }
 is_soon_gone(@{ $idle{$_} }, "$_ in an idle session after kms.cache_ttl") foreach sort keys %idle;
 
@@ -144,8 +144,8 @@ is_gone($session, $secrets, 'after kms.keys names another key');
 # --- kms.cache_ttl where nothing else happens
 
 sub fresh {
-	$session->get("SET kms.keys = ''; SET kms.cache_ttl = '$_[0]'; SET kms.keys = '1=$algorithm'");
-	return;
+    $session->get("SET kms.keys = ''; SET kms.cache_ttl = '$_[0]'; SET kms.keys = '1=$algorithm'");
+    return;
 }
 
 fresh('1s');

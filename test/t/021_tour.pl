@@ -23,39 +23,39 @@ $node->start;
 
 my ($shell, $sql) = ('', '');
 while (my ($language, $text) = splice @blocks, 0, 2) {
-	($language eq 'sh' ? $shell : $sql) .= $text;
+    ($language eq 'sh' ? $shell : $sql) .= $text;
 }
 
 my ($out, $err);
 ok(IPC::Run::run(['sh', '-e', '-c', $shell], '>', \$out, '2>', \$err), 'the shell commands work')
-	or diag $err;
+    or diag $err;
 is($err, '', 'without a complaint');
 like($out, qr/customer-pii\s+1\s+xaes-256-gcm/, 'the keyring lists its key');
 
 my $status = $node->psql('postgres', $sql, stdout => \$out, stderr => \$err,
-	on_error_stop => 1, extra_params => ['-a']);
+    on_error_stop => 1, extra_params => ['-a']);
 is($status, 0, 'the SQL works') or diag $err;
 is($err, '', 'without a complaint');
 
 # What the tour promises, in the order of its statements; -a shows each before its result.
 sub shows {
-	my ($statement, $result, $name) = @_;
-	like($out, qr/^\Q$statement\E\n$result$/m, $name);
+    my ($statement, $result, $name) = @_;
+    like($out, qr/^\Q$statement\E\n$result$/m, $name);
 }
 
 my $read = q{SELECT kms.decode_text(1, ssn, 'person.ssn 7') FROM person;};
 shows(q{SELECT name, kms.decode_text(1, ssn, 'person.ssn 7') FROM person;},
-	'Ada\|078-05-1120', 'the value comes back');
+    'Ada\|078-05-1120', 'the value comes back');
 shows(q{SELECT (kms.inspect(ssn)).* FROM person;},
-	'1\|\\\\x[0-9a-f]{16}\|\\\\x[0-9a-f]{48}\|11', 'what a ciphertext shows');
+    '1\|\\\\x[0-9a-f]{16}\|\\\\x[0-9a-f]{48}\|11', 'what a ciphertext shows');
 shows(q{SELECT kms.try_decode(1, ssn, 'person.ssn 8') FROM person;}, '', 'another row\'s context');
 shows(q{SELECT kms.rotate_key('customer-pii');}, '2', 'a second version');
 shows(q{SELECT key_identifier, version, algorithm, state FROM kms.list_keys();},
-	"customer-pii\\|1\\|xaes-256-gcm\\|enabled\ncustomer-pii\\|2\\|xaes-256-gcm\\|enabled", 'both are listed');
+    "customer-pii\\|1\\|xaes-256-gcm\\|enabled\ncustomer-pii\\|2\\|xaes-256-gcm\\|enabled", 'both are listed');
 is(() = $out =~ /^\Q$read\E\n078-05-1120$/mg, 4,
-	'read after the first version is gone, remotely, in a transaction, as another role');
+    'read after the first version is gone, remotely, in a transaction, as another role');
 shows('SELECT mode, agent, requests FROM kms.status();', 'remote\|kms-agent/[0-9.]+\|[0-9]+',
-	'the agent did the work');
+    'the agent did the work');
 
 $node->stop;
 done_testing();
