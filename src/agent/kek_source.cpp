@@ -12,9 +12,10 @@
 #include <cstring>
 
 #include "agent/private_file.hpp"
-#include "base/floor.hpp"
 #include "base/unique_fd.hpp"
 #include "crypto/random.hpp"
+
+#include "base/floor.hpp"
 
 namespace kms::agent {
 namespace {
