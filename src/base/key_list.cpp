@@ -69,6 +69,9 @@ class Parser {
     }
 
     const char* parse_entry() {
+        if (list_->count == max_local_id) {
+            return "there are more bindings than local ids";
+        }
         Binding binding{};
         if (const char* problem = parse_local_id(binding)) {
             return problem;
@@ -191,9 +194,11 @@ bool KeyList::binds(ByteView wanted) const {
     });
 }
 
+// Everybody may write the text: its commas must not make the block much larger than it is.
 std::size_t key_list_size(std::string_view text) {
     const auto commas = static_cast<std::size_t>(std::count(text.begin(), text.end(), ','));
-    return sizeof(KeyList) + (commas + 1) * sizeof(Binding) + text.size();
+    const std::size_t most = std::min<std::size_t>(commas + 1, max_local_id);
+    return sizeof(KeyList) + most * sizeof(Binding) + text.size();
 }
 
 std::optional<KeyListProblem> parse_key_list(std::string_view text, void* block) {

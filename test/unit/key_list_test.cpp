@@ -109,6 +109,32 @@ TEST(KeyList, IdentifiersHaveAtMost1024Bytes) {
     EXPECT_TRUE(Parsed("1=" + std::string(1025, 'a')).problem);
 }
 
+TEST(KeyList, BindsEveryLocalIdAndNoMore) {
+    std::string text;
+    for (int id = 1; id <= max_local_id; ++id) {
+        text += std::to_string(id) + "=a,";
+    }
+    const Parsed full(text.substr(0, text.size() - 1));
+    ASSERT_FALSE(full.problem);
+    EXPECT_EQ(full.list().count, 65535u);
+    EXPECT_EQ(full.identifier(65535), "a");
+    const Parsed more(text + "1=a,2=a");
+    ASSERT_TRUE(more.problem);
+    EXPECT_EQ(more.problem->position, text.size());
+    EXPECT_NE(std::string_view(more.problem->what).find("more bindings"), std::string_view::npos);
+}
+
+TEST(KeyList, IsLittleLargerThanItsText) {
+    for (const std::string_view entry : {",", "1=a,"}) {
+        std::string text;
+        for (int i = 0; i < 1000000; ++i) {
+            text += entry;
+        }
+        EXPECT_LT(key_list_size(text), text.size() + 1000000) << entry;
+        EXPECT_TRUE(Parsed(text).problem) << entry;
+    }
+}
+
 TEST(KeyList, WritesWhatItReads) {
     const Parsed first("2=two,1=one");
     const std::string with = with_binding(first.list(), 3, bytes_of("a=b,3=%\n"));
