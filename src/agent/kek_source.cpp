@@ -139,7 +139,10 @@ class Command : public KekSource {
         if (!output && output.error().code == Code::too_large) {
             return too_long(origin);
         }
-        KMS_TRY(output ? success : output.error());
+        if (!output) {
+            return output;
+        }
+        KMS_TRY(success);
         if (!output->empty() && output->view().back() == '\n') {
             output->resize(output->size() - 1);
         }

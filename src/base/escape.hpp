@@ -4,6 +4,7 @@
 // read and write them: in kms.keys, in views, in messages, on a terminal.
 #pragma once
 
+#include <array>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -17,7 +18,35 @@ enum class Alphabet {
     identifier,  // A-Za-z0-9._/:@- stand for themselves
 };
 
-bool stands_for_itself(Alphabet alphabet, Byte byte);
+namespace detail {
+
+using EscapeTable = std::array<bool, 256>;
+
+constexpr EscapeTable make_word_table() {
+    EscapeTable table{};
+    for (int byte = 0x21; byte <= 0x7E; ++byte) {
+        table[byte] = byte != '%';
+    }
+    return table;
+}
+
+constexpr EscapeTable make_identifier_table() {
+    EscapeTable table{};
+    for (const char c : std::string_view("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                                         "0123456789._/:@-")) {
+        table[static_cast<Byte>(c)] = true;
+    }
+    return table;
+}
+
+inline constexpr EscapeTable word_bytes = make_word_table();
+inline constexpr EscapeTable identifier_bytes = make_identifier_table();
+
+}  // namespace detail
+
+inline bool stands_for_itself(Alphabet alphabet, Byte byte) {
+    return alphabet == Alphabet::word ? detail::word_bytes[byte] : detail::identifier_bytes[byte];
+}
 
 std::string escape(Alphabet alphabet, ByteView bytes);
 void append_escaped(std::string& out, Alphabet alphabet, ByteView bytes);

@@ -4,6 +4,7 @@
 // on a terminal, and never holds a key or a plaintext.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <utility>
 #include <variant>
@@ -35,11 +36,13 @@ struct Error {
     std::string text;
 };
 
+// The Error is kept aside, so that what succeeds, as it does once a row, is small and cheap to
+// pass.
 template <typename T>
 class [[nodiscard]] Result {
   public:
     Result(T value) : state_(std::move(value)) {}
-    Result(Error error) : state_(std::move(error)) {}
+    Result(Error error) : state_(std::make_unique<Error>(std::move(error))) {}
 
     explicit operator bool() const { return state_.index() == 0; }
     T& operator*() { return *std::get_if<0>(&state_); }
@@ -47,25 +50,25 @@ class [[nodiscard]] Result {
     T* operator->() { return std::get_if<0>(&state_); }
     const T* operator->() const { return std::get_if<0>(&state_); }
 
-    Error& error() { return *std::get_if<1>(&state_); }
-    const Error& error() const { return *std::get_if<1>(&state_); }
+    Error& error() { return **std::get_if<1>(&state_); }
+    const Error& error() const { return **std::get_if<1>(&state_); }
 
   private:
-    std::variant<T, Error> state_;
+    std::variant<T, std::unique_ptr<Error>> state_;
 };
 
 template <>
 class [[nodiscard]] Result<void> {
   public:
     Result() = default;
-    Result(Error error) : state_(std::move(error)) {}
+    Result(Error error) : error_(std::make_unique<Error>(std::move(error))) {}
 
-    explicit operator bool() const { return state_.index() == 0; }
-    Error& error() { return *std::get_if<1>(&state_); }
-    const Error& error() const { return *std::get_if<1>(&state_); }
+    explicit operator bool() const { return error_ == nullptr; }
+    Error& error() { return *error_; }
+    const Error& error() const { return *error_; }
 
   private:
-    std::variant<std::monostate, Error> state_;
+    std::unique_ptr<Error> error_;
 };
 
 using Status = Result<void>;
@@ -73,11 +76,11 @@ using Status = Result<void>;
 }  // namespace kms
 
 // Runs a Status or Result expression and hands its error up.
-#define KMS_TRY(expression)                                \
-    do {                                                   \
-        if (auto kms_status = (expression); !kms_status) { \
-            return std::move(kms_status.error());          \
-        }                                                  \
+#define KMS_TRY(expression)                                  \
+    do {                                                     \
+        if (auto&& kms_status = (expression); !kms_status) { \
+            return std::move(kms_status.error());            \
+        }                                                    \
     } while (false)
 
 // Declares `target` from a Result's value, or hands its error up.

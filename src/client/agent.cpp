@@ -11,6 +11,9 @@
 namespace kms {
 namespace {
 
+// Between the rows of a query an agent is not idle, and need not be looked after each time.
+constexpr std::chrono::microseconds idle_after{200};
+
 std::string in_milliseconds(milliseconds time) {
     return std::to_string(time.count()) + " ms";
 }
@@ -55,7 +58,8 @@ bool KeyAgent::offers(std::string_view capability) const {
 
 Status KeyAgent::ensure(const std::string& command, const Identity& identity,
                         const Deadlines& deadlines, Waiter& waiter) {
-    ending_.advance(Clock::now());
+    const TimePoint now = Clock::now();
+    ending_.advance(now);
     if (command != command_) {
         stop(waiter);
         backoff_.reset();
@@ -64,7 +68,9 @@ Status KeyAgent::ensure(const std::string& command, const Identity& identity,
     if (command.empty()) {
         return Error{Code::unavailable, "kms.command is not set"};
     }
-    KMS_TRY(check_idle(waiter));
+    if (now - last_exchange_ >= idle_after) {
+        KMS_TRY(check_idle(waiter));
+    }
     if (connection_ && identified_ && identity == identity_) {
         return {};
     }
@@ -119,7 +125,7 @@ Status KeyAgent::connect(const std::string& command, const Identity& identity,
     connection_ = std::make_unique<Connection>(std::move(child), started);
     Handshake handshake(identity);
     const Request hello = handshake.request();
-    KMS_TRY(run({&hello, 1}, handshake, {started + deadline, deadline}, waiter));
+    KMS_TRY(run({&hello, 1}, handshake, {started, started + deadline, deadline}, waiter));
     connection_->accept(std::move(handshake.offer()));
     identity_ = identity;
     identified_ = true;
@@ -144,7 +150,8 @@ Status KeyAgent::exchange(std::span<const Request> requests, ReplyHandler& handl
         return Error{Code::unavailable, "the key agent is not running"};
     }
     KMS_TRY(check_offered(requests));
-    const RequestClock clock{Clock::now() + deadlines.request, deadlines.request};
+    const TimePoint now = Clock::now();
+    const RequestClock clock{now, now + deadlines.request, deadlines.request};
 #ifdef KMS_SEND_UNKNOWN_VERBS
     UnknownVerbs among(requests, handler);
     Status status = run(among.requests(), among, clock, waiter);
@@ -179,12 +186,12 @@ Status KeyAgent::check_offered(std::span<const Request> requests) const {
 
 Status KeyAgent::run(std::span<const Request> requests, ReplyHandler& handler, RequestClock clock,
                      Waiter& waiter) {
-    const TimePoint began = Clock::now();
     const std::uint64_t sent = connection_->bytes_sent();
     const std::uint64_t received = connection_->bytes_received();
     Exchange exchange(*connection_, requests, handler, clock, waiter, log_);
     Status status = exchange.run();
-    statistics_.busy += Clock::now() - began;
+    last_exchange_ = Clock::now();
+    statistics_.busy += last_exchange_ - clock.began;
     statistics_.bytes_sent += connection_->bytes_sent() - sent;
     statistics_.bytes_received += connection_->bytes_received() - received;
     statistics_.requests += exchange.requests_sent();

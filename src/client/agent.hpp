@@ -103,6 +103,7 @@ class KeyAgent {
     Identity identity_;    // that the agent knows, where it is identified
     bool identified_ = false;
     pid_t last_pid_ = -1;
+    TimePoint last_exchange_{};
     Backoff backoff_;
     LogLines log_;
     EndingChildren ending_;

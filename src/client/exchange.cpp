@@ -120,6 +120,9 @@ Status Exchange::receive() {
 Status Exchange::receive_bytes() {
     const std::uint64_t oldest = connection_.ids().oldest();
     KMS_TRY(deliver());
+    if (all_answered()) {
+        return {};
+    }
     if (connection_.ids().oldest() != oldest) {
         clock_.deadline = Clock::now() + clock_.each;
         return {};

@@ -10,6 +10,7 @@ namespace kms {
 
 // The end of the time that the oldest unanswered request has, now and for each that follows it.
 struct RequestClock {
+    TimePoint began;
     TimePoint deadline;
     milliseconds each;
 };

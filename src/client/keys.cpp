@@ -1,6 +1,5 @@
 #include "client/keys.hpp"
 
-#include <functional>
 #include <string>
 
 #include "base/floor.hpp"
@@ -19,10 +18,10 @@ Error violation(const char* what) {
 template <typename T>
 class Call : public ReplyHandler {
   public:
-    using Parse = std::function<Result<T>(const Reply&)>;
+    using Parse = Result<T> (*)(const Reply&);
 
     static Result<T> make(Line line, const Request& request, Parse parse) {
-        Call call(std::move(parse));
+        Call call(parse);
         KMS_TRY(line.agent.exchange({&request, 1}, call, line.deadlines, line.waiter));
         return std::move(call.outcome_);
     }
@@ -37,7 +36,7 @@ class Call : public ReplyHandler {
     }
 
   private:
-    explicit Call(Parse parse) : parse_(std::move(parse)) {}
+    explicit Call(Parse parse) : parse_(parse) {}
 
     Parse parse_;
     Result<T> outcome_ = Error{Code::failed, {}};

@@ -31,6 +31,10 @@ class UnansweredIds {
 
     // The reply to `id`, which was awaited, has come.
     void answered(std::uint64_t id) {
+        if (id == oldest_ && holes_.empty()) {
+            ++oldest_;
+            return;
+        }
         if (holes_.size() <= id - oldest_) {
             holes_.resize(id - oldest_ + 1);
         }

@@ -26,9 +26,9 @@ bool finish(EVP_CIPHER_CTX* context) {
 
 // Tags go through parameters: EVP_CIPHER_CTX_ctrl costs a tenth of sealing a short value.
 std::array<OSSL_PARAM, 2> tag_parameter(ByteView tag) {
-    return {OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG,
-                                              const_cast<Byte*>(tag.data()), tag.size()),
-            OSSL_PARAM_construct_end()};
+    return {{OSSL_PARAM_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, const_cast<Byte*>(tag.data()),
+                                     tag.size()),
+             OSSL_PARAM_END}};
 }
 
 bool get_tag(EVP_CIPHER_CTX* context, ByteSpan tag) {

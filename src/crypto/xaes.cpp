@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 
 #include "base/secret.hpp"
 #include "crypto/gcm.hpp"
@@ -60,7 +61,7 @@ struct XaesKey::State {
     Status derive(const Prefix& prefix, ByteSpan out);
     Status load(DerivedKey& slot, GcmKey::Direction direction, const Prefix& prefix);
     Status renew_prefix();
-    Result<GcmKey*> opening_key(const Prefix& prefix);
+    Status open(ByteView nonce, AdditionalData data, ByteView sealed, ByteSpan out);
 
     ossl::Owned<EVP_CIPHER_CTX> cipher;  // AES-256 under the input key
     SecretArray<block> k1;
@@ -113,12 +114,12 @@ Status XaesKey::State::renew_prefix() {
     return {};
 }
 
-Result<GcmKey*> XaesKey::State::opening_key(const Prefix& prefix) {
-    DerivedKey& slot = opening[prefix[0] % cache_slots];
-    if (!slot.ready || slot.prefix != prefix) {
-        KMS_TRY(load(slot, GcmKey::Direction::open, prefix));
+Status XaesKey::State::open(ByteView nonce, AdditionalData data, ByteView sealed, ByteSpan out) {
+    DerivedKey& slot = opening[nonce[0] % cache_slots];
+    if (!slot.ready || std::memcmp(slot.prefix.data(), nonce.data(), slot.prefix.size()) != 0) {
+        KMS_TRY(load(slot, GcmKey::Direction::open, prefix_of(nonce)));
     }
-    return &slot.key;
+    return slot.key.open(nonce.subspan(xaes_prefix_length), data, sealed, out);
 }
 
 XaesKey::XaesKey(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -163,8 +164,7 @@ Status XaesKey::seal(ByteSpan nonce, AdditionalData data, ByteView plaintext, By
 
 Status XaesKey::open(ByteView nonce, AdditionalData data, ByteView sealed, ByteSpan out) {
     KMS_TRY(check_nonce(nonce));
-    KMS_ASSIGN(GcmKey * key, state_->opening_key(prefix_of(nonce)));
-    return key->open(nonce.subspan(xaes_prefix_length), data, sealed, out);
+    return state_->open(nonce, data, sealed, out);
 }
 
 void XaesKey::wipe() noexcept {

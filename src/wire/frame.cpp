@@ -43,9 +43,10 @@ class LineWriter {
         ++size_;
     }
     void put(std::string_view text) {
-        for (const char byte : text) {
-            put(byte);
+        if (size_ + text.size() <= line_.size()) {
+            std::memcpy(line_.data() + size_, text.data(), text.size());
         }
+        size_ += text.size();
     }
     void put_number(std::uint64_t number) {
         std::array<char, 20> digits;
@@ -54,8 +55,12 @@ class LineWriter {
     }
     void put_word(ByteView word) {
         put(' ');
+        if (std::ranges::all_of(word, stands_alone)) {
+            put(text_of(word));
+            return;
+        }
         for (const Byte byte : word) {
-            if (stands_for_itself(Alphabet::word, byte)) {
+            if (stands_alone(byte)) {
                 put(static_cast<char>(byte));
             } else {
                 put('%');
@@ -64,6 +69,7 @@ class LineWriter {
             }
         }
     }
+    static bool stands_alone(Byte byte) { return stands_for_itself(Alphabet::word, byte); }
     bool fits() const { return size_ <= line_.size(); }
     ByteView view() const { return bytes_of({line_.data(), size_}); }
 

@@ -369,7 +369,7 @@ class Living {
             shutdown(ours_.get(), SHUT_WR);
             thread_.join();
         }
-        return status_;
+        return std::move(status_);
     }
 
     std::string receive(std::size_t at_least) const {
