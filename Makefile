@@ -47,8 +47,11 @@ PG_CPPFLAGS = -Isrc -isystem $(shell $(PG_CONFIG) --includedir-server)
 PG_CXXFLAGS = -std=c++20 -Wall -Wextra -Wshadow $(WERROR) -fvisibility=hidden
 ifneq ($(findstring clang,$(CXX)),)
 PG_CXXFLAGS += -Wno-unknown-warning-option
+else
+# A value passes through all floors: inlined across files, a short one costs a tenth less.
+PG_CXXFLAGS += -flto=auto
 endif
-SHLIB_LINK = -lcrypto -lstdc++ -Wl,--version-script=src/pg/exports.map
+SHLIB_LINK = -lcrypto -Wl,--version-script=src/pg/exports.map
 # Bitcode would let the JIT inline code that handles keys.
 override with_llvm := no
 
@@ -70,6 +73,8 @@ build/flags: FORCE
 	    printf '%s\n' '$(subst ','\'',$(compile) $(kms_version))' > $@
 
 kms.so: src/pg/exports.map
+kms.so: CC = $(CXX)
+kms.so: CFLAGS = $(CXXFLAGS)
 
 kms-agent: $(shared_objects) $(agent_objects)
 	$(CXX) $(CXXFLAGS) $(LDFLAGS) -o $@ $^ -lcrypto
