@@ -68,6 +68,14 @@ inline void* allocate_extra(std::size_t size) {
 #endif
 }
 
+inline void free_extra(void* extra) {
+#if PG_VERSION_NUM >= 160000
+    guc_free(extra);
+#else
+    free(extra);
+#endif
+}
+
 // Settings of this prefix that are not defined are refused from 15 on, warned about on 14.
 inline void reserve_setting_prefix(const char* prefix) {
 #if PG_VERSION_NUM >= 150000

@@ -30,6 +30,7 @@ const config_enum_entry mode_options[] = {
     {"local", static_cast<int>(Mode::local), false},
     {"remote", static_cast<int>(Mode::remote), false},
     {"envelope", static_cast<int>(Mode::envelope), false},
+    {"refused", static_cast<int>(Mode::refused), true},
     {nullptr, 0, false},
 };
 
@@ -39,11 +40,18 @@ const config_enum_entry mode_options[] = {
 constexpr const char* guarded_names[] = {"kms.command", "kms.mode", "kms.start_timeout",
                                          "kms.request_timeout", "kms.cache_ttl"};
 constexpr std::size_t guarded_count = std::size(guarded_names);
-const char* refused_name = nullptr;
+const char* refused_name = nullptr;  // where this process has loaded the library itself
 
 bool is_default_at_login(const char* name) {
     const config_generic* setting = find_setting(name);
     return setting == nullptr || setting->reset_source == PGC_S_DEFAULT;
+}
+
+// Parallel workers have a login of their own, but take the mode from their leader.
+void refuse(const char* name) {
+    refused_name = name;
+    (void)set_config_option("kms.mode", "refused", PGC_SUSET, PGC_S_OVERRIDE, GUC_ACTION_SET, true,
+                            0, false);
 }
 
 bool check_mode(int* value, void** /*extra*/, GucSource /*source*/) {
@@ -78,9 +86,13 @@ bool check_keys(char** value, void** extra, GucSource source) {
     if (block == nullptr) {
         return false;
     }
-    *extra = block;
     const auto problem = parse_key_list(text, block);
-    return !problem || !refusable(source) || explain(*problem);
+    if (problem && refusable(source)) {
+        free_extra(block);
+        return explain(*problem);
+    }
+    *extra = block;
+    return true;
 }
 
 void assign_keys(const char* /*value*/, void* extra) {
@@ -142,17 +154,18 @@ void define_settings() {
     loading = false;
     for (std::size_t i = 0; i < guarded_count; ++i) {
         if (brought[i] && is_default_at_login(guarded_names[i])) {
-            refused_name = guarded_names[i];
+            refuse(guarded_names[i]);
         }
     }
     reserve_setting_prefix("kms");
 }
 
 void require_settings() {
-    if (refused_name != nullptr) {
+    if (refused_name != nullptr || mode() == Mode::refused) {
         ereport(ERROR,
                 (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                 errmsg("%s was refused when the kms library was loaded", refused_name),
+                 errmsg("%s was refused when the kms library was loaded",
+                        refused_name != nullptr ? refused_name : "a setting"),
                  errdetail("This session's login brought a value that its role may not set, or "
                            "that is none for this setting. No key is used in this session."),
                  errhint("Take it out of the login's options, or correct postgresql.conf.")));

@@ -8,7 +8,8 @@
 
 namespace kms::pg {
 
-enum class Mode { local, remote, envelope };
+// `refused`: none, see require_settings().
+enum class Mode { local, remote, envelope, refused };
 
 void define_settings();
 

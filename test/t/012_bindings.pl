@@ -134,6 +134,17 @@ $session->quit;
 fails_with(kms_session($node, user => 'good'), "ALTER ROLE good SET kms.keys = '1=two'", '42501',
     'a role cannot store bindings before the library is loaded');
 
+$session = kms_session($node);
+$session->get("LOAD 'kms'");
+my $refused = "DO \$\$ BEGIN PERFORM set_config('kms.keys', '1=' || repeat(',', 1000000), false);
+    EXCEPTION WHEN invalid_parameter_value THEN END \$\$";
+$session->get($refused);
+my ($size_before) = process_status($session->pid)->{VmSize} =~ /(\d+)/;
+$session->get($refused) foreach 1 .. 50;
+my ($size_after) = process_status($session->pid)->{VmSize} =~ /(\d+)/;
+cmp_ok($size_after, '<', $size_before + 20000, 'a list that is refused leaves no memory behind');
+$session->quit;
+
 # --- placeholders: values that a session sets before the library is loaded
 
 sub fresh { return kms_session($node) }
@@ -199,6 +210,10 @@ foreach my $setting (sort keys %brought) {
         my $answer = fails_with($session, $sql, '22023', "$setting from a plain role's login: $sql");
         like($answer->{message}, qr/^\Q$setting\E was refused/, '... says why');
     }
+    my $parallel = $node->pg_version >= 16 ? 'debug_parallel_query' : 'force_parallel_mode';
+    $session->get("SET kms.keys = '1=one'; SET parallel_leader_participation = off; SET $parallel = on");
+    my $answer = fails_with($session, $encode, '22023', '... and in a parallel worker, which the leader has not kept from it');
+    like($answer->{message}, qr/was refused/, '... for the same reason');
     $session->quit;
 }
 ok(!-e "$evil/trapped", 'nothing of it was run');
