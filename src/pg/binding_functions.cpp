@@ -52,10 +52,10 @@ void probe_now(std::int32_t local_id, ByteView identifier) {
     use.local_id = local_id;
     const Failure failure = in_session(session, use.subject(), [&] { return probe(session, use); });
     settle(session, failure);
-    if (failure && failure.code == Code::disabled) {
+    if (failure && failure.cause.code == Code::disabled) {
         ereport(
             WARNING,
-            (errcode(failure.sqlstate),
+            (errcode(failure.cause.sqlstate),
              errmsg("the current version of the key bound to local id %d is disabled", local_id),
              errdetail("Values sealed under its other versions can be decoded; nothing can be "
                        "encoded.")));

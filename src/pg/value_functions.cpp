@@ -53,8 +53,8 @@ void require_text(const Call& call, varlena* value) {
 // What says that the ciphertext is not one of this key and context, and not that something is wrong
 // with the key or its agent.
 bool is_about_the_ciphertext(const Failure& failure) {
-    return failure.code == Code::malformed || failure.code == Code::wrong_key ||
-           failure.code == Code::corrupt;
+    return failure.cause.code == Code::malformed || failure.cause.code == Code::wrong_key ||
+           failure.cause.code == Code::corrupt;
 }
 
 }  // namespace

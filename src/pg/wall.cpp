@@ -89,12 +89,12 @@ struct Texts {
 
 void fill(Failure& failure, Code code, const char* sqlstate, const Texts& texts) {
     failure.failed = true;
-    failure.code = code;
-    failure.sqlstate =
+    failure.cause.code = code;
+    failure.cause.sqlstate =
         MAKE_SQLSTATE(sqlstate[0], sqlstate[1], sqlstate[2], sqlstate[3], sqlstate[4]);
-    copy_text(failure.message, texts.message);
-    copy_text(failure.detail, texts.detail);
-    copy_text(failure.hint, texts.hint);
+    copy_text(failure.cause.message, texts.message);
+    copy_text(failure.cause.detail, texts.detail);
+    copy_text(failure.cause.hint, texts.hint);
 }
 
 void report(Failure& failure, const Error& error, const Subject& subject) {
@@ -136,9 +136,10 @@ void raise(const Failure& failure) {
     if (failure.pending) {
         PG_RE_THROW();
     }
-    ereport(ERROR, (errcode(failure.sqlstate), errmsg("%s", failure.message),
-                    failure.detail[0] != '\0' ? errdetail("%s", failure.detail) : 0,
-                    failure.hint[0] != '\0' ? errhint("%s", failure.hint) : 0));
+    const Failure::Cause& cause = failure.cause;
+    ereport(ERROR, (errcode(cause.sqlstate), errmsg("%s", cause.message),
+                    cause.detail[0] != '\0' ? errdetail("%s", cause.detail) : 0,
+                    cause.hint[0] != '\0' ? errhint("%s", cause.hint) : 0));
     pg_unreachable();
 }
 

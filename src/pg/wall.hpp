@@ -6,7 +6,6 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 #include <new>
 #include <type_traits>
 
@@ -22,31 +21,32 @@ struct Subject {
     ByteView identifier{};      // empty: none
 };
 
-// How act two ends. Plain data, so that raise() may jump away from it; its texts are written when
-// there is a failure only, since success is what happens once a row.
+// How act two ends. Plain data, so that raise() may jump away from it; its cause is written and
+// copied when there is a failure only, since success is what happens once a row.
 struct Failure {
-    Failure() : failed(false), pending(false) {}  // NOLINT(cppcoreguidelines-pro-type-member-init)
-    Failure(const Failure& other);
+    struct Cause {
+        Code code;  // of the Error that made it
+        int sqlstate;
+        char message[640];
+        char detail[384];
+        char hint[256];
+    };
+
+    Failure() {}
+    Failure(const Failure& other) : failed(other.failed), pending(other.pending) {
+        if (failed && !pending) {
+            cause = other.cause;
+        }
+    }
     Failure& operator=(const Failure&) = delete;
 
-    bool failed;
-    bool pending;  // PostgreSQL's own error waits on its stack; nothing else here counts
-    Code code;     // of the Error that made it
-    int sqlstate;
-    char message[640];
-    char detail[384];
-    char hint[256];
+    bool failed = false;
+    bool pending = false;  // PostgreSQL's own error waits on its stack; there is no cause here
+    Cause cause;
 
     explicit operator bool() const { return failed; }
 };
 static_assert(std::is_trivially_destructible_v<Failure>);
-
-inline Failure::Failure(const Failure& other)  // NOLINT(cppcoreguidelines-pro-type-member-init)
-    : failed(other.failed), pending(other.pending) {
-    if (failed) {
-        std::memcpy(static_cast<void*>(this), &other, sizeof other);
-    }
-}
 
 // Act two waited, and PostgreSQL raised an error meanwhile (a cancel, say), which stays on its
 // stack: no PostgreSQL call until raise() throws it again, and it always is, whatever act two
