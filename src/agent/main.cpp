@@ -65,7 +65,7 @@ class CommandLine {
     }
 
   private:
-    CLI::App* add(const std::string& name, const std::string& purpose, Run run) {
+    CLI::App* add(const std::string& name, const std::string& purpose, const Run& run) {
         CLI::App* command = app_.add_subcommand(name, purpose);
         command->callback([this, run] { run_ = run; });
         return command;

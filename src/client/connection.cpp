@@ -21,7 +21,7 @@ std::string text_of_exit(int status) {
     if (WIFSIGNALED(status)) {
         return "was killed by signal " + std::to_string(WTERMSIG(status));
     }
-    const std::string text = "exited with status " + std::to_string(WEXITSTATUS(status));
+    std::string text = "exited with status " + std::to_string(WEXITSTATUS(status));
     switch (WEXITSTATUS(status)) {  // as the shell has it
         case 126:
             return text + " (the command could not be executed)";

@@ -6,7 +6,7 @@ extern "C" {
 
 PG_MODULE_MAGIC;
 
-PGDLLEXPORT void _PG_init();
+PGDLLEXPORT void _PG_init();  // NOLINT(bugprone-reserved-identifier): PostgreSQL's name
 
 void _PG_init() {
     kms::pg::define_settings();
