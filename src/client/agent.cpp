@@ -135,8 +135,8 @@ Status KeyAgent::connect(const std::string& command, const Identity& identity,
 // Until the answer is there, the agent may hold either identity.
 Status KeyAgent::identify(const Identity& identity, const Deadlines& deadlines, Waiter& waiter) {
     identified_ = false;
-    const std::string body = wire::write_fields(identity);
-    const Request request{.verb = wire::verb::identify, .words = {}, .body = {bytes_of(body), {}}};
+    const Request request{
+        .verb = wire::verb::identify, .words = {}, .body = {bytes_of(identity.lines()), {}}};
     Acknowledgement acknowledgement;
     KMS_TRY(exchange({&request, 1}, acknowledgement, deadlines, waiter));
     identity_ = identity;

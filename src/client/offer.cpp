@@ -49,7 +49,7 @@ bool Offer::includes(std::string_view capability) const {
 Request Handshake::request() const {
     return {.verb = wire::verb::hello,
             .words = {bytes_of(wire::protocol_version)},
-            .body = {bytes_of(body_), {}},
+            .body = {bytes_of(identity_.lines()), {}},
             .reply_limit = most_hello};
 }
 

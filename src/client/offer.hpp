@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <limits>
 #include <string>
 #include <string_view>
@@ -14,7 +15,17 @@
 namespace kms {
 
 // Who asks: the `name=value` lines of `hello` and `identify`. No secret stands in it.
-using Identity = std::vector<wire::Field>;
+class Identity {
+  public:
+    Identity() = default;
+    Identity(std::initializer_list<wire::Field> fields) : lines_(wire::write_fields(fields)) {}
+
+    std::string_view lines() const { return lines_; }
+    friend bool operator==(const Identity&, const Identity&) = default;
+
+  private:
+    std::string lines_;
+};
 
 struct Offer {
     std::string product;  // printable
@@ -28,14 +39,14 @@ struct Offer {
 // Says hello and takes the answer.
 class Handshake : public ReplyHandler {
   public:
-    explicit Handshake(const Identity& identity) : body_(wire::write_fields(identity)) {}
+    explicit Handshake(const Identity& identity) : identity_(identity) {}
 
     Request request() const;  // a view of this object
     Status take(std::size_t index, const Result<Reply>& reply) override;
     Offer& offer() { return offer_; }
 
   private:
-    std::string body_;
+    const Identity& identity_;
     Offer offer_;
 };
 

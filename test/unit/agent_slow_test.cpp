@@ -24,7 +24,7 @@ TEST_F(AgentSlowTest, LeavesNothingBehindAfterTenThousandRestarts) {
     const std::string command =
         "read -r l; echo ok 0 0 kms/1 ping; while read -r v i n; do echo ok $i 0; done";
     deadlines.start = 60000ms;
-    identity.clear();
+    identity = {};
     ASSERT_TRUE(start(command));
     const int descriptors = open_descriptors();
     const long memory = status_line("VmRSS");

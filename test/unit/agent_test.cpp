@@ -134,7 +134,7 @@ TEST_F(StartTest, AsksForInterruptsBeforeItDiagnosesAnEnd) {
 TEST_F(StartTest, IdentifiesAnewWhereThatIsOffered) {
     ASSERT_TRUE(start(faulty("normal")));
     const pid_t pid = agent.pid();
-    identity[0].second = "bob";
+    identity = {{"role", "bob"}, {"database", "a b"}};
     ASSERT_TRUE(start(faulty("normal")));
     EXPECT_EQ(agent.pid(), pid);
     EXPECT_EQ(answer("whoami"), "role=bob\ndatabase=a%20b\n");
@@ -149,7 +149,7 @@ TEST_F(StartTest, StartsAFreshAgentForAnotherIdentityWhereThatIsNotOffered) {
     const pid_t pid = agent.pid();
     ASSERT_TRUE(start(command));
     EXPECT_EQ(agent.pid(), pid);
-    identity[0].second = "bob";
+    identity = {{"role", "bob"}, {"database", "a b"}};
     ASSERT_TRUE(start(command));
     EXPECT_NE(agent.pid(), pid);
     EXPECT_EQ(answer("whoami"), "role=bob\ndatabase=a%20b\n");
@@ -158,7 +158,7 @@ TEST_F(StartTest, StartsAFreshAgentForAnotherIdentityWhereThatIsNotOffered) {
 
 TEST_F(StartTest, DoesNotTrustAnIdentityThatWasNotAcknowledged) {
     ASSERT_TRUE(start(faulty("say", {"error {id} 0 denied\\n"})));
-    identity[0].second = "bob";
+    identity = {{"role", "bob"}, {"database", "a b"}};
     EXPECT_TRUE(fails(start(faulty("say", {"error {id} 0 denied\\n"})), Code::denied));
     ASSERT_TRUE(start(faulty("say", {"error {id} 0 denied\\n"})));
     EXPECT_EQ(answer("whoami"), "role=bob\ndatabase=a%20b\n");
@@ -168,7 +168,7 @@ TEST_F(StartTest, DoesNotTrustAnIdentityThatWasNotAcknowledged) {
     waiter.interrupt_at = 0;
     EXPECT_TRUE(fails(start(faulty("say", {"error {id} 0 denied\\n"})), Code::interrupted));
     waiter.interrupt_at = -1;
-    identity[0].second = "bob";  // the agent may know carol by now
+    identity = {{"role", "bob"}, {"database", "a b"}};  // the agent may know carol by now
     ASSERT_TRUE(start(faulty("say", {"error {id} 0 denied\\n"})));
     EXPECT_EQ(answer("whoami"), "role=bob\ndatabase=a%20b\n");
 }
