@@ -37,18 +37,20 @@ void make_session() {
     watch_lifetime();
 }
 
+// Without the query, which would be logged with a plaintext in it perhaps.
 void log_agent_lines(Session& session) {
     const pid_t pid = session.agent.last_pid();
     for (const std::string& line : session.log_lines) {
-        ereport(LOG_SERVER_ONLY,
-                (errmsg("kms agent[%d]: %s", static_cast<int>(pid), line.c_str())));
+        ereport(LOG_SERVER_ONLY, (errmsg("kms agent[%d]: %s", static_cast<int>(pid), line.c_str()),
+                                  errhidestmt(true), errhidecontext(true)));
     }
     session.log_lines.clear();
     EndingChildren& ending = session.agent.ending();
     for (pid_t stubborn = ending.take_stubborn(); stubborn > 0; stubborn = ending.take_stubborn()) {
         ereport(LOG_SERVER_ONLY,
                 (errmsg("kms agent[%d] does not end", static_cast<int>(stubborn)),
-                 errdetail("It ignores the end of its input, and could not be killed.")));
+                 errdetail("It ignores the end of its input, and could not be killed."),
+                 errhidestmt(true), errhidecontext(true)));
     }
 }
 

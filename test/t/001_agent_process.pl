@@ -104,6 +104,8 @@ sub on_stage {
     cmp_ok(scalar @lines, '>', 10, 'its lines are in the log, with a prefix');
     cmp_ok(scalar @lines, '<=', 1000, 'not all of them');
     like($log, qr/kms agent\[$pid\]: \(\d+ more lines were dropped\)/, 'what was dropped is counted');
+    $session->get(q{DO $$ BEGIN PERFORM kms.encode(1, 'secret'), kms.encode(2, 'secret'); END $$});
+    unlike(new_log($node), qr/(?:STATEMENT|CONTEXT): .*secret/, '... and queries that succeed are not logged for their sake');
     $session->quit;
 }
 
