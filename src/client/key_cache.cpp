@@ -39,6 +39,19 @@ HeldKey* HeldKeys::find(const KeyTag& tag) {
     return nullptr;
 }
 
+TimePoint HeldKeys::next_expiry(std::chrono::seconds time_to_live) const {
+    TimePoint next = TimePoint::max();
+    if (time_to_live.count() == 0) {
+        return next;
+    }
+    for (const auto& held : versions) {
+        if (!held->wiped) {
+            next = std::min(next, held->fetched_at + time_to_live);
+        }
+    }
+    return next;
+}
+
 HeldKeys* KeyCache::find(std::uint32_t owner, ByteView identifier) {
     for (const auto& entry : entries_) {
         if (entry->owner == owner && entry->identifier == text_of(identifier)) {
@@ -122,15 +135,8 @@ void KeyCache::retain(const std::function<bool(const HeldKeys&)>& wanted) {
 
 TimePoint KeyCache::next_expiry(std::chrono::seconds time_to_live) const {
     TimePoint next = TimePoint::max();
-    if (time_to_live.count() == 0) {
-        return next;
-    }
     for (const auto& entry : entries_) {
-        for (const auto& held : entry->versions) {
-            if (!held->wiped) {
-                next = std::min(next, held->fetched_at + time_to_live);
-            }
-        }
+        next = std::min(next, entry->next_expiry(time_to_live));
     }
     return next;
 }

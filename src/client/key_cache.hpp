@@ -33,6 +33,7 @@ struct HeldKeys {
     HeldKey* current = nullptr;  // what encode uses; nullptr: to be fetched
 
     HeldKey* find(const KeyTag& tag);  // nullptr: not held
+    TimePoint next_expiry(std::chrono::seconds time_to_live) const;
 };
 
 class KeyCache {

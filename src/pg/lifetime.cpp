@@ -36,7 +36,6 @@ void on_timer() {
     if (session == nullptr) {
         return;
     }
-    session->due = 1;
     const TimePoint now = Clock::now();
     if (session->busy != 0) {
         set_timer(now + busy_check);
@@ -84,10 +83,13 @@ bool is_end(XactEvent event) {
     }
 }
 
-// An error has come in a transaction block. Until its ROLLBACK nothing can use a key, while another
-// error would cancel the timer unseen.
-bool failed_in_block(XactEvent event) {
-    return event == XACT_EVENT_ABORT && IsTransactionBlock() && debug_query_string == nullptr;
+// An error has come in a transaction block, or behind a savepoint, and has cancelled the timer.
+// Until the ROLLBACK nothing can use a key, while another error would cancel the timer unseen.
+void after_failure_in_block(Session& session) {
+    const bool failed = debug_query_string == nullptr && IsTransactionBlock();
+    if (failed && cache_ttl().count() > 0) {
+        session.cache.wipe_all();
+    }
 }
 
 // Settings are restored after this event and before the transaction's memory is let go of. A list
@@ -97,14 +99,23 @@ void at_transaction_end(XactEvent event, void* /*argument*/) {
     if (!is_end(event) || session == nullptr) {
         return;
     }
-    if (failed_in_block(event) && cache_ttl().count() > 0) {
-        session->cache.wipe_all();
+    if (event == XACT_EVENT_ABORT) {
+        after_failure_in_block(*session);
     }
     arm_timer();
     const bool something_to_do = !session->cache.empty() || session->reply.capacity() > 0;
     if (something_to_do && !callback_registered && TopTransactionContext != nullptr) {
         callback_registered = true;
         MemoryContextRegisterResetCallback(TopTransactionContext, &transaction_callback);
+    }
+}
+
+void at_subtransaction_end(SubXactEvent event, SubTransactionId /*mine*/,
+                           SubTransactionId /*parent*/, void* /*argument*/) {
+    Session* session = session_if_any;
+    if (event == SUBXACT_EVENT_ABORT_SUB && session != nullptr) {
+        after_failure_in_block(*session);
+        arm_timer();
     }
 }
 
@@ -124,6 +135,7 @@ void at_session_end(int /*code*/, Datum /*argument*/) {
 void watch_lifetime() {
     on_proc_exit(at_session_end, 0);
     RegisterXactCallback(at_transaction_end, nullptr);
+    RegisterSubXactCallback(at_subtransaction_end, nullptr);
     timer = RegisterTimeout(USER_TIMEOUT, on_timer);
 }
 

@@ -33,8 +33,8 @@ void make_session() {
     if (failure) {
         raise(failure);
     }
-    session_if_any = made;
     watch_lifetime();
+    session_if_any = made;
 }
 
 // Without the query, which would be logged with a plaintext in it perhaps.
@@ -103,16 +103,22 @@ Result<Line> Session::line(const KeyUse& use) {
 
 HeldKeys* Session::remembered(std::int32_t local_id, std::uint32_t owner) const {
     const Memo& memo = memos_[static_cast<std::uint32_t>(local_id) % memo_count];
-    const bool holds = memo.local_id == local_id && memo.owner == owner && due == 0 &&
+    const bool holds = memo.local_id == local_id && memo.owner == owner &&
                        memo.settings_generation == settings_generation() &&
-                       memo.cache_generation == cache.generation();
+                       memo.cache_generation == cache.generation() &&
+                       (memo.until == TimePoint::max() || recently() < memo.until);
     return holds ? memo.keys : nullptr;
 }
 
 void Session::remember(const KeyUse& use, HeldKeys* keys) {
     if (use.local_id != 0) {
         memos_[static_cast<std::uint32_t>(use.local_id) % memo_count] = {
-            use.local_id, use.owner, settings_generation(), cache.generation(), keys};
+            use.local_id,
+            use.owner,
+            settings_generation(),
+            cache.generation(),
+            keys->next_expiry(cache_ttl()),
+            keys};
     }
 }
 
@@ -124,7 +130,6 @@ void Session::refresh_cache(const KeyUse& use) {
     if (!cache.empty()) {
         cache.drop_expired(Clock::now(), cache_ttl());
     }
-    due = 0;
 }
 
 Result<HeldKey*> Session::fetch(const KeyUse& use, const std::optional<KeyTag>& tag) {

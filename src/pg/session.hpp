@@ -4,6 +4,7 @@
 // destructor at any midpoint); lifetime.cpp wipes and releases what is in it.
 #pragma once
 
+#include <atomic>
 #include <csignal>
 #include <optional>
 #include <string>
@@ -53,9 +54,8 @@ class Session {
     std::vector<wire::ListedVersion> listed;
     std::vector<std::string> log_lines;  // of the agent, on their way into the server's log
 
-    // Raised while act two is inside `cache` or `agent`: a timer then only marks what is due.
+    // Raised while act two is inside `cache` or `agent`: a timer then only comes again later.
     volatile std::sig_atomic_t busy = 0;
-    volatile std::sig_atomic_t due = 0;
 
   private:
     const Identity& identity(const KeyUse& use);
@@ -69,6 +69,7 @@ class Session {
         std::uint32_t owner = 0;
         std::uint64_t settings_generation = 0;
         std::uint64_t cache_generation = 0;
+        TimePoint until;  // the first of the keys expires
         HeldKeys* keys = nullptr;
     };
 
@@ -90,7 +91,9 @@ Session& session();
 template <typename Body>
 Failure in_session(Session& session, const Subject& subject, Body&& body) noexcept {
     session.busy = 1;
+    std::atomic_signal_fence(std::memory_order_seq_cst);
     const Failure failure = guarded(subject, body);
+    std::atomic_signal_fence(std::memory_order_seq_cst);
     session.busy = 0;
     return failure;
 }

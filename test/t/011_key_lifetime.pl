@@ -78,6 +78,17 @@ kms_admin($keys, 'disable', 'short', '1');
 ok(disabled_within_ttl($held), 'the time to live ends after an error as well');
 kms_admin($keys, 'enable', 'short', '1');
 
+$held->get('BEGIN; SAVEPOINT s');
+is(outcome($held, $encode), 'done', 'a key is fetched behind a savepoint');
+like(outcome($held, 'SELECT 1 / 0'), qr/^22012 /, '... that fails');
+$held->get('ROLLBACK TO s');
+is(outcome($held, $encode), 'done', '... and is used on in the transaction');
+kms_admin($keys, 'disable', 'short', '1');
+sleep 2;
+like(outcome($held, $encode), qr/^KM011 /, '... but not beyond its time to live');
+$held->get('ROLLBACK');
+kms_admin($keys, 'enable', 'short', '1');
+
 # --- a shorter time to live counts for keys that are held already
 
 my $patient = keys_session($node, { 'kms.keys' => '1=long', 'kms.cache_ttl' => '300s' });

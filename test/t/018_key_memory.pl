@@ -171,6 +171,14 @@ is_soon_gone($session, $secrets, 'in a failed transaction');
 $session->get('ROLLBACK');
 
 fresh('1s');
+$session->get('BEGIN; SAVEPOINT s');
+$secrets = use_key($session, $algorithm);
+$session->ask('SELECT 1 / 0');
+is($session->ask('SELECT 1')->{state}, '25P02', 'a savepoint that has failed');
+is_soon_gone($session, $secrets, 'behind a failed savepoint');
+$session->get('ROLLBACK');
+
+fresh('1s');
 $session->get('BEGIN');
 $secrets = use_key($session, $algorithm);
 is_soon_gone($session, $secrets, 'idle in a transaction');
