@@ -27,7 +27,7 @@ std::string_view algorithm_argument(FunctionCallInfo fcinfo) {
             ERROR,
             (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
              errmsg("\"%.*s\" is not an algorithm of kms",
-                    static_cast<int>(std::min<std::size_t>(name.size(), 64)), name.data()),
+                    pg_mbcliplen(name.data(), static_cast<int>(name.size()), 64), name.data()),
              errhint("The algorithms are xaes-256-gcm, aes-256-siv, aes-128-gcm, aes-192-gcm and "
                      "aes-256-gcm.")));
     }

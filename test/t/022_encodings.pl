@@ -1,0 +1,60 @@
+# Text in databases of several encodings: what is sealed, what is shown, and what is told of errors.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use KmsKeys;
+use KmsTest;
+use Test::More;
+
+my $keys = test_folder('keys');
+my $command = make_keyring($keys, 'k', "\xc3\xa9");
+my $node = kms_node('encodings', 'kms.command' => $command);
+foreach my $encoding ('UTF8', 'LATIN1', 'SQL_ASCII') {
+    $node->safe_psql('postgres', "CREATE DATABASE \L$encoding\E ENCODING '$encoding' TEMPLATE template0 LOCALE 'C'");
+    $node->safe_psql(lc $encoding, 'CREATE EXTENSION kms');
+}
+
+sub session_in {
+    my ($database, $client_encoding) = @_;
+    return keys_session($node, { 'kms.keys' => '1=k' }, dbname => $database, env => { PGCLIENTENCODING => $client_encoding });
+}
+
+my $utf8 = session_in('utf8', 'UTF8');
+my $latin1 = session_in('latin1', 'UTF8');
+my $ascii = session_in('sql_ascii', 'SQL_ASCII');
+
+# --- values are the bytes of their database
+
+my $from_utf8 = $utf8->get("SELECT kms.encode(1, '\xc3\xa9t\xc3\xa9')");
+my $from_latin1 = $latin1->get("SELECT kms.encode(1, '\xc3\xa9t\xc3\xa9')");
+is($latin1->get("SELECT kms.decode(1, '$from_latin1')"), '\xe974e9', 'text is sealed as its bytes in the database\'s encoding');
+is($latin1->get("SELECT kms.decode_text(1, '$from_latin1')"), "\xc3\xa9t\xc3\xa9", '... and comes back as text');
+my $answer = fails_with($utf8, "SELECT kms.decode_text(1, '$from_latin1')", '22021', 'text of another encoding is refused');
+like($answer->{message}, qr/not text in encoding UTF8/, '... with the name of this one');
+is($utf8->get("SELECT convert_from(kms.decode(1, '$from_latin1'), 'LATIN1')"), "\xc3\xa9t\xc3\xa9", '... and can be converted');
+is($ascii->get("SELECT kms.decode_text(1, '$from_utf8')"), "\xc3\xa9t\xc3\xa9", 'SQL_ASCII takes any bytes');
+fails_with($_, "SELECT kms.decode_text(1, kms.encode(1, '\\x610062'::bytea))", '22021', 'but a zero byte, in no encoding')
+  foreach $utf8, $latin1, $ascii;
+
+# --- identifiers are bytes
+
+is($utf8->get("SELECT kms.set_key(2, '\xc3\xa9'); SHOW kms.keys"), "\n1=k, 2=%C3%A9", 'an identifier beyond ASCII');
+fails_with($latin1, "SELECT kms.set_key(2, '\xc3\xa9')", 'KM002', '... is another one in another encoding');
+is($latin1->get("SELECT kms.set_key(2, convert_to('\xc3\xa9', 'UTF8')); SHOW kms.keys"), "\n1=k, 2=%C3%A9", '... and the same as bytes');
+
+# --- messages
+
+foreach my $length (60 .. 66) {
+    my $name = 'x' x $length . "\xe2\x82\xac" x 20;
+    $answer = fails_with($utf8, "SELECT kms.create_key('new', '$name')", '22023', "an algorithm's name of odd characters from byte $length on");
+    ok(utf8::decode(my $copy = $answer->{err}), '... is not cut within one');
+}
+my $narrow = session_in('utf8', 'LATIN1');
+fails_with($narrow, "SELECT kms.create_key('new', repeat('x', 63) || '\xe9')", '22023', '... nor for a client that it is converted for');
+
+$_->quit foreach $utf8, $latin1, $ascii, $narrow;
+$node->stop;
+no_crash($node);
+done_testing();
