@@ -5,7 +5,8 @@
 namespace kms::pg {
 namespace {
 
-// The strings of the role that was last asked for, replaced as a whole.
+// The strings of the role that was last asked for, replaced as a whole. A role that is renamed or
+// dropped is read anew.
 MemoryContext identity_context = nullptr;
 IdentityTexts texts;
 Oid texts_role = InvalidOid;
@@ -21,6 +22,10 @@ const char* client_address() {
 
 const char* or_empty(const char* text) {
     return text != nullptr ? text : "";
+}
+
+void forget_role(Datum /*argument*/, int /*cache*/, uint32 /*hash*/) {
+    texts_role = InvalidOid;
 }
 
 void read_texts() {
@@ -41,6 +46,7 @@ const IdentityTexts& identity_texts() {
         return texts;
     }
     if (identity_context == nullptr) {
+        CacheRegisterSyscacheCallback(AUTHOID, forget_role, 0);
         identity_context =
             AllocSetContextCreate(TopMemoryContext, "kms identity", ALLOCSET_SMALL_SIZES);
     }

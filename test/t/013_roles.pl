@@ -161,6 +161,20 @@ foreach my $what (sort keys %hostile) {
     $session->quit;
 }
 
+# --- a role that is renamed or dropped while its session lives
+
+allow('dora-key dora', 'other-key dora', 'fresh-key dora2', 'alice-key alice', 'bob-key bob');
+$node->safe_psql('postgres', 'CREATE ROLE dora LOGIN; GRANT USAGE ON SCHEMA kms TO dora;
+    GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA kms TO dora');
+my $dora = keys_session($node, { 'kms.keys' => '1=dora-key, 2=other-key, 3=fresh-key' }, user => 'dora');
+is($dora->get($encode), '\x01', 'dora has her key');
+$node->safe_psql('postgres', 'ALTER ROLE dora RENAME TO dora2');
+like(outcome($dora, "SELECT kms.encode(2, 'x'::text)"), qr/^KM003 /, 'once renamed she is asked for by her new name');
+is(outcome($dora, "SELECT length(kms.encode(3, ''::text))"), '49', '... which has another key');
+$node->safe_psql('postgres', 'DROP OWNED BY dora2; DROP ROLE dora2');
+isnt($dora->ask("SELECT kms.set_key(4, 'fresh-key')")->{state}, '', 'a role that was dropped gets no key');
+$dora->quit;
+
 # --- a role that may use keys and nothing else, as the README grants it
 
 allow('mine app', 'mine postgres');
