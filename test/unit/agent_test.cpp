@@ -163,7 +163,7 @@ TEST_F(StartTest, DoesNotTrustAnIdentityThatWasNotAcknowledged) {
     ASSERT_TRUE(start(faulty("say", {"error {id} 0 denied\\n"})));
     EXPECT_EQ(answer("whoami"), "role=bob\ndatabase=a%20b\n");
 
-    identity[0].second = "carol";
+    identity = {{"role", "carol"}, {"database", "a b"}};
     waiter.waits = 0;
     waiter.interrupt_at = 0;
     EXPECT_TRUE(fails(start(faulty("say", {"error {id} 0 denied\\n"})), Code::interrupted));
