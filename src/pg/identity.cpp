@@ -24,7 +24,10 @@ const char* or_empty(const char* text) {
     return text != nullptr ? text : "";
 }
 
-void forget_role(Datum /*argument*/, int /*cache*/, uint32 /*hash*/) {
+std::uint64_t role_changes = 0;
+
+void note_role_change(Datum /*argument*/, int /*cache*/, uint32 /*hash*/) {
+    ++role_changes;
     texts_role = InvalidOid;
 }
 
@@ -46,16 +49,18 @@ const IdentityTexts& identity_texts() {
         return texts;
     }
     if (identity_context == nullptr) {
-        CacheRegisterSyscacheCallback(AUTHOID, forget_role, 0);
+        CacheRegisterSyscacheCallback(AUTHOID, note_role_change, 0);
         identity_context =
             AllocSetContextCreate(TopMemoryContext, "kms identity", ALLOCSET_SMALL_SIZES);
     }
     texts_role = InvalidOid;
+    const std::uint64_t changes = role_changes;
     MemoryContextReset(identity_context);
     MemoryContext caller = MemoryContextSwitchTo(identity_context);
     read_texts();
     MemoryContextSwitchTo(caller);
-    texts_role = GetUserId();
+    // Reading may itself bring news of a change.
+    texts_role = changes == role_changes ? GetUserId() : InvalidOid;
     texts_session_role = GetSessionUserId();
     return texts;
 }
