@@ -50,6 +50,7 @@ void probe_now(std::int32_t local_id, ByteView identifier) {
     Session& session = pg::session();
     KeyUse use = use_of_identifier("bind", identifier);
     use.local_id = local_id;
+    session.bound_under = 0;
     const Failure failure = in_session(session, use.subject(), [&] { return probe(session, use); });
     settle(session, failure);
     if (failure && failure.cause.code == Code::disabled) {

@@ -51,10 +51,14 @@ void on_timer() {
 void forget_unbound_keys(Session& session) {
     (void)in_session(session, {"forget keys"}, [&]() -> Status {
         session.reply.release();
+        if (session.bound_under == settings_generation()) {
+            return {};
+        }
         const bool local = mode() == Mode::local;
         session.cache.retain([&](const HeldKeys& keys) {
             return local && key_list_unchecked().binds(bytes_of(keys.identifier));
         });
+        session.bound_under = settings_generation();
         return {};
     });
 }

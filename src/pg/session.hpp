@@ -48,6 +48,8 @@ class Session {
     KeyAgent agent;
     KeyCache cache;
     LatchWaiter waiter;
+    // Of the settings under which all keys that are held are bound: 0 where one may not be.
+    std::uint64_t bound_under = 0;
     SecretBytes reply;  // of the agent, until act three has copied it
     // Nothing secret, on its way to PostgreSQL.
     std::string text;
