@@ -197,6 +197,7 @@ TEST_F(StartTest, NoticesWhatWasNotAskedFor) {
     ASSERT_TRUE(start(faulty("normal")));
     const std::string path = "/proc/" + std::to_string(agent.pid()) + "/fd/1";
     std::ofstream(path) << "x" << std::flush;
+    std::this_thread::sleep_for(1ms);  // an agent in use is not looked after
     EXPECT_TRUE(fails(start(faulty("normal")), Code::protocol, "without being asked"));
     EXPECT_FALSE(agent.running());
     ASSERT_TRUE(start(faulty("normal")));
