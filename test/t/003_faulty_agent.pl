@@ -143,6 +143,9 @@ $bad_list->($row =~ s/enabled/asleep/r . "\n", 'an unknown state');
 $bad_list->($row =~ s/2024-01-31/2024-02-31/r . "\n", 'a day that is none');
 $bad_list->($row =~ s/^a/a%2f/r . "\n", 'an identifier spelled otherwise');
 $bad_list->("a 1\n", 'half a line');
+told("ok {id} 16777217 1\n", 'KM009', 'list: more than 16 MiB', 'SELECT kms.list_keys(:key)');
+told('ok {id} ' . length("$row\n") . " 1 and words to come\n$row\n", '', 'list: words behind those that are defined',
+    'SELECT kms.list_keys(:key)');
 
 # --- the handshake
 
