@@ -15,7 +15,7 @@ enum class Exit : int {
     failed = 1,
     usage = 2,
     not_found = 3,  // no such key or version
-    refused = 4,    // exists already, does not fit, is disabled or destroyed
+    refused = 4,    // exists already, does not fit, is destroyed
     unusable = 5,   // the keyring or its KEK cannot be opened
     busy = 6,       // locked by another process
 };
