@@ -65,8 +65,8 @@ class NumberWord {
   public:
     explicit NumberWord(std::uint64_t number)
         : end_(std::to_chars(digits_.data(), digits_.data() + digits_.size(), number).ptr) {}
-    std::string_view text() const {
-        return {digits_.data(), static_cast<std::size_t>(end_ - digits_.data())};
+    ByteView word() const {
+        return bytes_of({digits_.data(), static_cast<std::size_t>(end_ - digits_.data())});
     }
 
   private:
@@ -74,13 +74,7 @@ class NumberWord {
     char* end_;
 };
 
-Status append_ok(SecretBytes& out, std::uint64_t id, std::uint64_t length,
-                 std::span<const std::string_view> words) {
-    std::vector<ByteView> raw;
-    raw.reserve(words.size());
-    std::ranges::transform(words, std::back_inserter(raw), bytes_of);
-    return wire::append_head(out, "ok", id, length, raw);
-}
+constexpr std::string_view ok = "ok";
 
 // Lets a store write its body straight into the buffer of replies, behind the reply's line.
 class BodyInPlace : public ReplyBody {
@@ -92,12 +86,12 @@ class BodyInPlace : public ReplyBody {
             return Error{Code::too_large, "the reply would have more than 1 GiB"};
         }
         if (sealed_by == nullptr) {
-            KMS_TRY(append_ok(replies_, id_, length, {}));
+            KMS_TRY(wire::append_head(replies_, ok, id_, length, {}));
         } else {
             const NumberWord version(sealed_by->version);
             const std::string tag = wire::tag_word(sealed_by->tag);
-            const std::string_view words[] = {version.text(), tag};
-            KMS_TRY(append_ok(replies_, id_, length, words));
+            const ByteView words[] = {version.word(), bytes_of(tag)};
+            KMS_TRY(wire::append_head(replies_, ok, id_, length, words));
         }
         const std::size_t start = replies_.size();
         replies_.resize(start + length);
@@ -162,9 +156,9 @@ Status Requests::hello(const Head& head, ByteView body) {
         return Error{Code::unsupported, "this agent speaks kms/1"};
     }
     KMS_TRY(remember_identity(store_, body));
-    std::vector<std::string_view> words = {wire::protocol_version, wire::verb::identify,
-                                           wire::verb::ping};
-    std::ranges::copy(store_.capabilities(), std::back_inserter(words));
+    std::vector<ByteView> words = {bytes_of(wire::protocol_version), bytes_of(wire::verb::identify),
+                                   bytes_of(wire::verb::ping)};
+    std::ranges::transform(store_.capabilities(), std::back_inserter(words), bytes_of);
     const std::string about =
         wire::write_fields({{"agent", "kms-agent/" KMS_VERSION},
                             {"max-body", std::to_string(wire::max_body_ceiling)}});
@@ -239,7 +233,7 @@ Status Requests::list(const Head& head, ByteView) {
         }
     }
     const NumberWord count(versions.size());
-    const std::string_view words[] = {count.text()};
+    const ByteView words[] = {count.word()};
     return reply(head.id, words, bytes_of(lines));
 }
 
@@ -268,12 +262,13 @@ Status Requests::change_version(const Head& head, VersionState state) {
 Status Requests::reply_version(std::uint64_t id, const KeyVersion& version, ByteView body) {
     const NumberWord number(version.version);
     const std::string tag = wire::tag_word(version.tag);
-    const std::string_view words[] = {number.text(), info_of(version.algorithm).name, tag};
+    const ByteView words[] = {number.word(), bytes_of(info_of(version.algorithm).name),
+                              bytes_of(tag)};
     return reply(id, words, body);
 }
 
-Status Requests::reply(std::uint64_t id, std::span<const std::string_view> words, ByteView body) {
-    KMS_TRY(append_ok(replies_, id, body.size(), words));
+Status Requests::reply(std::uint64_t id, std::span<const ByteView> words, ByteView body) {
+    KMS_TRY(wire::append_head(replies_, ok, id, body.size(), words));
     replies_.append(body);
     return {};
 }

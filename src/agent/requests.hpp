@@ -53,7 +53,7 @@ class Requests {
 
     Status change_version(const wire::Head& head, wire::VersionState state);
     Status reply_version(std::uint64_t id, const KeyVersion& version, ByteView body);
-    Status reply(std::uint64_t id, std::span<const std::string_view> words, ByteView body);
+    Status reply(std::uint64_t id, std::span<const ByteView> words, ByteView body);
 
     KeyStore& store_;
     SecretBytes& replies_;

@@ -1,6 +1,7 @@
 #include "client/outbox.hpp"
 
 #include <sys/uio.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -23,7 +24,10 @@ class Gathered {
         }
     }
 
-    ssize_t write(int fd) const { return ::writev(fd, vectors_.data(), count_); }
+    ssize_t write(int fd) const {
+        return count_ == 1 ? ::write(fd, vectors_[0].iov_base, vectors_[0].iov_len)
+                           : ::writev(fd, vectors_.data(), count_);
+    }
 
   private:
     void add(ByteView part) {
