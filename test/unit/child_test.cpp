@@ -71,6 +71,22 @@ TEST(Child, HasThreePipes) {
               "pipe\npipe\npipe\n");
 }
 
+TEST(Child, HasLargePipesWhereTheSystemAllows) {
+    constexpr int large = 256 * 1024;
+    int probe[2];
+    ASSERT_EQ(::pipe2(probe, O_CLOEXEC), 0);
+    const UniqueFd ends[] = {UniqueFd(probe[0]), UniqueFd(probe[1])};
+    if (::fcntl(ends[0].get(), F_SETPIPE_SZ, large) < large) {
+        GTEST_SKIP() << "this user's pipes are at their limit";
+    }
+    auto child = spawn("cat");
+    ASSERT_TRUE(child);
+    EXPECT_GE(::fcntl(child->in.get(), F_GETPIPE_SZ), large);
+    EXPECT_GE(::fcntl(child->out.get(), F_GETPIPE_SZ), large);
+    child->in.reset();
+    wait_for(child->pid);
+}
+
 TEST(Child, GetsTheCommandAsItIs) {
     EXPECT_EQ(output_of("printf '%s|' \"$0\" \"$#\" 'a  b' \"it's\""), "sh|0|a  b|it's|");
 }
