@@ -1,0 +1,44 @@
+# Many agents that do not end with their input: they are given their time, ended, and reaped, while
+# the session goes on; the log tells of those that were too many to look after.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use KmsKeys;
+use KmsTest;
+use Test::More;
+
+my $folder = test_folder('folder');
+write_text("$folder/k", 'k' x 32);
+my $agent = 'sh ' . example_agent('agent.sh') . " $folder; exec sleep 5; ";
+my $node = kms_node('stubborn', 'kms.keys' => '1=k');
+my $session = kms_session($node);
+
+sub restart {
+    my ($times) = @_;
+    $session->get(<<"SQL");
+DO \$\$ BEGIN
+    FOR i IN 1..$times LOOP
+        PERFORM set_config('kms.command', '$agent' || clock_timestamp(), false);
+        PERFORM kms.encode(1, 'x'::text);
+    END LOOP;
+END \$\$;
+SQL
+    return;
+}
+
+new_log($node);
+restart(20);
+cmp_ok(scalar children_of($session->pid), '>=', 20, 'twenty agents outlive their input');
+ok(becomes(sub { children_of($session->pid) == 1 }), '... are ended and reaped while the session is idle');
+unlike(new_log($node), qr/does not end/, '... which is nothing to tell of');
+
+restart(60);
+like(new_log($node), qr/LOG:  kms agent\[\d+\] does not end\n.*could not be killed/, 'the log tells of those that are too many');
+is($session->get("SELECT kms.decode_text(1, kms.encode(1, 'x'::text))"), 'x', '... while the session goes on');
+ok(becomes(sub { 1 == grep { is_alive($_) } children_of($session->pid) }), '... and in the end none runs');
+$session->quit;
+$node->stop;
+no_crash($node);
+done_testing();
