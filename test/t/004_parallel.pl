@@ -100,12 +100,13 @@ for my $mode ('local', 'remote') {
     my $asked = grep { $_ eq 'get plain' } lines_of('asked');
     is($asked, $mode eq 'local' ? $workers : 0, 'keys are asked for once a worker');
     is(agent_pid($session), undef, 'the leader needs none');
-    like($_, qr/role=postgres session_role=postgres database=postgres application=a%20b /, "whose identity is the leader's")
+    my $me = $session->get('SELECT session_user');
+    like($_, qr/role=$me session_role=$me database=postgres application=a%20b /, "whose identity is the leader's")
         for lines_of('told');
 
     unlink "$folder/told";
     $session->get("SET ROLE app; SELECT count(kms.encode(1, plain)) FROM people WHERE is_chosen(n)");
-    like($_, qr/role=app session_role=postgres /, 'under SET ROLE too') for lines_of('told');
+    like($_, qr/role=app session_role=$me /, 'under SET ROLE too') for lines_of('told');
     is(scalar lines_of('told'), $workers, 'in each worker');
     $session->quit;
 }

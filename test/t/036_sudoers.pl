@@ -26,18 +26,22 @@ ok(!-r $folder, 'the server\'s user cannot read the keyring\'s folder');
 is($session->get("SELECT kms.decode_text(1, kms.encode(1, 'x'))"), 'x', 'the documented command serves');
 
 my ($sudo) = $command =~ /^(.*?) \S*kms-agent/;
-foreach my $other (
+my @others = (
     "$command --passphrase-command id",
     $command =~ s/--key-file \S+/--passphrase-command id/r,
     $command =~ s/ serve / list /r,
     $command =~ s/ serve .*/ serve --ephemeral/r,
     $command =~ s{/ring\b}{/other}r,
     "$sudo /bin/sh -c id",
-) {
-    my $name = $other =~ s/\Q$folder\E/.../gr;
-    $session->get('SET kms.command = ' . sql_quote($other));
-    my $answer = fails_with($session, "SELECT kms.encode(1, 'x')", 'KM007', "not allowed: $name");
-    like($answer->{detail}, qr/sudo: a password is required/, '... by sudo');
+);
+SKIP: {
+    skip 'the user of this run may do anything by sudo', 2 * @others if !system 'sudo -n true 2>/dev/null';
+    foreach my $other (@others) {
+        my $name = $other =~ s/\Q$folder\E/.../gr;
+        $session->get('SET kms.command = ' . sql_quote($other));
+        my $answer = fails_with($session, "SELECT kms.encode(1, 'x')", 'KM007', "not allowed: $name");
+        like($answer->{detail}, qr/sudo: a password is required/, '... by sudo');
+    }
 }
 $session->quit;
 $node->stop;
