@@ -14,6 +14,8 @@ namespace {
 // Between the rows of a query an agent is not idle, and need not be looked after each time.
 constexpr std::chrono::microseconds idle_after{200};
 
+constexpr std::size_t most_detail = 256;
+
 std::string in_milliseconds(milliseconds time) {
     return std::to_string(time.count()) + " ms";
 }
@@ -111,7 +113,8 @@ Status KeyAgent::start(const std::string& command, const Identity& identity,
     backoff_.start_failed(Clock::now());
     // A program that cannot start says why on its standard error.
     if (!log_.last().empty()) {
-        status.error().text += "; its last line on standard error: " + log_.last();
+        status.error().text +=
+            "; its last line on standard error: " + log_.last().substr(0, most_detail);
     }
     return status;
 }

@@ -118,6 +118,9 @@ sub on_stage {
     like($log, qr/kms agent\[\d+\]: 0{512}$/m, 'a long line is cut');
     like($log, qr/kms agent\[\d+\]: \?\[31mred$/m, 'a terminal escape is made harmless');
     like($log, qr/kms agent\[\d+\]: last words$/m, 'an unfinished line is a line');
+    $session->get(q{SET kms.command = 'printf "%0300d" 7 >&2; exit 3'});
+    my $answer = fails_with($session, "SELECT kms.encode(1, 'x')", 'KM007', 'an agent that leaves with a long line');
+    like($answer->{detail}, qr/standard error: 0{256}$/, '... of which a part is shown');
     $session->quit;
 }
 
