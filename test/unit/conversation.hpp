@@ -85,7 +85,7 @@ inline std::string request(std::string_view verb, std::uint64_t id, std::string_
 }
 
 inline Answer ask(KeyStore& store, std::string_view verb, std::string_view words,
-           std::string_view body = "") {
+                  std::string_view body = "") {
     const auto answers = parse(replies(store, request(verb, 1, words, body)));
     EXPECT_EQ(answers.size(), 1u);
     EXPECT_EQ(answers.at(0).id, 1u);
