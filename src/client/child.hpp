@@ -34,7 +34,7 @@ class EndingChildren {
     static constexpr milliseconds grace{1000};
 
     // Code that runs inside a signal handler must not allocate: the list has a fixed size. Where it
-    // is full, the oldest is given up (and told of by take_stubborn).
+    // is full, the oldest is killed and given up (and told of by take_stubborn).
     void add(pid_t pid, TimePoint now) noexcept;
 
     // Reaps and signals what is due. Async-signal-safe.
@@ -54,7 +54,7 @@ class EndingChildren {
         Stage stage;
         TimePoint since;
     };
-    static constexpr std::size_t most = 32;
+    static constexpr std::size_t most = 256;
 
     static void next_stage(Ending& ending, TimePoint now) noexcept;
     void remove(std::size_t index) noexcept;

@@ -50,6 +50,7 @@ void EndingChildren::add(pid_t pid, TimePoint now) noexcept {
     const Busy busy(busy_);
     if (count_ == most) {
         given_up_ = endings_[0].pid;
+        static_cast<void>(signal_group(given_up_, SIGKILL));
         remove(0);
     }
     endings_[count_++] = {pid, Stage::closed, now};

@@ -45,6 +45,16 @@ void warn_of_limit(std::string_view algorithm) {
     }
 }
 
+ByteView prefix_argument(FunctionCallInfo fcinfo) {
+    const ByteView prefix = required_bytes(fcinfo, 0, "prefix");
+    if (prefix.size() > max_identifier) {
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("a key identifier has at most %zu bytes, and the prefix has %zu",
+                               max_identifier, prefix.size())));
+    }
+    return prefix;
+}
+
 std::uint32_t version_argument(FunctionCallInfo fcinfo) {
     const std::int32_t version = required_int(fcinfo, 1, "version");
     if (version < 1) {
@@ -129,7 +139,7 @@ KMS_FUNCTION(kms_destroy_key) {
 }
 
 KMS_FUNCTION(kms_list_keys) {
-    const KeyUse use = use_of_identifier("list keys", required_bytes(fcinfo, 0, "prefix"));
+    const KeyUse use = use_of_identifier("list keys", prefix_argument(fcinfo));
     Session& session = pg::session();
     fetch_list(session, use);
     RowSet rows(fcinfo);

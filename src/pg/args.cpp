@@ -60,11 +60,9 @@ ByteView required_identifier(FunctionCallInfo fcinfo, int index) {
 
 varlena* allocate_value(std::size_t length, const Subject& subject) {
     if (length > MaxAllocSize - VARHDRSZ) {
-        ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-                        errmsg("could not %s with local id %d: the result would be too large",
-                               subject.action, subject.local_id),
-                        errdetail("It would have %zu bytes; a value has at most %zu.", length,
-                                  static_cast<std::size_t>(MaxAllocSize - VARHDRSZ))));
+        raise_error(subject, Code::too_large,
+                    psprintf("The result would have %zu bytes; a value has at most %zu.", length,
+                             static_cast<std::size_t>(MaxAllocSize - VARHDRSZ)));
     }
     auto* value = static_cast<varlena*>(palloc(length + VARHDRSZ));
     SET_VARSIZE(value, length + VARHDRSZ);

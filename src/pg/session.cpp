@@ -9,10 +9,12 @@ namespace {
 
 // The pipes to the agent's standard input, output and error.
 constexpr int agent_descriptors = 3;
+constexpr int waiting_descriptors = 2;  // LatchWaiter's sets
 
-// Counted against max_files_per_process for as long as the session may have an agent.
+// Counted against max_files_per_process for as long as the session may have an agent. What the
+// waiter needs is only tried: PostgreSQL counts that itself, but words its lack as a defect.
 void reserve_descriptors() {
-    for (int i = 0; i < agent_descriptors; ++i) {
+    for (int i = 0; i < agent_descriptors + waiting_descriptors; ++i) {
         if (!AcquireExternalFD()) {
             while (i-- > 0) {
                 ReleaseExternalFD();
@@ -21,6 +23,9 @@ void reserve_descriptors() {
                             errmsg("no file descriptors are left for the key agent"),
                             errhint("Raise max_files_per_process.")));
         }
+    }
+    for (int i = 0; i < waiting_descriptors; ++i) {
+        ReleaseExternalFD();
     }
 }
 

@@ -42,11 +42,7 @@ void require_text(const Call& call, varlena* value) {
     const ByteSpan bytes = bytes_in(value);
     const char* text = reinterpret_cast<const char*>(bytes.data());
     if (!pg_verify_mbstr(GetDatabaseEncoding(), text, static_cast<int>(bytes.size()), true)) {
-        ereport(ERROR, (errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
-                        errmsg("could not decode with local id %d: the plaintext is not text in "
-                               "encoding %s",
-                               call.local_id, GetDatabaseEncodingName()),
-                        errhint("Use kms.decode, which returns bytea.")));
+        raise_error(use_of_local_id(call.action, call.local_id).subject(), Code::not_text, "");
     }
 }
 

@@ -33,6 +33,8 @@ constexpr Report reports[] = {
     {Code::wrong_key, "KM004", "sealed under another key or version", ""},
     {Code::corrupt, "KM005", "tampered with, or sealed with another context", ""},
     {Code::malformed, "KM006", "not a kms ciphertext", ""},
+    {Code::not_text, "22021", "the plaintext is not text in the database's encoding",
+     "Use kms.decode, which returns bytea."},
     {Code::unavailable, "KM007", "key agent unavailable",
      "Check kms.command and the server's log, where the agent's own messages are."},
     {Code::io, "KM007", "key agent unavailable", "The server's log has the agent's own messages."},
@@ -141,6 +143,13 @@ void raise(const Failure& failure) {
                     cause.detail[0] != '\0' ? errdetail("%s", cause.detail) : 0,
                     cause.hint[0] != '\0' ? errhint("%s", cause.hint) : 0));
     pg_unreachable();
+}
+
+void raise_error(const Subject& subject, Code code, const char* detail) {
+    const Failure failure = guarded(subject, [&]() -> Status {
+        return Error{code, std::string(detail)};
+    });
+    raise(failure);
 }
 
 }  // namespace kms::pg

@@ -57,6 +57,10 @@ bool has_pending_error() noexcept;
 // One ereport(ERROR), or the pending error again.
 [[noreturn]] void raise(const Failure& failure);
 
+// What acts one and three themselves find wrong with a call, in the words of act two. `detail` may
+// be empty.
+[[noreturn]] void raise_error(const Subject& subject, Code code, const char* detail);
+
 void run_guarded(Failure& failure, const Subject& subject, Status (*body)(void*),
                  void* state) noexcept;
 

@@ -34,10 +34,9 @@ cmp_ok(scalar children_of($session->pid), '>=', 20, 'twenty agents outlive their
 ok(becomes(sub { children_of($session->pid) == 1 }), '... are ended and reaped while the session is idle');
 unlike(new_log($node), qr/does not end/, '... which is nothing to tell of');
 
-restart(60);
-like(new_log($node), qr/LOG:  kms agent\[\d+\] does not end\n.*could not be killed/, 'the log tells of those that are too many');
-is($session->get("SELECT kms.decode_text(1, kms.encode(1, 'x'::text))"), 'x', '... while the session goes on');
-ok(becomes(sub { 1 == grep { is_alive($_) } children_of($session->pid) }), '... and in the end none runs');
+restart(100);
+is($session->get("SELECT kms.decode_text(1, kms.encode(1, 'x'::text))"), 'x', 'the session goes on with a hundred');
+ok(becomes(sub { children_of($session->pid) == 1 }), '... and in the end none is left, not as a zombie either');
 $session->quit;
 $node->stop;
 no_crash($node);
