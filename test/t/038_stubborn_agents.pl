@@ -1,5 +1,5 @@
 # Many agents that do not end with their input: they are given their time, ended, and reaped, while
-# the session goes on; the log tells of those that were too many to look after.
+# the session goes on.
 use strict;
 use warnings FATAL => 'all';
 
