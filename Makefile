@@ -13,7 +13,7 @@ WERROR ?= -Werror
 kms_version := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" kms.control)
 
 # What test/test.mk makes; everything else is PGXS's.
-test_goals := check unit lint demo demo-stop bench fuzz soak build/%
+test_goals := check unit lint lint-quick demo demo-stop bench fuzz soak build/%
 
 all:
 

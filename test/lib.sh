@@ -4,6 +4,10 @@
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
+# The path of a user who may be root by sudo has no programs of root's.
+export PATH=$PATH:/usr/sbin:/sbin
+: "${JOBS:=$(nproc)}"
+
 # Every private server has a socket folder of its own, so one port serves for all.
 private_port=54329
 
@@ -61,7 +65,7 @@ make_scratch() {
 }
 
 build_and_install() {
-    make -s -C "$top" "-j${JOBS:-2}" all "PG_CONFIG=$pg_config" || return
+    make -s -C "$top" "-j$JOBS" all "PG_CONFIG=$pg_config" || return
     local installing=(make -s -C "$top" install "PG_CONFIG=$pg_config")
     if [ -w "$bindir" ] && [ -w "$("$pg_config" --pkglibdir)" ]; then
         "${installing[@]}"

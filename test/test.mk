@@ -5,7 +5,7 @@
 
 FUZZ_SECONDS ?= 60
 SOAK_SECONDS ?= 60
-JOBS ?= 2
+JOBS ?= $(shell nproc)
 OTHER_CXX ?= $(if $(findstring clang,$(CXX)),g++,clang++)
 export KMS_VECTORS ?= $(realpath ../shared/vectors)
 
@@ -20,8 +20,9 @@ unit_tests := $(filter-out $(slow_tests),$(wildcard test/unit/*.cpp))
 fuzz_targets := $(patsubst test/fuzz/%.cpp,build/%,$(wildcard test/fuzz/*_fuzz.cpp))
 cxx_sources := $(floor_sources) $(wildcard src/pg/*.cpp test/unit/*.cpp test/fuzz/*.cpp test/bench/*.cpp)
 formatted := $(sort $(cxx_sources) $(wildcard src/*/*.hpp test/*/*.hpp test/bench/*.c))
+scripts := $(sort $(shell grep -rlE '^\#!.*\b(ba)?sh$$|^\# shellcheck shell' .ci test))
 
-.PHONY: check unit lint demo demo-stop bench fuzz soak
+.PHONY: check unit lint lint-quick demo demo-stop bench fuzz soak
 
 check:
 	@test/check $(SUITES)
@@ -37,9 +38,9 @@ soak:
 
 unit:
 	test/install-packages build check
-	$(MAKE) -j$(JOBS) build/unit_test $(if $(slow_tests),build/slow_test)
+	$(MAKE) -j$(JOBS) build/unit_test build/slow_test
 	build/unit_test
-	$(if $(slow_tests),build/slow_test)
+	build/slow_test
 
 fuzz:
 	test/install-packages build lint
@@ -48,9 +49,7 @@ fuzz:
 
 lint:
 	test/install-packages build check lint
-	clang-format --dry-run -Werror $(formatted)
-	$(MAKE) -j$(JOBS) build/other
-	$(MAKE) -j$(JOBS) build/tidy
+	$(MAKE) -k -j$(JOBS) lint-quick $(patsubst %,build/lint/tidy/%.ok,$(filter src/%,$(cxx_sources)))
 
 # One build of the parts: $(1) its folder below build/, $(2) compiler, $(3) flags.
 define variant
@@ -63,7 +62,8 @@ build/$(1)/flags: FORCE
 	@echo '$(subst ','\'',$(2) $(3))' | cmp -s - $$@ || echo '$(subst ','\'',$(2) $(3))' > $$@
 -include $$(shell find build/$(1) -name '*.d' 2>/dev/null)
 endef
-$(eval $(call variant,sanitized,$(CXX),-O1 $(test_flags) $(sanitizers)))
+# The tests themselves are not optimised: that would double the time to build them.
+$(eval $(call variant,sanitized,$(CXX),-O$$(if $$(filter test/%,$$<),0,1) $(test_flags) $(sanitizers)))
 $(eval $(call variant,plain,$(CXX),-O2 $(test_flags)))
 $(eval $(call variant,fuzzed,clang++,-O1 $(test_flags) $(sanitizers) -fsanitize=fuzzer-no-link))
 
@@ -79,19 +79,24 @@ build/%_fuzz: build/fuzzed/test/fuzz/%_fuzz.o $(patsubst %.cpp,build/fuzzed/%.o,
 build/pipes: $(patsubst %.cpp,build/plain/%.o,$(part_sources) test/bench/pipes.cpp)
 	$(CXX) -o $@ $^ -lcrypto -pthread
 
-# Every source through the compiler that does not build it, for its warnings.
+# What make check does of lint: one build/lint/CHECK/FILE.ok for each check that a file passes.
+quick_checks := $(formatted:%=format/%) $(scripts:%=shellcheck/%) $(cxx_sources:%=other-compiler/%)
+
+lint-quick: build/lint/checks $(quick_checks:%=build/lint/%.ok)
+build/lint/checks: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' $(quick_checks) > $@
+
+# $(1): the name of a check, $(2): its command, which takes a file.
+define lint_check
+build/lint/$(1)/%.ok: % FORCE
+	@mkdir -p $$(@D); rm -f $$@
+	@$(2)
+	@touch $$@
+endef
 other_flags = -std=c++20 -O2 $(filter-out -Wpedantic,$(warnings)) -Isrc -DKMS_VERSION='"$(kms_version)"' \
     -isystem $(shell $(PG_CONFIG) --includedir-server)
-
-.PHONY: build/other build/tidy
-build/other: $(patsubst %,build/other/%.ok,$(cxx_sources))
-build/other/%.ok: % FORCE
-	@mkdir -p $(@D); rm -f $@
-	@$(OTHER_CXX) $(other_flags) -fsyntax-only $<
-	@touch $@
-
-build/tidy: $(patsubst %,build/tidy/%.ok,$(filter src/%,$(cxx_sources)))
-build/tidy/%.ok: % FORCE
-	@mkdir -p $(@D); rm -f $@
-	@clang-tidy --quiet --warnings-as-errors='*' $< -- $(other_flags)
-	@touch $@
+$(eval $(call lint_check,format,clang-format --dry-run -Werror $$<))
+$(eval $(call lint_check,shellcheck,shellcheck -x $$<))
+$(eval $(call lint_check,other-compiler,$$(OTHER_CXX) $$(other_flags) -fsyntax-only $$<))
+$(eval $(call lint_check,tidy,clang-tidy --quiet --warnings-as-errors='*' $$< -- $$(other_flags)))
