@@ -83,7 +83,7 @@ void fetch_list(Session& session, const KeyUse& use) {
 void add_row(RowSet& rows, const wire::ListedVersion& listed) {
     Datum values[6] = {identifier_datum(bytes_of(listed.key)),
                        Int32GetDatum(static_cast<std::int32_t>(listed.version)),
-                       text_datum(listed.algorithm),
+                       identifier_datum(bytes_of(listed.algorithm)),
                        bytes_datum(listed.tag),
                        text_datum(wire::state_word(listed.state)),
                        TimestampTzGetDatum(timestamp_of(std::chrono::seconds(listed.created)))};

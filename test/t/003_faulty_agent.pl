@@ -146,6 +146,10 @@ $bad_list->("a 1\n", 'half a line');
 told("ok {id} 16777217 1\n", 'KM009', 'list: more than 16 MiB', 'SELECT kms.list_keys(:key)');
 told('ok {id} ' . length("$row\n") . " 1 and words to come\n$row\n", '', 'list: words behind those that are defined',
     'SELECT kms.list_keys(:key)');
+my $odd = $row =~ s/xaes-256-gcm/a%C3%00b/r;
+my $listed = told('ok {id} ' . length("$odd\n") . " 1\n$odd\n", '', 'list: an algorithm whose name is no text',
+    'SELECT algorithm FROM kms.list_keys(:key)');
+is($listed->{out}, 'a%C3%00b', '... is shown as one');
 
 # --- the handshake
 
