@@ -32,7 +32,7 @@ my $from_latin1 = $latin1->get("SELECT kms.encode(1, '\xc3\xa9t\xc3\xa9')");
 is($latin1->get("SELECT kms.decode(1, '$from_latin1')"), '\xe974e9', 'text is sealed as its bytes in the database\'s encoding');
 is($latin1->get("SELECT kms.decode_text(1, '$from_latin1')"), "\xc3\xa9t\xc3\xa9", '... and comes back as text');
 my $answer = fails_with($utf8, "SELECT kms.decode_text(1, '$from_latin1')", '22021', 'text of another encoding is refused');
-like($answer->{message}, qr/not text in encoding UTF8/, '... with the name of this one');
+like($answer->{message}, qr/local id 1 \(key "k"\): the plaintext is not text/, '... with the name of its key');
 is($utf8->get("SELECT convert_from(kms.decode(1, '$from_latin1'), 'LATIN1')"), "\xc3\xa9t\xc3\xa9", '... and can be converted');
 is($ascii->get("SELECT kms.decode_text(1, '$from_utf8')"), "\xc3\xa9t\xc3\xa9", 'SQL_ASCII takes any bytes');
 fails_with($_, "SELECT kms.decode_text(1, kms.encode(1, '\\x610062'::bytea))", '22021', 'but a zero byte, in no encoding')
