@@ -9,7 +9,7 @@ namespace {
 
 // The pipes to the agent's standard input, output and error.
 constexpr int agent_descriptors = 3;
-constexpr int waiting_descriptors = 2;  // LatchWaiter's sets
+constexpr int waiting_descriptors = 1;  // the set of a LatchWaiter that awaits a reply
 
 // Counted against max_files_per_process for as long as the session may have an agent. What the
 // waiter needs is only tried: PostgreSQL counts that itself, but words its lack as a defect.
