@@ -1,6 +1,20 @@
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION kms" to load this file. \quit
 
+-- Whoever owns the schema can put functions beside ours, which would be called with plaintexts.
+DO $$
+DECLARE
+    owner pg_catalog.pg_roles;
+BEGIN
+    SELECT * INTO owner FROM pg_catalog.pg_roles
+    WHERE oid = (SELECT nspowner FROM pg_catalog.pg_namespace WHERE nspname = 'kms');
+    IF NOT owner.rolsuper THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = pg_catalog.format('schema "kms" belongs to %s, who is not a superuser', owner.rolname),
+            HINT = 'Drop it, and CREATE EXTENSION makes its own.';
+    END IF;
+END $$;
+
 -- Nothing is STRICT: only data may be NULL. Nothing that touches a key is IMMUTABLE, so that the
 -- planner never folds a secret into a plan.
 

@@ -175,6 +175,19 @@ $node->safe_psql('postgres', 'DROP OWNED BY dora2; DROP ROLE dora2');
 isnt($dora->ask("SELECT kms.set_key(4, 'fresh-key')")->{state}, '', 'a role that was dropped gets no key');
 $dora->quit;
 
+# --- a schema that somebody else has made first, with a function that plaintexts would go to
+
+$node->safe_psql('postgres', 'CREATE ROLE mallory LOGIN');
+$node->safe_psql('postgres', 'CREATE DATABASE early');
+$node->safe_psql('early', 'GRANT CREATE ON DATABASE early TO mallory');
+my $mallory = kms_session($node, user => 'mallory', dbname => 'early');
+$mallory->get('CREATE SCHEMA kms; CREATE FUNCTION kms.encode(int, varchar) RETURNS bytea LANGUAGE sql AS $$ SELECT $2::bytea $$');
+my $admin = kms_session($node, dbname => 'early');
+my $refused = fails_with($admin, 'CREATE EXTENSION kms', '42501', 'another role\'s schema is not used');
+like($refused->{message}, qr/schema "kms" belongs to mallory/, '... says why');
+$admin->get('DROP SCHEMA kms CASCADE; CREATE SCHEMA kms; CREATE EXTENSION kms');
+$_->quit foreach $mallory, $admin;
+
 # --- a role that may use keys and nothing else, as the README grants it
 
 allow('mine app', 'mine postgres');
