@@ -1,4 +1,5 @@
 -- kms.keys is the truth about bindings; set_key and unset_key are ways to write it.
+\set SHOW_CONTEXT never
 SELECT setting || '/kms-agent serve --ephemeral' AS command FROM pg_config WHERE name = 'BINDIR' \gset
 SET kms.command = :'command';
 SELECT kms.create_key('one'), kms.create_key('two'), kms.create_key('a,b=c%d');
