@@ -73,6 +73,28 @@ Failure not_sealed(const Call& call) {
     });
 }
 
+Failure open_for_session(Session& session, const Call& call) {
+    const auto sealed = read_sealed_header(call.data);
+    if (!sealed) {
+        return not_sealed(call);
+    }
+    for (;;) {
+        Step step;
+        if (const Failure failure = get_by_tag(session, call, sealed->tag, step)) {
+            return failure;
+        }
+        const Failure failure = with_key(session, call, step, [&]() -> Status {
+            SecretBytes plaintext(sealed->plaintext_length);
+            KMS_TRY(step.key->key.open(call.data, call.context, plaintext.span()));
+            session.reply = std::move(plaintext);
+            return {};
+        });
+        if (!step.again) {
+            return failure;
+        }
+    }
+}
+
 }  // namespace
 
 Failure seal_locally(const Call& call, varlena** result) {
@@ -114,41 +136,17 @@ Failure open_locally(const Call& call, varlena** result) {
     }
 }
 
+// The plaintext is kept by the session: fetching the target's key may take longer than the source's
+// key lives, so they are not needed at once.
 Failure reseal_locally(const Call& call, std::int32_t to_id, varlena** result) {
     Session& session = pg::session();
-    const auto sealed = read_sealed_header(call.data);
-    if (!sealed) {
-        return not_sealed(call);
+    if (const Failure failure = open_for_session(session, call)) {
+        return failure;
     }
-    const Call to = {call.action, to_id, {}, call.context};
-    for (;;) {
-        Step target;
-        Step source;
-        if (const Failure failure = get_current(session, to, target)) {
-            return failure;
-        }
-        const std::uint64_t generation = session.cache.generation();
-        if (const Failure failure = get_by_tag(session, call, sealed->tag, source)) {
-            return failure;
-        }
-        if (session.cache.generation() != generation) {
-            continue;  // the target may be gone
-        }
-        *result = allocate_value(target.key->key.sealed_size(sealed->plaintext_length),
-                                 subject_of(to, target.keys));
-        const Failure failure = with_key(session, call, source, [&]() -> Status {
-            source.again = target.key->wiped;
-            if (source.again) {
-                return {};
-            }
-            SecretBytes plaintext(sealed->plaintext_length);
-            KMS_TRY(source.key->key.open(call.data, call.context, plaintext.span()));
-            return target.key->key.seal(plaintext.view(), call.context, bytes_in(*result));
-        });
-        if (!source.again) {
-            return failure;
-        }
-    }
+    const Failure failure =
+        seal_locally({call.action, to_id, session.reply.view(), call.context}, result);
+    session.reply.release();
+    return failure;
 }
 
 }  // namespace kms::pg

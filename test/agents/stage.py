@@ -6,6 +6,7 @@ The part before the first dot is the act, the rest its argument. get, encrypt an
 
     plain                 serves                     hang        never answers
     gate.NAME             waits for FOLDER/NAME      deaf        does not even read the body
+    slow.SECONDS          serves after that time
     halves.NAME           the same in mid-answer
     fail.CODE.TEXT        answers with that error    die         kills itself, and does not answer
     flood.BYTES           writes to standard error   short.N     a key of N bytes
@@ -55,6 +56,8 @@ def perform(number, act, argument):
         time.sleep(1000)
     elif act == b"gate":
         wait_for(folder / argument.decode())
+    elif act == b"slow":
+        time.sleep(float(argument))
     elif act == b"halves":
         sink.write(b"ok %d 100000\n" % number + bytes(50000))
         sink.flush()

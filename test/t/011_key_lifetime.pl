@@ -98,6 +98,15 @@ is(outcome($patient, $encode), 'done', '... goes on with a disabled key');
 $patient->get("SET kms.cache_ttl = '1s'");
 ok(disabled_within_ttl($patient), '... until its time to live is lowered');
 
+# --- an agent that takes longer for a key than the key lives
+
+my $slow = keys_session($node, { 'kms.command' => stage_agent(test_folder('stage')),
+    'kms.keys' => '1=slow.1.2,2=slow.1.3' });
+my $slowly = $slow->get("SET statement_timeout = '30s'; SELECT kms.encode(1, 'slowly'::text)");
+is($slow->get("SELECT kms.decode_text(2, kms.recode(1, 2, '$slowly'))"), 'slowly',
+    'recode does not need both its keys at once');
+$slow->quit;
+
 # --- the view shows what is held
 
 kms_admin($keys, 'enable', 'long', '1');
