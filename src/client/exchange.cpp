@@ -36,7 +36,19 @@ Status Exchange::run() {
     Status status = pump();
     complete_ = static_cast<bool>(status);
     broke_protocol_ = !status && status.error().code == Code::protocol;
+    if (!complete_ && !broke_protocol_) {
+        drop_begun_reply();
+    }
     return status;
+}
+
+// What has come of a reply that nobody takes any more may be a plaintext, and is not kept until the
+// rest of it comes.
+void Exchange::drop_begun_reply() {
+    const auto head = connection_.reader().head();
+    if (head && *head != nullptr && connection_.ids().awaits((*head)->id)) {
+        connection_.drop_reply();
+    }
 }
 
 // A request that was written is most often answered after a wait: so no read is tried before it.

@@ -46,6 +46,7 @@ class Exchange {
     Status agent_closed();
     Status last_replies();
     void abandon() noexcept;
+    void drop_begun_reply();
     bool all_answered() const { return answered_ == requests_.size(); }
 
     Connection& connection_;

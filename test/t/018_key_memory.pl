@@ -194,6 +194,17 @@ reconfigure($node, 'kms.cache_ttl' => '1s');
 ok(becomes(sub { $session->get('SHOW kms.cache_ttl') eq '1s' }), 'the session reads a new postgresql.conf');
 is_soon_gone($session, $secrets, 'after a reload with a shorter one');
 
+# --- a plaintext of which a part has come
+
+my $stage = test_folder('stage');
+my $part = 'half of a plaintext, repeatedly ';
+write_text("$stage/part", "ok {id} 5000\n" . $part x 50);
+my $cut = keys_session($node, { 'kms.command' => stage_agent($stage), 'kms.mode' => 'remote', 'kms.keys' => '1=tell.part' });
+is($cut->ask("SET statement_timeout = '1s'; SELECT kms.decode(1, repeat('x', 6000)::bytea)")->{state}, '57014',
+    'a query is cancelled in mid-answer');
+is(found($cut, 'raw ' . unpack('H*', $part) . "\n"), '', '... and nothing of the answer is left');
+$cut->quit;
+
 # --- a key that the agent makes or changes does not come here
 
 $session->get("SELECT kms.create_key('made'); SELECT kms.rotate_key('made')");
