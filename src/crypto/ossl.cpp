@@ -3,6 +3,7 @@
 #include <openssl/err.h>
 
 #include <array>
+#include <atomic>
 #include <string>
 
 #include "base/floor.hpp"
@@ -18,23 +19,24 @@ constexpr std::array<std::array<const char*, lengths>, modes> names{{
     {"AES-128-GCM", "AES-192-GCM", "AES-256-GCM"},
 }};
 
-using Ciphers = std::array<std::array<EVP_CIPHER*, lengths>, modes>;
+using Slot = std::atomic<EVP_CIPHER*>;
 
-Ciphers fetch_all() {
-    Ciphers ciphers{};
-    for (std::size_t mode = 0; mode < modes; ++mode) {
-        for (std::size_t length = 0; length < lengths; ++length) {
-            ciphers[mode][length] = EVP_CIPHER_fetch(nullptr, names[mode][length], nullptr);
-        }
-    }
-    return ciphers;
+// Another thread may have been faster.
+const EVP_CIPHER* fetch_into(Slot& slot, const char* name) {
+    Owned<EVP_CIPHER> fetched(EVP_CIPHER_fetch(nullptr, name, nullptr));
+    EVP_CIPHER* there = nullptr;
+    return slot.compare_exchange_strong(there, fetched.get()) ? fetched.release() : there;
 }
 
-// Fetched once, since a lookup costs more than sealing a short value, and never freed: static
-// destructors run inside exit(), where OpenSSL may already have cleaned up.
+// Each is fetched once, since a lookup costs more than sealing a short value; again where that
+// failed, for want of memory perhaps; and never freed: static destructors run inside exit(), where
+// OpenSSL may already have cleaned up.
 const EVP_CIPHER* cipher_of(Mode mode, std::size_t key_length) {
-    static const Ciphers ciphers = fetch_all();
-    return ciphers[static_cast<std::size_t>(mode)][key_length / 8 - 2];
+    static constinit std::array<std::array<Slot, lengths>, modes> slots{};
+    const auto row = static_cast<std::size_t>(mode);
+    const std::size_t column = key_length / 8 - 2;
+    const EVP_CIPHER* cipher = slots[row][column].load(std::memory_order_acquire);
+    return cipher != nullptr ? cipher : fetch_into(slots[row][column], names[row][column]);
 }
 
 bool is_aes_key_length(std::size_t bytes) {
