@@ -30,6 +30,7 @@ enum class Code {
     interrupted,  // the caller's Waiter gave up; it holds the reason
     protocol,     // the peer broke kms/1
     io,           // a system call failed
+    internal,     // this program's own cryptography failed, or something that cannot be
 };
 
 struct Error {

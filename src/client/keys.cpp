@@ -39,7 +39,7 @@ class Call : public ReplyHandler {
     explicit Call(Parse parse) : parse_(parse) {}
 
     Parse parse_;
-    Result<T> outcome_ = Error{Code::failed, {}};
+    Result<T> outcome_ = Error{Code::internal, {}};
 };
 
 Result<std::uint32_t> parse_version(const wire::Head& head) {

@@ -56,7 +56,7 @@ constexpr std::array<Byte, 32> zero_key{};
 Error failure(std::string_view what) {
     const char* reason = ERR_reason_error_string(ERR_peek_last_error());
     ERR_clear_error();
-    return {Code::failed,
+    return {Code::internal,
             std::string(what) + ": " + (reason != nullptr ? reason : "OpenSSL failed")};
 }
 

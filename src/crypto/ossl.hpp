@@ -27,7 +27,7 @@ using Owned = std::unique_ptr<T, Free>;
 // The longest piece of data that goes through one call: EVP counts in int.
 constexpr std::size_t max_length = std::size_t{1} << 30;
 
-// Code::failed, with OpenSSL's last reason. Empties its queue of errors, which others in this
+// Code::internal, with OpenSSL's last reason. Empties its queue of errors, which others in this
 // process read too.
 Error failure(std::string_view what);
 

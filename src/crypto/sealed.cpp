@@ -212,7 +212,7 @@ Status SealingKey::State::unless_wiped(ByteSpan out, Action action) {
     Status done = wiped ? Status() : action();
     if (wiped) {
         wipe();
-        done = Error{Code::failed, "this key has been wiped"};
+        done = Error{Code::internal, "this key has been wiped"};
     }
     if (!done) {
         kms::wipe(out);

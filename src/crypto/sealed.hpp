@@ -58,7 +58,7 @@ class SealingKey {
 
     // Overwrites every key in place without allocating, locking or freeing, so that a signal
     // handler may call it. Whatever is sealed or opened after it, or at that moment, is
-    // Code::failed.
+    // Code::internal.
     void wipe() noexcept;
 
   private:

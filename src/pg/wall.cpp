@@ -24,6 +24,7 @@ struct Report {
 
 constexpr Report reports[] = {
     // The first stands for every Code that has no row of its own.
+    {Code::internal, "XX000", "internal error", ""},
     {Code::failed, "KM007", "the key agent failed",
      "The server's log has the agent's own messages."},
     {Code::not_found, "KM002", "key not found",
@@ -122,11 +123,11 @@ void run_guarded(Failure& failure, const Subject& subject, Status (*body)(void*)
             report(failure, status.error(), subject);
         }
     } catch (const std::bad_alloc&) {
-        fill(failure, Code::failed, "53200", {"out of memory", {}, {}});
+        fill(failure, Code::internal, "53200", {"out of memory", {}, {}});
     } catch (const std::exception& unexpected) {
-        fill(failure, Code::failed, "XX000", {unexpected.what(), {}, {}});
+        fill(failure, Code::internal, "XX000", {unexpected.what(), {}, {}});
     } catch (...) {
-        fill(failure, Code::failed, "XX000", {"unknown C++ exception", {}, {}});
+        fill(failure, Code::internal, "XX000", {"unknown C++ exception", {}, {}});
     }
     if (pending_error) {
         pending_error = false;

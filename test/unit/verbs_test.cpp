@@ -21,6 +21,7 @@ TEST(VerbsCodes, AreFixedWords) {
     EXPECT_EQ(error_word(Code::malformed), "invalid");
     EXPECT_EQ(error_word(Code::too_large), "invalid");
     EXPECT_EQ(error_word(Code::io), "failed");
+    EXPECT_EQ(error_word(Code::internal), "failed");
     EXPECT_EQ(error_word(Code::timed_out), "failed");
 }
 
