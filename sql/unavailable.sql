@@ -21,6 +21,7 @@ SELECT kms.create_key('k');
 SELECT last_error FROM kms.status();
 SET kms.command = 'kill -9 $$';
 SELECT kms.list_keys();
+SELECT kms.list_keys('pre fix');
 \echo :LAST_ERROR_SQLSTATE
 SELECT last_error FROM kms.status();
 SET kms.command = 'sleep 8';

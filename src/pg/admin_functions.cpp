@@ -103,7 +103,7 @@ int key_bits(FunctionCallInfo fcinfo) {
 }  // namespace
 
 KMS_FUNCTION(kms_create_key) {
-    const KeyUse use = use_of_identifier("create", required_identifier(fcinfo, 0));
+    const KeyUse use = use_of_identifier("create key", required_identifier(fcinfo, 0));
     const std::string_view algorithm = algorithm_argument(fcinfo);
     std::uint32_t version = 0;
     administer(use, [&](Line line) -> Status {
@@ -116,7 +116,7 @@ KMS_FUNCTION(kms_create_key) {
 }
 
 KMS_FUNCTION(kms_rotate_key) {
-    const KeyUse use = use_of_identifier("rotate", required_identifier(fcinfo, 0));
+    const KeyUse use = use_of_identifier("rotate key", required_identifier(fcinfo, 0));
     std::uint32_t version = 0;
     administer(use, [&](Line line) -> Status {
         KMS_ASSIGN(const DescribedKey rotated, rotate_key(line, use.identifier));
@@ -127,19 +127,21 @@ KMS_FUNCTION(kms_rotate_key) {
 }
 
 KMS_FUNCTION(kms_enable_key) {
-    return change(fcinfo, "enable", wire::verb::enable);
+    return change(fcinfo, "enable key", wire::verb::enable);
 }
 
 KMS_FUNCTION(kms_disable_key) {
-    return change(fcinfo, "disable", wire::verb::disable);
+    return change(fcinfo, "disable key", wire::verb::disable);
 }
 
 KMS_FUNCTION(kms_destroy_key) {
-    return change(fcinfo, "destroy", wire::verb::destroy);
+    return change(fcinfo, "destroy key", wire::verb::destroy);
 }
 
 KMS_FUNCTION(kms_list_keys) {
-    const KeyUse use = use_of_identifier("list keys", prefix_argument(fcinfo));
+    const ByteView prefix = prefix_argument(fcinfo);
+    const KeyUse use =
+        use_of_identifier(prefix.empty() ? "list keys" : "list keys with prefix", prefix);
     Session& session = pg::session();
     fetch_list(session, use);
     RowSet rows(fcinfo);

@@ -46,12 +46,12 @@ Status probe(Session& session, const KeyUse& use) {
 
 // A bad identifier fails here and not at the first row. A key whose current version is disabled is
 // bound all the same: its older versions may still be read.
-void probe_now(std::int32_t local_id, ByteView identifier) {
+void probe_now(const Subject& subject, std::int32_t local_id) {
     Session& session = pg::session();
-    KeyUse use = use_of_identifier("bind", identifier);
+    KeyUse use = use_of_identifier(subject.action, subject.identifier);
     use.local_id = local_id;
     session.bound_under = 0;
-    const Failure failure = in_session(session, use.subject(), [&] { return probe(session, use); });
+    const Failure failure = in_session(session, subject, [&] { return probe(session, use); });
     settle(session, failure);
     if (failure && failure.cause.code == Code::disabled) {
         ereport(
@@ -68,10 +68,10 @@ void probe_now(std::int32_t local_id, ByteView identifier) {
 void bind_key(std::int32_t local_id, ByteView identifier, bool is_local) {
     require_settable(is_local);
     const KeyList& keys = key_list();
-    const Subject subject = {"bind", local_id, identifier};
+    const Subject subject = {psprintf("bind local id %d to key", local_id), 0, identifier};
     const char* text =
         new_key_list(subject, [&] { return with_binding(keys, local_id, identifier); });
-    probe_now(local_id, identifier);
+    probe_now(subject, local_id);
     set_key_list(text, is_local);
 }
 

@@ -76,8 +76,8 @@ std::string describe(const Subject& subject) {
         text += " with local id " + std::to_string(subject.local_id);
     }
     if (!subject.identifier.empty()) {
-        text += (subject.local_id != 0 ? " (key \"" : " key \"") + shown(subject.identifier) + '"';
-        text += subject.local_id != 0 ? ")" : "";
+        const std::string quoted = '"' + shown(subject.identifier) + '"';
+        text += subject.local_id != 0 ? " (key " + quoted + ")" : " " + quoted;
     }
     return text;
 }
