@@ -104,7 +104,7 @@ RETURNS text LANGUAGE C VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', 'kms_genera
 CREATE FUNCTION kms.status(
     OUT mode text, OUT running bool, OUT agent_pid int, OUT agent text, OUT capabilities text[],
     OUT starts bigint, OUT requests bigint, OUT errors bigint, OUT bytes bigint,
-    OUT mean_latency_ms float8, OUT last_error text)
+    OUT mean_latency_ms float8, OUT last_error text, OUT agents int, OUT server_agents int)
 LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'kms_status';
 
 -- Who may call what is the owner's decision.

@@ -21,6 +21,8 @@ extern "C" {
 #include "storage/fd.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "storage/lock.h"
+#include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -106,6 +108,26 @@ inline uint32 agent_wait_event() {
     return event;
 #else
     return PG_WAIT_EXTENSION;
+#endif
+}
+
+// A shared lock until it is let go of or the session ends; false where the lock table is full.
+// Never waits.
+inline bool try_lock_for_session(const LOCKTAG& tag) {
+#if PG_VERSION_NUM >= 180000
+    return LockAcquireExtended(&tag, AccessShareLock, true, true, false, nullptr, false) !=
+           LOCKACQUIRE_NOT_AVAIL;
+#else
+    return LockAcquireExtended(&tag, AccessShareLock, true, true, false, nullptr) !=
+           LOCKACQUIRE_NOT_AVAIL;
+#endif
+}
+
+inline bool is_locked_by_me(const LOCKTAG& tag) {
+#if PG_VERSION_NUM >= 170000
+    return LockHeldByMe(&tag, AccessShareLock, false);
+#else
+    return LockHeldByMe(&tag, AccessShareLock);
 #endif
 }
 

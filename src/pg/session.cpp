@@ -1,5 +1,6 @@
 #include "pg/session.hpp"
 
+#include "pg/agent_count.hpp"
 #include "pg/lifetime.hpp"
 #include "pg/pg.hpp"
 #include "pg/settings.hpp"
@@ -72,6 +73,7 @@ Session& session() {
 }
 
 void settle(Session& session, const Failure& failure) {
+    count_agent(session.agent.pid());
     if (failure.pending) {
         raise(failure);
     }

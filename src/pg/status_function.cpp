@@ -1,11 +1,12 @@
 // status(): the session's key agent, for people. Starts nothing.
+#include "pg/agent_count.hpp"
 #include "pg/settings.hpp"
 #include "pg/values.hpp"
 
 namespace kms::pg {
 namespace {
 
-constexpr int columns = 11;
+constexpr int columns = 13;
 
 Datum capabilities_datum(const KeyAgent& agent) {
     const auto& capabilities = agent.capabilities();
@@ -46,17 +47,25 @@ void fill_statistics(const AgentStatistics& statistics, Datum* values, bool* nul
     }
 }
 
+void fill_agents(Datum* values) {
+    const AgentCount agents = count_agents();
+    values[11] = Int32GetDatum(agents.session);
+    values[12] = Int32GetDatum(agents.server);
+}
+
 }  // namespace
 
 KMS_FUNCTION(kms_status) {
     const Session& session = pg::session();
     const bool running = session.agent.running();
     Datum values[columns] = {CStringGetTextDatum(mode_name()), BoolGetDatum(running)};
-    bool nulls[columns] = {false, false, true, true, true, false, false, false, false, true, true};
+    bool nulls[columns] = {false, false, true, true, true,  false, false,
+                           false, false, true, true, false, false};
     if (running) {
         fill_running(session.agent, values, nulls);
     }
     fill_statistics(session.agent.statistics(), values, nulls);
+    fill_agents(values);
     return row_datum(fcinfo, values, nulls);
 }
 
