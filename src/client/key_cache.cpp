@@ -7,8 +7,14 @@
 namespace kms {
 namespace {
 
+// `fetched_at`: TimePoint::max() where there is no key.
+TimePoint expiry(TimePoint fetched_at, std::chrono::seconds time_to_live) {
+    const bool ends = time_to_live.count() > 0 && fetched_at != TimePoint::max();
+    return ends ? fetched_at + time_to_live : TimePoint::max();
+}
+
 bool expired(const HeldKey& key, TimePoint now, std::chrono::seconds time_to_live) {
-    return time_to_live.count() > 0 && now - key.fetched_at >= time_to_live;
+    return now >= expiry(key.fetched_at, time_to_live);
 }
 
 void wipe(HeldKey& key) {
@@ -39,26 +45,23 @@ HeldKey* HeldKeys::find(const KeyTag& tag) {
     return nullptr;
 }
 
-TimePoint HeldKeys::next_expiry(std::chrono::seconds time_to_live) const {
-    TimePoint next = TimePoint::max();
-    if (time_to_live.count() == 0) {
-        return next;
-    }
+TimePoint HeldKeys::oldest() const {
+    TimePoint oldest = TimePoint::max();
     for (const auto& held : versions) {
         if (!held->wiped) {
-            next = std::min(next, held->fetched_at + time_to_live);
+            oldest = std::min(oldest, held->fetched_at);
         }
     }
-    return next;
+    return oldest;
+}
+
+TimePoint HeldKeys::next_expiry(std::chrono::seconds time_to_live) const {
+    return expiry(oldest(), time_to_live);
 }
 
 HeldKeys* KeyCache::find(std::uint32_t owner, ByteView identifier) {
-    for (const auto& entry : entries_) {
-        if (entry->owner == owner && entry->identifier == text_of(identifier)) {
-            return entry.get();
-        }
-    }
-    return nullptr;
+    const auto found = entries_.find(Name{owner, text_of(identifier)});
+    return found != entries_.end() ? found->get() : nullptr;
 }
 
 HeldKeys& KeyCache::find_or_add(std::uint32_t owner, ByteView identifier) {
@@ -68,8 +71,7 @@ HeldKeys& KeyCache::find_or_add(std::uint32_t owner, ByteView identifier) {
     auto entry = std::make_unique<HeldKeys>();
     entry->owner = owner;
     entry->identifier = text_of(identifier);
-    entries_.push_back(std::move(entry));
-    return *entries_.back();
+    return **entries_.insert(std::move(entry)).first;
 }
 
 Result<HeldKey*> KeyCache::hold(HeldKeys& keys, const FetchedKey& fetched, bool is_current) {
@@ -80,15 +82,19 @@ Result<HeldKey*> KeyCache::hold(HeldKeys& keys, const FetchedKey& fetched, bool 
     if (is_current) {
         keys.current = held;
     }
+    oldest_ = std::min(oldest_, held->fetched_at);
     return held;
 }
 
 void KeyCache::drop_expired(TimePoint now, std::chrono::seconds time_to_live) {
+    if (!some_wiped_ && now < next_expiry(time_to_live)) {
+        return;
+    }
     const auto gone = [&](const HeldKey& held) {
         return held.wiped || expired(held, now, time_to_live);
     };
     std::size_t dropped = 0;
-    for (auto& entry : entries_) {
+    for (const auto& entry : entries_) {
         if (entry->current != nullptr && gone(*entry->current)) {
             entry->current = nullptr;
         }
@@ -96,6 +102,8 @@ void KeyCache::drop_expired(TimePoint now, std::chrono::seconds time_to_live) {
     }
     std::erase_if(entries_, [](const auto& entry) { return entry->versions.empty(); });
     generation_ += dropped != 0 ? 1 : 0;
+    some_wiped_ = false;
+    find_oldest();
 }
 
 void KeyCache::wipe_expired(TimePoint now, std::chrono::seconds time_to_live) noexcept {
@@ -103,9 +111,11 @@ void KeyCache::wipe_expired(TimePoint now, std::chrono::seconds time_to_live) no
         for (const auto& held : entry->versions) {
             if (!held->wiped && expired(*held, now, time_to_live)) {
                 wipe(*held);
+                some_wiped_ = true;
             }
         }
     }
+    find_oldest();
 }
 
 void KeyCache::wipe_all() noexcept {
@@ -114,6 +124,8 @@ void KeyCache::wipe_all() noexcept {
             wipe(*held);
         }
     }
+    some_wiped_ = true;
+    find_oldest();
 }
 
 void KeyCache::drop(ByteView identifier) {
@@ -123,6 +135,7 @@ void KeyCache::drop(ByteView identifier) {
 void KeyCache::drop_all() {
     ++generation_;
     entries_.clear();
+    find_oldest();
 }
 
 void KeyCache::retain(const std::function<bool(const HeldKeys&)>& wanted) {
@@ -130,15 +143,19 @@ void KeyCache::retain(const std::function<bool(const HeldKeys&)>& wanted) {
         std::erase_if(entries_, [&](const auto& entry) { return !wanted(*entry); });
     if (dropped != 0) {
         ++generation_;
+        find_oldest();
     }
 }
 
 TimePoint KeyCache::next_expiry(std::chrono::seconds time_to_live) const {
-    TimePoint next = TimePoint::max();
+    return expiry(oldest_, time_to_live);
+}
+
+void KeyCache::find_oldest() noexcept {
+    oldest_ = TimePoint::max();
     for (const auto& entry : entries_) {
-        next = std::min(next, entry->next_expiry(time_to_live));
+        oldest_ = std::min(oldest_, entry->oldest());
     }
-    return next;
 }
 
 }  // namespace kms

@@ -3,12 +3,16 @@
 // A key belongs to (owner, identifier), the owner being the role that it was fetched for, and is
 // held for a time to live. wipe_expired and wipe_all overwrite keys in place and neither allocate
 // nor free, so that a signal handler may call them while nobody is inside another function here.
+// What is done for every row, find, next_expiry and a drop_expired that drops nothing, costs the
+// same however many keys are held.
 #pragma once
 
 #include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <unordered_set>
 #include <vector>
 
 #include "base/clock.hpp"
@@ -33,6 +37,9 @@ struct HeldKeys {
     HeldKey* current = nullptr;  // what encode uses; nullptr: to be fetched
 
     HeldKey* find(const KeyTag& tag);  // nullptr: not held
+    // When the first that is not wiped was fetched, and when it expires; TimePoint::max() when
+    // there is none.
+    TimePoint oldest() const;
     TimePoint next_expiry(std::chrono::seconds time_to_live) const;
 };
 
@@ -43,7 +50,7 @@ class KeyCache {
     HeldKeys& find_or_add(std::uint32_t owner, ByteView identifier);
 
     // Holds a fetched key, in place of an older copy of it.
-    static Result<HeldKey*> hold(HeldKeys& keys, const FetchedKey& fetched, bool is_current);
+    Result<HeldKey*> hold(HeldKeys& keys, const FetchedKey& fetched, bool is_current);
 
     // `time_to_live`: zero for no end.
     void drop_expired(TimePoint now, std::chrono::seconds time_to_live);
@@ -56,7 +63,7 @@ class KeyCache {
 
     bool empty() const { return entries_.empty(); }
 
-    // The moment at which the first key expires; TimePoint::max() when none does.
+    // Not after the moment at which the first key expires; TimePoint::max() when none does.
     TimePoint next_expiry(std::chrono::seconds time_to_live) const;
 
     // Rises whenever a HeldKeys or HeldKey may have been freed: pointers that were taken under
@@ -64,8 +71,40 @@ class KeyCache {
     std::uint64_t generation() const { return generation_; }
 
   private:
-    std::vector<std::unique_ptr<HeldKeys>> entries_;
+    struct Name {
+        std::uint32_t owner;
+        std::string_view identifier;
+
+        bool operator==(const Name&) const = default;
+    };
+    // Entries are found by their names.
+    struct ByName {
+        using is_transparent = void;
+
+        static Name name(const Name& name) { return name; }
+        static Name name(const std::unique_ptr<HeldKeys>& entry) {
+            return {entry->owner, entry->identifier};
+        }
+    };
+    struct Hash : ByName {
+        std::size_t operator()(const auto& entry) const {
+            const Name named = name(entry);
+            return std::hash<std::string_view>()(named.identifier) + named.owner;
+        }
+    };
+    struct Equal : ByName {
+        bool operator()(const auto& left, const auto& right) const {
+            return name(left) == name(right);
+        }
+    };
+
+    void find_oldest() noexcept;
+
+    std::unordered_set<std::unique_ptr<HeldKeys>, Hash, Equal> entries_;
     std::uint64_t generation_ = 0;
+    // Not after the moment at which the first key that is not wiped was fetched.
+    TimePoint oldest_ = TimePoint::max();
+    bool some_wiped_ = false;
 };
 
 }  // namespace kms

@@ -143,7 +143,7 @@ Result<HeldKey*> Session::fetch(const KeyUse& use, const std::optional<KeyTag>& 
     KMS_ASSIGN(Line agent_line, line(use));
     KMS_ASSIGN(FetchedKey fetched, get_key(agent_line, use.identifier, tag));
     HeldKeys& keys = cache.find_or_add(use.owner, use.identifier);
-    KMS_ASSIGN(HeldKey * held, KeyCache::hold(keys, fetched, !tag));
+    KMS_ASSIGN(HeldKey * held, cache.hold(keys, fetched, !tag));
     remember(use, &keys);
     return held;
 }

@@ -21,7 +21,7 @@ class KeyCacheTest : public ::testing::Test {
   protected:
     HeldKey* hold(std::uint32_t owner, ByteView identifier, Byte fill, bool is_current = true) {
         auto held =
-            KeyCache::hold(cache.find_or_add(owner, identifier), fetched(fill, fill), is_current);
+            cache.hold(cache.find_or_add(owner, identifier), fetched(fill, fill), is_current);
         EXPECT_TRUE(held);
         return *held;
     }
@@ -90,12 +90,80 @@ TEST_F(KeyCacheTest, KeysExpire) {
 TEST_F(KeyCacheTest, OneVersionMayExpireBeforeAnother) {
     HeldKey* current = hold(10, one, 2);
     HeldKey* old = hold(10, one, 1, false);
-    current->fetched_at = old->fetched_at - seconds(10);
+    old->fetched_at = current->fetched_at + seconds(10);
     cache.drop_expired(old->fetched_at, seconds(10));
     HeldKeys* keys = cache.find(10, one);
     ASSERT_NE(keys, nullptr);
     EXPECT_EQ(keys->current, nullptr);
     EXPECT_EQ(keys->versions.size(), 1u);
+    EXPECT_EQ(cache.next_expiry(seconds(10)), old->fetched_at + seconds(10));
+}
+
+TEST_F(KeyCacheTest, AKeyThatIsFetchedAgainLivesOn) {
+    const TimePoint first = hold(10, one, 1)->fetched_at;
+    HeldKey* again = hold(10, one, 1);
+    again->fetched_at = first + seconds(3);
+    cache.drop_expired(first + seconds(5), seconds(5));
+    EXPECT_EQ(cache.find(10, one)->current, again);
+    EXPECT_EQ(cache.next_expiry(seconds(5)), first + seconds(8));
+    cache.wipe_expired(first + seconds(7), seconds(5));
+    EXPECT_FALSE(again->wiped);
+    cache.drop_expired(first + seconds(8), seconds(5));
+    EXPECT_TRUE(cache.empty());
+}
+
+TEST_F(KeyCacheTest, ATimeToLiveThatIsLoweredHoldsAtOnce) {
+    HeldKey* held = hold(10, one, 1);
+    const TimePoint later = held->fetched_at + seconds(10);
+    cache.drop_expired(later, seconds(0));
+    cache.drop_expired(later, seconds(1000));
+    EXPECT_FALSE(cache.empty());
+    cache.drop_expired(later, seconds(10));
+    EXPECT_TRUE(cache.empty());
+    EXPECT_EQ(cache.next_expiry(seconds(10)), TimePoint::max());
+}
+
+TEST_F(KeyCacheTest, WipedKeysAreDroppedBeforeTheirTime) {
+    hold(10, one, 1);
+    cache.wipe_all();
+    EXPECT_EQ(cache.next_expiry(seconds(5)), TimePoint::max());
+    HeldKey* fresh = hold(10, two, 2);
+    cache.drop_expired(fresh->fetched_at, seconds(0));
+    EXPECT_EQ(cache.find(10, one), nullptr);
+    EXPECT_EQ(cache.find(10, two)->current, fresh);
+    EXPECT_EQ(cache.next_expiry(seconds(5)), fresh->fetched_at + seconds(5));
+}
+
+// The oldest is dropped with its name; the next one counts then.
+TEST_F(KeyCacheTest, TheNextExpiryIsOneOfAKeyThatIsHeld) {
+    HeldKey* first = hold(10, one, 1);
+    HeldKey* second = hold(10, two, 2);
+    second->fetched_at = first->fetched_at + seconds(2);
+    const TimePoint end = second->fetched_at + seconds(5);
+    EXPECT_EQ(cache.next_expiry(seconds(5)), end - seconds(2));
+    cache.drop(one);
+    EXPECT_EQ(cache.next_expiry(seconds(5)), end);
+    cache.drop_all();
+    EXPECT_EQ(cache.next_expiry(seconds(5)), TimePoint::max());
+}
+
+TEST_F(KeyCacheTest, FindsEachOfManyAndMovesNone) {
+    constexpr std::uint32_t owners = 3;
+    std::vector<HeldKeys*> added;
+    const auto name = [](int number) { return "key " + std::to_string(number); };
+    for (int number = 0; number < 1000; ++number) {
+        for (std::uint32_t owner = 0; owner < owners; ++owner) {
+            added.push_back(&cache.find_or_add(owner, bytes_of(name(number))));
+        }
+    }
+    for (std::size_t i = 0; i < added.size(); ++i) {
+        const std::string expected = name(static_cast<int>(i / owners));
+        ASSERT_EQ(cache.find(i % owners, bytes_of(expected)), added[i]);
+        ASSERT_EQ(added[i]->owner, i % owners);
+        ASSERT_EQ(added[i]->identifier, expected);
+    }
+    EXPECT_EQ(cache.find(owners, bytes_of(name(1))), nullptr);
+    EXPECT_EQ(cache.find(0, bytes_of("key 1000")), nullptr);
 }
 
 TEST_F(KeyCacheTest, TheGenerationRisesWhenSomethingIsFreedAndOnlyThen) {
