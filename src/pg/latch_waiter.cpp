@@ -14,8 +14,7 @@ uint32 events_of(const Waiter::Interest& interest) {
     return (interest.read ? WL_SOCKET_READABLE : 0u) | (interest.write ? WL_SOCKET_WRITEABLE : 0u);
 }
 
-WaitEventSet* make_set(std::span<const Waiter::Interest> interests) {
-    WaitEventSet* set = create_wait_event_set(own_events + static_cast<int>(interests.size()));
+void add_events(WaitEventSet* set, std::span<const Waiter::Interest> interests) {
     AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, nullptr);
     if (IsUnderPostmaster) {  // and not in single-user mode
         AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, nullptr, nullptr);
@@ -23,6 +22,19 @@ WaitEventSet* make_set(std::span<const Waiter::Interest> interests) {
     for (const Waiter::Interest& interest : interests) {
         AddWaitEventToSet(set, events_of(interest), interest.fd, nullptr, nullptr);
     }
+}
+
+WaitEventSet* make_set(std::span<const Waiter::Interest> interests) {
+    WaitEventSet* set = create_wait_event_set(own_events + static_cast<int>(interests.size()));
+    PG_TRY()
+        ;
+        { add_events(set, interests); }
+        PG_CATCH();
+        {
+            FreeWaitEventSet(set);
+            PG_RE_THROW();
+        }
+    PG_END_TRY();
     return set;
 }
 
