@@ -39,23 +39,33 @@ CREATE VIEW kms.session_keys AS SELECT * FROM kms.session_keys();
 
 -- Values
 
+-- What the calls below cost in the session's mode, for the planner.
+CREATE FUNCTION kms.cost_support(internal)
+RETURNS internal LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'kms_cost_support';
+
 CREATE FUNCTION kms.encode(local_id int, data bytea, context bytea DEFAULT '')
-RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE COST 20 AS 'MODULE_PATHNAME', 'kms_encode';
+RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_encode';
 
 CREATE FUNCTION kms.encode(local_id int, data text, context bytea DEFAULT '')
-RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE COST 20 AS 'MODULE_PATHNAME', 'kms_encode';
+RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_encode';
 
 CREATE FUNCTION kms.decode(local_id int, data bytea, context bytea DEFAULT '')
-RETURNS bytea LANGUAGE C STABLE PARALLEL SAFE COST 20 AS 'MODULE_PATHNAME', 'kms_decode';
+RETURNS bytea LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_decode';
 
 CREATE FUNCTION kms.decode_text(local_id int, data bytea, context bytea DEFAULT '')
-RETURNS text LANGUAGE C STABLE PARALLEL SAFE COST 20 AS 'MODULE_PATHNAME', 'kms_decode_text';
+RETURNS text LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_decode_text';
 
 CREATE FUNCTION kms.try_decode(local_id int, data bytea, context bytea DEFAULT '')
-RETURNS bytea LANGUAGE C STABLE PARALLEL SAFE COST 20 AS 'MODULE_PATHNAME', 'kms_try_decode';
+RETURNS bytea LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_try_decode';
 
 CREATE FUNCTION kms.recode(from_id int, to_id int, data bytea, context bytea DEFAULT '')
-RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE COST 40 AS 'MODULE_PATHNAME', 'kms_recode';
+RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_recode';
 
 CREATE FUNCTION kms.inspect(
     data bytea, OUT suite int, OUT key_tag bytea, OUT nonce bytea, OUT plaintext_length int)

@@ -18,6 +18,8 @@ extern "C" {
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "nodes/supportnodes.h"
+#include "optimizer/optimizer.h"
 #include "storage/fd.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
@@ -29,7 +31,9 @@ extern "C" {
 #include "utils/guc.h"
 #include "utils/guc_tables.h"
 #include "utils/inval.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/selfuncs.h"
 #include "utils/syscache.h"
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
@@ -128,6 +132,15 @@ inline bool is_locked_by_me(const LOCKTAG& tag) {
     return LockHeldByMe(&tag, AccessShareLock, false);
 #else
     return LockHeldByMe(&tag, AccessShareLock);
+#endif
+}
+
+// As far as the planner can tell; from 17 on by statistics too.
+inline double array_length([[maybe_unused]] PlannerInfo* root, Node* array) {
+#if PG_VERSION_NUM >= 170000
+    return estimate_array_length(root, array);
+#else
+    return estimate_array_length(array);
 #endif
 }
 

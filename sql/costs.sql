@@ -1,0 +1,48 @@
+-- What the planner knows of costs: cheap filters come first, and remote calls are worth workers.
+SET client_min_messages = warning;
+DROP ROLE IF EXISTS regress_kms_reader;
+RESET client_min_messages;
+CREATE ROLE regress_kms_reader;
+CREATE TABLE costly (n int, sealed bytea, parts bytea[]) WITH (parallel_workers = 1);
+INSERT INTO costly SELECT n, '\x00', ARRAY['\x00', '\x00']::bytea[] FROM generate_series(1, 2000) n;
+ANALYZE costly;
+CREATE FUNCTION takes_a_while(int) RETURNS bool LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1000 AS 'BEGIN RETURN $1 > 0; END';
+
+-- A cheap filter is first in either mode, and what is written first where prices are equal.
+EXPLAIN (COSTS OFF) SELECT n FROM costly WHERE kms.decode_text(1, sealed) = 'x' AND n % 7 = 0;
+EXPLAIN (COSTS OFF) SELECT n FROM costly WHERE kms.decode(1, sealed) = '\x78' AND kms.try_decode(1, sealed) IS NULL;
+EXPLAIN (COSTS OFF) SELECT n FROM costly WHERE kms.recode(1, 1, sealed) <> sealed AND kms.encode(1, sealed) <> sealed;
+-- A function of medium price is behind a local call, and in front of a remote one.
+EXPLAIN (COSTS OFF) SELECT n FROM costly WHERE takes_a_while(n) AND kms.decode(1, sealed) = '\x78';
+SET kms.mode = 'remote';
+EXPLAIN (COSTS OFF) SELECT n FROM costly WHERE kms.decode(1, sealed) = '\x78' AND n % 7 = 0;
+EXPLAIN (COSTS OFF) SELECT n FROM costly WHERE kms.decode(1, sealed) = '\x78' AND takes_a_while(n);
+EXPLAIN (COSTS OFF) SELECT n FROM costly WHERE kms.recode(1, 1, sealed) <> sealed AND kms.encode(1, sealed) <> sealed;
+
+-- Two thousand remote calls are worth a worker, as many local ones are not.
+SET max_parallel_workers_per_gather = 1;
+SET min_parallel_table_scan_size = 0;
+SET parallel_setup_cost = 1000;
+SET parallel_tuple_cost = 0.1;
+EXPLAIN (COSTS OFF) SELECT n FROM costly WHERE kms.decode(1, sealed) = '\x78';
+EXPLAIN (COSTS OFF) SELECT kms.encode(1, sealed) FROM costly;
+SET kms.mode = 'local';
+EXPLAIN (COSTS OFF) SELECT n FROM costly WHERE kms.decode(1, sealed) = '\x78';
+EXPLAIN (COSTS OFF) SELECT kms.encode(1, sealed) FROM costly;
+
+-- What is asked for prices needs no EXECUTE, and cannot be called.
+GRANT USAGE ON SCHEMA kms TO regress_kms_reader;
+GRANT EXECUTE ON FUNCTION kms.decode(int, bytea, bytea) TO regress_kms_reader;
+GRANT SELECT ON costly TO regress_kms_reader;
+SET ROLE regress_kms_reader;
+EXPLAIN (COSTS OFF) SELECT n FROM costly WHERE kms.decode(1, sealed) = '\x78' AND n % 7 = 0;
+RESET ROLE;
+\set VERBOSITY sqlstate
+SELECT kms.cost_support(NULL);
+SELECT kms.cost_support('x');
+\set VERBOSITY default
+
+DROP TABLE costly;
+DROP FUNCTION takes_a_while;
+DROP OWNED BY regress_kms_reader;
+DROP ROLE regress_kms_reader;
