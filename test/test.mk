@@ -1,7 +1,8 @@
 # Building and running the tests, without PGXS. Included by ../Makefile.
 #
 #   make check SUITES="unit tap"     make fuzz FUZZ_SECONDS=60
-#   make bench QUICK=1               make soak SOAK_SECONDS=60
+#   make bench QUICK=1               make bench SUBJECTS="calls parallel"
+#   make soak SOAK_SECONDS=60
 
 FUZZ_SECONDS ?= 60
 SOAK_SECONDS ?= 60
@@ -31,7 +32,7 @@ demo demo-stop:
 	@test/demo/run $(@:demo-%=%)
 
 bench:
-	@test/bench/run $(if $(QUICK),quick)
+	@test/bench/run $(if $(QUICK),quick) $(SUBJECTS)
 
 soak:
 	@test/soak/run $(SOAK_SECONDS)

@@ -4,6 +4,7 @@
  * One EVP_CIPHER_CTX a direction for the whole session, its key set once; a row costs one nonce
  * (12 bytes out of a block drawn from the system's generator), one encryption and one tag. No key
  * tag, no context, no versions, no errors worth reading: a value is nonce | ciphertext | tag(16).
+ * And below that floor, a function that only reads.
  */
 #include "postgres.h"
 
@@ -44,6 +45,11 @@ static const unsigned char* next_nonce(void) {
     }
     nonces_used += NONCE_BYTES;
     return nonces + nonces_used - NONCE_BYTES;
+}
+
+PG_FUNCTION_INFO_V1(floor_read);
+Datum floor_read(PG_FUNCTION_ARGS) {
+    PG_RETURN_BYTEA_P(PG_GETARG_BYTEA_PP(0));
 }
 
 PG_FUNCTION_INFO_V1(floor_encrypt);
