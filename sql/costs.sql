@@ -30,6 +30,12 @@ SET kms.mode = 'local';
 EXPLAIN (COSTS OFF) SELECT n FROM costly WHERE kms.decode(1, sealed) = '\x78';
 EXPLAIN (COSTS OFF) SELECT kms.encode(1, sealed) FROM costly;
 
+-- More of them are, where reading the same rows is not.
+INSERT INTO costly SELECT n, '\x00' FROM generate_series(2001, 60000) n;
+ANALYZE costly;
+EXPLAIN (COSTS OFF) SELECT n FROM costly WHERE kms.decode(1, sealed) = '\x78';
+EXPLAIN (COSTS OFF) SELECT n FROM costly WHERE sealed = '\x78';
+
 -- What is asked for prices needs no EXECUTE, and cannot be called.
 GRANT USAGE ON SCHEMA kms TO regress_kms_reader;
 GRANT EXECUTE ON FUNCTION kms.decode(int, bytea, bytea) TO regress_kms_reader;

@@ -50,7 +50,7 @@ Form form_of(const SupportRequestCost& request) {
     const List* arguments = arguments_of(request.node);
     if (OidIsValid(get_element_type(type)) && list_length(arguments) > 1) {
         auto* array = static_cast<Node*>(lsecond(arguments));
-        return {std::max(1.0, array_length(request.root, array)), 1};
+        return {std::max(1.0, likely_length(request.root, array)), 1};
     }
     return {};
 }

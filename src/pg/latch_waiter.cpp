@@ -2,8 +2,9 @@
 
 #include <algorithm>
 
+#include "pg/agent_count.hpp"
 #include "pg/pg.hpp"
-#include "pg/wall.hpp"
+#include "pg/session.hpp"
 
 namespace kms::pg {
 namespace {
@@ -88,7 +89,10 @@ Waiter::Outcome LatchWaiter::wait(std::span<const Interest> interests,
     volatile Outcome outcome = Outcome::interrupted;
     PG_TRY()
         ;
-        { outcome = wait_for_event(prepare(interests), deadline); }
+        {
+            count_agent(session_if_any->agent.pid());
+            outcome = wait_for_event(prepare(interests), deadline);
+        }
         PG_CATCH();
         { note_pending_error(); }
     PG_END_TRY();

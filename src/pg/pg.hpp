@@ -136,7 +136,7 @@ inline bool is_locked_by_me(const LOCKTAG& tag) {
 }
 
 // As far as the planner can tell; from 17 on by statistics too.
-inline double array_length([[maybe_unused]] PlannerInfo* root, Node* array) {
+inline double likely_length([[maybe_unused]] PlannerInfo* root, Node* array) {
 #if PG_VERSION_NUM >= 170000
     return estimate_array_length(root, array);
 #else
