@@ -31,7 +31,7 @@ INSERT INTO measured VALUES
         kilobytes((SELECT agent_pid::text FROM kms.status())))
 $$;
 
--- A fifth of the calls warms up.
+-- A fifth of the calls warms up, and a first look at the memory.
 CREATE PROCEDURE run_memory() LANGUAGE plpgsql AS $$
 DECLARE
     c memory_contestant;
@@ -39,6 +39,7 @@ BEGIN
     FOR c IN SELECT * FROM memory_contestant ORDER BY place LOOP
         PERFORM set_config('kms.mode', c.mode, false);
         EXECUTE format(c.query, c.calls / 5000);
+        PERFORM kilobytes(agent_pid::text) FROM kms.status();
         CALL note_memory(c.name, c.calls, 'before');
         EXECUTE format(c.query, c.calls / 1000);
         CALL note_memory(c.name, c.calls, 'after');

@@ -4,11 +4,11 @@ set terminal svg size 1200,900 font 'sans-serif,13' background 'white'
 set datafile separator '\t'
 set multiplot layout 2,1
 set logscale y
-set yrange [0.05:20000]
+set yrange [0.01:20000]
 set xrange [0.5:4.5]
 set boxwidth 0.085
 set style fill solid 0.85 noborder
-set ytics ('0.1' 0.1, '1' 1, '10' 10, '100' 100, '1000' 1000, '10 000' 10000)
+set ytics ('0.01' 0.01, '0.1' 0.1, '1' 1, '10' 10, '100' 100, '1000' 1000, '10 000' 10000)
 set xtics ('32 B' 1, '1 KiB' 2, '64 KiB' 3, '1 MiB' 4) scale 0
 set grid ytics lc rgb '#dddddd'
 set ylabel 'times the floor (log scale)'
