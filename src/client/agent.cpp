@@ -20,12 +20,19 @@ std::string in_milliseconds(milliseconds time) {
     return std::to_string(time.count()) + " ms";
 }
 
-// An answer that says no more than that the agent has understood.
-class Acknowledgement : public ReplyHandler {
+// One request, whose answer says no more than that the agent has understood.
+class Notice : public Errand {
   public:
+    explicit Notice(const Request& request) : request_(request) {}
+
+    std::size_t count() const override { return 1; }
+    Request request(std::size_t) override { return request_; }
     Status take(std::size_t, const Result<Reply>& reply) override {
         return reply ? Status() : reply.error();
     }
+
+  private:
+    Request request_;
 };
 
 }  // namespace
@@ -127,8 +134,7 @@ Status KeyAgent::connect(const std::string& command, const Identity& identity,
     last_pid_ = child.pid;
     connection_ = std::make_unique<Connection>(std::move(child), started);
     Handshake handshake(identity);
-    const Request hello = handshake.request();
-    KMS_TRY(run({&hello, 1}, handshake, {started, started + deadline, deadline}, waiter));
+    KMS_TRY(run(handshake, {started, started + deadline, deadline}, waiter));
     connection_->accept(std::move(handshake.offer()));
     identity_ = identity;
     identified_ = true;
@@ -138,28 +144,25 @@ Status KeyAgent::connect(const std::string& command, const Identity& identity,
 // Until the answer is there, the agent may hold either identity.
 Status KeyAgent::identify(const Identity& identity, const Deadlines& deadlines, Waiter& waiter) {
     identified_ = false;
-    const Request request{
-        .verb = wire::verb::identify, .words = {}, .body = {bytes_of(identity.lines()), {}}};
-    Acknowledgement acknowledgement;
-    KMS_TRY(exchange({&request, 1}, acknowledgement, deadlines, waiter));
+    Notice notice({.verb = wire::verb::identify, .body = {bytes_of(identity.lines()), {}}});
+    KMS_TRY(exchange(notice, deadlines, waiter));
     identity_ = identity;
     identified_ = true;
     return {};
 }
 
-Status KeyAgent::exchange(std::span<const Request> requests, ReplyHandler& handler,
-                          const Deadlines& deadlines, Waiter& waiter) {
+Status KeyAgent::exchange(Errand& errand, const Deadlines& deadlines, Waiter& waiter) {
     if (!connection_ || connection_->lost()) {
         return Error{Code::unavailable, "the key agent is not running"};
     }
-    KMS_TRY(check_offered(requests));
+    KMS_TRY(check_offered(errand));
     const TimePoint now = Clock::now();
     const RequestClock clock{now, now + deadlines.request, deadlines.request};
 #ifdef KMS_SEND_UNKNOWN_VERBS
-    UnknownVerbs among(requests, handler);
-    Status status = run(among.requests(), among, clock, waiter);
+    WithUnknownVerb among(errand);
+    Status status = run(among, clock, waiter);
 #else
-    Status status = run(requests, handler, clock, waiter);
+    Status status = run(errand, clock, waiter);
 #endif
     if (connection_->lost()) {
         if (status.error().code != Code::interrupted) {
@@ -170,28 +173,18 @@ Status KeyAgent::exchange(std::span<const Request> requests, ReplyHandler& handl
     return status;
 }
 
-Status KeyAgent::check_offered(std::span<const Request> requests) const {
-    std::string_view checked;
-    for (const Request& request : requests) {
-        if (request.verb != checked && !offers(request.verb)) {
-            return Error{Code::unsupported,
-                         "the key agent does not offer " + std::string(request.verb)};
-        }
-        checked = request.verb;
-        if (request.body_length() > connection_->offer().max_body) {
-            return Error{Code::too_large, "the key agent takes bodies of at most " +
-                                              std::to_string(connection_->offer().max_body) +
-                                              " bytes"};
-        }
+Status KeyAgent::check_offered(Errand& errand) const {
+    if (errand.count() == 0 || offers(errand.request(0).verb)) {
+        return {};
     }
-    return {};
+    return Error{Code::unsupported,
+                 "the key agent does not offer " + std::string(errand.request(0).verb)};
 }
 
-Status KeyAgent::run(std::span<const Request> requests, ReplyHandler& handler, RequestClock clock,
-                     Waiter& waiter) {
+Status KeyAgent::run(Errand& errand, RequestClock clock, Waiter& waiter) {
     const std::uint64_t sent = connection_->bytes_sent();
     const std::uint64_t received = connection_->bytes_received();
-    Exchange exchange(*connection_, requests, handler, clock, waiter, log_);
+    Exchange exchange(*connection_, errand, clock, waiter, log_);
     Status status = exchange.run();
     last_exchange_ = Clock::now();
     statistics_.busy += last_exchange_ - clock.began;
@@ -209,7 +202,7 @@ Status KeyAgent::run(std::span<const Request> requests, ReplyHandler& handler, R
 }
 
 // Gives the failures of a connection their words, and counts them. Any other error is one that the
-// handler has returned.
+// errand has returned.
 Error KeyAgent::explain(Error error, bool hung_up, milliseconds deadline, Waiter& waiter) {
     if (hung_up) {
         const auto how = connection_->how_it_ended(waiter);

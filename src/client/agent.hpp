@@ -5,7 +5,6 @@
 #pragma once
 
 #include <memory>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -63,12 +62,12 @@ class KeyAgent {
     const std::vector<std::string>& capabilities() const;
     bool offers(std::string_view capability) const;
 
-    // Sends all of `requests` and hands each reply to `handler`, in the order of the requests (of
-    // arrival where the agent is `unordered`). Verbs that the agent did not offer fail with
-    // Code::unsupported before anything is sent. After an interrupt or a deadline a connection
-    // whose last request was only partly written is closed; any other lives on.
-    Status exchange(std::span<const Request> requests, ReplyHandler& handler,
-                    const Deadlines& deadlines, Waiter& waiter);
+    // Sends the requests of `errand`, pipelined, and hands it the replies, in the order of the
+    // requests (of arrival where the agent is `unordered`). With a verb that the agent did not
+    // offer nothing is sent (Code::unsupported), a body that it does not take is not, nor what
+    // follows it (Code::too_large). After an interrupt or a deadline a connection whose last
+    // request was only partly written is closed; any other lives on.
+    Status exchange(Errand& errand, const Deadlines& deadlines, Waiter& waiter);
 
     // Closes the agent's standard input and lets the process end by itself.
     void stop(Waiter& waiter);
@@ -87,9 +86,8 @@ class KeyAgent {
     const AgentStatistics& statistics() const { return statistics_; }
 
   private:
-    Status run(std::span<const Request> requests, ReplyHandler& handler, RequestClock clock,
-               Waiter& waiter);
-    Status check_offered(std::span<const Request> requests) const;
+    Status check_offered(Errand& errand) const;
+    Status run(Errand& errand, RequestClock clock, Waiter& waiter);
     Status start(const std::string& command, const Identity& identity, const Deadlines& deadlines,
                  Waiter& waiter);
     Status connect(const std::string& command, const Identity& identity, milliseconds deadline,

@@ -9,6 +9,7 @@ namespace {
 
 constexpr std::uint64_t most_error_text = 4096;
 constexpr std::size_t most_detail = 256;
+constexpr std::uint64_t long_body = 32 * 1024;
 
 Error violation(const char* what) {
     return {Code::protocol, what};
@@ -16,15 +17,15 @@ Error violation(const char* what) {
 
 }  // namespace
 
-Exchange::Exchange(Connection& connection, std::span<const Request> requests, ReplyHandler& handler,
-                   RequestClock clock, Waiter& waiter, LogLines& log)
+Exchange::Exchange(Connection& connection, Errand& errand, RequestClock clock, Waiter& waiter,
+                   LogLines& log)
     : connection_(connection),
-      requests_(requests),
-      handler_(handler),
+      errand_(errand),
       clock_(clock),
       waiter_(waiter),
       log_(log),
-      first_id_(connection.ids().next()) {}
+      first_id_(connection.ids().next()),
+      end_(errand.count()) {}
 
 Exchange::~Exchange() {
     if (!complete_) {
@@ -62,12 +63,12 @@ Status Exchange::pump() {
     if (connection_.ids().empty() && connection_.reader().in_frame()) {
         return violation("the key agent wrote more than it was asked for");
     }
-    return {};
+    return not_sent_ ? errand_.take(end_, *not_sent_) : Status();
 }
 
 Status Exchange::send() {
     for (;;) {
-        KMS_TRY(gather());
+        gather();
         if (connection_.outbox().empty()) {
             return {};
         }
@@ -82,14 +83,26 @@ Status Exchange::send() {
     }
 }
 
-Status Exchange::gather() {
-    UnansweredIds& ids = connection_.ids();
-    while (next_ < requests_.size() && connection_.outbox().has_room() &&
-           ids.in_flight() < connection_.offer().max_in_flight) {
-        KMS_TRY(connection_.outbox().add(requests_[next_], ids.next()));
-        ids.take_next();
-        ++next_;
+// A request that cannot be sent is the last that is looked at: those before it are answered first.
+void Exchange::gather() {
+    while (next_ < end_ && connection_.outbox().has_room() &&
+           connection_.ids().in_flight() < connection_.offer().max_in_flight) {
+        if (Status added = add_next(); !added) {
+            not_sent_ = std::move(added.error());
+            end_ = next_;
+        }
     }
+}
+
+Status Exchange::add_next() {
+    const Request request = errand_.request(next_);
+    if (request.body_length() > connection_.offer().max_body) {
+        return Error{Code::too_large, "the key agent takes bodies of at most " +
+                                          std::to_string(connection_.offer().max_body) + " bytes"};
+    }
+    KMS_TRY(connection_.outbox().add(request, connection_.ids().next()));
+    connection_.ids().take_next();
+    ++next_;
     return {};
 }
 
@@ -165,11 +178,13 @@ Result<bool> Exchange::take_reply(const wire::Head& head) {
     if (!ok && head.verb != "error") {
         return violation("a reply begins with neither ok nor error");
     }
-    const std::uint64_t limit = ok ? requests_[head.id - first_id_].reply_limit : most_error_text;
+    const std::uint64_t limit =
+        ok ? errand_.request(head.id - first_id_).reply_limit : most_error_text;
     if (head.length > limit) {
         return violation("a reply is longer than its request allows");
     }
     if (!connection_.reader().body_complete()) {
+        KMS_TRY(place_body(head));
         return false;
     }
     const std::uint64_t id = head.id;
@@ -181,11 +196,21 @@ Result<bool> Exchange::take_reply(const wire::Head& head) {
     return true;
 }
 
+Status Exchange::place_body(const wire::Head& head) {
+    if (head.verb == "ok" && head.length >= long_body && !connection_.reader().diverted()) {
+        KMS_ASSIGN(const ByteSpan place, errand_.place(head.id - first_id_, head.length));
+        if (!place.empty()) {
+            connection_.reader().divert(place);
+        }
+    }
+    return {};
+}
+
 Status Exchange::hand_over(const wire::Head& head) {
     const std::size_t index = head.id - first_id_;
     const ByteView body = connection_.reader().body();
     if (head.verb == "ok") {
-        return handler_.take(index, Reply{head, body});
+        return errand_.take(index, Reply{head, body});
     }
     const auto code = wire::error_code(head.raw_word(0));
     if (!code) {
@@ -193,7 +218,7 @@ Status Exchange::hand_over(const wire::Head& head) {
     }
     ++error_replies_;
     last_error_reply_ = printable(body, most_detail);
-    return handler_.take(index, Error{*code, last_error_reply_});
+    return errand_.take(index, Error{*code, last_error_reply_});
 }
 
 Status Exchange::agent_closed() {
@@ -212,6 +237,7 @@ Status Exchange::last_replies() {
 // A request that was cut cannot be taken back, so it costs the connection. Otherwise the replies
 // that are still to come are dropped by their ids.
 void Exchange::abandon() noexcept {
+    connection_.reader().forget_place();
     const auto unsent = connection_.outbox().withdraw();
     if (hung_up_ || broke_protocol_ || !unsent || *unsent > connection_.ids().in_flight()) {
         connection_.set_lost();

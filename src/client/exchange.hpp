@@ -1,7 +1,7 @@
 // Requests out, replies in: both directions of a connection pumped at once until all is answered.
 #pragma once
 
-#include <span>
+#include <optional>
 
 #include "client/connection.hpp"
 #include "client/request.hpp"
@@ -17,8 +17,8 @@ struct RequestClock {
 
 class Exchange {
   public:
-    Exchange(Connection& connection, std::span<const Request> requests, ReplyHandler& handler,
-             RequestClock clock, Waiter& waiter, LogLines& log);
+    Exchange(Connection& connection, Errand& errand, RequestClock clock, Waiter& waiter,
+             LogLines& log);
     // Whatever was not answered, also after an exception, is abandoned.
     ~Exchange();
     Exchange(const Exchange&) = delete;
@@ -36,29 +36,32 @@ class Exchange {
   private:
     Status pump();
     Status send();
-    Status gather();
+    void gather();
+    Status add_next();
     Status wait();
     Status receive();
     Status receive_bytes();
     Status deliver();
     Result<bool> take_reply(const wire::Head& head);
+    Status place_body(const wire::Head& head);
     Status hand_over(const wire::Head& head);
     Status agent_closed();
     Status last_replies();
     void abandon() noexcept;
     void drop_begun_reply();
-    bool all_answered() const { return answered_ == requests_.size(); }
+    bool all_answered() const { return answered_ == end_; }
 
     Connection& connection_;
-    std::span<const Request> requests_;
-    ReplyHandler& handler_;
+    Errand& errand_;
     RequestClock clock_;
     Waiter& waiter_;
     LogLines& log_;
 
-    std::uint64_t first_id_;  // that of requests_[0]; those below it are abandoned
+    std::uint64_t first_id_;  // that of request 0; those below it are abandoned
     std::size_t next_ = 0;    // the first request that was not gathered
+    std::size_t end_;         // of the requests that are sent
     std::size_t answered_ = 0;
+    std::optional<Error> not_sent_;  // why request end_ is not
     std::uint64_t error_replies_ = 0;
     bool hung_up_ = false;
     bool broke_protocol_ = false;

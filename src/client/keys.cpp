@@ -16,15 +16,18 @@ Error violation(const char* what) {
 
 // One request; its reply is read by `parse` while it is there.
 template <typename T>
-class Call : public ReplyHandler {
+class Call : public Errand {
   public:
     using Parse = Result<T> (*)(const Reply&);
 
     static Result<T> make(Line line, const Request& request, Parse parse) {
-        Call call(parse);
-        KMS_TRY(line.agent.exchange({&request, 1}, call, line.deadlines, line.waiter));
+        Call call(request, parse);
+        KMS_TRY(line.agent.exchange(call, line.deadlines, line.waiter));
         return std::move(call.outcome_);
     }
+
+    std::size_t count() const override { return 1; }
+    Request request(std::size_t) override { return request_; }
 
     // An error of the agent is an answer; only a reply that is none of kms/1 ends the exchange.
     Status take(std::size_t, const Result<Reply>& reply) override {
@@ -36,8 +39,9 @@ class Call : public ReplyHandler {
     }
 
   private:
-    explicit Call(Parse parse) : parse_(parse) {}
+    Call(const Request& request, Parse parse) : request_(request), parse_(parse) {}
 
+    Request request_;
     Parse parse_;
     Result<T> outcome_ = Error{Code::internal, {}};
 };
@@ -113,21 +117,6 @@ Result<DescribedKey> parse_described(const Reply& reply) {
     return DescribedKey{version, algorithm, tag};
 }
 
-// VERSION and TAG may be left out, but not be wrong.
-Result<SecretBytes> parse_encrypted(const Reply& reply) {
-    if (!reply.head.words.empty()) {
-        KMS_TRY(parse_version(reply.head));
-    }
-    if (reply.head.words.size() > 1) {
-        KMS_TRY(parse_tag(reply.head.raw_word(1)));
-    }
-    return SecretBytes::copy_of(reply.body);
-}
-
-Result<SecretBytes> parse_decrypted(const Reply& reply) {
-    return SecretBytes::copy_of(reply.body);
-}
-
 Result<std::vector<wire::ListedVersion>> parse_list(const Reply& reply) {
     KMS_ASSIGN(auto versions, wire::parse_listed(reply.body));
     const auto count = wire::parse_number(reply.head.raw_word(0), most_list);
@@ -135,12 +124,6 @@ Result<std::vector<wire::ListedVersion>> parse_list(const Reply& reply) {
         return violation("a list has not as many lines as it says");
     }
     return versions;
-}
-
-// `encrypt` and `decrypt`: both have the context in front of the data.
-Request with_context(std::string_view verb, ByteView key, const std::string& context_length,
-                     ByteView context, ByteView data) {
-    return {.verb = verb, .words = {key, bytes_of(context_length)}, .body = {context, data}};
 }
 
 }  // namespace
@@ -158,22 +141,14 @@ Result<FetchedKey> get_key(Line line, ByteView key, const std::optional<KeyTag>&
     return fetched;
 }
 
-Result<SecretBytes> encrypt(Line line, ByteView key, ByteView context, ByteView plaintext) {
-    const std::string length = std::to_string(context.size());
-    Request request = with_context(wire::verb::encrypt, key, length, context, plaintext);
-    request.reply_limit = 2 * request.body_length() + 4096;
-    return Call<SecretBytes>::make(line, request, parse_encrypted);
-}
-
-Result<SecretBytes> decrypt(Line line, ByteView key, ByteView context, ByteView ciphertext) {
-    const std::string length = std::to_string(context.size());
-    Request request = with_context(wire::verb::decrypt, key, length, context, ciphertext);
-    request.reply_limit = request.body_length();
-    auto plaintext = Call<SecretBytes>::make(line, request, parse_decrypted);
-    if (!plaintext && plaintext.error().code == Code::invalid) {
-        plaintext.error().code = Code::malformed;  // what is invalid here is the ciphertext
+Status check_encrypted(const wire::Head& head) {
+    if (!head.words.empty()) {
+        KMS_TRY(parse_version(head));
     }
-    return plaintext;
+    if (head.words.size() > 1) {
+        KMS_TRY(parse_tag(head.raw_word(1)));
+    }
+    return {};
 }
 
 Result<DescribedKey> describe_key(Line line, ByteView key) {

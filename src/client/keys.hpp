@@ -1,8 +1,7 @@
 // The verbs of kms/1 as typed calls: every reply is checked before it is believed.
 //
 // A reply that does not parse, breaks a limit, or whose key does not have the tag that the agent
-// said is Code::protocol. Limits: a key 64 bytes, an error's text 4 KiB, a list 16 MiB, a decrypt
-// no more than was sent, an encrypt twice that and 4 KiB.
+// said is Code::protocol. Limits: a key 64 bytes, an error's text 4 KiB, a list 16 MiB.
 #pragma once
 
 #include <optional>
@@ -37,9 +36,8 @@ struct DescribedKey {
 // version: Code::wrong_key where that is another one.
 Result<FetchedKey> get_key(Line line, ByteView key, const std::optional<KeyTag>& tag);
 
-Result<SecretBytes> encrypt(Line line, ByteView key, ByteView context, ByteView plaintext);
-// Code::malformed where the agent finds the ciphertext invalid.
-Result<SecretBytes> decrypt(Line line, ByteView key, ByteView context, ByteView ciphertext);
+// The words behind `ok` of a reply to encrypt: VERSION and TAG may be left out, but not be wrong.
+Status check_encrypted(const wire::Head& head);
 
 Result<DescribedKey> describe_key(Line line, ByteView key);
 Result<DescribedKey> create_key(Line line, ByteView key, std::string_view algorithm);

@@ -46,7 +46,7 @@ bool Offer::includes(std::string_view capability) const {
     return std::find(capabilities.begin(), capabilities.end(), capability) != capabilities.end();
 }
 
-Request Handshake::request() const {
+Request Handshake::request(std::size_t) {
     return {.verb = wire::verb::hello,
             .words = {bytes_of(wire::protocol_version)},
             .body = {bytes_of(identity_.lines()), {}},

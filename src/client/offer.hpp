@@ -37,11 +37,12 @@ struct Offer {
 };
 
 // Says hello and takes the answer.
-class Handshake : public ReplyHandler {
+class Handshake : public Errand {
   public:
     explicit Handshake(const Identity& identity) : identity_(identity) {}
 
-    Request request() const;  // a view of this object
+    std::size_t count() const override { return 1; }
+    Request request(std::size_t index) override;  // a view of this object
     Status take(std::size_t index, const Result<Reply>& reply) override;
     Offer& offer() { return offer_; }
 

@@ -3,8 +3,6 @@
 #pragma once
 
 #include <random>
-#include <span>
-#include <vector>
 
 #include "client/request.hpp"
 
@@ -12,26 +10,27 @@ namespace kms {
 
 inline unsigned one_unknown_verb_in = 8;  // exchanges; 0 for none
 
-class UnknownVerbs : public ReplyHandler {
+class WithUnknownVerb : public Errand {
   public:
-    UnknownVerbs(std::span<const Request> requests, ReplyHandler& handler)
-        : requests_(requests), place_(requests.size()), handler_(handler) {
+    explicit WithUnknownVerb(Errand& errand) : errand_(errand) {
         if (one_unknown_verb_in != 0 && random() % one_unknown_verb_in == 0) {
-            place_ = random() % (requests.size() + 1);
-            longer_.assign(requests.begin(), requests.end());
-            longer_.insert(longer_.begin() + static_cast<std::ptrdiff_t>(place_), unknown());
-            requests_ = longer_;
+            place_ = random() % (errand.count() + 1);
         }
     }
 
-    std::span<const Request> requests() const { return requests_; }
+    std::size_t count() const override { return errand_.count() + (place_ != none ? 1 : 0); }
+
+    Request request(std::size_t index) override {
+        return index == place_ ? unknown() : errand_.request(of_errand(index));
+    }
+
+    Result<ByteSpan> place(std::size_t index, std::size_t length) override {
+        return index == place_ ? ByteSpan() : errand_.place(of_errand(index), length);
+    }
 
     Status take(std::size_t index, const Result<Reply>& reply) override {
-        if (longer_.empty() || index < place_) {
-            return handler_.take(index, reply);
-        }
-        if (index > place_) {
-            return handler_.take(index - 1, reply);
+        if (index != place_) {
+            return errand_.take(of_errand(index), reply);
         }
         if (reply || reply.error().code != Code::unsupported) {
             return Error{Code::protocol, "an unknown verb was not answered as unsupported"};
@@ -40,6 +39,8 @@ class UnknownVerbs : public ReplyHandler {
     }
 
   private:
+    static constexpr std::size_t none = SIZE_MAX;
+
     static std::size_t random() {
         static std::mt19937 generator{std::random_device{}()};
         return generator();
@@ -51,10 +52,10 @@ class UnknownVerbs : public ReplyHandler {
                 .body = {bytes_of("a body to be read away"), {}}};
     }
 
-    std::span<const Request> requests_;
-    std::vector<Request> longer_;
-    std::size_t place_;
-    ReplyHandler& handler_;
+    std::size_t of_errand(std::size_t index) const { return index > place_ ? index - 1 : index; }
+
+    Errand& errand_;
+    std::size_t place_ = none;
 };
 
 }  // namespace kms

@@ -27,6 +27,13 @@ KeyUse use_of(const char* action, std::int32_t local_id, ByteView identifier) {
     return {action, local_id, identifier, &identity_texts(), deadlines(), command(), GetUserId()};
 }
 
+constexpr std::size_t most_value = MaxAllocSize - VARHDRSZ;
+
+Error too_large(std::size_t length) {
+    return {Code::too_large, "The result would have " + std::to_string(length) +
+                                 " bytes; a value has at most " + std::to_string(most_value) + "."};
+}
+
 }  // namespace
 
 std::int32_t required_int(FunctionCallInfo fcinfo, int index, const char* name) {
@@ -59,24 +66,28 @@ ByteView required_identifier(FunctionCallInfo fcinfo, int index) {
 }
 
 varlena* allocate_value(std::size_t length, const Subject& subject) {
-    if (length > MaxAllocSize - VARHDRSZ) {
-        raise_error(subject, Code::too_large,
-                    psprintf("The result would have %zu bytes; a value has at most %zu.", length,
-                             static_cast<std::size_t>(MaxAllocSize - VARHDRSZ)));
+    if (length > most_value) {
+        raise(guarded(subject, [&]() -> Status { return too_large(length); }));
     }
     auto* value = static_cast<varlena*>(palloc(length + VARHDRSZ));
     SET_VARSIZE(value, length + VARHDRSZ);
     return value;
 }
 
-ByteSpan bytes_in(varlena* value) {
-    return {reinterpret_cast<Byte*>(VARDATA(value)), VARSIZE(value) - VARHDRSZ};
+Result<varlena*> try_allocate_value(std::size_t length) {
+    if (length > most_value) {
+        return too_large(length);
+    }
+    auto* value = static_cast<varlena*>(palloc_extended(length + VARHDRSZ, MCXT_ALLOC_NO_OOM));
+    if (value == nullptr) {
+        throw std::bad_alloc();
+    }
+    SET_VARSIZE(value, length + VARHDRSZ);
+    return value;
 }
 
-varlena* copy_value(ByteView bytes, const Subject& subject) {
-    varlena* value = allocate_value(bytes.size(), subject);
-    std::copy(bytes.begin(), bytes.end(), bytes_in(value).begin());
-    return value;
+ByteSpan bytes_in(varlena* value) {
+    return {reinterpret_cast<Byte*>(VARDATA(value)), VARSIZE(value) - VARHDRSZ};
 }
 
 Datum text_datum(std::string_view text) {

@@ -23,7 +23,9 @@ ByteView bytes_argument(FunctionCallInfo fcinfo, int index);
 // hold it.
 varlena* allocate_value(std::size_t length, const Subject& subject);
 ByteSpan bytes_in(varlena* value);
-varlena* copy_value(ByteView bytes, const Subject& subject);
+
+// The same in act two, where nothing may be raised: Code::too_large, or std::bad_alloc.
+Result<varlena*> try_allocate_value(std::size_t length);
 
 Datum text_datum(std::string_view text);
 Datum bytes_datum(ByteView bytes);

@@ -1,65 +1,115 @@
 // Remote mode: the key agent seals and opens, and no DEK enters PostgreSQL.
-#include "pg/values.hpp"
+#include "client/values.hpp"
+#include "pg/modes.hpp"
+#include "pg/settings.hpp"
 
 namespace kms::pg {
 namespace {
 
-// The agent's reply, from where act two left it into a value of PostgreSQL's.
-void take_reply(Session& session, const Subject& subject, varlena** result) {
-    *result = copy_value(session.reply.view(), subject);
-    session.reply.release();
-}
+// Act two's view of calls. Results are PostgreSQL's own values, in the caller's memory context.
+class RemoteCalls final : public Values {
+  public:
+    RemoteCalls(std::span<const Call> calls, varlena** results)
+        : calls_(calls), results_(results) {}
 
-using Operation = Result<SecretBytes> (*)(Line, ByteView key, ByteView context, ByteView body);
+    std::size_t count() const override { return calls_.size(); }
 
-Failure run(Operation operation, const Call& call, varlena** result) {
-    Session& session = pg::session();
-    const KeyUse use = use_of_local_id(call.action, call.local_id);
-    const Failure failure = in_session(session, use.subject(), [&]() -> Status {
-        KMS_ASSIGN(Line line, session.line(use));
-        KMS_ASSIGN(session.reply, operation(line, use.identifier, call.context, call.data));
-        return {};
-    });
-    settle(session, failure);
-    if (!failure) {
-        take_reply(session, use.subject(), result);
+    Value at(std::size_t index) override {
+        const Call& call = calls_[index];
+        return {identifier(call.local_id), call.context, call.data};
     }
-    return failure;
+
+    Result<ByteSpan> allot(std::size_t index, std::size_t length) override {
+        KMS_ASSIGN(results_[index], try_allocate_value(length));
+        return bytes_in(results_[index]);
+    }
+
+    ByteView identifier(std::int32_t local_id) {
+        if (local_id != known_id_) {
+            const KeyList& keys = key_list_unchecked();
+            known_ = keys.identifier(*keys.find(local_id));
+            known_id_ = local_id;
+        }
+        return known_;
+    }
+
+  private:
+    std::span<const Call> calls_;
+    varlena** results_;
+    std::int32_t known_id_ = 0;  // the local id that was looked up last
+    ByteView known_;
+};
+
+// A single result, for the session to keep.
+class KeptValue final : public Values {
+  public:
+    KeptValue(Value value, SecretBytes& result) : value_(value), result_(result) {}
+
+    std::size_t count() const override { return 1; }
+    Value at(std::size_t) override { return value_; }
+    Result<ByteSpan> allot(std::size_t, std::size_t length) override {
+        result_ = SecretBytes(length);
+        return result_.span();
+    }
+
+  private:
+    Value value_;
+    SecretBytes& result_;
+};
+
+void require_bound(std::span<const Call> calls) {
+    for (std::size_t i = 1; i < calls.size(); ++i) {
+        if (calls[i].local_id != calls[i - 1].local_id) {
+            use_of_local_id(calls[i].action, calls[i].local_id);
+        }
+    }
 }
 
 }  // namespace
 
-Failure seal_remotely(const Call& call, varlena** result) {
-    return run(encrypt, call, result);
-}
-
-Failure open_remotely(const Call& call, varlena** result) {
-    return run(decrypt, call, result);
+Failure transform_remotely(Way way, std::span<const Call> calls, varlena** results,
+                           std::size_t& done) {
+    done = 0;
+    if (calls.empty()) {
+        return {};
+    }
+    Session& session = pg::session();
+    const KeyUse use = use_of_local_id(calls[0].action, calls[0].local_id);
+    require_bound(calls);
+    Subject subject = use.subject();
+    const Failure failure = in_session(session, subject, [&]() -> Status {
+        KMS_ASSIGN(Line line, session.line(use));
+        RemoteCalls values(calls, results);
+        Status status =
+            way == Way::seal ? encrypt(line, values, done) : decrypt(line, values, done);
+        if (!status) {
+            subject.local_id = calls[done].local_id;
+            subject.identifier = values.identifier(subject.local_id);
+        }
+        return status;
+    });
+    settle(session, failure);
+    return failure;
 }
 
 Failure reseal_remotely(const Call& call, std::int32_t to_id, varlena** result) {
     Session& session = pg::session();
     const KeyUse from = use_of_local_id(call.action, call.local_id);
-    const KeyUse to = use_of_local_id(call.action, to_id);
+    use_of_local_id(call.action, to_id);
     const Failure not_opened = in_session(session, from.subject(), [&]() -> Status {
         KMS_ASSIGN(Line line, session.line(from));
-        KMS_ASSIGN(session.reply, decrypt(line, from.identifier, call.context, call.data));
-        return {};
+        KeptValue value({from.identifier, call.context, call.data}, session.reply);
+        std::size_t done = 0;
+        return decrypt(line, value, done);
     });
     settle(session, not_opened);
     if (not_opened) {
         return not_opened;
     }
-    const Failure not_sealed = in_session(session, to.subject(), [&]() -> Status {
-        KMS_ASSIGN(Line line, session.line(to));
-        const SecretBytes plaintext = std::move(session.reply);
-        KMS_ASSIGN(session.reply, encrypt(line, to.identifier, call.context, plaintext.view()));
-        return {};
-    });
-    settle(session, not_sealed);
-    if (!not_sealed) {
-        take_reply(session, to.subject(), result);
-    }
+    const Call to{call.action, to_id, session.reply.view(), call.context};
+    std::size_t done = 0;
+    const Failure not_sealed = transform_remotely(Way::seal, {&to, 1}, result, done);
+    session.reply.release();
     return not_sealed;
 }
 

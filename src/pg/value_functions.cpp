@@ -1,22 +1,8 @@
 // encode, decode, decode_text, try_decode, recode.
-#include "pg/settings.hpp"
 #include "pg/values.hpp"
 
 namespace kms::pg {
 namespace {
-
-Failure seal(const Call& call, varlena** result) {
-    return mode() == Mode::remote ? seal_remotely(call, result) : seal_locally(call, result);
-}
-
-Failure open(const Call& call, varlena** result) {
-    return mode() == Mode::remote ? open_remotely(call, result) : open_locally(call, result);
-}
-
-Failure reseal(const Call& call, std::int32_t to_id, varlena** result) {
-    return mode() == Mode::remote ? reseal_remotely(call, to_id, result)
-                                  : reseal_locally(call, to_id, result);
-}
 
 // The arguments (local_id, data, context), where only data may be NULL; false where it is.
 bool read_call(FunctionCallInfo fcinfo, Call& call) {
@@ -35,15 +21,6 @@ varlena* open_or_raise(const Call& call) {
         raise(failure);
     }
     return result;
-}
-
-// PostgreSQL's own check would show the bytes, and they are a plaintext.
-void require_text(const Call& call, varlena* value) {
-    const ByteSpan bytes = bytes_in(value);
-    const char* text = reinterpret_cast<const char*>(bytes.data());
-    if (!pg_verify_mbstr(GetDatabaseEncoding(), text, static_cast<int>(bytes.size()), true)) {
-        raise_error(use_of_local_id(call.action, call.local_id).subject(), Code::not_text, "");
-    }
 }
 
 // What says that the ciphertext is not one of this key and context, and not that something is wrong

@@ -1,6 +1,9 @@
-// Sealing and opening one value, in either mode. All three acts: an error of PostgreSQL's own is
-// raised, any other comes back as a Failure, which try_decode may turn into NULL.
+// Sealing and opening values, one or many, in the session's mode. All three acts: an error of
+// PostgreSQL's own is raised, any other comes back as a Failure, which try_decode may turn into
+// NULL.
 #pragma once
+
+#include <span>
 
 #include "pg/args.hpp"
 
@@ -14,12 +17,17 @@ struct Call {
     ByteView context;
 };
 
-Failure seal_locally(const Call& call, varlena** result);
-Failure open_locally(const Call& call, varlena** result);
-Failure reseal_locally(const Call& call, std::int32_t to_id, varlena** result);
+enum class Way { seal, open };
 
-Failure seal_remotely(const Call& call, varlena** result);
-Failure open_remotely(const Call& call, varlena** result);
-Failure reseal_remotely(const Call& call, std::int32_t to_id, varlena** result);
+Failure seal(const Call& call, varlena** result);
+Failure open(const Call& call, varlena** result);
+Failure reseal(const Call& call, std::int32_t to_id, varlena** result);
+
+// Many calls, in remote mode in one exchange with the agent. The calls below `done` have their
+// results; the Failure, if there is one, is that of call `done`.
+Failure transform(Way way, std::span<const Call> calls, varlena** results, std::size_t& done);
+
+// Raises 22021 unless the plaintext is text. PostgreSQL's own check would show its bytes.
+void require_text(const Call& call, varlena* value);
 
 }  // namespace kms::pg

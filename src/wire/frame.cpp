@@ -118,6 +118,9 @@ std::string_view Head::raw_word(std::size_t index) const {
 FrameReader::FrameReader(std::uint64_t max_body) : max_body_(max_body) {}
 
 ByteSpan FrameReader::space() {
+    if (reads_to_place()) {
+        return place_.subspan(placed_);
+    }
     if (storage_.size() - end_ < least_room) {
         make_room();
     }
@@ -128,7 +131,7 @@ ByteSpan FrameReader::space() {
 std::size_t FrameReader::larger_size() const {
     const std::size_t live = end_ - begin_;
     const std::size_t doubled = std::max(first_storage, 2 * live);
-    if (!have_head_ || discarding_) {
+    if (!have_head_ || discarding_ || diverted_) {
         return doubled;
     }
     const std::size_t frame = line_length_ + head_.length;
@@ -151,7 +154,7 @@ void FrameReader::make_room() {
 }
 
 void FrameReader::commit(std::size_t count) {
-    end_ += count;
+    (reads_to_place() ? placed_ : end_) += count;
 }
 
 Result<const Head*> FrameReader::head() {
@@ -209,15 +212,37 @@ bool FrameReader::body_complete() const {
 }
 
 ByteView FrameReader::body() const {
-    return held().subspan(line_length_, head_.length);
+    return diverted_ ? place_ : held().subspan(line_length_, head_.length);
+}
+
+void FrameReader::divert(ByteSpan place) {
+    const ByteView begun = held().subspan(line_length_);
+    std::ranges::copy(begun, place.begin());
+    placed_ = begun.size();
+    place_ = place;
+    diverted_ = true;
+    drop(line_length_ + placed_);
+    line_length_ = 0;
+}
+
+void FrameReader::forget_place() noexcept {
+    if (diverted_) {
+        wipe(place_.first(placed_));
+        to_discard_ = head_.length - placed_;
+        discarding_ = true;
+        diverted_ = false;
+    }
 }
 
 void FrameReader::pop() {
-    drop(line_length_ + head_.length);
+    if (!diverted_) {
+        drop(line_length_ + head_.length);
+    }
     leave();
 }
 
 bool FrameReader::discard() {
+    forget_place();
     if (!discarding_) {
         discarding_ = true;
         to_discard_ = head_.length;
@@ -236,7 +261,7 @@ bool FrameReader::discard() {
 }
 
 bool FrameReader::in_frame() const {
-    return discarding_ || begin_ != end_;
+    return discarding_ || diverted_ || begin_ != end_;
 }
 
 void FrameReader::drop(std::size_t count) {
@@ -248,7 +273,7 @@ void FrameReader::drop(std::size_t count) {
 }
 
 void FrameReader::leave() {
-    have_head_ = discarding_ = false;
+    have_head_ = discarding_ = diverted_ = false;
     line_length_ = scanned_ = 0;
     shrink();
 }

@@ -64,7 +64,14 @@ class FrameReader {
     bool body_complete() const;
     ByteView body() const;
 
-    // Leaves the frame of head() behind, whose body is complete. Wipes it.
+    // The body of head(), not yet whole, goes to `place`, which has its length, from now on: what
+    // is still to come is read there, and body() views it there.
+    void divert(ByteSpan place);
+    bool diverted() const { return diverted_; }
+    // Wipes what has come to the place, which may be freed then; the rest will be discarded.
+    void forget_place() noexcept;
+
+    // Leaves the frame of head() behind, whose body is complete. Wipes it, but not in its place.
     void pop();
 
     // Drops the body of head() as it arrives, in bounded memory; true once the frame is gone.
@@ -75,7 +82,8 @@ class FrameReader {
 
   private:
     ByteView held() const { return storage_.view().subspan(begin_, end_ - begin_); }
-    std::size_t body_held() const { return end_ - begin_ - line_length_; }
+    std::size_t body_held() const { return diverted_ ? placed_ : end_ - begin_ - line_length_; }
+    bool reads_to_place() const { return diverted_ && placed_ < place_.size(); }
     Status parse(std::string_view line);
     void make_room();
     std::size_t larger_size() const;
@@ -95,6 +103,9 @@ class FrameReader {
     std::size_t line_length_ = 0;   // bytes of the line at begin_, with its LF; 0 once discarding
     std::uint64_t to_discard_ = 0;  // bytes of the body that are still to come and to be dropped
     bool discarding_ = false;
+    bool diverted_ = false;
+    ByteSpan place_;  // where the body goes, while it is diverted
+    std::size_t placed_ = 0;
 };
 
 // Appends a frame's line. `words` are raw bytes and are escaped here; each 1 to max_word bytes

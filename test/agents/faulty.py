@@ -219,6 +219,36 @@ def unordered():  # answers in turns of N, the last first
     serve(act)
 
 
+def values():  # values [N [ABOUT]]: data behind a '.', or as it says; in turns of N, the last first
+    turn = int(arguments[0]) if arguments else 0
+    about = "".join(line + "\n" for line in ["agent=faulty/1", *arguments[1:]]).encode()
+    held = []
+
+    def answer(number, words, body):
+        data = body[int(words[1]):]
+        if data == b"!die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif data == b"!hang":
+            time.sleep(1000)
+        elif data.startswith(b"!"):
+            refuse(number, data[1:].decode())
+        else:
+            reply(number, data + b".")
+
+    def act(verb, number, words, body):
+        if verb == "hello":
+            hello(number, body, CAPABILITIES + " unordered" * (turn > 0), about)
+        elif verb in ("encrypt", "decrypt"):
+            held.append((number, words, body))
+            if len(held) >= turn:
+                for request in reversed(held):
+                    answer(*request)
+                held.clear()
+        return verb in ("hello", "encrypt", "decrypt")
+
+    serve(act)
+
+
 def in_flight():  # in_flight N: fails where more than N requests arrive before an answer
     os.set_blocking(0, False)
     most, data = int(arguments[0]), b""

@@ -60,14 +60,20 @@ inline void wait_for_end(pid_t pid) {
     ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT);
 }
 
-class Replies : public ReplyHandler {
+// Asks what it is given, and keeps what it is answered.
+class Replies : public Errand {
   public:
+    explicit Replies(std::vector<Request> asked = {}) : requests(std::move(asked)) {}
+
+    std::vector<Request> requests;
     std::vector<std::size_t> order;
     std::map<std::size_t, std::string> bodies;
     std::map<std::size_t, Error> errors;
     std::size_t fail_at = SIZE_MAX;  // index of the reply that take() turns down
     Code fail_with = Code::failed;
 
+    std::size_t count() const override { return requests.size(); }
+    Request request(std::size_t index) override { return requests[index]; }
     Status take(std::size_t index, const Result<Reply>& reply) override {
         order.push_back(index);
         if (index == fail_at) {
@@ -96,13 +102,17 @@ class AgentTest : public testing::Test {
 
     // One request in a fresh set of replies.
     Status ask(std::string_view verb, std::string_view body = {}, std::string_view word = {}) {
-        replies = Replies();
-        Request request{.verb = verb, .words = {}, .body = {bytes_of(body), {}}};
+        Request request{.verb = verb, .body = {bytes_of(body), {}}};
         if (!word.empty()) {
             request.words.push_back(bytes_of(word));
         }
         request.reply_limit = 1 << 20;
-        return agent.exchange({&request, 1}, replies, deadlines, waiter);
+        return ask_all({request});
+    }
+
+    Status ask_all(std::vector<Request> requests) {
+        replies = Replies(std::move(requests));
+        return agent.exchange(replies, deadlines, waiter);
     }
 
     // The body of the reply to one request that must succeed.

@@ -9,11 +9,12 @@ namespace {
 
 using namespace std::chrono_literals;
 
-class Counting : public ReplyHandler {
+class Counting : public Replies {
   public:
-    std::size_t count = 0;
+    using Replies::Replies;
+    std::size_t bytes = 0;
     Status take(std::size_t, const Result<Reply>& reply) override {
-        count += reply ? reply->body.size() : 0;
+        bytes += reply ? reply->body.size() : 0;
         return {};
     }
 };
@@ -59,9 +60,9 @@ TEST_F(AgentSlowTest, HoldsLittleMoreThanOneReply) {
     const std::vector<Request> requests(
         64, Request{.verb = "echo", .body = {bytes_of(body), {}}, .reply_limit = 1 << 20});
     const long before = status_line("VmHWM");
-    Counting replies_counted;
-    ASSERT_TRUE(agent.exchange(requests, replies_counted, deadlines, waiter));
-    EXPECT_EQ(replies_counted.count, std::size_t{64} << 20);
+    Counting counted(requests);
+    ASSERT_TRUE(agent.exchange(counted, deadlines, waiter));
+    EXPECT_EQ(counted.bytes, std::size_t{64} << 20);
     EXPECT_LT(status_line("VmHWM"), before + 8192);
 }
 
@@ -71,7 +72,7 @@ TEST_F(AgentSlowTest, DropsALateReplyInLittleMemory) {
     deadlines.request = 50ms;
     const std::string_view size = "200000000";
     const Request large{.verb = "source", .words = {bytes_of(size)}, .reply_limit = 1 << 30};
-    EXPECT_TRUE(fails(agent.exchange({&large, 1}, replies, deadlines, waiter), Code::timed_out));
+    EXPECT_TRUE(fails(ask_all({large}), Code::timed_out));
     const long before = status_line("VmHWM");
     deadlines.request = 20000ms;
     works();
@@ -84,10 +85,10 @@ TEST_F(AgentSlowTest, PipelinesManySmallRequests) {
     const std::string body(32, 'b');
     const std::vector<Request> requests(
         200'000, Request{.verb = "echo", .body = {bytes_of(body), {}}, .reply_limit = 32});
-    Counting replies_counted;
+    Counting counted(requests);
     const long before = status_line("VmHWM");
-    ASSERT_TRUE(agent.exchange(requests, replies_counted, deadlines, waiter));
-    EXPECT_EQ(replies_counted.count, 200'000u * 32);
+    ASSERT_TRUE(agent.exchange(counted, deadlines, waiter));
+    EXPECT_EQ(counted.bytes, 200'000u * 32);
     EXPECT_LT(status_line("VmHWM"), before + 4096);
 }
 

@@ -98,9 +98,7 @@ TEST_P(ExampleAgents, KnowOtherIdentitiesAndSkipWhatTheyDoNotKnow) {
     for (int i = 0; i < 10; ++i) {
         EXPECT_TRUE(ask("ping"));
     }
-    const std::vector<Request> many(1000, Request{.verb = "ping"});
-    replies = Replies();
-    EXPECT_TRUE(agent.exchange(many, replies, deadlines, waiter));
+    EXPECT_TRUE(ask_all(std::vector<Request>(1000, Request{.verb = "ping"})));
     EXPECT_EQ(replies.bodies.size(), 1000u);
 }
 

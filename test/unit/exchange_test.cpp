@@ -15,7 +15,6 @@ class ExchangeTest : public AgentTest {
   protected:
     // `echo` requests with these bodies, all in one exchange.
     Status echo(const std::vector<std::string>& bodies) {
-        replies = Replies();
         std::vector<Request> requests;
         for (const std::string& body : bodies) {
             const ByteView bytes = bytes_of(body);
@@ -24,7 +23,7 @@ class ExchangeTest : public AgentTest {
                  .body = {bytes.first(bytes.size() / 3), bytes.subspan(bytes.size() / 3)},
                  .reply_limit = body.size()});
         }
-        return agent.exchange(requests, replies, deadlines, waiter);
+        return ask_all(std::move(requests));
     }
 
     void expect_echoed(const std::vector<std::string>& bodies) {
@@ -93,8 +92,10 @@ TEST_F(ExchangeTest, AsksOnlyForWhatIsOffered) {
     ASSERT_TRUE(start(faulty("offer", {"echo", "max-body=10\\n"})));
     EXPECT_TRUE(fails(ask("get"), Code::unsupported, "does not offer get"));
     EXPECT_EQ(answer("echo", "0123456789"), "0123456789");
-    EXPECT_TRUE(fails(ask("echo", "0123456789a"), Code::too_large, "at most 10 bytes"));
-    EXPECT_TRUE(fails(ask("echo", "a", std::string(1025, 'w')), Code::invalid, "1 to 1024"));
+    ASSERT_TRUE(ask("echo", "0123456789a"));
+    EXPECT_TRUE(fails(replies.errors.at(0), Code::too_large, "at most 10 bytes"));
+    ASSERT_TRUE(ask("echo", "a", std::string(1025, 'w')));
+    EXPECT_TRUE(fails(replies.errors.at(0), Code::invalid, "1 to 1024"));
     EXPECT_EQ(agent.statistics().requests, 2u);
     EXPECT_EQ(answer("echo", "a"), "a");
 }
@@ -202,30 +203,30 @@ TEST_F(ExchangeTest, HandsOnErrorsAndGoesOn) {
 TEST_F(ExchangeTest, EndsWhereTheHandlerTurnsAReplyDown) {
     ASSERT_TRUE(start(faulty("normal")));
     const pid_t pid = agent.pid();
+    const std::vector<Request> requests(5, Request{.verb = "echo"});
+    replies = Replies(requests);
     replies.fail_at = 1;
-    const Request request{.verb = "echo"};
-    const std::vector<Request> requests(5, request);
-    EXPECT_TRUE(fails(agent.exchange(requests, replies, deadlines, waiter), Code::failed));
+    EXPECT_TRUE(fails(agent.exchange(replies, deadlines, waiter), Code::failed));
     EXPECT_EQ(replies.order.size(), 2u);
     works();
     EXPECT_EQ(agent.pid(), pid);
-    replies = Replies();
+    replies = Replies(requests);
     replies.fail_at = 0;
     replies.fail_with = Code::protocol;
-    EXPECT_TRUE(fails(agent.exchange(requests, replies, deadlines, waiter), Code::protocol));
+    EXPECT_TRUE(fails(agent.exchange(replies, deadlines, waiter), Code::protocol));
     EXPECT_FALSE(agent.running());
 }
 
 TEST_F(ExchangeTest, SurvivesAnExceptionOfTheHandler) {
-    class Throwing : public ReplyHandler {
+    class Throwing : public Replies {
+      public:
+        using Replies::Replies;
         Status take(std::size_t, const Result<Reply>&) override { throw std::bad_alloc(); }
     };
     ASSERT_TRUE(start(faulty("normal")));
     const pid_t pid = agent.pid();
-    Throwing handler;
-    const std::vector<Request> requests(3, Request{.verb = "echo"});
-    EXPECT_THROW(static_cast<void>(agent.exchange(requests, handler, deadlines, waiter)),
-                 std::bad_alloc);
+    Throwing errand(std::vector<Request>(3, Request{.verb = "echo"}));
+    EXPECT_THROW(static_cast<void>(agent.exchange(errand, deadlines, waiter)), std::bad_alloc);
     ASSERT_TRUE(start(faulty("normal")));
     works();
     EXPECT_EQ(agent.pid(), pid);

@@ -122,40 +122,13 @@ TEST_F(KeysTest, SendsWhatTheProtocolSays) {
     const ByteView key = bytes_of(id);
     EXPECT_EQ(said(get()), "get 0 some%20key ");
     EXPECT_EQ(said(get(listed_tag)), "get 0 some%20key 0001020304050607 ");
-    EXPECT_EQ(said(encrypt(line(), key, bytes_of("ctx"), bytes_of("text"))),
-              "encrypt 7 some%20key 3 ctxtext");
-    EXPECT_EQ(said(encrypt(line(), key, {}, {})), "encrypt 0 some%20key 0 ");
-    EXPECT_EQ(said(decrypt(line(), key, bytes_of("c"), bytes_of("sealed"))),
-              "decrypt 7 some%20key 1 csealed");
     EXPECT_EQ(said(describe_key(line(), key)), "describe 0 some%20key ");
     EXPECT_EQ(said(create_key(line(), key, "aes-256-siv")), "create 0 some%20key aes-256-siv ");
     EXPECT_EQ(said(rotate_key(line(), key)), "rotate 0 some%20key ");
     EXPECT_EQ(said(list_keys(line(), {})), "list 0  ");
     EXPECT_EQ(said(list_keys(line(), bytes_of("so"))), "list 0 so ");
     EXPECT_EQ(said(change_version(line(), "destroy", key, 12)), "destroy 0 some%20key 12 ");
-    EXPECT_EQ(said(encrypt(line(), {}, {}, {})), "a word must have 1 to 1024 bytes");
-}
-
-TEST_F(KeysTest, LimitsWhatEncryptAndDecryptAnswer) {
-    const ByteView key = bytes_of(id);
-    const std::string largest(4096 + 2 * 5, 'c');
-    answering("ok {id} 4106 3 0011223344556677\\n" + largest);
-    const auto sealed = encrypt(line(), key, bytes_of("ct"), bytes_of("abc"));
-    ASSERT_TRUE(sealed);
-    EXPECT_EQ(text_of(sealed->view()), largest);
-    answering("ok {id} 4107\\n" + largest + "c");
-    EXPECT_FALSE(encrypt(line(), key, bytes_of("ct"), bytes_of("abc")));
-    EXPECT_FALSE(agent.running());
-    for (const char* words : {" 0", " 1 xyz", " 1 00112233445566"}) {
-        answering(std::string("ok {id} 0") + words + "\\n");
-        EXPECT_FALSE(encrypt(line(), key, {}, {})) << words;
-    }
-    answering("ok {id} 5\\n12345");
-    const auto opened = decrypt(line(), key, bytes_of("ct"), bytes_of("abc"));
-    ASSERT_TRUE(opened);
-    EXPECT_EQ(text_of(opened->view()), "12345");
-    answering("ok {id} 6\\n123456");
-    EXPECT_FALSE(decrypt(line(), key, bytes_of("ct"), bytes_of("abc")));
+    EXPECT_EQ(said(rotate_key(line(), {})), "a word must have 1 to 1024 bytes");
 }
 
 TEST_F(KeysTest, ReadsDescriptions) {

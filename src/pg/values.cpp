@@ -1,0 +1,57 @@
+#include "pg/values.hpp"
+
+#include "pg/modes.hpp"
+#include "pg/settings.hpp"
+
+namespace kms::pg {
+namespace {
+
+Failure transform_locally(Way way, std::span<const Call> calls, varlena** results,
+                          std::size_t& done) {
+    for (done = 0; done < calls.size(); ++done) {
+        CHECK_FOR_INTERRUPTS();
+        const Failure failure = way == Way::seal ? seal_locally(calls[done], &results[done])
+                                                 : open_locally(calls[done], &results[done]);
+        if (failure) {
+            return failure;
+        }
+    }
+    return {};
+}
+
+Failure transform_one_remotely(Way way, const Call& call, varlena** result) {
+    std::size_t done = 0;
+    return transform_remotely(way, {&call, 1}, result, done);
+}
+
+}  // namespace
+
+Failure seal(const Call& call, varlena** result) {
+    return mode() == Mode::remote ? transform_one_remotely(Way::seal, call, result)
+                                  : seal_locally(call, result);
+}
+
+Failure open(const Call& call, varlena** result) {
+    return mode() == Mode::remote ? transform_one_remotely(Way::open, call, result)
+                                  : open_locally(call, result);
+}
+
+Failure reseal(const Call& call, std::int32_t to_id, varlena** result) {
+    return mode() == Mode::remote ? reseal_remotely(call, to_id, result)
+                                  : reseal_locally(call, to_id, result);
+}
+
+Failure transform(Way way, std::span<const Call> calls, varlena** results, std::size_t& done) {
+    return mode() == Mode::remote ? transform_remotely(way, calls, results, done)
+                                  : transform_locally(way, calls, results, done);
+}
+
+void require_text(const Call& call, varlena* value) {
+    const ByteSpan bytes = bytes_in(value);
+    const char* text = reinterpret_cast<const char*>(bytes.data());
+    if (!pg_verify_mbstr(GetDatabaseEncoding(), text, static_cast<int>(bytes.size()), true)) {
+        raise_error(use_of_local_id(call.action, call.local_id).subject(), Code::not_text, "");
+    }
+}
+
+}  // namespace kms::pg
