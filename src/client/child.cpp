@@ -8,8 +8,10 @@
 #include <cerrno>
 #include <cstring>
 #include <system_error>
+#include <vector>
 
 #include "base/floor.hpp"
+#include "client/plain_command.hpp"
 
 namespace kms {
 namespace {
@@ -66,7 +68,7 @@ bool open_pipes(Pipes& pipes) {
            make_non_blocking(pipes.ours.err);
 }
 
-// What is done to the child before /bin/sh runs in it. posix_spawn and no fork: the parent's
+// What is done to the child before a program runs in it. posix_spawn and no fork: the parent's
 // memory is neither copied nor run in.
 class SpawnPlan {
   public:
@@ -89,10 +91,18 @@ class SpawnPlan {
         return place_descriptors(pipes);
     }
 
-    int run(const char* command, pid_t& pid) {
-        const char* const arguments[] = {"sh", "-c", command, nullptr};
-        return ::posix_spawn(&pid, "/bin/sh", &actions_, &attributes_,
-                             const_cast<char* const*>(arguments), environ);
+    int run_shell(std::string command, pid_t& pid) {
+        return run("/bin/sh", {"sh", "-c", std::move(command)}, pid);
+    }
+
+    // As execv.
+    int run(const char* program, std::vector<std::string> words, pid_t& pid) {
+        std::vector<char*> arguments;
+        for (std::string& word : words) {
+            arguments.push_back(word.data());
+        }
+        arguments.push_back(nullptr);
+        return ::posix_spawn(&pid, program, &actions_, &attributes_, arguments.data(), environ);
     }
 
   private:
@@ -122,6 +132,16 @@ class SpawnPlan {
     posix_spawn_file_actions_t actions_;
 };
 
+// Where a program cannot be started without the shell, the shell says why, or knows how: it runs a
+// script that has no #! line.
+int run_command(SpawnPlan& plan, const std::string& command, pid_t& pid) {
+    const std::vector<std::string> words = plain_words(command);
+    if (!words.empty() && plan.run(words.front().c_str(), words, pid) == 0) {
+        return 0;
+    }
+    return plan.run_shell(command, pid);
+}
+
 }  // namespace
 
 Result<Child> spawn(const std::string& command) {
@@ -133,7 +153,7 @@ Result<Child> spawn(const std::string& command) {
     if (const int error = plan.make(pipes); error != 0) {
         return no_start("could not prepare a process", error);
     }
-    if (const int error = plan.run(command.c_str(), pipes.ours.pid); error != 0) {
+    if (const int error = run_command(plan, command, pipes.ours.pid); error != 0) {
         return no_start("could not start a process", error);
     }
     return std::move(pipes.ours);

@@ -23,7 +23,8 @@ struct Child {
     UniqueFd err;
 };
 
-// `command` is run by /bin/sh -c. Code::unavailable with the system's reason.
+// `command` is run as /bin/sh -c runs it; without a shell in between where that makes no
+// difference. Code::unavailable with the system's reason.
 Result<Child> spawn(const std::string& command);
 
 // Children whose pipes are closed and that were not reaped yet: a grace period, then TERM, then

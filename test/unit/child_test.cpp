@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include <cerrno>
@@ -91,6 +92,33 @@ TEST(Child, HasLargePipesWhereTheSystemAllows) {
 
 TEST(Child, GetsTheCommandAsItIs) {
     EXPECT_EQ(output_of("printf '%s|' \"$0\" \"$#\" 'a  b' \"it's\""), "sh|0|a  b|it's|");
+}
+
+TEST(Child, NeedsNoShellForAPlainCommand) {
+    for (const char* command : {"/bin/cat /proc/self/stat", "exec  /bin/cat /proc/self/stat "}) {
+        auto child = spawn(command);
+        ASSERT_TRUE(child);
+        EXPECT_TRUE(read_all(child->out).starts_with(std::to_string(child->pid) + " (cat) "));
+        wait_for(child->pid);
+    }
+}
+
+TEST(Child, GetsAPlainCommandsWordsAsAShellSplitsThem) {
+    EXPECT_EQ(output_of("  /bin/echo  a=b   -c,d @%+: ./e "), "a=b -c,d @%+: ./e\n");
+}
+
+// The shell has the words for what cannot be run, and runs a script that does not say by what.
+TEST(Child, IsLeftToTheShellWhereItCannotBeStartedWithout) {
+    EXPECT_NE(output_of("/no/such/program a").find("not found"), std::string::npos);
+    EXPECT_NE(output_of("/etc/passwd").find("ermission denied"), std::string::npos);
+    char path[] = "/tmp/kms-child-test-XXXXXX";
+    {
+        const UniqueFd script(::mkstemp(path));
+        ASSERT_EQ(::write(script.get(), "echo $1\n", 8), 8);
+        ASSERT_EQ(::fchmod(script.get(), 0700), 0);
+    }
+    EXPECT_EQ(output_of(std::string(path) + " word"), "word\n");
+    ::unlink(path);
 }
 
 TEST(Child, HasItsOwnSession) {
