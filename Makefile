@@ -76,8 +76,12 @@ kms.so: src/pg/exports.map
 kms.so: CC = $(CXX)
 kms.so: CFLAGS = $(CXXFLAGS)
 
+# Every session waits for its agent, and loading libstdc++ is a third of a millisecond of that.
+agent_link := -Wl,--gc-sections \
+    $(if $(filter /%,$(shell $(CXX) -print-file-name=libstdc++.a)),-static-libstdc++ -static-libgcc)
+
 kms-agent: $(shared_objects) $(agent_objects)
-	$(CXX) $(CXXFLAGS) $(LDFLAGS) -o $@ $^ -lcrypto
+	$(CXX) $(CXXFLAGS) $(LDFLAGS) -o $@ $^ -lcrypto $(agent_link)
 
 META.json: kms.control
 	sed -i 's/"version": "[0-9.]*"/"version": "$(kms_version).0"/' $@

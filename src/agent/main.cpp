@@ -33,8 +33,6 @@ constexpr const char* footer =
     "     or passphrase\n"
     "  6  busy: another process holds the keyring's lock\n";
 
-using Run = std::function<Exit()>;
-
 class CommandLine {
   public:
     CommandLine() : app_(description, "kms-agent") {
@@ -42,17 +40,21 @@ class CommandLine {
         app_.require_subcommand(1);
         app_.footer(footer);
         app_.get_formatter()->column_width(34);
-        add_serve();
-        add_init();
-        add_create();
-        add_list();
-        add_rotate();
+        add("serve", "Speak kms/1 on standard input and output", &Self::serve_options, run_serve);
+        add("init", "Make an empty keyring, and its key file where that is missing",
+            &Self::keyring_options, run_init);
+        add("create", "Make a key at random, or import one", &Self::create_options, run_create);
+        add("list", "Show the keys and their versions, never the keys' bytes", &Self::list_options,
+            run_list);
+        add("rotate", "Make a new version of a key and use it from now on", &Self::rotate_options,
+            run_rotate);
         add_change("enable", "Let a disabled version be used again", wire::VersionState::enabled);
         add_change("disable", "Refuse the use of a version until it is enabled",
                    wire::VersionState::disabled);
         add_change("destroy", "Wipe a version's key for ever; what it sealed is lost",
                    wire::VersionState::destroyed);
-        add_rekey();
+        add("rekey", "Protect the keyring by another key file or passphrase", &Self::rekey_options,
+            run_rekey);
     }
 
     int run(int argc, char** argv) {
@@ -61,17 +63,29 @@ class CommandLine {
         } catch (const CLI::ParseError& error) {
             return app_.exit(error) == 0 ? 0 : static_cast<int>(Exit::usage);
         }
-        return static_cast<int>(run_());
+        return static_cast<int>(run_(options_));
     }
 
   private:
-    CLI::App* add(const std::string& name, const std::string& purpose, const Run& run) {
+    using Self = CommandLine;
+    using Run = std::function<Exit(const Options&)>;
+
+    // The options of a subcommand are made when it is named: those of all the others would be half
+    // of the time that a session waits for this program's own code.
+    void add(const std::string& name, const std::string& purpose,
+             void (Self::*add_options)(CLI::App*), const Run& run) {
         CLI::App* command = app_.add_subcommand(name, purpose);
+        command->preparse_callback(
+            [this, command, add_options](std::size_t) { (this->*add_options)(command); });
         command->callback([this, run] { run_ = run; });
-        return command;
     }
 
-    void add_kek(CLI::App* command) {
+    void add_change(const std::string& name, const std::string& purpose, wire::VersionState state) {
+        add(name, purpose, &Self::change_options,
+            [state](const Options& options) { return run_change_state(options, state); });
+    }
+
+    void kek_options(CLI::App* command) {
         auto* file = command->add_option("--key-file", options_.kek.key_file,
                                          "File of 32 bytes: the key that protects the keyring");
         command
@@ -81,28 +95,26 @@ class CommandLine {
             ->excludes(file);
     }
 
-    void add_keyring(CLI::App* command) {
+    void keyring_options(CLI::App* command) {
         command->add_option("--keyring", options_.keyring, "The keyring file")->required();
-        add_kek(command);
+        kek_options(command);
         command->add_flag("--json", options_.json, "Print JSON");
     }
 
-    void add_key(CLI::App* command, const char* name, const char* purpose) {
+    void key_option(CLI::App* command, const char* name, const char* purpose) {
         command->add_option(name, options_.key, purpose)->required();
-        add_escaped(command);
+        escaped_option(command);
     }
 
-    void add_escaped(CLI::App* command) {
+    void escaped_option(CLI::App* command) {
         command->add_flag("--escaped", options_.escaped,
                           "The identifier is written as list prints it: all bytes but\n"
                           "A-Za-z0-9._/:@- as %XX");
     }
 
-    void add_serve() {
-        CLI::App* command = add("serve", "Speak kms/1 on standard input and output",
-                                [this] { return run_serve(options_); });
+    void serve_options(CLI::App* command) {
         auto* keyring = command->add_option("--keyring", options_.keyring, "The keyring file");
-        add_kek(command);
+        kek_options(command);
         command
             ->add_flag("--ephemeral", options_.ephemeral,
                        "For trials and tests: an empty keyring in memory, gone at the end")
@@ -114,18 +126,9 @@ class CommandLine {
         });
     }
 
-    void add_init() {
-        CLI::App* command =
-            add("init", "Make an empty keyring, and its key file where that is missing",
-                [this] { return run_init(options_); });
-        add_keyring(command);
-    }
-
-    void add_create() {
-        CLI::App* command = add("create", "Make a key at random, or import one",
-                                [this] { return run_create(options_); });
-        add_keyring(command);
-        add_key(command, "id", "The new key's identifier");
+    void create_options(CLI::App* command) {
+        keyring_options(command);
+        key_option(command, "id", "The new key's identifier");
         std::vector<std::string> names;
         for (const AlgorithmInfo& info : all_algorithms()) {
             names.emplace_back(info.name);
@@ -139,35 +142,26 @@ class CommandLine {
                             "File with the key, raw or in hex; - is the standard input");
     }
 
-    void add_list() {
-        CLI::App* command = add("list", "Show the keys and their versions, never the keys' bytes",
-                                [this] { return run_list(options_); });
-        add_keyring(command);
+    void list_options(CLI::App* command) {
+        keyring_options(command);
         command->add_option("prefix", options_.key, "Only keys whose identifiers begin so");
-        add_escaped(command);
+        escaped_option(command);
     }
 
-    void add_rotate() {
-        CLI::App* command = add("rotate", "Make a new version of a key and use it from now on",
-                                [this] { return run_rotate(options_); });
-        add_keyring(command);
-        add_key(command, "id", "The key's identifier");
+    void rotate_options(CLI::App* command) {
+        keyring_options(command);
+        key_option(command, "id", "The key's identifier");
     }
 
-    void add_change(const char* name, const char* purpose, wire::VersionState state) {
-        CLI::App* command =
-            add(name, purpose, [this, state] { return run_change_state(options_, state); });
-        add_keyring(command);
-        add_key(command, "id", "The key's identifier");
+    void change_options(CLI::App* command) {
+        rotate_options(command);
         command->add_option("version", options_.version, "The version's number")
             ->required()
             ->check(CLI::Range(std::uint32_t{1}, static_cast<std::uint32_t>(wire::max_version)));
     }
 
-    void add_rekey() {
-        CLI::App* command = add("rekey", "Protect the keyring by another key file or passphrase",
-                                [this] { return run_rekey(options_); });
-        add_keyring(command);
+    void rekey_options(CLI::App* command) {
+        keyring_options(command);
         auto* file = command->add_option("--new-key-file", options_.new_kek.key_file,
                                          "The new key file; made where it is missing");
         command

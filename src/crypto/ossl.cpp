@@ -54,10 +54,13 @@ constexpr std::array<Byte, 32> zero_key{};
 }  // namespace
 
 Error failure(std::string_view what) {
-    const char* reason = ERR_reason_error_string(ERR_peek_last_error());
+    const unsigned long error = ERR_peek_last_error();
+    const char* reason = ERR_reason_error_string(error);
+    std::array<char, 256> number;  // for a program that has not loaded the reasons
+    ERR_error_string_n(error, number.data(), number.size());
     ERR_clear_error();
     return {Code::internal,
-            std::string(what) + ": " + (reason != nullptr ? reason : "OpenSSL failed")};
+            std::string(what) + ": " + (reason != nullptr ? reason : number.data())};
 }
 
 Result<Owned<EVP_CIPHER_CTX>> aes(Mode mode, Direction direction, ByteView key) {

@@ -162,6 +162,18 @@ def rekey():
     expect(agent("rekey", "--keyring", "ring", *phrase, "--new-key-file", "kek2"), DONE, "back to a key file")
 
 
+def openssl_configuration():
+    """An administrator's choice of providers is kept."""
+    fresh()
+    sections = "openssl_conf = o\n[o]\nproviders = p\nalg_section = a\n[p]\n%s = s\n[s]\nactivate = 1\n[a]\n%s"
+    for provider, properties, code in (("default", "", DONE), ("null", "", UNUSABLE),
+                                       ("default", "default_properties = fips=yes\n", UNUSABLE),
+                                       ("default", "default_properties = provider=default\n", DONE)):
+        write("openssl.cnf", (sections % (provider, properties)).encode())
+        listed = on_ring("list", env={**os.environ, "OPENSSL_CONF": "openssl.cnf"})
+        expect(listed, code, f"with the provider {provider} and {properties.strip() or 'no properties'}")
+
+
 def on_terminal(arguments, *answers):
     """Runs the program on a terminal of its own; its exit code and all that the terminal showed."""
     pid, terminal = pty.fork()
@@ -207,7 +219,7 @@ def prompts():
     ok(b"assphrase" not in shown, "nobody is asked where there is a key file", shown)
 
 
-for test in (command_line, init, life_of_a_key, imports, identifiers, rekey, prompts):
+for test in (command_line, init, life_of_a_key, imports, identifiers, rekey, openssl_configuration, prompts):
     print(f"# {test.__name__}", flush=True)
     test()
 finish()
