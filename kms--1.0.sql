@@ -71,6 +71,40 @@ CREATE FUNCTION kms.inspect(
     data bytea, OUT suite int, OUT key_tag bytea, OUT nonce bytea, OUT plaintext_length int)
 LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'kms_inspect';
 
+-- Many values at once
+
+CREATE FUNCTION kms.encode_array(local_id int, data bytea[], context bytea DEFAULT '')
+RETURNS bytea[] LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_encode_array';
+
+CREATE FUNCTION kms.encode_array(local_id int, data bytea[], contexts bytea[])
+RETURNS bytea[] LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_encode_array_contexts';
+
+CREATE FUNCTION kms.encode_array(local_id int, data text[], context bytea DEFAULT '')
+RETURNS bytea[] LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_encode_array';
+
+CREATE FUNCTION kms.encode_array(local_id int, data text[], contexts bytea[])
+RETURNS bytea[] LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_encode_array_contexts';
+
+CREATE FUNCTION kms.decode_array(local_id int, data bytea[], context bytea DEFAULT '')
+RETURNS bytea[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_decode_array';
+
+CREATE FUNCTION kms.decode_array(local_id int, data bytea[], contexts bytea[])
+RETURNS bytea[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_decode_array_contexts';
+
+CREATE FUNCTION kms.decode_text_array(local_id int, data bytea[], context bytea DEFAULT '')
+RETURNS text[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_decode_text_array';
+
+CREATE FUNCTION kms.decode_text_array(local_id int, data bytea[], contexts bytea[])
+RETURNS text[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_decode_text_array_contexts';
+
 -- Keys at the agent
 
 CREATE FUNCTION kms.create_key(key_identifier text, algorithm text DEFAULT 'xaes-256-gcm')

@@ -10,13 +10,6 @@
 namespace kms::pg {
 namespace {
 
-void require(FunctionCallInfo fcinfo, int index, const char* name) {
-    if (PG_ARGISNULL(index)) {
-        ereport(ERROR,
-                (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("%s must not be NULL", name)));
-    }
-}
-
 ByteView bytes_of_datum(Datum datum) {
     const varlena* value = PG_DETOAST_DATUM_PACKED(datum);
     return {reinterpret_cast<const Byte*>(VARDATA_ANY(value)), VARSIZE_ANY_EXHDR(value)};
@@ -36,18 +29,25 @@ Error too_large(std::size_t length) {
 
 }  // namespace
 
+void required(FunctionCallInfo fcinfo, int index, const char* name) {
+    if (PG_ARGISNULL(index)) {
+        ereport(ERROR,
+                (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("%s must not be NULL", name)));
+    }
+}
+
 std::int32_t required_int(FunctionCallInfo fcinfo, int index, const char* name) {
-    require(fcinfo, index, name);
+    required(fcinfo, index, name);
     return PG_GETARG_INT32(index);
 }
 
 bool required_bool(FunctionCallInfo fcinfo, int index, const char* name) {
-    require(fcinfo, index, name);
+    required(fcinfo, index, name);
     return PG_GETARG_BOOL(index);
 }
 
 ByteView required_bytes(FunctionCallInfo fcinfo, int index, const char* name) {
-    require(fcinfo, index, name);
+    required(fcinfo, index, name);
     return bytes_argument(fcinfo, index);
 }
 

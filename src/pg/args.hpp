@@ -9,6 +9,7 @@ namespace kms::pg {
 
 // Functions are not STRICT: a NULL context would store NULL for the plaintext, a NULL identifier
 // leave the last tenant bound. Each of these raises 22004 for a NULL.
+void required(FunctionCallInfo fcinfo, int index, const char* name);
 std::int32_t required_int(FunctionCallInfo fcinfo, int index, const char* name);
 bool required_bool(FunctionCallInfo fcinfo, int index, const char* name);
 ByteView required_bytes(FunctionCallInfo fcinfo, int index, const char* name);  // detoasted

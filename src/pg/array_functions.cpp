@@ -1,0 +1,213 @@
+// encode_array, decode_array, decode_text_array: a call for each element, all at once.
+#include "pg/values.hpp"
+
+extern "C" {
+#include "utils/array.h"
+}
+
+namespace kms::pg {
+namespace {
+
+// The elements that are not NULL, as calls, and what becomes of them.
+struct Elements {
+    ArrayType* shape;  // that of the argument
+    int count;         // NULLs among them
+    bool* nulls;
+    std::size_t calls_count;
+    Call* calls;
+    varlena** results;
+
+    std::span<const Call> all() const { return {calls, calls_count}; }
+};
+
+template <typename T>
+T* allocate_many(int count) {
+    const Size size = sizeof(T) * static_cast<Size>(std::max(count, 1));
+    return static_cast<T*>(MemoryContextAllocHuge(CurrentMemoryContext, size));
+}
+
+int element_count(const ArrayType* array) {
+    return ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+}
+
+ByteView bytes_of_element(Datum element) {
+    const auto* value = reinterpret_cast<const varlena*>(DatumGetPointer(element));
+    return {reinterpret_cast<const Byte*>(VARDATA_ANY(value)), VARSIZE_ANY_EXHDR(value)};
+}
+
+// Elements of bytea or text.
+Datum* take_apart(ArrayType* array, bool** nulls) {
+    Datum* elements = nullptr;
+    int count = 0;
+    deconstruct_array(array, ARR_ELEMTYPE(array), -1, false, TYPALIGN_INT, &elements, nulls,
+                      &count);
+    return elements;
+}
+
+Elements read_elements(FunctionCallInfo fcinfo, Call call) {
+    ArrayType* array = PG_GETARG_ARRAYTYPE_P(1);
+    Elements all = {array, element_count(array), nullptr, 0, nullptr, nullptr};
+    const Datum* data = take_apart(array, &all.nulls);
+    all.calls = allocate_many<Call>(all.count);
+    all.results = allocate_many<varlena*>(all.count);
+    for (int i = 0; i < all.count; ++i) {
+        if (!all.nulls[i]) {
+            call.data = bytes_of_element(data[i]);
+            all.calls[all.calls_count++] = call;
+        }
+    }
+    return all;
+}
+
+bool same_shape(const ArrayType* a, const ArrayType* b) {
+    return ARR_NDIM(a) == ARR_NDIM(b) &&
+           std::equal(ARR_DIMS(a), ARR_DIMS(a) + ARR_NDIM(a), ARR_DIMS(b));
+}
+
+// Gives each element the context that stands at its place in another array.
+void set_contexts(FunctionCallInfo fcinfo, const Elements& all) {
+    ArrayType* array = PG_GETARG_ARRAYTYPE_P(2);
+    if (!same_shape(array, all.shape)) {
+        ereport(ERROR, (errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
+                        errmsg("contexts must have the dimensions of data")));
+    }
+    bool* nulls = nullptr;
+    const Datum* contexts = take_apart(array, &nulls);
+    for (int i = 0, call = 0; i < all.count; ++i) {
+        if (all.nulls[i]) {
+            continue;
+        }
+        if (nulls[i]) {
+            ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+                            errmsg("an element of contexts must not be NULL where that of data "
+                                   "is not")));
+        }
+        all.calls[call++].context = bytes_of_element(contexts[i]);
+    }
+}
+
+// Where in the array the call stands, `[2][3]`.
+const char* place_of(const Elements& all, std::size_t call) {
+    int index = 0;
+    for (std::size_t calls = 0; all.nulls[index] || calls++ != call; ++index) {
+    }
+    int subscripts[MAXDIM];
+    for (int dimension = ARR_NDIM(all.shape) - 1; dimension >= 0; --dimension) {
+        const int size = ARR_DIMS(all.shape)[dimension];
+        subscripts[dimension] = ARR_LBOUND(all.shape)[dimension] + index % size;
+        index /= size;
+    }
+    const char* place = "";
+    for (int dimension = 0; dimension < ARR_NDIM(all.shape); ++dimension) {
+        place = psprintf("%s[%d]", place, subscripts[dimension]);
+    }
+    return place;
+}
+
+// Which element an error is about.
+struct Element {
+    const Elements& all;
+    std::size_t call;
+};
+
+void add_context(void* argument) {
+    const auto* element = static_cast<const Element*>(argument);
+    errcontext("array element %s", place_of(element->all, element->call));
+}
+
+// Runs `act`, which may raise, about one element.
+template <typename Act>
+void about(Element element, Act&& act) {
+    ErrorContextCallback callback = {error_context_stack, add_context, &element};
+    error_context_stack = &callback;
+    act();
+    error_context_stack = callback.previous;
+}
+
+void transform_all(Way way, const Elements& all) {
+    std::size_t done = 0;
+    const Failure failure = transform(way, all.all(), all.results, done);
+    if (failure) {
+        about({all, done}, [&] { raise(failure); });
+    }
+}
+
+Datum put_together(const Elements& all, Oid type) {
+    auto* values = allocate_many<Datum>(all.count);
+    for (int i = 0, call = 0; i < all.count; ++i) {
+        values[i] = all.nulls[i] ? Datum{0} : PointerGetDatum(all.results[call++]);
+    }
+    return PointerGetDatum(construct_md_array(values, all.nulls, ARR_NDIM(all.shape),
+                                              ARR_DIMS(all.shape), ARR_LBOUND(all.shape), type, -1,
+                                              false, TYPALIGN_INT));
+}
+
+enum class Contexts { one_for_all, one_each };
+
+// The function's arguments (local_id, data, context or contexts), where only data may be NULL;
+// false where it is.
+bool read_arguments(FunctionCallInfo fcinfo, const char* action, Contexts contexts, Elements& all) {
+    Call call = {action, required_int(fcinfo, 0, "local_id"), {}, {}};
+    if (contexts == Contexts::one_for_all) {
+        call.context = required_bytes(fcinfo, 2, "context");
+    } else {
+        required(fcinfo, 2, "contexts");
+    }
+    if (PG_ARGISNULL(1)) {
+        return false;
+    }
+    all = read_elements(fcinfo, call);
+    if (contexts == Contexts::one_each) {
+        set_contexts(fcinfo, all);
+    }
+    return true;
+}
+
+Datum encode_array(FunctionCallInfo fcinfo, Contexts contexts) {
+    Elements all;
+    if (!read_arguments(fcinfo, "encode", contexts, all)) {
+        PG_RETURN_NULL();
+    }
+    transform_all(Way::seal, all);
+    return put_together(all, BYTEAOID);
+}
+
+Datum decode_array(FunctionCallInfo fcinfo, Contexts contexts, Oid type) {
+    Elements all;
+    if (!read_arguments(fcinfo, "decode", contexts, all)) {
+        PG_RETURN_NULL();
+    }
+    transform_all(Way::open, all);
+    for (std::size_t i = 0; type == TEXTOID && i < all.calls_count; ++i) {
+        about({all, i}, [&] { require_text(all.calls[i], all.results[i]); });
+    }
+    return put_together(all, type);
+}
+
+}  // namespace
+
+KMS_FUNCTION(kms_encode_array) {
+    return encode_array(fcinfo, Contexts::one_for_all);
+}
+
+KMS_FUNCTION(kms_encode_array_contexts) {
+    return encode_array(fcinfo, Contexts::one_each);
+}
+
+KMS_FUNCTION(kms_decode_array) {
+    return decode_array(fcinfo, Contexts::one_for_all, BYTEAOID);
+}
+
+KMS_FUNCTION(kms_decode_array_contexts) {
+    return decode_array(fcinfo, Contexts::one_each, BYTEAOID);
+}
+
+KMS_FUNCTION(kms_decode_text_array) {
+    return decode_array(fcinfo, Contexts::one_for_all, TEXTOID);
+}
+
+KMS_FUNCTION(kms_decode_text_array_contexts) {
+    return decode_array(fcinfo, Contexts::one_each, TEXTOID);
+}
+
+}  // namespace kms::pg
