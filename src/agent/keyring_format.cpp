@@ -79,9 +79,7 @@ class Cursor {
 };
 
 void append_number(SecretBytes& out, std::size_t width, std::uint64_t value) {
-    const std::size_t start = out.size();
-    out.resize(start + width);
-    store_be(out.span().subspan(start), value);
+    store_be(out.extend(width), value);
 }
 
 void append_entry(SecretBytes& out, std::string_view key, const KeyringEntry& entry) {

@@ -35,6 +35,21 @@ TEST(SecretBytes, WipesWhatItCutsOff) {
     EXPECT_TRUE(test::all_zero({secret.data(), 100}));
 }
 
+TEST(SecretBytes, ExtendsAtItsEnd) {
+    SecretBytes secret = SecretBytes::copy_of(test::pattern(3));
+    const ByteSpan added = secret.extend(5);
+    ASSERT_EQ(added.size(), 5u);
+    EXPECT_EQ(added.data(), secret.data() + 3);
+    EXPECT_EQ(secret.size(), 8u);
+    std::ranges::copy(test::pattern(5), added.begin());
+    EXPECT_EQ(copied(secret), test::joined(test::pattern(3), test::pattern(5)));
+    EXPECT_TRUE(secret.extend(0).empty());
+    secret.reserve(1000);
+    const Byte* const storage = secret.data();
+    EXPECT_EQ(secret.extend(992).data(), storage + 8);
+    EXPECT_EQ(secret.capacity(), 1000u);
+}
+
 TEST(SecretBytes, MovesAndLeavesNothingBehind) {
     SecretBytes secret = SecretBytes::copy_of(test::pattern(40));
     const Byte* storage = secret.data();

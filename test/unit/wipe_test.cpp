@@ -1,5 +1,6 @@
 // wipe() as a signal handler may call it.
 #include <gtest/gtest.h>
+#include <openssl/crypto.h>
 #include <sys/time.h>
 
 #include <atomic>
