@@ -14,9 +14,9 @@ std::int64_t now() {
     return std::time(nullptr);
 }
 
-Result<const KeyringEntry*> chosen(const Keyring& keyring, ByteView key,
-                                   const std::optional<KeyTag>& tag) {
-    return tag ? keyring.with_tag(text_of(key), *tag) : keyring.current(text_of(key));
+// The current version where `tag` is nullptr.
+Result<const KeyringEntry*> chosen(const Keyring& keyring, ByteView key, const KeyTag* tag) {
+    return tag != nullptr ? keyring.with_tag(text_of(key), *tag) : keyring.current(text_of(key));
 }
 
 }  // namespace
@@ -36,7 +36,7 @@ Result<KeyVersion> KeyringStore::describe(ByteView key) {
 
 Result<StoredKey> KeyringStore::get(ByteView key, const std::optional<KeyTag>& tag) {
     KMS_ASSIGN(const Keyring* ring, keyring());
-    KMS_ASSIGN(const KeyringEntry* entry, chosen(*ring, key, tag));
+    KMS_ASSIGN(const KeyringEntry* entry, chosen(*ring, key, tag ? &*tag : nullptr));
     if (entry->no_export) {
         return Error{Code::denied, "the key does not leave the agent (no-export)"};
     }
@@ -46,23 +46,20 @@ Result<StoredKey> KeyringStore::get(ByteView key, const std::optional<KeyTag>& t
 
 Status KeyringStore::encrypt(ByteView key, ByteView context, ByteView plaintext, ReplyBody& reply) {
     KMS_ASSIGN(const Keyring* ring, keyring());
-    KMS_ASSIGN(const KeyringEntry* entry, ring->current(text_of(key)));
-    KMS_TRY(check_enabled(*entry));
-    KMS_ASSIGN(SealingKey * sealing, sealing_key(*entry));
-    const KeyVersion version = version_of(*entry);
-    KMS_ASSIGN(const ByteSpan out, reply.allot(sealing->sealed_size(plaintext.size()), &version));
-    return sealing->seal(plaintext, context, out);
+    KMS_ASSIGN(const Usable used, usable(*ring, key, nullptr));
+    const KeyVersion version = version_of(*used.entry);
+    KMS_ASSIGN(const ByteSpan out,
+               reply.allot(used.sealing->sealed_size(plaintext.size()), &version));
+    return used.sealing->seal(plaintext, context, out);
 }
 
 Status KeyringStore::decrypt(ByteView key, ByteView context, ByteView ciphertext,
                              ReplyBody& reply) {
     KMS_ASSIGN(const Keyring* ring, keyring());
     KMS_ASSIGN(const SealedHeader header, parse_sealed(ciphertext));
-    KMS_ASSIGN(const KeyringEntry* entry, ring->with_tag(text_of(key), header.tag));
-    KMS_TRY(check_enabled(*entry));
-    KMS_ASSIGN(SealingKey * sealing, sealing_key(*entry));
+    KMS_ASSIGN(const Usable used, usable(*ring, key, &header.tag));
     KMS_ASSIGN(const ByteSpan out, reply.allot(header.plaintext_length, nullptr));
-    return sealing->open(ciphertext, context, out);
+    return used.sealing->open(ciphertext, context, out);
 }
 
 Result<KeyVersion> KeyringStore::create(ByteView key, const NewKey& wanted) {
@@ -105,9 +102,41 @@ Result<KeyVersion> KeyringStore::apply_to_version(const std::function<Entry(Keyr
     return changed;
 }
 
+Status KeyringStore::apply(const Change& change) {
+    last_used_ = {};
+    return change(keyring_);
+}
+
 void KeyringStore::adopt(Keyring keyring) {
+    last_used_ = {};
     sealing_.clear();
     keyring_ = std::move(keyring);
+}
+
+Result<KeyringStore::Usable> KeyringStore::usable(const Keyring& ring, ByteView key,
+                                                  const KeyTag* tag) {
+    if (was_used_last(key, tag)) {
+        return last_used_;
+    }
+    last_used_ = {};
+    KMS_ASSIGN(const Usable found, find_usable(ring, key, tag));
+    last_key_ = text_of(key);
+    last_is_current_ = tag == nullptr;
+    last_used_ = found;
+    return found;
+}
+
+bool KeyringStore::was_used_last(ByteView key, const KeyTag* tag) const {
+    return last_used_.entry != nullptr && text_of(key) == last_key_ &&
+           (tag == nullptr ? last_is_current_ : last_used_.entry->tag == *tag);
+}
+
+Result<KeyringStore::Usable> KeyringStore::find_usable(const Keyring& ring, ByteView key,
+                                                       const KeyTag* tag) {
+    KMS_ASSIGN(const KeyringEntry* entry, chosen(ring, key, tag));
+    KMS_TRY(check_enabled(*entry));
+    KMS_ASSIGN(SealingKey * sealing, sealing_key(*entry));
+    return Usable{entry, sealing};
 }
 
 Result<SealingKey*> KeyringStore::sealing_key(const KeyringEntry& entry) {

@@ -30,7 +30,7 @@ class KeyringStore : public KeyStore {
     virtual Result<const Keyring*> keyring() { return &keyring_; }
 
     // Carries out a change that others shall see.
-    virtual Status apply(const Change& change) { return change(keyring_); }
+    virtual Status apply(const Change& change);
 
     // Another state of the keyring from now on. Wipes the old one and what was derived from it.
     void adopt(Keyring keyring);
@@ -38,11 +38,27 @@ class KeyringStore : public KeyStore {
   private:
     using Entry = Result<const KeyringEntry*>;
 
+    // A version and its cipher: pointers that the next change of the keyring invalidates.
+    struct Usable {
+        const KeyringEntry* entry = nullptr;
+        SealingKey* sealing = nullptr;
+    };
+
+    // The current version, or the one with `tag`. Code::disabled unless it is enabled.
+    Result<Usable> usable(const Keyring& ring, ByteView key, const KeyTag* tag);
+    Result<Usable> find_usable(const Keyring& ring, ByteView key, const KeyTag* tag);
+    bool was_used_last(ByteView key, const KeyTag* tag) const;
+
     Result<KeyVersion> apply_to_version(const std::function<Entry(Keyring&)>& change);
     Result<SealingKey*> sealing_key(const KeyringEntry& entry);
 
     Keyring keyring_;
     std::map<KeyTag, SealingKey> sealing_;  // made at first use
+
+    // Requests that come by the thousand mostly use one version: it is found without a search.
+    Usable last_used_;  // nothing after a change
+    std::string last_key_;
+    bool last_is_current_ = false;
 };
 
 }  // namespace kms::agent

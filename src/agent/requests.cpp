@@ -4,6 +4,8 @@
 #include <array>
 #include <charconv>
 
+#include "base/hex.hpp"
+
 #include "base/floor.hpp"
 
 namespace kms::agent {
@@ -17,14 +19,6 @@ constexpr std::size_t longest_error = 1024;
 
 Error invalid(std::string_view what) {
     return {Code::invalid, std::string(what)};
-}
-
-Result<std::string> key_word(const Head& head) {
-    auto key = head.word(0);
-    if (!key) {
-        return invalid("the request names no key");
-    }
-    return std::move(*key);
 }
 
 struct ContextAndData {
@@ -74,6 +68,16 @@ class NumberWord {
     char* end_;
 };
 
+// A key tag as a word, without allocating.
+class TagWord {
+  public:
+    explicit TagWord(const KeyTag& tag) { write_hex(tag, digits_.data()); }
+    ByteView word() const { return bytes_of({digits_.data(), digits_.size()}); }
+
+  private:
+    std::array<char, 2 * key_tag_length> digits_;
+};
+
 constexpr std::string_view ok = "ok";
 
 // Lets a store write its body straight into the buffer of replies, behind the reply's line.
@@ -89,13 +93,11 @@ class BodyInPlace : public ReplyBody {
             KMS_TRY(wire::append_head(replies_, ok, id_, length, {}));
         } else {
             const NumberWord version(sealed_by->version);
-            const std::string tag = wire::tag_word(sealed_by->tag);
-            const ByteView words[] = {version.word(), bytes_of(tag)};
+            const TagWord tag(sealed_by->tag);
+            const ByteView words[] = {version.word(), tag.word()};
             KMS_TRY(wire::append_head(replies_, ok, id_, length, words));
         }
-        const std::size_t start = replies_.size();
-        replies_.resize(start + length);
-        return replies_.span().subspan(start);
+        return replies_.extend(length);
     }
 
   private:
@@ -113,6 +115,12 @@ Status append_refusal(SecretBytes& replies, std::uint64_t id, const Error& error
     return {};
 }
 
+struct Requests::Verb {
+    std::string_view name;
+    Handler handler;
+};
+
+// Those that come by the thousand are found first.
 const Requests::Verb Requests::verbs[] = {
     {wire::verb::encrypt, &Requests::encrypt}, {wire::verb::decrypt, &Requests::decrypt},
     {wire::verb::get, &Requests::get},         {wire::verb::describe, &Requests::describe},
@@ -128,17 +136,9 @@ const Requests::Verb* Requests::find(std::string_view name) {
     return found == std::end(verbs) ? nullptr : found;
 }
 
-bool Requests::known(std::string_view verb) {
-    return find(verb) != nullptr;
-}
-
-Status Requests::answer(const Head& head, ByteView body) {
-    const Verb* verb = find(head.verb);
-    if (verb == nullptr) {
-        return refuse_verb(head.id);
-    }
+Status Requests::answer(const Verb& verb, const Head& head, ByteView body) {
     const std::size_t start = replies_.size();
-    const Status answered = (this->*verb->handler)(head, body);
+    const Status answered = (this->*verb.handler)(head, body);
     if (answered) {
         return {};
     }
@@ -148,6 +148,18 @@ Status Requests::answer(const Head& head, ByteView body) {
 
 Status Requests::refuse_verb(std::uint64_t id) {
     return append_refusal(replies_, id, {Code::unsupported, "this agent does not know the verb"});
+}
+
+Result<ByteView> Requests::key_word(const Head& head) {
+    const std::string_view raw = head.raw_word(0);
+    if (raw.empty()) {
+        return invalid("the request names no key");
+    }
+    if (raw.find('%') == std::string_view::npos) {
+        return bytes_of(raw);
+    }
+    unescaped_key_ = head.word(0).value_or(std::string());
+    return bytes_of(unescaped_key_);
 }
 
 Status Requests::hello(const Head& head, ByteView body) {
@@ -175,34 +187,34 @@ Status Requests::ping(const Head& head, ByteView) {
 }
 
 Status Requests::describe(const Head& head, ByteView) {
-    KMS_ASSIGN(const std::string key, key_word(head));
-    KMS_ASSIGN(const KeyVersion version, store_.describe(bytes_of(key)));
+    KMS_ASSIGN(const ByteView key, key_word(head));
+    KMS_ASSIGN(const KeyVersion version, store_.describe(key));
     return reply_version(head.id, version, {});
 }
 
 Status Requests::get(const Head& head, ByteView) {
-    KMS_ASSIGN(const std::string key, key_word(head));
+    KMS_ASSIGN(const ByteView key, key_word(head));
     KMS_ASSIGN(const auto tag, tag_word_at(head, 1));
-    KMS_ASSIGN(const StoredKey stored, store_.get(bytes_of(key), tag));
+    KMS_ASSIGN(const StoredKey stored, store_.get(key, tag));
     return reply_version(head.id, stored.version, stored.key.view());
 }
 
 Status Requests::encrypt(const Head& head, ByteView body) {
-    KMS_ASSIGN(const std::string key, key_word(head));
+    KMS_ASSIGN(const ByteView key, key_word(head));
     KMS_ASSIGN(const ContextAndData parts, split_context(head, body));
     BodyInPlace sealed(replies_, head.id);
-    return store_.encrypt(bytes_of(key), parts.context, parts.data, sealed);
+    return store_.encrypt(key, parts.context, parts.data, sealed);
 }
 
 Status Requests::decrypt(const Head& head, ByteView body) {
-    KMS_ASSIGN(const std::string key, key_word(head));
+    KMS_ASSIGN(const ByteView key, key_word(head));
     KMS_ASSIGN(const ContextAndData parts, split_context(head, body));
     BodyInPlace opened(replies_, head.id);
-    return store_.decrypt(bytes_of(key), parts.context, parts.data, opened);
+    return store_.decrypt(key, parts.context, parts.data, opened);
 }
 
 Status Requests::create(const Head& head, ByteView body) {
-    KMS_ASSIGN(const std::string key, key_word(head));
+    KMS_ASSIGN(const ByteView key, key_word(head));
     const auto algorithm = algorithm_named(head.raw_word(1));
     if (!algorithm) {
         return invalid("the algorithm is missing or not known");
@@ -211,14 +223,13 @@ Status Requests::create(const Head& head, ByteView body) {
     if (head.words.size() > 2 && !no_export) {
         return invalid("the word behind the algorithm is not no-export");
     }
-    KMS_ASSIGN(const KeyVersion version,
-               store_.create(bytes_of(key), {*algorithm, no_export, body}));
+    KMS_ASSIGN(const KeyVersion version, store_.create(key, {*algorithm, no_export, body}));
     return reply_version(head.id, version, {});
 }
 
 Status Requests::rotate(const Head& head, ByteView) {
-    KMS_ASSIGN(const std::string key, key_word(head));
-    KMS_ASSIGN(const KeyVersion version, store_.rotate(bytes_of(key)));
+    KMS_ASSIGN(const ByteView key, key_word(head));
+    KMS_ASSIGN(const KeyVersion version, store_.rotate(key));
     return reply_version(head.id, version, {});
 }
 
@@ -250,20 +261,19 @@ Status Requests::destroy(const Head& head, ByteView) {
 }
 
 Status Requests::change_version(const Head& head, VersionState state) {
-    KMS_ASSIGN(const std::string key, key_word(head));
+    KMS_ASSIGN(const ByteView key, key_word(head));
     const auto version = wire::parse_number(head.raw_word(1), wire::max_version);
     if (!version || *version == 0) {
         return invalid("the version is missing or no number from 1 to 2147483647");
     }
-    KMS_TRY(store_.change_version(bytes_of(key), static_cast<std::uint32_t>(*version), state));
+    KMS_TRY(store_.change_version(key, static_cast<std::uint32_t>(*version), state));
     return reply(head.id, {}, {});
 }
 
 Status Requests::reply_version(std::uint64_t id, const KeyVersion& version, ByteView body) {
     const NumberWord number(version.version);
-    const std::string tag = wire::tag_word(version.tag);
-    const ByteView words[] = {number.word(), bytes_of(info_of(version.algorithm).name),
-                              bytes_of(tag)};
+    const TagWord tag(version.tag);
+    const ByteView words[] = {number.word(), bytes_of(info_of(version.algorithm).name), tag.word()};
     return reply(id, words, body);
 }
 

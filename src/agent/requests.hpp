@@ -19,23 +19,20 @@ class Requests {
     // Both must outlive this object.
     Requests(KeyStore& store, SecretBytes& replies) : store_(store), replies_(replies) {}
 
-    static bool known(std::string_view verb);
+    struct Verb;
+
+    // nullptr for a verb that is not known.
+    static const Verb* find(std::string_view verb);
 
     // Appends exactly one reply. An Error means that no reply could be written.
-    Status answer(const wire::Head& head, ByteView body);
+    Status answer(const Verb& verb, const wire::Head& head, ByteView body);
 
     // Appends the reply to a verb that is not known.
     Status refuse_verb(std::uint64_t id);
 
   private:
     using Handler = Status (Requests::*)(const wire::Head&, ByteView);
-    struct Verb {
-        std::string_view name;
-        Handler handler;
-    };
     static const Verb verbs[];
-
-    static const Verb* find(std::string_view name);
 
     Status hello(const wire::Head& head, ByteView body);
     Status identify(const wire::Head& head, ByteView body);
@@ -51,12 +48,16 @@ class Requests {
     Status disable(const wire::Head& head, ByteView body);
     Status destroy(const wire::Head& head, ByteView body);
 
+    // The key that the request is about: valid until the next request.
+    Result<ByteView> key_word(const wire::Head& head);
+
     Status change_version(const wire::Head& head, wire::VersionState state);
     Status reply_version(std::uint64_t id, const KeyVersion& version, ByteView body);
     Status reply(std::uint64_t id, std::span<const ByteView> words, ByteView body);
 
     KeyStore& store_;
     SecretBytes& replies_;
+    std::string unescaped_key_;
 };
 
 }  // namespace kms::agent

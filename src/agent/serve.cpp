@@ -106,7 +106,8 @@ class Session {
         if (head == nullptr) {
             return false;
         }
-        if (!Requests::known(head->verb)) {
+        const Requests::Verb* verb = Requests::find(head->verb);
+        if (verb == nullptr) {
             KMS_TRY(admit(*head));
             KMS_TRY(requests_.refuse_verb(head->id));
             discarding_ = true;
@@ -116,7 +117,7 @@ class Session {
             return false;
         }
         KMS_TRY(admit(*head));
-        KMS_TRY(requests_.answer(*head, reader_.body()));
+        KMS_TRY(requests_.answer(*verb, *head, reader_.body()));
         reader_.pop();
         return true;
     }

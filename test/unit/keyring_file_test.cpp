@@ -238,6 +238,47 @@ TEST_F(StoreTest, SeesWhatOthersChange) {
     EXPECT_TRUE(store.describe(bytes_of("b")));
 }
 
+class Reply : public ReplyBody {
+  public:
+    Result<ByteSpan> allot(std::size_t length, const KeyVersion* sealed_by) override {
+        version = sealed_by == nullptr ? 0 : sealed_by->version;
+        return body.extend(length);
+    }
+
+    std::uint32_t version = 0;
+    SecretBytes body;
+};
+
+TEST_F(StoreTest, AKeyInUseIsTheOneThatOthersChange) {
+    KeyringAccess administrator = new_keyring();
+    KeyringFileStore store(same_keyring(), pause);
+    ASSERT_TRUE(store.open());
+    const auto change_others = [&](const auto& change) {
+        ASSERT_TRUE(administrator.update(
+            [&](const KeyringHeader&, Keyring& keyring) -> Status {
+                KMS_TRY(change(keyring));
+                return {};
+            },
+            at_once));
+        store.refresh();
+    };
+    Reply sealed;
+    ASSERT_TRUE(store.encrypt(bytes_of("a"), {}, bytes_of("x"), sealed));
+    change_others([](Keyring& keyring) { return keyring.rotate("a", 0); });
+    Reply again;
+    ASSERT_TRUE(store.encrypt(bytes_of("a"), {}, bytes_of("x"), again));
+    EXPECT_EQ(again.version, 2u);
+    Reply opened;
+    ASSERT_TRUE(store.decrypt(bytes_of("a"), {}, sealed.body.view(), opened));
+    EXPECT_EQ(text_of(opened.body.view()), "x");
+    change_others([](Keyring& keyring) {
+        return keyring.change_state("a", 1, wire::VersionState::disabled);
+    });
+    const Status refused = store.decrypt(bytes_of("a"), {}, sealed.body.view(), opened);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, Code::disabled);
+}
+
 TEST_F(StoreTest, ChangesWhatOthersSee) {
     KeyringAccess administrator = new_keyring();
     KeyringFileStore store(same_keyring(), pause);

@@ -143,6 +143,28 @@ TEST(Serve, TellsTheWaysOfFailingToDecryptApart) {
     EXPECT_EQ(ask(store, "enable", "a 1").verb, "disabled");
 }
 
+TEST(Serve, AVersionThatWasUsedBeforeIsNoShortcut) {
+    KeyringStore store;
+    ASSERT_EQ(ask(store, "create", "a xaes-256-gcm").verb, "ok");
+    ASSERT_EQ(ask(store, "create", "a%20 xaes-256-gcm").verb, "ok");
+    const std::string old = ask(store, "encrypt", "a 0", "secret").body;
+    EXPECT_EQ(ask(store, "decrypt", "a 0", old).body, "secret");
+    EXPECT_EQ(ask(store, "decrypt", "a%20 0", old).verb, "wrong-key");
+    EXPECT_EQ(ask(store, "encrypt", "%20 0", "x").verb, "not-found");
+    ASSERT_EQ(ask(store, "rotate", "a").verb, "ok");
+    EXPECT_EQ(ask(store, "decrypt", "a 0", old).body, "secret");
+    const Answer sealed = ask(store, "encrypt", "a 0", "more");
+    EXPECT_EQ(sealed.words.at(0), "2");
+    ASSERT_EQ(ask(store, "disable", "a 1").verb, "ok");
+    EXPECT_EQ(ask(store, "decrypt", "a 0", old).verb, "disabled");
+    EXPECT_EQ(ask(store, "decrypt", "a 0", sealed.body).body, "more");
+    ASSERT_EQ(ask(store, "disable", "a 2").verb, "ok");
+    EXPECT_EQ(ask(store, "decrypt", "a 0", sealed.body).verb, "disabled");
+    ASSERT_EQ(ask(store, "enable", "a 1").verb, "ok");
+    EXPECT_EQ(ask(store, "decrypt", "a 0", old).body, "secret");
+    EXPECT_EQ(ask(store, "encrypt", "a 0", "x").verb, "disabled");
+}
+
 TEST(Serve, GetGivesTheCurrentVersionOrTheOneWithATag) {
     KeyringStore store;
     const std::string raw(32, 'k');
