@@ -23,6 +23,10 @@ std::vector<std::string> split_at_spaces(std::string_view text) {
     return words;
 }
 
+bool is_plain_or_space(char c) {
+    return c == ' ' || plain.find(c) != std::string_view::npos;
+}
+
 bool is_absolute(const std::string& path) {
     return path.front() == '/';
 }
@@ -30,7 +34,7 @@ bool is_absolute(const std::string& path) {
 }  // namespace
 
 std::vector<std::string> plain_words(std::string_view command) {
-    if (command.find_first_not_of(std::string(plain) + ' ') != std::string_view::npos) {
+    if (!std::ranges::all_of(command, is_plain_or_space)) {
         return {};
     }
     std::vector<std::string> words = split_at_spaces(command);
