@@ -14,10 +14,12 @@ extern "C" {
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
+#include "executor/tuptable.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "nodes/execnodes.h"
 #include "nodes/supportnodes.h"
 #include "optimizer/optimizer.h"
 #include "storage/fd.h"
@@ -38,6 +40,7 @@ extern "C" {
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
+#include "windowapi.h"
 #if PG_VERSION_NUM >= 180000
 #include "storage/waiteventset.h"
 #endif
@@ -93,6 +96,14 @@ inline void reserve_setting_prefix(const char* prefix) {
 #endif
 }
 
+// A flag of settings that may change while a query runs in parallel. Minor versions from before
+// November 2024 know of none such.
+#ifdef GUC_ALLOW_IN_PARALLEL
+constexpr int settable_in_parallel = GUC_ALLOW_IN_PARALLEL;
+#else
+constexpr int settable_in_parallel = 0;
+#endif
+
 // A wait event set that lives until it is freed, whatever transaction makes it.
 inline WaitEventSet* create_wait_event_set(int events) {
 #if PG_VERSION_NUM >= 170000
@@ -142,6 +153,20 @@ inline double likely_length([[maybe_unused]] PlannerInfo* root, Node* array) {
 #else
     return estimate_array_length(array);
 #endif
+}
+
+// The bytes, in the partition's store, of the row that WinGetFuncArgInPartition has read last. A
+// window object is private to nodeWindowAgg.c, but has begun like this in all versions.
+inline std::size_t row_width(WindowObject window) {
+    struct Beginning {
+        NodeTag type;
+        WindowAggState* state;
+    };
+    const WindowAggState* state = reinterpret_cast<const Beginning*>(window)->state;
+    Assert(IsA(state, WindowAggState));
+    bool copied = false;
+    const MinimalTuple row = ExecFetchSlotMinimalTuple(state->temp_slot_1, &copied);
+    return row->t_len;
 }
 
 // The record behind a setting's name, nullptr for none.

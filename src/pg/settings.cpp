@@ -1,5 +1,6 @@
 #include "pg/settings.hpp"
 
+#include <algorithm>
 #include <climits>
 
 #include "pg/pg.hpp"
@@ -112,33 +113,44 @@ void assign_ttl(int /*value*/, void* /*extra*/) {
     ++generation;
 }
 
+// A worker may be the first of its query to load the library, in the middle of it, where a setting
+// would be refused the value that the leader has sent.
+constexpr int at_load = settable_in_parallel;
+
+void end_load(const char* name) {
+    find_setting(name)->flags &= ~at_load;
+}
+
 void define_agent_settings() {
     DefineCustomStringVariable(
         "kms.command", "Shell command that starts the key agent of a session.",
         "Spoken to on its standard input and output. A change restarts the agent at its next use.",
-        &command_value, "", PGC_SUSET, GUC_SUPERUSER_ONLY, nullptr, assign_command, nullptr);
+        &command_value, "", PGC_SUSET, GUC_SUPERUSER_ONLY | at_load, nullptr, assign_command,
+        nullptr);
     DefineCustomEnumVariable(
         "kms.mode", "Where keys are used.",
         "local: data keys are fetched and held by the session. remote: the key agent encrypts and "
         "decrypts.",
-        &mode_value, static_cast<int>(Mode::local), mode_options, PGC_SUSET, 0, check_mode,
+        &mode_value, static_cast<int>(Mode::local), mode_options, PGC_SUSET, at_load, check_mode,
         assign_mode, nullptr);
-    DefineCustomIntVariable(
-        "kms.start_timeout", "Time for the key agent to start and to shake hands.", nullptr,
-        &start_timeout_value, 5000, 1, INT_MAX, PGC_SUSET, GUC_UNIT_MS, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable("kms.start_timeout",
+                            "Time for the key agent to start and to shake hands.", nullptr,
+                            &start_timeout_value, 5000, 1, INT_MAX, PGC_SUSET,
+                            GUC_UNIT_MS | at_load, nullptr, nullptr, nullptr);
     DefineCustomIntVariable("kms.request_timeout", "Time for the key agent to answer a request.",
                             nullptr, &request_timeout_value, 10000, 1, INT_MAX, PGC_SUSET,
-                            GUC_UNIT_MS, nullptr, nullptr, nullptr);
+                            GUC_UNIT_MS | at_load, nullptr, nullptr, nullptr);
 }
 
 void define_key_settings() {
     DefineCustomStringVariable("kms.keys", "The session's keys by local id.",
                                "A list such as \"1=customer-pii, 2=archive\".", &keys_value, "",
-                               PGC_USERSET, 0, check_keys, assign_keys, nullptr);
+                               PGC_USERSET, at_load, check_keys, assign_keys, nullptr);
     DefineCustomIntVariable(
         "kms.cache_ttl", "Time for which a fetched data key is held.",
         "It is wiped then and asked for again at its next use. 0 holds it until the session ends.",
-        &cache_ttl_value, 300, 0, most_ttl, PGC_SUSET, GUC_UNIT_S, nullptr, assign_ttl, nullptr);
+        &cache_ttl_value, 300, 0, most_ttl, PGC_SUSET, GUC_UNIT_S | at_load, nullptr, assign_ttl,
+        nullptr);
 }
 
 }  // namespace
@@ -157,6 +169,8 @@ void define_settings() {
             refuse(guarded_names[i]);
         }
     }
+    std::ranges::for_each(guarded_names, end_load);
+    end_load(keys_name);
     reserve_setting_prefix("kms");
 }
 

@@ -25,6 +25,8 @@ my $node = kms_node(
 
 my $decode_all = 'SELECT count(*) FROM people WHERE kms.decode_text(1, sealed) = plain';
 my $encode_all = 'SELECT count(kms.encode(1, plain)) FROM people';
+my $recode_all = "SELECT count(*) FROM people WHERE kms.decode_text(2, kms.recode(1, 2, sealed, ''), '') = plain";
+my $try_all = "SELECT count(kms.try_decode(1, sealed)), count(kms.try_decode(2, sealed)) FROM people";
 
 $node->safe_psql('postgres', <<"SQL");
 CREATE TABLE people AS SELECT n, 'person ' || n AS plain, NULL::bytea AS sealed FROM generate_series(1, $rows) n;
@@ -38,6 +40,15 @@ BEGIN
     IF n % 100 <> 0 THEN RETURN false; END IF;
     PERFORM pg_sleep(0.005);
     RETURN true;
+END';
+-- Its leader does not see what it calls.
+CREATE FUNCTION hidden_decode(sealed bytea) RETURNS text LANGUAGE plpgsql STABLE PARALLEL SAFE AS '
+BEGIN
+    RETURN kms.decode_text(1, sealed);
+END';
+CREATE FUNCTION sets_keys() RETURNS bool LANGUAGE plpgsql PARALLEL SAFE AS '
+BEGIN
+    RETURN kms.encode(1, ''x'') IS NULL OR set_config(''kms.keys'', ''1=other'', false) IS NULL;
 END';
 CREATE ROLE app LOGIN;
 GRANT USAGE ON SCHEMA kms TO app;
@@ -63,9 +74,11 @@ sub lines_of {
 
 for my $mode ('local', 'remote') {
     my $session = kms_session($node);
-    $session->get("SET kms.mode = $mode; SET kms.keys = '1=customers'");
-    is_parallel($session, $decode_all);
+    $session->get("SET kms.mode = $mode; SET kms.keys = '1=customers, 2=other'");
+    is_parallel($session, $_) for $decode_all, $recode_all, $try_all;
     is($session->get($decode_all), $rows, "workers decode in $mode mode");
+    is($session->get($recode_all), $rows, "workers recode in $mode mode");
+    is($session->get($try_all), "$rows|0", "workers try to decode in $mode mode");
     $session->get('CREATE TEMP TABLE fresh AS SELECT plain, kms.encode(1, plain) AS sealed FROM people');
     is($session->get('SELECT count(*), count(DISTINCT sealed) FROM fresh WHERE kms.decode_text(1, sealed) = plain'),
         "$rows|$rows", "workers encode in $mode mode");
@@ -108,6 +121,78 @@ for my $mode ('local', 'remote') {
     $session->get("SET ROLE app; SELECT count(kms.encode(1, plain)) FROM people WHERE is_chosen(n)");
     like($_, qr/role=app session_role=$me /, 'under SET ROLE too') for lines_of('told');
     is(scalar lines_of('told'), $workers, 'in each worker');
+    $session->quit;
+}
+
+# --- how many there are
+
+my $watcher = kms_session($node);
+sub agents_on_server { return $watcher->get('SELECT server_agents FROM kms.status()') }
+
+for my $mode ('local', 'remote') {
+    my $session = kms_session($node);
+    $session->get("SET kms.mode = $mode; SET kms.keys = '1=customers'");
+    my $counting = 'SELECT max((kms.status()).agents) FROM people WHERE is_chosen(n) AND kms.encode(1, plain) IS NOT NULL';
+    is_parallel($session, $counting);
+    ok(becomes(sub { $session->get($counting) == $workers }), "the leader counts its workers' agents in $mode mode");
+    is($session->get('SELECT agents FROM kms.status()'), 0, '... which are gone after the query');
+    $session->get("SELECT kms.encode(1, 'x')");
+    ok(becomes(sub { $session->get($counting) == $workers + 1 }), '... and its own with them');
+    is($session->get('SELECT agents, server_agents FROM kms.status()'), '1|1', '... which stays');
+    is(agents_on_server(), 1, '... and is seen by others');
+    is($watcher->get('SELECT agents FROM kms.status()'), 0, '... as not theirs');
+    $session->quit;
+    ok(becomes(sub { agents_on_server() == 0 }), 'none is counted after the session');
+}
+
+# Sends $sql, whose workers wait for agents that hang; these workers, when all have agents.
+sub hanging_workers {
+    my ($session, $sql) = @_;
+    $session->send($sql);
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    ok(becomes(sub { agents_on_server() == $workers }), 'agents that hang at their first request are counted');
+    return split /\n/, $watcher->get(<<"SQL");
+SELECT a.pid FROM pg_stat_activity a JOIN pg_locks l USING (pid)
+WHERE a.leader_pid = @{[ $session->pid ]} AND l.locktype = 'advisory' AND l.objsubid = 27501
+SQL
+}
+
+for my $mode ('local', 'remote') {
+    my $session = kms_session($node);
+    $session->get("SET kms.command = '$stage'; SET kms.mode = $mode; SET kms.keys = '1=hang'");
+    my %ends = (
+        'a cancel' => [ '57014', sub { $watcher->get("SELECT pg_cancel_backend(@{[ $session->pid ]})") } ],
+        "a worker's cancel" => [ '57014', sub { $watcher->get("SELECT pg_cancel_backend($_[0])") } ],
+        "a worker's end" => [ '57P01', sub { $watcher->get("SELECT pg_terminate_backend($_[0])") } ],
+    );
+    for my $end (sort keys %ends) {
+        my ($state, $act) = @{ $ends{$end} };
+        my @pids = hanging_workers($session, $encode_all);
+        is(scalar @pids, $workers, 'pg_locks shows whose they are');
+        $act->(@pids);
+        is($session->answer->{state}, $state, "$end in $mode mode");
+        is(agents_on_server(), 0, '... leaves no agent');
+    }
+    hanging_workers($session, $encode_all);
+    $watcher->get("SELECT pg_terminate_backend(@{[ $session->pid ]})");
+    $session->answer;
+    ok(becomes(sub { agents_on_server() == 0 }), "nor does the session's end in $mode mode");
+}
+
+# A lock table that is full hides agents, and does nothing else.
+{
+    my $session = kms_session($node);
+    my $hog = kms_session($node);
+    $session->get("SET kms.keys = '1=customers'; SELECT 1 FROM kms.status()");
+    fails_with($hog, 'BEGIN; SELECT count(pg_advisory_xact_lock(n)) FROM generate_series(1, 1000000) n', '53200', 'the lock table is full');
+    $hog->get('ROLLBACK');
+    $hog->ask('BEGIN; DO $$ BEGIN FOR n IN 1..1000000 LOOP PERFORM pg_advisory_lock(n); END LOOP; EXCEPTION WHEN out_of_memory THEN NULL; END $$');
+    is($session->get("SELECT kms.decode_text(1, kms.encode(1, 'x'))"), 'x', '... and an agent serves all the same');
+    is($session->get('SELECT running, agents FROM kms.status()'), 't|0', '... uncounted');
+    $hog->get('COMMIT; SELECT pg_advisory_unlock_all()');
+    $session->get("SET kms.mode = remote; SELECT kms.encode(1, 'x')");
+    is($session->get('SELECT running, agents FROM kms.status()'), 't|1', '... until there is room');
+    $hog->quit;
     $session->quit;
 }
 
@@ -202,8 +287,20 @@ SQL
 
 {
     my $session = kms_session($node, user => 'app', env => { PGOPTIONS => '-c kms.keys=1=customers' });
-    is($session->get($decode_all), $rows, 'workers that load the library before their leader does');
+    my $hidden = 'SELECT count(*) FROM people WHERE hidden_decode(sealed) = plain';
+    is($session->get($hidden), $rows, 'workers that load the library before their leader does');
+    is($session->get($decode_all), $rows, 'and those of a leader that has loaded it to plan');
+    fails_with($session, 'SELECT count(*) FROM people WHERE sets_keys()', '25000', 'a worker cannot change bindings');
     is($session->get('SELECT kms.decode_text(1, sealed) FROM people WHERE n = 7'), 'person 7', 'and their leader');
+    $session->quit;
+
+    $session = kms_session($node, user => 'app', env => { PGOPTIONS => '-c kms.keys=1=customers' });
+    $session->get('SET parallel_leader_participation = on');
+    is($session->get($hidden), $rows, 'a leader that loads the library in the middle of its query');
+    $session->quit;
+
+    $session = kms_session($node, user => 'app', env => { PGOPTIONS => '-c kms.keys=1=customers -c kms.mode=remote' });
+    fails_with($session, $hidden, '22023', 'a setting that such workers refuse');
     $session->quit;
 }
 
@@ -215,7 +312,8 @@ for my $preload ('', 'kms') {
     $node->safe_psql('postgres', "ALTER ROLE app SET kms.command = '$serve --'");
     $node->safe_psql('postgres', "ALTER ROLE app SET session_preload_libraries = '$preload'") if $preload;
     my $session = kms_session($node, user => 'app');
-    is($session->get($decode_all), $rows, "workers follow a login's settings, $when");
+    is($session->get('SELECT count(*) FROM people WHERE hidden_decode(sealed) = plain'), $rows, "workers follow a login's settings, $when");
+    is($session->get($decode_all), $rows, "also where the leader has planned with them, $when");
     $session->quit;
 
     # ALTER ROLE would refuse it.
