@@ -26,6 +26,7 @@ my $node = kms_node(
 my $decode_all = 'SELECT count(*) FROM people WHERE kms.decode_text(1, sealed) = plain';
 my $encode_all = 'SELECT count(kms.encode(1, plain)) FROM people';
 my $recode_all = "SELECT count(*) FROM people WHERE kms.decode_text(2, kms.recode(1, 2, sealed, ''), '') = plain";
+my $arrays = 'SELECT count(*) FROM people WHERE kms.decode_text_array(1, kms.encode_array(1, ARRAY[plain, NULL, plain])) = ARRAY[plain, NULL, plain]';
 my $try_all = "SELECT count(kms.try_decode(1, sealed)), count(kms.try_decode(2, sealed)) FROM people";
 
 $node->safe_psql('postgres', <<"SQL");
@@ -75,10 +76,11 @@ sub lines_of {
 for my $mode ('local', 'remote') {
     my $session = kms_session($node);
     $session->get("SET kms.mode = $mode; SET kms.keys = '1=customers, 2=other'");
-    is_parallel($session, $_) for $decode_all, $recode_all, $try_all;
+    is_parallel($session, $_) for $decode_all, $recode_all, $try_all, $arrays;
     is($session->get($decode_all), $rows, "workers decode in $mode mode");
     is($session->get($recode_all), $rows, "workers recode in $mode mode");
     is($session->get($try_all), "$rows|0", "workers try to decode in $mode mode");
+    is($session->get($arrays), $rows, "workers seal and open arrays in $mode mode");
     $session->get('CREATE TEMP TABLE fresh AS SELECT plain, kms.encode(1, plain) AS sealed FROM people');
     is($session->get('SELECT count(*), count(DISTINCT sealed) FROM fresh WHERE kms.decode_text(1, sealed) = plain'),
         "$rows|$rows", "workers encode in $mode mode");
@@ -252,6 +254,7 @@ SQL
         "kms.decode(1, '\\x0102')" => 'KM006',
         "kms.decode(7, sealed)" => 'KM001',
         "kms.encode(NULL, plain)" => '22004',
+        "kms.decode_array(1, ARRAY[sealed, '\\x0102'])" => 'KM006',
     );
     for my $mode ('local', 'remote') {
         $session->get("SET kms.mode = $mode; SET kms.keys = '1=customers'");
