@@ -105,6 +105,24 @@ CREATE FUNCTION kms.decode_text_array(local_id int, data bytea[], contexts bytea
 RETURNS text[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
 AS 'MODULE_PATHNAME', 'kms_decode_text_array_contexts';
 
+-- The same for the rows of a query: fn(…) OVER ()
+
+CREATE FUNCTION kms.encode_batch(local_id int, data bytea, context bytea DEFAULT '')
+RETURNS bytea LANGUAGE C WINDOW VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_encode_batch';
+
+CREATE FUNCTION kms.encode_batch(local_id int, data text, context bytea DEFAULT '')
+RETURNS bytea LANGUAGE C WINDOW VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_encode_batch';
+
+CREATE FUNCTION kms.decode_batch(local_id int, data bytea, context bytea DEFAULT '')
+RETURNS bytea LANGUAGE C WINDOW STABLE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_decode_batch';
+
+CREATE FUNCTION kms.decode_batch_text(local_id int, data bytea, context bytea DEFAULT '')
+RETURNS text LANGUAGE C WINDOW STABLE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_decode_batch_text';
+
 -- Keys at the agent
 
 CREATE FUNCTION kms.create_key(key_identifier text, algorithm text DEFAULT 'xaes-256-gcm')

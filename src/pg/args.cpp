@@ -10,11 +10,6 @@
 namespace kms::pg {
 namespace {
 
-ByteView bytes_of_datum(Datum datum) {
-    const varlena* value = PG_DETOAST_DATUM_PACKED(datum);
-    return {reinterpret_cast<const Byte*>(VARDATA_ANY(value)), VARSIZE_ANY_EXHDR(value)};
-}
-
 KeyUse use_of(const char* action, std::int32_t local_id, ByteView identifier) {
     require_settings();
     return {action, local_id, identifier, &identity_texts(), deadlines(), command(), GetUserId()};
@@ -29,10 +24,14 @@ Error too_large(std::size_t length) {
 
 }  // namespace
 
+void raise_null(const char* name) {
+    ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("%s must not be NULL", name)));
+    pg_unreachable();
+}
+
 void required(FunctionCallInfo fcinfo, int index, const char* name) {
     if (PG_ARGISNULL(index)) {
-        ereport(ERROR,
-                (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("%s must not be NULL", name)));
+        raise_null(name);
     }
 }
 
@@ -53,6 +52,11 @@ ByteView required_bytes(FunctionCallInfo fcinfo, int index, const char* name) {
 
 ByteView bytes_argument(FunctionCallInfo fcinfo, int index) {
     return bytes_of_datum(PG_GETARG_DATUM(index));
+}
+
+ByteView bytes_of_datum(Datum datum) {
+    const varlena* value = PG_DETOAST_DATUM_PACKED(datum);
+    return {reinterpret_cast<const Byte*>(VARDATA_ANY(value)), VARSIZE_ANY_EXHDR(value)};
 }
 
 ByteView required_identifier(FunctionCallInfo fcinfo, int index) {

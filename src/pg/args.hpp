@@ -17,8 +17,11 @@ ByteView required_bytes(FunctionCallInfo fcinfo, int index, const char* name);  
 // 1 to 1,024 bytes, or 22023.
 ByteView required_identifier(FunctionCallInfo fcinfo, int index);
 
+[[noreturn]] void raise_null(const char* name);
+
 // Detoasted; the argument is not NULL.
 ByteView bytes_argument(FunctionCallInfo fcinfo, int index);
+ByteView bytes_of_datum(Datum datum);
 
 // A bytea or text of `length` bytes, to be filled through bytes_in(); 54000 where PostgreSQL cannot
 // hold it.
