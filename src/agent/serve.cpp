@@ -15,8 +15,11 @@
 namespace kms::agent {
 namespace {
 
-constexpr std::size_t flush_above = 256 * 1024;
-constexpr std::size_t most_kept = 1024 * 1024;  // of the buffer of replies, once it is flushed
+// So that the client has work while the rest of what was read is answered.
+constexpr std::size_t flush_above = 64 * 1024;
+// Of the buffer of replies, once it is flushed. To get a large one anew for every value costs as
+// much as its cryptography.
+constexpr std::size_t most_kept = 4 * 1024 * 1024;
 
 Error violation(std::string_view what) {
     return {Code::protocol, "the client broke kms/1: " + std::string(what)};

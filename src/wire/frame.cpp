@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::size_t first_storage = 64 * 1024;
 constexpr std::size_t least_room = 16 * 1024;
-constexpr std::size_t most_kept = 1024 * 1024;  // storage that outlives a large frame
+constexpr std::size_t most_kept = 4 * 1024 * 1024;  // storage that outlives a large frame
 
 Error violation(const char* what) {
     return {Code::protocol, what};
