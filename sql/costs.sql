@@ -43,6 +43,27 @@ ANALYZE costly;
 EXPLAIN (COSTS OFF) SELECT n FROM costly WHERE kms.decode(1, sealed) = '\x78';
 EXPLAIN (COSTS OFF) SELECT n FROM costly WHERE sealed = '\x78';
 
+-- A window form shares its round trips among rows.
+CREATE FUNCTION price(query text) RETURNS float8 LANGUAGE plpgsql AS $$
+DECLARE
+    plan json;
+BEGIN
+    EXECUTE 'EXPLAIN (FORMAT json) ' || query INTO plan;
+    RETURN plan->0->'Plan'->'Total Cost';
+END $$;
+SET max_parallel_workers_per_gather = 0;
+CREATE VIEW prices AS
+SELECT price('SELECT kms.decode(1, sealed) FROM costly') AS scalar,
+       price('SELECT kms.decode_batch(1, sealed) OVER () FROM costly') AS batch,
+       price('SELECT count(*) OVER () FROM costly') AS counting;
+SELECT batch - counting BETWEEN scalar * 0.5 AND scalar AS as_dear_as_scalar FROM prices;
+SET kms.mode = 'remote';
+SELECT batch < scalar / 50 AS far_cheaper_than_scalar, batch > 1.5 * counting AS dearer_than_count FROM prices;
+SET kms.mode = 'local';
+DROP VIEW prices;
+DROP FUNCTION price;
+SET max_parallel_workers_per_gather = 1;
+
 -- What is asked for prices needs no EXECUTE, and cannot be called.
 GRANT USAGE ON SCHEMA kms TO regress_kms_reader;
 GRANT EXECUTE ON FUNCTION kms.decode(int, bytea, bytea) TO regress_kms_reader;

@@ -244,6 +244,36 @@ SQL
     $session->quit;
 }
 
+# --- window forms: in the leader above what workers read, and inside of functions that workers call
+
+{
+    my $session = kms_session($node);
+    $session->get(<<'SQL');
+CREATE FUNCTION open_batch(parts bytea[]) RETURNS text LANGUAGE plpgsql STABLE PARALLEL SAFE AS '
+BEGIN
+    RETURN (SELECT string_agg(opened, '','')
+            FROM (SELECT kms.decode_batch_text(1, v) OVER () AS opened FROM unnest(parts) v) o);
+END';
+SQL
+    for my $mode ('local', 'remote') {
+        $session->get("SET kms.mode = $mode; SET kms.keys = '1=customers, 2=other'");
+        my $batch = 'SELECT count(*) FROM (SELECT plain, kms.decode_batch_text(1, sealed) OVER () AS opened FROM people WHERE n % 7 <> 0) o WHERE opened = plain';
+        is_parallel($session, $batch);
+        is($session->get($batch), $rows - int($rows / 7), "a window form opens what workers read in $mode mode");
+        my $both = 'SELECT count(*) FROM (SELECT plain, kms.decode_batch_text(2, kms.recode(1, 2, sealed)) OVER () AS opened FROM people WHERE kms.decode_text(1, sealed) = plain) o WHERE opened = plain';
+        is_parallel($session, $both);
+        is($session->get($both), $rows, "... and what they have opened in $mode mode");
+        my $inside = 'SELECT count(*) FROM people WHERE open_batch(ARRAY[sealed, NULL, sealed]) = plain || $$,$$ || plain';
+        is_parallel($session, $inside);
+        is($session->get($inside), $rows, "a window form inside workers in $mode mode");
+        fails_with($session, 'SELECT max(opened) FROM (SELECT kms.decode_batch_text(2, sealed) OVER () AS opened FROM people) o',
+            'KM004', "an error above workers in $mode mode");
+        fails_with($session, "SELECT max(open_batch(ARRAY[sealed, '\\x00'])) FROM people", 'KM006', "an error inside workers in $mode mode");
+        is($session->get($batch), $rows - int($rows / 7), 'the session goes on');
+    }
+    $session->quit;
+}
+
 # --- errors
 
 {
