@@ -77,7 +77,7 @@ build/slow_test: $(patsubst %.cpp,build/plain/%.o,$(part_sources) $(slow_tests))
 build/%_fuzz: build/fuzzed/test/fuzz/%_fuzz.o $(patsubst %.cpp,build/fuzzed/%.o,$(part_sources))
 	clang++ $(sanitizers) -fsanitize=fuzzer -o $@ $^ -lcrypto
 
-build/pipes: $(patsubst %.cpp,build/plain/%.o,$(part_sources) test/bench/pipes.cpp)
+build/pipes: $(patsubst %.cpp,build/plain/%.o,$(filter-out src/agent/%,$(part_sources)) test/bench/pipes.cpp)
 	$(CXX) -o $@ $^ -lcrypto -pthread
 
 # What make check does of lint: one build/lint/CHECK/FILE.ok for each check that a file passes.

@@ -88,8 +88,7 @@ FROM (VALUES
     ('decode', 'pgp_sym_decrypt', 'local', 'fewest', 'few', $$pgp_sym_decrypt_bytea(d, 'a passphrase')$$, 'pgp')
 ) AS c (subject, name, mode, calls, form, call, source),
 LATERAL (SELECT CASE WHEN name = 'ping-pong' THEN '{64}' WHEN name = 'remote' THEN '{32,64,1024,65536,1048576}'
-    ELSE '{32,1024,65536,1048576}' END::int[]) AS s (sizes)
-WHERE call IS NULL OR call !~ '_(array|batch)\(' OR EXISTS (SELECT FROM pg_proc WHERE proname = 'encode_batch');
+    ELSE '{32,1024,65536,1048576}' END::int[]) AS s (sizes);
 
 CREATE FUNCTION ping_pong(pipes text, calls int) RETURNS float8 LANGUAGE plpgsql AS $$
 DECLARE

@@ -41,7 +41,7 @@ INSERT INTO asked VALUES
     ('scan without workers to scan with one', 'parallel', 'scan', 0, 'scan', 1, 'at least', 1.7),
     ('first encode of a session to /bin/true', 'first use', 'encode', 0, 'true', 0, 'at most', 3);
 INSERT INTO asked
-SELECT format('memory after %s calls, %s', to_char(at, 'FM9,999,999'), name), 'memory', contestant, at,
+SELECT format('memory of %s, after %s calls', name, to_char(at, 'FM9,999,999')), 'memory', contestant, at,
     name || ' before', at, 'at most', 1.05
 FROM measured, replace(contestant, ' after', '') AS name
 WHERE subject = 'memory' AND contestant LIKE '% after' ORDER BY name;

@@ -22,10 +22,16 @@ $$;
 
 \pset footer off
 \pset null ''
+SELECT bool_or(subject = 'encode') AS calls, bool_or(subject = 'pgbench') AS pgbench,
+    bool_or(subject = 'parallel') AS parallel, bool_or(subject = 'first use') AS first_use,
+    bool_or(subject = 'memory') AS memory, bool_or(subject = 'pipelined') AS pipelined
+FROM measured \gset has_
+
 \o :tables
 \qecho :machine
 \qecho
 SELECT what, ratio, bound || ' ' || target AS target, met FROM ratio ORDER BY place;
+\if :has_calls
 \qecho 'Calls: microseconds each, and megabytes of plaintext a second'
 SELECT direction, contestant,
     max(time) FILTER (WHERE bytes = 32) AS "32 B", max(rate) FILTER (WHERE bytes = 32) AS "MB/s",
@@ -35,22 +41,33 @@ SELECT direction, contestant,
     max(time) FILTER (WHERE bytes = 1048576) AS "1 MiB", max(rate) FILTER (WHERE bytes = 1048576) AS "MB/s"
 FROM call, shown(microseconds) AS time, shown(megabytes_a_second) AS rate
 GROUP BY direction, contestant ORDER BY direction DESC, min(microseconds);
+\endif
+\if :has_pgbench
 \qecho 'pgbench, TPC-B-like: transactions a second'
 SELECT e.at AS sessions, round(p.value) AS plaintext, round(e.value) AS encrypted
 FROM middle e JOIN middle p USING (subject, at)
 WHERE subject = 'pgbench' AND e.contestant = 'encrypted' AND p.contestant = 'plaintext' ORDER BY e.at;
+\endif
+\if :has_parallel
 \qecho 'Parallel scan'
 SELECT at AS workers, shown(value) AS milliseconds,
     shown(median_ratio('parallel', 'scan', 0, 'scan', at)) AS "times faster"
 FROM middle WHERE subject = 'parallel' ORDER BY at;
+\endif
+\if :has_first_use
 \qecho 'First use in a session'
 SELECT contestant, shown(value) AS microseconds FROM middle WHERE subject = 'first use' ORDER BY value;
+\endif
+\if :has_memory
 \qecho 'Memory, kB'
 SELECT contestant, calls, kilobytes_before AS before, kilobytes_after AS after,
     kilobytes_after - kilobytes_before AS growth
 FROM memory ORDER BY contestant;
+\endif
+\if :has_pipelined
 \qecho 'kms-agent by itself: pipelined requests of 32 bytes'
 SELECT round(value) AS "a second" FROM middle WHERE subject = 'pipelined';
+\endif
 \o
 
 \pset tuples_only on
