@@ -1,9 +1,5 @@
 #include "pg/window_rows.hpp"
 
-extern "C" {
-#include "access/detoast.h"
-}
-
 namespace kms::pg {
 namespace {
 
