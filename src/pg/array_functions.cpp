@@ -1,6 +1,10 @@
 // encode_array, decode_array, decode_text_array: a call for each element, all at once.
 #include "pg/values.hpp"
 
+extern "C" {
+#include "utils/array.h"
+}
+
 namespace kms::pg {
 namespace {
 
@@ -55,33 +59,6 @@ Elements read_elements(FunctionCallInfo fcinfo, Call call) {
     return all;
 }
 
-bool same_shape(const ArrayType* a, const ArrayType* b) {
-    return ARR_NDIM(a) == ARR_NDIM(b) &&
-           std::equal(ARR_DIMS(a), ARR_DIMS(a) + ARR_NDIM(a), ARR_DIMS(b));
-}
-
-// Gives each element the context that stands at its place in another array.
-void set_contexts(FunctionCallInfo fcinfo, const Elements& all) {
-    ArrayType* array = PG_GETARG_ARRAYTYPE_P(2);
-    if (!same_shape(array, all.shape)) {
-        ereport(ERROR, (errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
-                        errmsg("contexts must have the dimensions of data")));
-    }
-    bool* nulls = nullptr;
-    const Datum* contexts = take_apart(array, &nulls);
-    for (int i = 0, call = 0; i < all.count; ++i) {
-        if (all.nulls[i]) {
-            continue;
-        }
-        if (nulls[i]) {
-            ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-                            errmsg("an element of contexts must not be NULL where that of data "
-                                   "is not")));
-        }
-        all.calls[call++].context = bytes_of_element(contexts[i]);
-    }
-}
-
 // Where in the array the call stands, `[2][3]`.
 const char* place_of(const Elements& all, std::size_t call) {
     int index = 0;
@@ -118,6 +95,37 @@ void about(Element element, Act&& act) {
     error_context_stack = &callback;
     act();
     error_context_stack = callback.previous;
+}
+
+bool same_shape(const ArrayType* a, const ArrayType* b) {
+    return ARR_NDIM(a) == ARR_NDIM(b) &&
+           std::equal(ARR_DIMS(a), ARR_DIMS(a) + ARR_NDIM(a), ARR_DIMS(b));
+}
+
+void raise_null_context() {
+    ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+                    errmsg("an element of contexts must not be NULL where that of data is not")));
+}
+
+// Gives each element the context that stands at its place in another array.
+void set_contexts(FunctionCallInfo fcinfo, const Elements& all) {
+    ArrayType* array = PG_GETARG_ARRAYTYPE_P(2);
+    if (!same_shape(array, all.shape)) {
+        ereport(ERROR, (errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
+                        errmsg("contexts must have the dimensions of data")));
+    }
+    bool* nulls = nullptr;
+    const Datum* contexts = take_apart(array, &nulls);
+    std::size_t call = 0;
+    for (int i = 0; i < all.count; ++i) {
+        if (all.nulls[i]) {
+            continue;
+        }
+        if (nulls[i]) {
+            about({all, call}, raise_null_context);
+        }
+        all.calls[call++].context = bytes_of_element(contexts[i]);
+    }
 }
 
 void transform_all(Way way, const Elements& all) {
