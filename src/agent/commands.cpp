@@ -60,14 +60,21 @@ OutputFormat format_of(const Options& options) {
     return options.json ? OutputFormat::json : OutputFormat::text;
 }
 
-Kek kek_from(const KekChoice& choice, Asking asking) {
+std::unique_ptr<KekSource> source_from(const KekChoice& choice, Asking asking) {
     if (!choice.key_file.empty()) {
-        return Kek(key_file_source(choice.key_file));
+        return key_file_source(choice.key_file);
     }
     if (!choice.passphrase_command.empty()) {
-        return Kek(command_source(choice.passphrase_command));
+        return command_source(choice.passphrase_command);
     }
-    return Kek(terminal_source(asking));
+    return terminal_source(asking);
+}
+
+std::optional<KernelMemory> memory_from(const Options& options) {
+    if (options.remember_for == 0) {
+        return std::nullopt;
+    }
+    return KernelMemory(std::chrono::seconds(options.remember_for), complain);
 }
 
 struct BegunKek {
@@ -80,13 +87,14 @@ Result<BegunKek> begin_kek(const KekChoice& choice) {
     if (!choice.key_file.empty()) {
         KMS_TRY(ensure_key_file(choice.key_file));
     }
-    Kek kek = kek_from(choice, Asking::twice);
+    Kek kek(source_from(choice, Asking::twice));
     KMS_ASSIGN(const KekRecipe recipe, kek.begin());
     return BegunKek{std::move(kek), recipe};
 }
 
 KeyringAccess access_to(const Options& options) {
-    return KeyringAccess(options.keyring, kek_from(options.kek, Asking::once));
+    return KeyringAccess(options.keyring,
+                         Kek(source_from(options.kek, Asking::once), memory_from(options)));
 }
 
 std::optional<std::string> identifier_of(const Options& options) {
@@ -228,6 +236,14 @@ Exit run_rekey(const Options& options) {
         return fail(header.error());
     }
     return finish(keyring_text(format_of(options), options.keyring, *header));
+}
+
+Exit run_forget(const Options&) {
+    const auto dropped = KernelMemory::drop_all();
+    if (!dropped) {
+        return fail(dropped.error());
+    }
+    return finish("forgotten: " + std::to_string(*dropped) + "\n");
 }
 
 }  // namespace kms::agent

@@ -39,6 +39,7 @@ struct Options {
     std::string import_from;  // "-": the standard input; empty: nothing
     KekChoice new_kek;
     bool ephemeral = false;
+    unsigned remember_for = 0;  // seconds; 0: not at all
 };
 
 Exit run_serve(const Options& options);
@@ -48,5 +49,6 @@ Exit run_list(const Options& options);
 Exit run_rotate(const Options& options);
 Exit run_change_state(const Options& options, wire::VersionState state);
 Exit run_rekey(const Options& options);
+Exit run_forget(const Options& options);
 
 }  // namespace kms::agent

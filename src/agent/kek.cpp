@@ -41,18 +41,40 @@ Result<ByteView> Kek::by(const KekRecipe& recipe) {
         SecretBytes derived(kek_length);
         KMS_TRY(scrypt(key.view(), recipe.salt, recipe.cost, derived.span()));
         key = std::move(derived);
+        if (shared_) {
+            shared_->keep(recipe, key.view());
+        }
     }
     recipe_ = recipe;
     key_ = std::move(key);
     return key_.view();
 }
 
-bool Kek::remembers(const KekRecipe& recipe) const {
+bool Kek::remembers(const KekRecipe& recipe) {
+    if (holds(recipe)) {
+        return true;
+    }
+    if (!shared_ || recipe.kdf != Kdf::scrypt) {
+        return false;
+    }
+    SecretBytes kept = shared_->recall(recipe);
+    if (kept.empty()) {
+        return false;
+    }
+    recipe_ = recipe;
+    key_ = std::move(kept);
+    return true;
+}
+
+bool Kek::holds(const KekRecipe& recipe) const {
     return !key_.empty() && recipe_ == recipe;
 }
 
 void Kek::forget() {
     key_.release();
+    if (shared_) {
+        shared_->drop(recipe_);
+    }
 }
 
 }  // namespace kms::agent

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "agent/kek_source.hpp"
+#include "agent/kernel_memory.hpp"
 #include "agent/keyring_format.hpp"
 #include "base/result.hpp"
 #include "base/secret.hpp"
@@ -12,7 +14,10 @@ namespace kms::agent {
 
 class Kek {
   public:
-    explicit Kek(std::unique_ptr<KekSource> source) : source_(std::move(source)) {}
+    // `shared`: where KEKs of passphrases are kept for the next process too.
+    explicit Kek(std::unique_ptr<KekSource> source,
+                 std::optional<KernelMemory> shared = std::nullopt)
+        : source_(std::move(source)), shared_(std::move(shared)) {}
 
     // A new keyring's recipe, with a fresh salt, its KEK asked for and derived.
     Result<KekRecipe> begin();
@@ -21,13 +26,16 @@ class Kek {
     // derived. Code::wrong_key where the recipe needs another kind of source; else the source's.
     Result<ByteView> by(const KekRecipe& recipe);
 
-    // Whether by() would ask nobody.
-    bool remembers(const KekRecipe& recipe) const;
+    // Whether by() would ask nobody. What another process has left counts.
+    bool remembers(const KekRecipe& recipe);
 
     void forget();
 
   private:
+    bool holds(const KekRecipe& recipe) const;
+
     std::unique_ptr<KekSource> source_;
+    std::optional<KernelMemory> shared_;
     KekRecipe recipe_;  // of key_
     SecretBytes key_;   // empty: nothing remembered
 };

@@ -55,6 +55,8 @@ class CommandLine {
                    wire::VersionState::destroyed);
         add("rekey", "Protect the keyring by another key file or passphrase", &Self::rekey_options,
             run_rekey);
+        add("forget", "Drop what serve --remember-for keeps for this user, of every keyring",
+            &Self::no_options, run_forget);
     }
 
     int run(int argc, char** argv) {
@@ -85,7 +87,10 @@ class CommandLine {
             [state](const Options& options) { return run_change_state(options, state); });
     }
 
-    void kek_options(CLI::App* command) {
+    void no_options(CLI::App*) {}
+
+    // Returns --key-file.
+    CLI::Option* kek_options(CLI::App* command) {
         auto* file = command->add_option("--key-file", options_.kek.key_file,
                                          "File of 32 bytes: the key that protects the keyring");
         command
@@ -93,6 +98,7 @@ class CommandLine {
                          "Shell command that prints the passphrase that protects the keyring.\n"
                          "Without either option the passphrase is asked for on the terminal")
             ->excludes(file);
+        return file;
     }
 
     void keyring_options(CLI::App* command) {
@@ -114,7 +120,13 @@ class CommandLine {
 
     void serve_options(CLI::App* command) {
         auto* keyring = command->add_option("--keyring", options_.keyring, "The keyring file");
-        kek_options(command);
+        auto* key_file = kek_options(command);
+        command
+            ->add_option("--remember-for", options_.remember_for,
+                         "Seconds for which the kernel keeps what is derived from the passphrase,\n"
+                         "for this user's next agents; at most a day")
+            ->excludes(key_file)
+            ->check(CLI::Range(1U, 86400U));
         command
             ->add_flag("--ephemeral", options_.ephemeral,
                        "For trials and tests: an empty keyring in memory, gone at the end")

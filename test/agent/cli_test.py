@@ -16,7 +16,7 @@ def command_line():
     ok(version.returncode == 0 and version.stdout.startswith(b"kms-agent "), "--version")
     help_text = agent("--help")
     ok(help_text.returncode == 0 and b"Exit codes" in help_text.stdout, "--help names the exit codes")
-    for name in "serve init create list rotate enable disable destroy rekey".split():
+    for name in "serve init create list rotate enable disable destroy rekey forget".split():
         ok(name.encode() in help_text.stdout, f"--help names {name}")
         equal(agent(name, "--help").returncode, DONE, f"{name} --help")
     for line in ("", "nosuch", "list", "create --keyring r", "serve", "disable --keyring r a",
