@@ -1,10 +1,6 @@
 // encode_array, decode_array, decode_text_array: a call for each element, all at once.
 #include "pg/values.hpp"
 
-extern "C" {
-#include "utils/array.h"
-}
-
 namespace kms::pg {
 namespace {
 
