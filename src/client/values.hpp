@@ -26,8 +26,8 @@ class Values {
     virtual Result<ByteSpan> allot(std::size_t index, std::size_t length) = 0;
 };
 
-// The values below `done` have their results; where there is an Error, it is that of value `done`.
-// What was put for values behind it, or begun for it, is of no use. Code::malformed where the agent
+// The values below `done` have their results; where there is an Error, it is that of value `done`,
+// or of an agent that went on to write when all were done. What was put for values behind it, or begun for it, is of no use. Code::malformed where the agent
 // finds a ciphertext invalid.
 Status encrypt(Line line, Values& values, std::size_t& done);
 Status decrypt(Line line, Values& values, std::size_t& done);

@@ -1,4 +1,6 @@
 // Remote mode: the key agent seals and opens, and no DEK enters PostgreSQL.
+#include <algorithm>
+
 #include "client/values.hpp"
 #include "pg/modes.hpp"
 #include "pg/settings.hpp"
@@ -83,6 +85,7 @@ Failure transform_remotely(Way way, std::span<const Call> calls, varlena** resul
         Status status =
             way == Way::seal ? encrypt(line, values, done) : decrypt(line, values, done);
         if (!status) {
+            done = std::min(done, calls.size() - 1);  // what came behind the last reply is its own
             subject.local_id = calls[done].local_id;
             subject.identifier = values.identifier(subject.local_id);
         }

@@ -128,6 +128,9 @@ told("ok {id} 4105\n" . 'c' x 4105, 'KM009', 'encrypt: more than twice the data 
     "SELECT kms.encode(1, '1234')");
 told("ok {id} 3 0\nabc", 'KM009', 'encrypt: a version 0');
 told("ok {id} 3 1 tag\nabc", 'KM009', 'encrypt: no tag');
+told("ok {id} 3\nabcmore", 'KM009', 'encrypt: followed by more', $_)
+    for "SELECT kms.encode(1, '1234')", "SELECT kms.encode_array(1, ARRAY[NULL, '1234'])",
+    "SELECT kms.encode_batch(1, '1234') OVER ()";
 told("ok {id} 5\nabcde", 'KM009', 'decrypt: more than was sent', "SELECT kms.decode(1, '\\x01020304')");
 told("ok {id} 0 1 xaes-256-gcm\n", 'KM009', 'create: no tag', 'SELECT kms.create_key(:key)');
 told("ok {id} 0\n", 'KM009', 'rotate: no version', 'SELECT kms.rotate_key(:key)');
