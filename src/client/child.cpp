@@ -10,8 +10,9 @@
 #include <system_error>
 #include <vector>
 
-#include "base/floor.hpp"
 #include "client/plain_command.hpp"
+
+#include "base/floor.hpp"
 
 namespace kms {
 namespace {
