@@ -27,8 +27,8 @@ class Values {
 };
 
 // The values below `done` have their results; where there is an Error, it is that of value `done`,
-// or of an agent that went on to write when all were done. What was put for values behind it, or begun for it, is of no use. Code::malformed where the agent
-// finds a ciphertext invalid.
+// or of an agent that went on to write when all were done. What was put for values behind it, or
+// begun for it, is of no use. Code::malformed where the agent finds a ciphertext invalid.
 Status encrypt(Line line, Values& values, std::size_t& done);
 Status decrypt(Line line, Values& values, std::size_t& done);
 
