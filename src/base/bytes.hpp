@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <string_view>
 
@@ -18,6 +19,14 @@ inline ByteView bytes_of(std::string_view text) {
 
 inline std::string_view text_of(ByteView bytes) {
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+// To the beginning of `to`, which is not shorter and does not overlap. (std::copy goes byte by byte
+// for spans whose length is not known when it is compiled.)
+inline void copy_bytes(ByteView from, ByteSpan to) {
+    if (!from.empty()) {
+        std::memcpy(to.data(), from.data(), from.size());
+    }
 }
 
 // Writes `value` big-endian over the whole of `out`, which is 1 to 8 bytes wide.

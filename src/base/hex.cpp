@@ -1,5 +1,7 @@
 #include "base/hex.hpp"
 
+#include <array>
+
 #include "base/floor.hpp"
 
 namespace kms {
@@ -8,13 +10,19 @@ namespace {
 constexpr std::string_view digits = "0123456789abcdef";
 
 // -1 for anything but a hex digit.
-int value_of(char digit) {
-    if (digit >= 'A' && digit <= 'F') {
-        return digit - 'A' + 10;
+constexpr std::array<signed char, 256> make_values() {
+    std::array<signed char, 256> values{};
+    values.fill(-1);
+    for (std::size_t value = 0; value < digits.size(); ++value) {
+        const char digit = digits[value];
+        values[static_cast<Byte>(digit)] = static_cast<signed char>(value);
+        values[static_cast<Byte>(digit >= 'a' ? digit - 'a' + 'A' : digit)] =
+            static_cast<signed char>(value);
     }
-    const std::size_t value = digits.find(digit);
-    return value == std::string_view::npos ? -1 : static_cast<int>(value);
+    return values;
 }
+
+constexpr std::array<signed char, 256> values = make_values();
 
 }  // namespace
 
@@ -32,19 +40,26 @@ std::string to_hex(ByteView bytes) {
 }
 
 std::optional<SecretBytes> from_hex(std::string_view text) {
-    if (text.size() % 2 != 0) {
+    SecretBytes bytes(text.size() / 2);
+    if (!read_hex(text, bytes.span())) {
         return std::nullopt;
     }
-    SecretBytes bytes(text.size() / 2);
-    for (std::size_t i = 0; i < bytes.size(); ++i) {
-        const int high = value_of(text[2 * i]);
-        const int low = value_of(text[2 * i + 1]);
-        if (high < 0 || low < 0) {
-            return std::nullopt;
-        }
-        bytes.span()[i] = static_cast<Byte>(high << 4 | low);
-    }
     return bytes;
+}
+
+bool read_hex(std::string_view text, ByteSpan out) {
+    if (text.size() != 2 * out.size()) {
+        return false;
+    }
+    for (std::size_t i = 0; i < out.size(); ++i) {
+        const int high = values[static_cast<Byte>(text[2 * i])];
+        const int low = values[static_cast<Byte>(text[2 * i + 1])];
+        if (high < 0 || low < 0) {
+            return false;
+        }
+        out[i] = static_cast<Byte>(high << 4 | low);
+    }
+    return true;
 }
 
 }  // namespace kms

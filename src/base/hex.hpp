@@ -18,4 +18,7 @@ void write_hex(ByteView bytes, char* out);
 // Either case; nullopt for an odd length or anything but hex digits. Wipes what it lets go of.
 std::optional<SecretBytes> from_hex(std::string_view text);
 
+// The same for as many digits as fill `out`; false otherwise, with anything in it.
+bool read_hex(std::string_view text, ByteSpan out);
+
 }  // namespace kms

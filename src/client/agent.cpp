@@ -65,7 +65,7 @@ bool KeyAgent::offers(std::string_view capability) const {
     return connection_ && connection_->offer().includes(capability);
 }
 
-Status KeyAgent::ensure(const std::string& command, const Identity& identity,
+Status KeyAgent::ensure(std::string_view command, const Identity& identity,
                         const Deadlines& deadlines, Waiter& waiter) {
     const TimePoint now = Clock::now();
     ending_.advance(now);
@@ -87,7 +87,7 @@ Status KeyAgent::ensure(const std::string& command, const Identity& identity,
         return identify(identity, deadlines, waiter);
     }
     stop(waiter);
-    return start(command, identity, deadlines, waiter);
+    return start(identity, deadlines, waiter);
 }
 
 // An agent that has died since its last use is forgotten, and so started again.
@@ -105,11 +105,10 @@ Status KeyAgent::check_idle(Waiter& waiter) {
     return there ? Status() : Status(there.error());
 }
 
-Status KeyAgent::start(const std::string& command, const Identity& identity,
-                       const Deadlines& deadlines, Waiter& waiter) {
+Status KeyAgent::start(const Identity& identity, const Deadlines& deadlines, Waiter& waiter) {
     KMS_TRY(backoff_.wait(deadlines.start, waiter));
     ++statistics_.starts;
-    Status status = connect(command, identity, deadlines.start, waiter);
+    Status status = connect(identity, deadlines.start, waiter);
     if (status) {
         return status;
     }
@@ -126,11 +125,10 @@ Status KeyAgent::start(const std::string& command, const Identity& identity,
     return status;
 }
 
-Status KeyAgent::connect(const std::string& command, const Identity& identity,
-                         milliseconds deadline, Waiter& waiter) {
+Status KeyAgent::connect(const Identity& identity, milliseconds deadline, Waiter& waiter) {
     log_.begin();
     const TimePoint started = Clock::now();
-    KMS_ASSIGN(Child child, spawn(command));
+    KMS_ASSIGN(Child child, spawn(command_));
     last_pid_ = child.pid;
     connection_ = std::make_unique<Connection>(std::move(child), started);
     Handshake handshake(identity);

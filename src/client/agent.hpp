@@ -52,7 +52,7 @@ class KeyAgent {
     // between two uses, and identifies anew where the identity has changed: by `identify` where
     // that is offered, by a fresh start and handshake where it is not, so that an agent's policy
     // cannot be walked around.
-    Status ensure(const std::string& command, const Identity& identity, const Deadlines& deadlines,
+    Status ensure(std::string_view command, const Identity& identity, const Deadlines& deadlines,
                   Waiter& waiter);
 
     bool running() const;
@@ -88,10 +88,8 @@ class KeyAgent {
   private:
     Status check_offered(Errand& errand) const;
     Status run(Errand& errand, RequestClock clock, Waiter& waiter);
-    Status start(const std::string& command, const Identity& identity, const Deadlines& deadlines,
-                 Waiter& waiter);
-    Status connect(const std::string& command, const Identity& identity, milliseconds deadline,
-                   Waiter& waiter);
+    Status start(const Identity& identity, const Deadlines& deadlines, Waiter& waiter);
+    Status connect(const Identity& identity, milliseconds deadline, Waiter& waiter);
     Status check_idle(Waiter& waiter);
     Status identify(const Identity& identity, const Deadlines& deadlines, Waiter& waiter);
     Error explain(Error error, bool hung_up, milliseconds deadline, Waiter& waiter);

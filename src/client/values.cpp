@@ -101,7 +101,7 @@ class ValueErrand : public Errand {
             return {};
         }
         KMS_ASSIGN(const ByteSpan room, values_.allot(index, reply.body.size()));
-        std::ranges::copy(reply.body, room.begin());
+        copy_bytes(reply.body, room);
         return {};
     }
 

@@ -61,7 +61,7 @@ Status RandomPool::take(ByteSpan out) {
         epoch_ = now;
         used_ = 0;
     }
-    std::ranges::copy(bytes_.span().subspan(used_, out.size()), out.begin());
+    copy_bytes(bytes_.view().subspan(used_, out.size()), out);
     used_ += out.size();
     return {};
 }

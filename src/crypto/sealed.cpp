@@ -188,7 +188,7 @@ Status SealingKey::State::check_open(ByteView sealed, std::size_t out) const {
 
 Status SealingKey::State::seal(ByteView plaintext, ByteView context, ByteSpan out) {
     KMS_TRY(check_seal(plaintext.size(), out.size()));
-    std::ranges::copy(header, out.begin());
+    copy_bytes(header, out);
     const ByteSpan nonce = out.subspan(header_length, info.nonce_length);
     const ByteSpan rest = out.subspan(header_length + info.nonce_length);
     const AdditionalData data{header, context};

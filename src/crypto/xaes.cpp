@@ -23,7 +23,7 @@ using Prefix = std::array<Byte, xaes_prefix_length>;
 
 Prefix prefix_of(ByteView nonce) {
     Prefix prefix;
-    std::copy_n(nonce.begin(), prefix.size(), prefix.begin());
+    copy_bytes(nonce.first(prefix.size()), prefix);
     return prefix;
 }
 
@@ -156,7 +156,7 @@ Status XaesKey::seal(ByteSpan nonce, AdditionalData data, ByteView plaintext, By
     }
     ++state_->use.values;
     state_->use.bytes += plaintext.size();
-    std::ranges::copy(state_->sealing.prefix, nonce.begin());
+    copy_bytes(state_->sealing.prefix, nonce);
     const ByteSpan rest = nonce.subspan(xaes_prefix_length);
     KMS_TRY(state_->nonces.take(rest));
     return state_->sealing.key.seal(rest, data, plaintext, out);

@@ -218,7 +218,7 @@ ByteView FrameReader::body() const {
 
 void FrameReader::divert(ByteSpan place) {
     const ByteView begun = held().subspan(line_length_);
-    std::ranges::copy(begun, place.begin());
+    copy_bytes(begun, place);
     placed_ = begun.size();
     place_ = place;
     diverted_ = true;

@@ -205,13 +205,9 @@ std::string tag_word(const KeyTag& tag) {
 }
 
 std::optional<KeyTag> parse_tag(std::string_view word) {
-    const auto bytes = from_hex(word);
-    if (!bytes || bytes->size() != key_tag_length) {
-        return std::nullopt;
-    }
     KeyTag tag;
-    std::copy_n(bytes->data(), tag.size(), tag.begin());
-    if (tag_word(tag) != word) {
+    const bool has_capitals = std::ranges::any_of(word, [](char c) { return c < 'a' && c > '9'; });
+    if (has_capitals || !read_hex(word, tag)) {
         return std::nullopt;
     }
     return tag;
