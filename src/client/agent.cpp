@@ -66,7 +66,7 @@ bool KeyAgent::offers(std::string_view capability) const {
 }
 
 Status KeyAgent::ensure(std::string_view command, const Identity& identity,
-                        const Deadlines& deadlines, Waiter& waiter) {
+                        const Deadlines& deadlines, Waiter& waiter, void (*meanwhile)()) {
     const TimePoint now = Clock::now();
     ending_.advance(now);
     if (command != command_) {
@@ -87,7 +87,7 @@ Status KeyAgent::ensure(std::string_view command, const Identity& identity,
         return identify(identity, deadlines, waiter);
     }
     stop(waiter);
-    return start(identity, deadlines, waiter);
+    return start(identity, deadlines, waiter, meanwhile);
 }
 
 // An agent that has died since its last use is forgotten, and so started again.
@@ -105,10 +105,11 @@ Status KeyAgent::check_idle(Waiter& waiter) {
     return there ? Status() : Status(there.error());
 }
 
-Status KeyAgent::start(const Identity& identity, const Deadlines& deadlines, Waiter& waiter) {
+Status KeyAgent::start(const Identity& identity, const Deadlines& deadlines, Waiter& waiter,
+                       void (*meanwhile)()) {
     KMS_TRY(backoff_.wait(deadlines.start, waiter));
     ++statistics_.starts;
-    Status status = connect(identity, deadlines.start, waiter);
+    Status status = connect(identity, deadlines.start, waiter, meanwhile);
     if (status) {
         return status;
     }
@@ -125,12 +126,16 @@ Status KeyAgent::start(const Identity& identity, const Deadlines& deadlines, Wai
     return status;
 }
 
-Status KeyAgent::connect(const Identity& identity, milliseconds deadline, Waiter& waiter) {
+Status KeyAgent::connect(const Identity& identity, milliseconds deadline, Waiter& waiter,
+                         void (*meanwhile)()) {
     log_.begin();
     const TimePoint started = Clock::now();
     KMS_ASSIGN(Child child, spawn(command_));
     last_pid_ = child.pid;
     connection_ = std::make_unique<Connection>(std::move(child), started);
+    if (meanwhile != nullptr) {
+        meanwhile();
+    }
     Handshake handshake(identity);
     KMS_TRY(run(handshake, {started, started + deadline, deadline}, waiter));
     connection_->accept(std::move(handshake.offer()));

@@ -51,9 +51,9 @@ class KeyAgent {
     // back-off of earlier failures), restarts it where the command has changed or it has died
     // between two uses, and identifies anew where the identity has changed: by `identify` where
     // that is offered, by a fresh start and handshake where it is not, so that an agent's policy
-    // cannot be walked around.
+    // cannot be walked around. `meanwhile`, if any, is done while an agent starts.
     Status ensure(std::string_view command, const Identity& identity, const Deadlines& deadlines,
-                  Waiter& waiter);
+                  Waiter& waiter, void (*meanwhile)() = nullptr);
 
     bool running() const;
     pid_t pid() const;                            // -1 when not running
@@ -88,8 +88,10 @@ class KeyAgent {
   private:
     Status check_offered(Errand& errand) const;
     Status run(Errand& errand, RequestClock clock, Waiter& waiter);
-    Status start(const Identity& identity, const Deadlines& deadlines, Waiter& waiter);
-    Status connect(const Identity& identity, milliseconds deadline, Waiter& waiter);
+    Status start(const Identity& identity, const Deadlines& deadlines, Waiter& waiter,
+                 void (*meanwhile)());
+    Status connect(const Identity& identity, milliseconds deadline, Waiter& waiter,
+                   void (*meanwhile)());
     Status check_idle(Waiter& waiter);
     Status identify(const Identity& identity, const Deadlines& deadlines, Waiter& waiter);
     Error explain(Error error, bool hung_up, milliseconds deadline, Waiter& waiter);

@@ -103,8 +103,8 @@ const Identity& Session::identity(const KeyUse& use) {
     return identity_;
 }
 
-Result<Line> Session::line(const KeyUse& use) {
-    KMS_TRY(agent.ensure(use.command, identity(use), use.deadlines, waiter));
+Result<Line> Session::line(const KeyUse& use, void (*meanwhile)()) {
+    KMS_TRY(agent.ensure(use.command, identity(use), use.deadlines, waiter, meanwhile));
     return Line{agent, use.deadlines, waiter};
 }
 
@@ -140,7 +140,7 @@ void Session::refresh_cache(const KeyUse& use) {
 }
 
 Result<HeldKey*> Session::fetch(const KeyUse& use, const std::optional<KeyTag>& tag) {
-    KMS_ASSIGN(Line agent_line, line(use));
+    KMS_ASSIGN(Line agent_line, line(use, prepare_sealing));
     KMS_ASSIGN(FetchedKey fetched, get_key(agent_line, use.identifier, tag));
     HeldKeys& keys = cache.find_or_add(use.owner, use.identifier);
     KMS_ASSIGN(HeldKey * held, cache.hold(keys, fetched, !tag));

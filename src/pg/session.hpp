@@ -33,8 +33,8 @@ struct KeyUse {
 
 class Session {
   public:
-    // Makes the agent ready for the current role.
-    Result<Line> line(const KeyUse& use);
+    // Makes the agent ready for the current role. `meanwhile`, if any, is done while it starts.
+    Result<Line> line(const KeyUse& use, void (*meanwhile)() = nullptr);
 
     // The key that encode uses, from the cache or the agent.
     Result<HeldKey*> current_key(const KeyUse& use);

@@ -29,6 +29,17 @@ class StartTest : public AgentTest {
     }
 };
 
+TEST_F(StartTest, DoesSomethingElseMeanwhile) {
+    static int times;
+    times = 0;
+    const auto count = [] { ++times; };
+    for (int i = 0; i < 2; ++i) {
+        ASSERT_TRUE(agent.ensure(faulty("normal"), identity, deadlines, waiter, count));
+        EXPECT_EQ(times, 1);
+    }
+    works();
+}
+
 TEST_F(StartTest, ShakesHands) {
     ASSERT_TRUE(start(faulty("normal")));
     EXPECT_TRUE(agent.running());
