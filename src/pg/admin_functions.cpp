@@ -15,6 +15,7 @@ void administer(const KeyUse& use, Body&& body) {
     const Failure failure = in_session(session, use.subject(), [&]() -> Status {
         KMS_ASSIGN(Line line, session.line(use));
         session.cache.drop(use.identifier);
+        ++session.changes;
         return body(line);
     });
     finish(session, failure);

@@ -2,6 +2,7 @@
 
 #include <new>
 
+#include "pg/session.hpp"
 #include "pg/settings.hpp"
 
 namespace kms::pg {
@@ -25,7 +26,12 @@ TimePoint end_of_life() {
 
 // Anything else has an error of its own, which waits for its row.
 bool can_be_called(const WindowRows& rows) {
-    return rows.has_arguments() && key_list().find(rows.local_id()) != nullptr;
+    return rows.has_arguments() && key_list_unchecked().find(rows.local_id()) != nullptr;
+}
+
+Circumstances circumstances() {
+    return {GetUserId(), settings_generation(),
+            session_if_any != nullptr ? session_if_any->changes : 0};
 }
 
 template <typename T>
@@ -59,12 +65,10 @@ varlena* ReadAhead::result(WindowRows& rows, const WindowAction& action, Reach& 
     return take(row, action);
 }
 
-// Under another role, other settings, or when a key that was fetched meanwhile would have to be
-// fetched again, they are made again.
+// When a key that was fetched meanwhile would have to be fetched again, results are made again.
 bool ReadAhead::holds(std::int64_t row) const {
     return row_count_ > 0 && row < first_ + static_cast<std::int64_t>(row_count_) &&
-           owner_ == GetUserId() && settings_ == settings_generation() &&
-           (until_ == TimePoint::max() || recently() < until_);
+           made_under_ == circumstances() && (until_ == TimePoint::max() || recently() < until_);
 }
 
 void ReadAhead::read(WindowRows& rows, const WindowAction& action, std::size_t most) {
@@ -74,7 +78,7 @@ void ReadAhead::read(WindowRows& rows, const WindowAction& action, std::size_t m
     rows.require_arguments();
     add(rows, action.name);
     std::size_t left = allowance();
-    while (row_count_ < most && rows.read(static_cast<int>(row_count_))) {
+    while (row_count_ < most && read_next(rows)) {
         CHECK_FOR_INTERRUPTS();
         const std::size_t size = rows.size();
         if (size > left || !can_be_called(rows)) {
@@ -86,10 +90,20 @@ void ReadAhead::read(WindowRows& rows, const WindowAction& action, std::size_t m
     MemoryContextSwitchTo(caller);
 }
 
+// An argument may be a small part of something large.
+bool ReadAhead::read_next(WindowRows& rows) {
+    MemoryContextReset(row_memory_);
+    MemoryContext caller = MemoryContextSwitchTo(row_memory_);
+    const bool is_there = rows.read(static_cast<int>(row_count_));
+    MemoryContextSwitchTo(caller);
+    return is_there;
+}
+
 void ReadAhead::begin(std::size_t most) {
     if (memory_ == nullptr) {
-        memory_ = AllocSetContextCreate(GetMemoryChunkContext(this), "kms read-ahead",
-                                        ALLOCSET_DEFAULT_SIZES);
+        MemoryContext partition = GetMemoryChunkContext(this);
+        memory_ = AllocSetContextCreate(partition, "kms read-ahead", ALLOCSET_DEFAULT_SIZES);
+        row_memory_ = AllocSetContextCreate(partition, "kms row ahead", ALLOCSET_DEFAULT_SIZES);
     }
     row_count_ = call_count_ = 0;
     failure_ = nullptr;
@@ -110,8 +124,7 @@ void ReadAhead::add(const WindowRows& rows, const char* action) {
 }
 
 void ReadAhead::transform_rows(const WindowAction& action) {
-    owner_ = GetUserId();
-    settings_ = settings_generation();
+    made_under_ = circumstances();
     until_ = end_of_life();
     MemoryContext caller = MemoryContextSwitchTo(memory_);
     const Failure failure = transform(action.way, {calls_, call_count_}, results_, done_);

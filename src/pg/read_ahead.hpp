@@ -24,6 +24,15 @@ struct Reach {
     std::size_t next();
 };
 
+// Results that were made under others are made again.
+struct Circumstances {
+    Oid role;
+    std::uint64_t settings;
+    std::uint64_t changes;  // of keys
+
+    bool operator==(const Circumstances&) const = default;
+};
+
 // Lives in the memory of a partition, all zero at its start.
 class ReadAhead {
   public:
@@ -35,12 +44,14 @@ class ReadAhead {
     bool holds(std::int64_t row) const;
     void read(WindowRows& rows, const WindowAction& action, std::size_t most);
     void begin(std::size_t most);
+    bool read_next(WindowRows& rows);
     void add(const WindowRows& rows, const char* action);
     void transform_rows(const WindowAction& action);
     varlena* take(std::int64_t row, const WindowAction& action) const;
 
-    MemoryContext memory_;  // of what follows; emptied before the next rows are read
-    std::int64_t first_;    // the row of the partition that row 0 here is
+    MemoryContext memory_;      // of what follows; emptied before the next rows are read
+    MemoryContext row_memory_;  // of the arguments of one row
+    std::int64_t first_;        // the row of the partition that row 0 here is
     std::size_t row_count_;
     std::int32_t* call_of_row_;  // no_call where data is NULL
     std::size_t call_count_;
@@ -48,8 +59,7 @@ class ReadAhead {
     varlena** results_;
     std::size_t done_;        // calls that have their results
     const Failure* failure_;  // of call done_
-    Oid owner_;               // the role and the settings that the results were made under
-    std::uint64_t settings_;
+    Circumstances made_under_;
     TimePoint until_;  // the results may be handed out
 };
 

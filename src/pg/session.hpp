@@ -48,6 +48,7 @@ class Session {
     KeyAgent agent;
     KeyCache cache;
     LatchWaiter waiter;
+    std::uint64_t changes = 0;  // of keys at the agent, made by this session
     // Of the settings under which all keys that are held are bound: 0 where one may not be.
     std::uint64_t bound_under = 0;
     SecretBytes reply;  // of the agent, until act three has copied it

@@ -31,7 +31,14 @@ WindowRows::WindowRows(FunctionCallInfo fcinfo) : window_(PG_WINDOW_OBJECT()) {
 
 bool WindowRows::read(int ahead) {
     ahead_ = ahead;
-    return read_argument(local_id_place) && read_context() && read_argument(data_place);
+    if (!read_argument(local_id_place) || !read_argument(context_place) ||
+        !read_argument(data_place)) {
+        return false;
+    }
+    if (ahead_ == 0 && !nulls_[context_place]) {
+        current_context_ = bytes_of_datum(values_[context_place]);
+    }
+    return true;
 }
 
 // Rows ahead of the current one share a slot, which the next read fills anew.
@@ -49,18 +56,6 @@ bool WindowRows::read_argument(Place place) {
     return !behind_end;
 }
 
-bool WindowRows::read_context() {
-    if (!read_argument(context_place)) {
-        return false;
-    }
-    const bool is_new = ahead_ == 0 || !same_for_all_[context_place];
-    if (is_new && !nulls_[context_place]) {
-        context_ =
-            ahead_ == 0 ? bytes_of_datum(values_[context_place]) : copy_of(values_[context_place]);
-    }
-    return true;
-}
-
 void WindowRows::require_arguments() const {
     if (nulls_[local_id_place]) {
         raise_null("local_id");
@@ -70,13 +65,21 @@ void WindowRows::require_arguments() const {
     }
 }
 
+ByteView WindowRows::context() const {
+    return ahead_ == 0 || same_for_all_[context_place] ? current_context_
+                                                       : copy_of(values_[context_place]);
+}
+
 ByteView WindowRows::data() const {
     return ahead_ == 0 ? bytes_of_datum(values_[data_place]) : copy_of(values_[data_place]);
 }
 
+std::size_t WindowRows::size_of(Place place) const {
+    return nulls_[place] || same_for_all_[place] ? 0 : toast_raw_datum_size(values_[place]);
+}
+
 std::size_t WindowRows::size() const {
-    const std::size_t own = data_is_null() ? 0 : toast_raw_datum_size(values_[data_place]);
-    return row_width(window_) + own + context_.size();
+    return row_width(window_) + size_of(context_place) + size_of(data_place);
 }
 
 }  // namespace kms::pg

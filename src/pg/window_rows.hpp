@@ -13,7 +13,8 @@ class WindowRows {
     WindowObject window() const { return window_; }
 
     // Reads the current row, for 0, and then those ahead of it; false behind the partition's end.
-    // What is allocated for it is in the current memory context.
+    // What the arguments' expressions allocate is in the current memory context, and only that of
+    // the current row need stay.
     bool read(int ahead);
 
     // Of the row that was read. Only data may be NULL: require_arguments() raises 22004 for the
@@ -22,8 +23,9 @@ class WindowRows {
     bool has_arguments() const { return !nulls_[local_id_place] && !nulls_[context_place]; }
     std::int32_t local_id() const { return DatumGetInt32(values_[local_id_place]); }
     bool data_is_null() const { return nulls_[data_place]; }
-    ByteView context() const { return context_; }
-    ByteView data() const;  // once; allocates where the row will not stay or is toasted
+    // Once each; copied into the current memory context where the row will not stay.
+    ByteView context() const;
+    ByteView data() const;
 
     // Bytes that a row ahead takes until its result is handed out: its own in the partition's
     // store, and those of its arguments.
@@ -33,14 +35,14 @@ class WindowRows {
     enum Place { local_id_place, data_place, context_place, places };
 
     bool read_argument(Place place);
-    bool read_context();
+    std::size_t size_of(Place place) const;
 
     WindowObject window_;
     int ahead_ = 0;
     bool same_for_all_[places];  // a constant, which is not read again with each row
     Datum values_[places];
     bool nulls_[places];
-    ByteView context_;
+    ByteView current_context_;  // of the current row
 };
 
 }  // namespace kms::pg

@@ -16,7 +16,8 @@ The part before the first dot is the act, the rest its argument. get, encrypt an
 ACT in the arguments: start-hang, ignore-end (of input), ignore-term, child (has one of its own),
 greet.NAME (answers to hello with the bytes of FOLDER/NAME).
 Each process writes its number as a line of FOLDER/pids, the identity that it is greeted with of
-FOLDER/told, and each request's verb and key of FOLDER/asked.
+FOLDER/told, one that it is told later of FOLDER/identified, and each request's verb and key of
+FOLDER/asked.
 """
 import hashlib, os, pathlib, signal, subprocess, sys, time
 from urllib.parse import unquote_to_bytes
@@ -111,6 +112,7 @@ def run(greeting):
             note("told", body.decode().replace("\n", " "))
             greet(greeting)
         elif verb == "identify":
+            note("identified", body.decode().replace("\n", " "))
             answer(int(number), b"")
         else:
             note("asked", f"{verb} {key.decode('latin-1')}")
