@@ -44,8 +44,9 @@ Elements read_elements(FunctionCallInfo fcinfo, Call call) {
     ArrayType* array = PG_GETARG_ARRAYTYPE_P(1);
     Elements all = {array, element_count(array), nullptr, 0, nullptr, nullptr};
     const Datum* data = take_apart(array, &all.nulls);
-    all.calls = allocate_many<Call>(all.count);
-    all.results = allocate_many<varlena*>(all.count);
+    const auto calls = static_cast<int>(std::count(all.nulls, all.nulls + all.count, false));
+    all.calls = allocate_many<Call>(calls);
+    all.results = allocate_many<varlena*>(calls);
     for (int i = 0; i < all.count; ++i) {
         if (!all.nulls[i]) {
             call.data = bytes_of_element(data[i]);
