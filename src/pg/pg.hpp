@@ -157,6 +157,14 @@ inline double likely_length([[maybe_unused]] PlannerInfo* root, Node* array) {
 #endif
 }
 
+// Refuses RESPECT NULLS and IGNORE NULLS, which are from 19 on: rows with NULLs would be passed
+// over when it is read ahead.
+inline void refuse_null_treatment([[maybe_unused]] FunctionCallInfo fcinfo) {
+#if PG_VERSION_NUM >= 190000
+    WinCheckAndInitializeNullTreatment(PG_WINDOW_OBJECT(), false, fcinfo);
+#endif
+}
+
 // The bytes, in the partition's store, of the row that WinGetFuncArgInPartition has read last. A
 // window object is private to nodeWindowAgg.c, but has begun like this in all versions.
 inline std::size_t row_width(WindowObject window) {

@@ -23,6 +23,7 @@ ByteView copy_of(Datum datum) {
 
 WindowRows::WindowRows(FunctionCallInfo fcinfo) : window_(PG_WINDOW_OBJECT()) {
     Assert(WindowObjectIsValid(window_));
+    refuse_null_treatment(fcinfo);
     for (int place = 0; place < places; ++place) {
         same_for_all_[place] = get_fn_expr_arg_stable(fcinfo->flinfo, place);
     }
