@@ -163,6 +163,15 @@ foreach my $mode ('local', 'remote') {
     $session->quit;
 }
 
+# A list of keys that cannot be read is the error of the first row that needs one.
+foreach my $mode ('local', 'remote') {
+    my $session = keys_session($node, { 'kms.mode' => $mode, 'kms.keys' => 'nonsense' });
+    my $rows = 'SELECT count(*), count(o) FROM (SELECT kms.decode_batch(1, CASE WHEN id > 3 THEN sealed END) OVER () AS o FROM person LIMIT';
+    is($session->get("$rows 3) p"), '3|0', "$mode: no key is needed for NULL");
+    fails_with($session, "$rows 4) p", '22023', '... but for anything else');
+    $session->quit;
+}
+
 # --- what an agent is asked
 
 {
