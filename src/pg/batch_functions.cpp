@@ -26,7 +26,7 @@ varlena* from_read_ahead(FunctionCallInfo fcinfo, WindowRows& rows, const Window
 }
 
 varlena* from_current_row(WindowRows& rows, const WindowAction& action) {
-    rows.read(0);
+    rows.read_current();
     rows.require_arguments();
     if (rows.data_is_null()) {
         return nullptr;

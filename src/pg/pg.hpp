@@ -15,6 +15,7 @@ extern "C" {
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
+#include "executor/executor.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -165,17 +166,31 @@ inline void refuse_null_treatment([[maybe_unused]] FunctionCallInfo fcinfo) {
 #endif
 }
 
-// The bytes, in the partition's store, of the row that WinGetFuncArgInPartition has read last. A
-// window object is private to nodeWindowAgg.c, but has begun like this in all versions.
+// How a window object, which is private to nodeWindowAgg.c, has begun in all versions.
+struct WindowObjectBeginning {
+    NodeTag type;
+    WindowAggState* state;
+    List* arguments;  // of ExprState
+};
+
+inline const WindowObjectBeginning& beginning_of(WindowObject window) {
+    const auto& beginning = *reinterpret_cast<const WindowObjectBeginning*>(window);
+    Assert(IsA(beginning.state, WindowAggState));
+    return beginning;
+}
+
+// An argument for the row that WinGetFuncArgInPartition has read last, without reading it again.
+inline Datum argument_of_same_row(WindowObject window, int argument, bool* is_null) {
+    const WindowObjectBeginning& beginning = beginning_of(window);
+    auto* expression = static_cast<ExprState*>(list_nth(beginning.arguments, argument));
+    return ExecEvalExpr(expression, beginning.state->ss.ps.ps_ExprContext, is_null);
+}
+
+// The bytes of that row in the partition's store.
 inline std::size_t row_width(WindowObject window) {
-    struct Beginning {
-        NodeTag type;
-        WindowAggState* state;
-    };
-    const WindowAggState* state = reinterpret_cast<const Beginning*>(window)->state;
-    Assert(IsA(state, WindowAggState));
     bool copied = false;
-    const MinimalTuple row = ExecFetchSlotMinimalTuple(state->temp_slot_1, &copied);
+    const MinimalTuple row =
+        ExecFetchSlotMinimalTuple(beginning_of(window).state->temp_slot_1, &copied);
     return row->t_len;
 }
 

@@ -74,7 +74,7 @@ bool ReadAhead::holds(std::int64_t row) const {
 void ReadAhead::read(WindowRows& rows, const WindowAction& action, std::size_t most) {
     begin(most);
     MemoryContext caller = MemoryContextSwitchTo(memory_);
-    rows.read(0);
+    rows.read_current();
     rows.require_arguments();
     add(rows, action.name);
     std::size_t left = allowance();
@@ -94,7 +94,7 @@ void ReadAhead::read(WindowRows& rows, const WindowAction& action, std::size_t m
 bool ReadAhead::read_next(WindowRows& rows) {
     MemoryContextReset(row_memory_);
     MemoryContext caller = MemoryContextSwitchTo(row_memory_);
-    const bool is_there = rows.read(static_cast<int>(row_count_));
+    const bool is_there = rows.read_ahead(static_cast<int>(row_count_));
     MemoryContextSwitchTo(caller);
     return is_there;
 }

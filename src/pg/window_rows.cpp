@@ -24,37 +24,37 @@ ByteView copy_of(Datum datum) {
 WindowRows::WindowRows(FunctionCallInfo fcinfo) : window_(PG_WINDOW_OBJECT()) {
     Assert(WindowObjectIsValid(window_));
     refuse_null_treatment(fcinfo);
-    for (int place = 0; place < places; ++place) {
-        same_for_all_[place] = get_fn_expr_arg_stable(fcinfo->flinfo, place);
-    }
-    same_for_all_[data_place] = false;  // by which the partition's end is seen
 }
 
-bool WindowRows::read(int ahead) {
-    ahead_ = ahead;
-    if (!read_argument(local_id_place) || !read_argument(context_place) ||
-        !read_argument(data_place)) {
+void WindowRows::read_current() {
+    is_current_ = true;
+    for (int place = 0; place < places; ++place) {
+        values_[place] = WinGetFuncArgCurrent(window_, place, &nulls_[place]);
+    }
+    if (!nulls_[context_place]) {
+        current_context_ = values_[context_place];
+        current_context_bytes_ = bytes_of_datum(current_context_);
+    }
+}
+
+// Rows ahead of the current one share a slot, which the next read fills anew.
+bool WindowRows::read_ahead(int rows) {
+    is_current_ = false;
+    bool behind_end = false;
+    values_[data_place] = WinGetFuncArgInPartition(window_, data_place, rows, WINDOW_SEEK_CURRENT,
+                                                   false, &nulls_[data_place], &behind_end);
+    if (behind_end) {
         return false;
     }
-    if (ahead_ == 0 && !nulls_[context_place]) {
-        current_context_ = bytes_of_datum(values_[context_place]);
+    for (const Place place : {local_id_place, context_place}) {
+        values_[place] = argument_of_same_row(window_, place, &nulls_[place]);
     }
     return true;
 }
 
-// Rows ahead of the current one share a slot, which the next read fills anew.
-bool WindowRows::read_argument(Place place) {
-    if (ahead_ == 0) {
-        values_[place] = WinGetFuncArgCurrent(window_, place, &nulls_[place]);
-        return true;
-    }
-    if (same_for_all_[place]) {
-        return true;
-    }
-    bool behind_end = false;
-    values_[place] = WinGetFuncArgInPartition(window_, place, ahead_, WINDOW_SEEK_CURRENT, false,
-                                              &nulls_[place], &behind_end);
-    return !behind_end;
+// A constant is the same value for all rows, and needs no copy.
+bool WindowRows::has_current_context() const {
+    return is_current_ || values_[context_place] == current_context_;
 }
 
 void WindowRows::require_arguments() const {
@@ -67,20 +67,21 @@ void WindowRows::require_arguments() const {
 }
 
 ByteView WindowRows::context() const {
-    return ahead_ == 0 || same_for_all_[context_place] ? current_context_
-                                                       : copy_of(values_[context_place]);
+    return has_current_context() ? current_context_bytes_ : copy_of(values_[context_place]);
 }
 
 ByteView WindowRows::data() const {
-    return ahead_ == 0 ? bytes_of_datum(values_[data_place]) : copy_of(values_[data_place]);
+    return is_current_ ? bytes_of_datum(values_[data_place]) : copy_of(values_[data_place]);
 }
 
 std::size_t WindowRows::size_of(Place place) const {
-    return nulls_[place] || same_for_all_[place] ? 0 : toast_raw_datum_size(values_[place]);
+    return nulls_[place] ? 0 : toast_raw_datum_size(values_[place]);
 }
 
 std::size_t WindowRows::size() const {
-    return row_width(window_) + size_of(context_place) + size_of(data_place);
+    const std::size_t arguments =
+        size_of(data_place) + (has_current_context() ? 0 : size_of(context_place));
+    return row_width(window_) + arguments;
 }
 
 }  // namespace kms::pg

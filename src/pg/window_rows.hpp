@@ -12,10 +12,11 @@ class WindowRows {
 
     WindowObject window() const { return window_; }
 
-    // Reads the current row, for 0, and then those ahead of it; false behind the partition's end.
-    // What the arguments' expressions allocate is in the current memory context, and only that of
-    // the current row need stay.
-    bool read(int ahead);
+    // Reads the current row, or after it one that is `rows` ahead; false behind the partition's
+    // end. What the arguments' expressions allocate is in the current memory context, and only that
+    // of the current row need stay.
+    void read_current();
+    bool read_ahead(int rows);
 
     // Of the row that was read. Only data may be NULL: require_arguments() raises 22004 for the
     // others.
@@ -34,15 +35,15 @@ class WindowRows {
   private:
     enum Place { local_id_place, data_place, context_place, places };
 
-    bool read_argument(Place place);
+    bool has_current_context() const;
     std::size_t size_of(Place place) const;
 
     WindowObject window_;
-    int ahead_ = 0;
-    bool same_for_all_[places];  // a constant, which is not read again with each row
+    bool is_current_ = true;
     Datum values_[places];
     bool nulls_[places];
-    ByteView current_context_;  // of the current row
+    Datum current_context_;
+    ByteView current_context_bytes_;
 };
 
 }  // namespace kms::pg
