@@ -54,6 +54,8 @@ shows(q{SELECT key_identifier, version, algorithm, state FROM kms.list_keys();},
     "customer-pii\\|1\\|xaes-256-gcm\\|enabled\ncustomer-pii\\|2\\|xaes-256-gcm\\|enabled", 'both are listed');
 is(() = $out =~ /^\Q$read\E\n078-05-1120$/mg, 4,
     'read after the first version is gone, remotely, in a transaction, as another role');
+shows(q{SELECT name, kms.decode_batch_text(1, ssn, 'person.ssn ' || id::text::bytea) OVER () FROM person;},
+    'Ada\|078-05-1120', 'the window form reads it');
 shows('SELECT mode, agent, requests FROM kms.status();', 'remote\|kms-agent/[0-9.]+\|[0-9]+',
     'the agent did the work');
 
