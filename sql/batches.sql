@@ -201,6 +201,14 @@ BEGIN
   END LOOP;
   RAISE NOTICE '% rows', rows;
   rows := 0;
+  FOR person IN SELECT kms.decode_batch_text(1, sealed) OVER () FROM person LOOP
+    rows := rows + 1;
+    IF rows % 1000 = 1 THEN
+      COMMIT;
+    END IF;
+  END LOOP;
+  RAISE NOTICE '% rows', rows;
+  rows := 0;
   BEGIN
     FOR person IN SELECT kms.decode_batch_text(1, sealed) OVER () FROM bad WHERE n = 'b' LOOP
       rows := rows + 1;

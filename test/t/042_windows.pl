@@ -155,7 +155,37 @@ foreach my $mode ('local', 'remote') {
     cmp_ok(time - $began, '<', 6, '... soon after kms.cache_ttl');
     $session->get('ROLLBACK');
 
-    # Arguments
+    # Two at once, and scalar calls between them.
+    cursor($session, $opened);
+    $session->get("DECLARE d CURSOR FOR SELECT kms.decode_batch_text(2, other) OVER () FROM person");
+    my ($wanted, $got) = ('', '');
+    foreach my $n (1 .. 60) {
+        $wanted .= "person $n\nother $n\nperson $n\n";
+        $got .= join '', map { $session->get($_) . "\n" } 'FETCH c', 'FETCH d', "SELECT kms.decode_text(1, sealed) FROM person WHERE id = $n";
+    }
+    is($got, $wanted, "$mode: two cursors and the scalar form in turns");
+    $session->get('ROLLBACK');
+
+    $session->get('SET jit_above_cost = 0');
+    is($session->get($opened), lines('person', 1, 10000), "$mode: a query that is compiled");
+    $session->get('RESET jit_above_cost');
+
+    # Arguments that lie in the row, compressed or not, with a short header or a long one, or elsewhere.
+    foreach my $storage (qw(plain main external extended)) {
+        my $most = $storage eq 'plain' ? 2000 : 3000000;
+        $session->get(<<"SQL");
+CREATE TEMP TABLE forms (id int, plain text, context bytea, sealed bytea);
+ALTER TABLE forms ALTER plain SET STORAGE $storage, ALTER context SET STORAGE $storage, ALTER sealed SET STORAGE $storage;
+INSERT INTO forms SELECT length, repeat('p', length), convert_to(repeat('c', length), 'UTF8')
+FROM unnest('{0,1,125,126,127,128,1999,2700,9000,100000,3000000}'::int[]) length WHERE length < $most;
+UPDATE forms SET sealed = s.sealed FROM (SELECT id, kms.encode_batch(1, plain, context) OVER () AS sealed FROM forms) s WHERE s.id = forms.id;
+SQL
+        is($session->get(<<"SQL"), 't|t', "$mode: arguments that are stored $storage");
+SELECT bool_and(opened = plain), bool_and(kms.decode_text(1, sealed, context) = plain)
+FROM (SELECT *, kms.decode_batch_text(1, sealed, context) OVER () AS opened FROM forms) f;
+SQL
+        $session->get('DROP TABLE forms');
+    }
     $session->get('CREATE SEQUENCE IF NOT EXISTS counter; RESET kms.cache_ttl');
     is($session->get("SELECT count(*), count(DISTINCT t) FROM (SELECT kms.decode_text(1, kms.encode_batch(1, nextval('counter')::text) OVER ()) AS t FROM person) o"),
         '10000|10000', "$mode: a volatile argument is never used twice");
