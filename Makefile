@@ -48,8 +48,10 @@ PG_CXXFLAGS = -std=c++20 -Wall -Wextra -Wshadow $(WERROR) -fvisibility=hidden
 ifneq ($(findstring clang,$(CXX)),)
 PG_CXXFLAGS += -Wno-unknown-warning-option
 else
-# A value passes through all floors: inlined across files, a short one costs a tenth less.
-PG_CXXFLAGS += -flto=auto
+# A value passes through all floors: inlined across files, a short one costs a tenth less. What it
+# passes through is marked [[gnu::hot]], so that it lies side by side: misses of the instruction
+# cache are what is left to save.
+PG_CXXFLAGS += -O3 -flto=auto
 endif
 SHLIB_LINK = -lcrypto -Wl,--version-script=src/pg/exports.map
 # Bitcode would let the JIT inline code that handles keys.

@@ -36,7 +36,7 @@ HeldKey* store(HeldKeys& keys, std::unique_ptr<HeldKey> fresh) {
 
 }  // namespace
 
-HeldKey* HeldKeys::find(const KeyTag& tag) {
+[[gnu::hot]] HeldKey* HeldKeys::find(const KeyTag& tag) {
     for (const auto& held : versions) {
         if (!held->wiped && held->key.tag() == tag) {
             return held.get();

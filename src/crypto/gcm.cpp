@@ -59,8 +59,8 @@ Status GcmKey::set_key(ByteView key) {
 }
 
 // `whole`: of ciphertext and tag.
-Status GcmKey::check(Direction direction, ByteView nonce, AdditionalData data, std::size_t plain,
-                     std::size_t whole) const {
+[[gnu::hot]] Status GcmKey::check(Direction direction, ByteView nonce, AdditionalData data,
+                                  std::size_t plain, std::size_t whole) const {
     if (plain > ossl::max_length || data.first.size() > ossl::max_length ||
         data.second.size() > ossl::max_length) {
         return Error{Code::too_large, "more than 1 GiB for AES-GCM"};
@@ -73,13 +73,14 @@ Status GcmKey::check(Direction direction, ByteView nonce, AdditionalData data, s
 }
 
 // `params`: the tag to expect, or nullptr.
-bool GcmKey::start(ByteView nonce, AdditionalData data, const OSSL_PARAM* params) {
+[[gnu::hot]] bool GcmKey::start(ByteView nonce, AdditionalData data, const OSSL_PARAM* params) {
     EVP_CIPHER_CTX* context = context_.get();
     return EVP_CipherInit_ex2(context, nullptr, nullptr, nonce.data(), -1, params) == 1 &&
            authenticate(context, data.first) && authenticate(context, data.second);
 }
 
-Status GcmKey::seal(ByteView nonce, AdditionalData data, ByteView plaintext, ByteSpan out) {
+[[gnu::hot]] Status GcmKey::seal(ByteView nonce, AdditionalData data, ByteView plaintext,
+                                 ByteSpan out) {
     KMS_TRY(check(Direction::seal, nonce, data, plaintext.size(), out.size()));
     EVP_CIPHER_CTX* context = context_.get();
     if (!start(nonce, data, nullptr) ||
@@ -90,7 +91,8 @@ Status GcmKey::seal(ByteView nonce, AdditionalData data, ByteView plaintext, Byt
     return {};
 }
 
-Status GcmKey::open(ByteView nonce, AdditionalData data, ByteView sealed, ByteSpan out) {
+[[gnu::hot]] Status GcmKey::open(ByteView nonce, AdditionalData data, ByteView sealed,
+                                 ByteSpan out) {
     KMS_TRY(check(Direction::open, nonce, data, out.size(), sealed.size()));
     EVP_CIPHER_CTX* context = context_.get();
     const auto expected = tag_parameter(sealed.last(gcm_tag_length));

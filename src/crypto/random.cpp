@@ -50,7 +50,7 @@ unsigned process_epoch() {
     return epoch.load(std::memory_order_relaxed);
 }
 
-Status RandomPool::take(ByteSpan out) {
+[[gnu::hot]] Status RandomPool::take(ByteSpan out) {
     if (out.size() > block) {
         return random_public(out);
     }

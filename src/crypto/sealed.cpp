@@ -105,7 +105,7 @@ Status open_with(SivKey& key, ByteView, AdditionalData data, ByteView sealed, By
 
 }  // namespace
 
-std::optional<SealedHeader> read_sealed_header(ByteView sealed) {
+[[gnu::hot]] std::optional<SealedHeader> read_sealed_header(ByteView sealed) {
     const auto nonce_length = sealed.empty() ? std::nullopt : nonce_length_of(sealed[0]);
     if (!nonce_length) {
         return std::nullopt;
@@ -186,7 +186,7 @@ Status SealingKey::State::check_open(ByteView sealed, std::size_t out) const {
     return {};
 }
 
-Status SealingKey::State::seal(ByteView plaintext, ByteView context, ByteSpan out) {
+[[gnu::hot]] Status SealingKey::State::seal(ByteView plaintext, ByteView context, ByteSpan out) {
     KMS_TRY(check_seal(plaintext.size(), out.size()));
     copy_bytes(header, out);
     const ByteSpan nonce = out.subspan(header_length, info.nonce_length);
@@ -196,7 +196,7 @@ Status SealingKey::State::seal(ByteView plaintext, ByteView context, ByteSpan ou
                       construction);
 }
 
-Status SealingKey::State::open(ByteView sealed, ByteView context, ByteSpan out) {
+[[gnu::hot]] Status SealingKey::State::open(ByteView sealed, ByteView context, ByteSpan out) {
     KMS_TRY(check_open(sealed, out.size()));
     const ByteView nonce = sealed.subspan(header_length, info.nonce_length);
     const ByteView rest = sealed.subspan(header_length + info.nonce_length);
@@ -208,7 +208,7 @@ Status SealingKey::State::open(ByteView sealed, ByteView context, ByteSpan out) 
 // A wipe that a signal handler does in the middle of `action` may come before a key is derived: so
 // it is looked for afterwards too, and done again.
 template <typename Action>
-Status SealingKey::State::unless_wiped(ByteSpan out, Action action) {
+[[gnu::hot]] Status SealingKey::State::unless_wiped(ByteSpan out, Action action) {
     Status done = wiped ? Status() : action();
     if (wiped) {
         wipe();
@@ -261,11 +261,11 @@ std::size_t SealingKey::sealed_size(std::size_t plaintext_length) const {
     return plaintext_length + state_->overhead();
 }
 
-Status SealingKey::seal(ByteView plaintext, ByteView context, ByteSpan out) {
+[[gnu::hot]] Status SealingKey::seal(ByteView plaintext, ByteView context, ByteSpan out) {
     return state_->unless_wiped(out, [&] { return state_->seal(plaintext, context, out); });
 }
 
-Status SealingKey::open(ByteView sealed, ByteView context, ByteSpan out) {
+[[gnu::hot]] Status SealingKey::open(ByteView sealed, ByteView context, ByteSpan out) {
     return state_->unless_wiped(out, [&] { return state_->open(sealed, context, out); });
 }
 

@@ -114,7 +114,8 @@ Status XaesKey::State::renew_prefix() {
     return {};
 }
 
-Status XaesKey::State::open(ByteView nonce, AdditionalData data, ByteView sealed, ByteSpan out) {
+[[gnu::hot]] Status XaesKey::State::open(ByteView nonce, AdditionalData data, ByteView sealed,
+                                         ByteSpan out) {
     DerivedKey& slot = opening[nonce[0] % cache_slots];
     if (!slot.ready || std::memcmp(slot.prefix.data(), nonce.data(), slot.prefix.size()) != 0) {
         KMS_TRY(load(slot, GcmKey::Direction::open, prefix_of(nonce)));
@@ -149,7 +150,8 @@ Status XaesKey::seal_with_nonce(ByteView nonce, AdditionalData data, ByteView pl
     return derived.key.seal(nonce.subspan(xaes_prefix_length), data, plaintext, out);
 }
 
-Status XaesKey::seal(ByteSpan nonce, AdditionalData data, ByteView plaintext, ByteSpan out) {
+[[gnu::hot]] Status XaesKey::seal(ByteSpan nonce, AdditionalData data, ByteView plaintext,
+                                  ByteSpan out) {
     KMS_TRY(check_nonce(nonce));
     if (!state_->use.has_room_for(plaintext.size())) {
         KMS_TRY(state_->renew_prefix());
@@ -162,7 +164,8 @@ Status XaesKey::seal(ByteSpan nonce, AdditionalData data, ByteView plaintext, By
     return state_->sealing.key.seal(rest, data, plaintext, out);
 }
 
-Status XaesKey::open(ByteView nonce, AdditionalData data, ByteView sealed, ByteSpan out) {
+[[gnu::hot]] Status XaesKey::open(ByteView nonce, AdditionalData data, ByteView sealed,
+                                  ByteSpan out) {
     KMS_TRY(check_nonce(nonce));
     return state_->open(nonce, data, sealed, out);
 }

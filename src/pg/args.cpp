@@ -35,7 +35,7 @@ void required(FunctionCallInfo fcinfo, int index, const char* name) {
     }
 }
 
-std::int32_t required_int(FunctionCallInfo fcinfo, int index, const char* name) {
+[[gnu::hot]] std::int32_t required_int(FunctionCallInfo fcinfo, int index, const char* name) {
     required(fcinfo, index, name);
     return PG_GETARG_INT32(index);
 }
@@ -45,12 +45,12 @@ bool required_bool(FunctionCallInfo fcinfo, int index, const char* name) {
     return PG_GETARG_BOOL(index);
 }
 
-ByteView required_bytes(FunctionCallInfo fcinfo, int index, const char* name) {
+[[gnu::hot]] ByteView required_bytes(FunctionCallInfo fcinfo, int index, const char* name) {
     required(fcinfo, index, name);
     return bytes_argument(fcinfo, index);
 }
 
-ByteView bytes_argument(FunctionCallInfo fcinfo, int index) {
+[[gnu::hot]] ByteView bytes_argument(FunctionCallInfo fcinfo, int index) {
     return bytes_of_datum(PG_GETARG_DATUM(index));
 }
 
@@ -69,7 +69,7 @@ ByteView required_identifier(FunctionCallInfo fcinfo, int index) {
     return identifier;
 }
 
-varlena* allocate_value(std::size_t length, const Subject& subject) {
+[[gnu::hot]] varlena* allocate_value(std::size_t length, const Subject& subject) {
     if (length > most_value) {
         raise(guarded(subject, [&]() -> Status { return too_large(length); }));
     }

@@ -19,7 +19,7 @@ struct Step {
     bool again = false;  // the key was wiped meanwhile
 };
 
-Failure get_current(Session& session, const Call& call, Step& step) {
+[[gnu::hot]] Failure get_current(Session& session, const Call& call, Step& step) {
     step.keys = session.remembered(call.local_id, GetUserId());
     step.key = step.keys != nullptr ? step.keys->current : nullptr;
     if (step.key != nullptr && !step.key->wiped) {
@@ -35,7 +35,7 @@ Failure get_current(Session& session, const Call& call, Step& step) {
     return failure;
 }
 
-Failure get_by_tag(Session& session, const Call& call, const KeyTag& tag, Step& step) {
+[[gnu::hot]] Failure get_by_tag(Session& session, const Call& call, const KeyTag& tag, Step& step) {
     step.keys = session.remembered(call.local_id, GetUserId());
     step.key = step.keys != nullptr ? step.keys->find(tag) : nullptr;
     if (step.key != nullptr) {
@@ -97,7 +97,7 @@ Failure open_for_session(Session& session, const Call& call) {
 
 }  // namespace
 
-Failure seal_locally(const Call& call, varlena** result) {
+[[gnu::hot]] Failure seal_locally(const Call& call, varlena** result) {
     Session& session = pg::session();
     for (;;) {
         Step step;
@@ -115,7 +115,7 @@ Failure seal_locally(const Call& call, varlena** result) {
     }
 }
 
-Failure open_locally(const Call& call, varlena** result) {
+[[gnu::hot]] Failure open_locally(const Call& call, varlena** result) {
     Session& session = pg::session();
     const auto sealed = read_sealed_header(call.data);
     if (!sealed) {

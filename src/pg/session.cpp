@@ -108,7 +108,7 @@ Result<Line> Session::line(const KeyUse& use, void (*meanwhile)()) {
     return Line{agent, use.deadlines, waiter};
 }
 
-HeldKeys* Session::remembered(std::int32_t local_id, std::uint32_t owner) const {
+[[gnu::hot]] HeldKeys* Session::remembered(std::int32_t local_id, std::uint32_t owner) const {
     const Memo& memo = memos_[static_cast<std::uint32_t>(local_id) % memo_count];
     const bool holds = memo.local_id == local_id && memo.owner == owner &&
                        memo.settings_generation == settings_generation() &&

@@ -5,7 +5,7 @@ namespace kms::pg {
 namespace {
 
 // The arguments (local_id, data, context), where only data may be NULL; false where it is.
-bool read_call(FunctionCallInfo fcinfo, Call& call) {
+[[gnu::hot]] bool read_call(FunctionCallInfo fcinfo, Call& call) {
     call.local_id = required_int(fcinfo, 0, "local_id");
     call.context = required_bytes(fcinfo, 2, "context");
     if (PG_ARGISNULL(1)) {
@@ -15,7 +15,7 @@ bool read_call(FunctionCallInfo fcinfo, Call& call) {
     return true;
 }
 
-varlena* open_or_raise(const Call& call) {
+[[gnu::hot]] varlena* open_or_raise(const Call& call) {
     varlena* result = nullptr;
     if (const Failure failure = open(call, &result)) {
         raise(failure);

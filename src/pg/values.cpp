@@ -26,12 +26,12 @@ Failure transform_one_remotely(Way way, const Call& call, varlena** result) {
 
 }  // namespace
 
-Failure seal(const Call& call, varlena** result) {
+[[gnu::hot]] Failure seal(const Call& call, varlena** result) {
     return mode() == Mode::remote ? transform_one_remotely(Way::seal, call, result)
                                   : seal_locally(call, result);
 }
 
-Failure open(const Call& call, varlena** result) {
+[[gnu::hot]] Failure open(const Call& call, varlena** result) {
     return mode() == Mode::remote ? transform_one_remotely(Way::open, call, result)
                                   : open_locally(call, result);
 }

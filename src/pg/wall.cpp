@@ -116,8 +116,8 @@ bool has_pending_error() noexcept {
     return pending_error;
 }
 
-void run_guarded(Failure& failure, const Subject& subject, Status (*body)(void*),
-                 void* state) noexcept {
+[[gnu::hot]] void run_guarded(Failure& failure, const Subject& subject, Status (*body)(void*),
+                              void* state) noexcept {
     try {
         if (Status status = body(state); !status) {
             report(failure, status.error(), subject);

@@ -71,8 +71,7 @@ template <typename Body>
 Failure guarded(const Subject& subject, Body&& body) noexcept {
     Failure failure;
     run_guarded(
-        failure, subject,
-        [](void* state) -> Status {
+        failure, subject, [](void* state) __attribute__((hot))->Status {
             return (*static_cast<std::remove_reference_t<Body>*>(state))();
         },
         &body);
