@@ -136,8 +136,8 @@ Result<SecretBytes> read_all(int fd, std::size_t limit, const std::string& name)
     SecretBytes bytes;
     while (bytes.size() <= limit) {
         const std::size_t size = bytes.size();
-        bytes.resize(size + std::min(read_step, limit + 1 - size));
-        const ssize_t count = read(fd, bytes.data() + size, bytes.size() - size);
+        const ByteSpan room = bytes.extend(std::min(read_step, limit + 1 - size));
+        const ssize_t count = read(fd, room.data(), room.size());
         if (count < 0 && errno != EINTR) {
             return system_error("cannot read " + name);
         }
