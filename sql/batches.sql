@@ -101,6 +101,13 @@ INSERT INTO cases (query, like_scalar) VALUES
    'SELECT plain FROM person'),
   ('SELECT kms.decode_batch_text(1, s) OVER () FROM (SELECT kms.encode_batch(1, plain) OVER () AS s FROM person) inner_one',
    'SELECT plain FROM person'),
+  -- The result of a subquery is gone when it is run for the next row.
+  ('SELECT kms.decode_text(1, kms.encode_batch(1, (SELECT p.plain FROM person p WHERE p.id = f.id)) OVER ()) FROM person f WHERE id < 200',
+   'SELECT plain FROM person WHERE id < 200'),
+  ('SELECT kms.decode_batch_text((SELECT p.key FROM person p WHERE p.id = f.id), (SELECT p.mixed FROM person p WHERE p.id = f.id), (SELECT p.context FROM person p WHERE p.id = f.id)) OVER () FROM person f WHERE id < 200',
+   'SELECT plain FROM person WHERE id < 200'),
+  ('SELECT kms.decode_batch_text(1, sealed, (SELECT ''''::bytea)) OVER () FROM person f',
+   'SELECT plain FROM person'),
   ('SELECT count(DISTINCT s) FROM (SELECT kms.encode_batch(1, ''same'') OVER () AS s FROM person) sealed',
    'SELECT 3000'),
   ('SELECT bool_and(a <> b) FROM (SELECT kms.encode_batch(1, ''same'') OVER () AS a, kms.encode_batch(1, ''same'') OVER () AS b FROM person) sealed',

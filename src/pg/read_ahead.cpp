@@ -119,7 +119,8 @@ void ReadAhead::add(const WindowRows& rows, const char* action) {
     call_of_row_[row_count_++] =
         rows.data_is_null() ? no_call : static_cast<std::int32_t>(call_count_);
     if (!rows.data_is_null()) {
-        calls_[call_count_++] = {action, rows.local_id(), rows.data(), rows.context()};
+        calls_[call_count_++] = {action, rows.local_id(), rows.copied_data(),
+                                 rows.copied_context()};
     }
 }
 

@@ -21,25 +21,25 @@ ByteView copy_of(Datum datum) {
 
 }  // namespace
 
-WindowRows::WindowRows(FunctionCallInfo fcinfo) : window_(PG_WINDOW_OBJECT()) {
+WindowRows::WindowRows(FunctionCallInfo fcinfo)
+    : window_(PG_WINDOW_OBJECT()), function_(fcinfo->flinfo) {
     Assert(WindowObjectIsValid(window_));
     refuse_null_treatment(fcinfo);
 }
 
 void WindowRows::read_current() {
-    is_current_ = true;
     for (int place = 0; place < places; ++place) {
         values_[place] = WinGetFuncArgCurrent(window_, place, &nulls_[place]);
     }
-    if (!nulls_[context_place]) {
-        current_context_ = values_[context_place];
-        current_context_bytes_ = bytes_of_datum(current_context_);
+    has_constant_context_ =
+        !nulls_[context_place] && get_fn_expr_arg_stable(function_, context_place);
+    if (has_constant_context_) {
+        constant_context_ = bytes_of_datum(values_[context_place]);
     }
 }
 
 // Rows ahead of the current one share a slot, which the next read fills anew.
 bool WindowRows::read_ahead(int rows) {
-    is_current_ = false;
     bool behind_end = false;
     values_[data_place] = WinGetFuncArgInPartition(window_, data_place, rows, WINDOW_SEEK_CURRENT,
                                                    false, &nulls_[data_place], &behind_end);
@@ -52,11 +52,6 @@ bool WindowRows::read_ahead(int rows) {
     return true;
 }
 
-// A constant is the same value for all rows, and needs no copy.
-bool WindowRows::has_current_context() const {
-    return is_current_ || values_[context_place] == current_context_;
-}
-
 void WindowRows::require_arguments() const {
     if (nulls_[local_id_place]) {
         raise_null("local_id");
@@ -66,12 +61,20 @@ void WindowRows::require_arguments() const {
     }
 }
 
-ByteView WindowRows::context() const {
-    return has_current_context() ? current_context_bytes_ : copy_of(values_[context_place]);
+ByteView WindowRows::data() const {
+    return bytes_of_datum(values_[data_place]);
 }
 
-ByteView WindowRows::data() const {
-    return is_current_ ? bytes_of_datum(values_[data_place]) : copy_of(values_[data_place]);
+ByteView WindowRows::context() const {
+    return has_constant_context_ ? constant_context_ : bytes_of_datum(values_[context_place]);
+}
+
+ByteView WindowRows::copied_data() const {
+    return copy_of(values_[data_place]);
+}
+
+ByteView WindowRows::copied_context() const {
+    return has_constant_context_ ? constant_context_ : copy_of(values_[context_place]);
 }
 
 std::size_t WindowRows::size_of(Place place) const {
@@ -80,7 +83,7 @@ std::size_t WindowRows::size_of(Place place) const {
 
 std::size_t WindowRows::size() const {
     const std::size_t arguments =
-        size_of(data_place) + (has_current_context() ? 0 : size_of(context_place));
+        size_of(data_place) + (has_constant_context_ ? 0 : size_of(context_place));
     return row_width(window_) + arguments;
 }
 

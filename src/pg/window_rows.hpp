@@ -13,8 +13,8 @@ class WindowRows {
     WindowObject window() const { return window_; }
 
     // Reads the current row, or after it one that is `rows` ahead; false behind the partition's
-    // end. What the arguments' expressions allocate is in the current memory context, and only that
-    // of the current row need stay.
+    // end. What the arguments' expressions allocate is in the current memory context, and need stay
+    // until they are copied, or used.
     void read_current();
     bool read_ahead(int rows);
 
@@ -24,9 +24,13 @@ class WindowRows {
     bool has_arguments() const { return !nulls_[local_id_place] && !nulls_[context_place]; }
     std::int32_t local_id() const { return DatumGetInt32(values_[local_id_place]); }
     bool data_is_null() const { return nulls_[data_place]; }
-    // Once each; copied into the current memory context where the row will not stay.
-    ByteView context() const;
+    // Once each; in the current memory context where they are copied or have to be detoasted.
     ByteView data() const;
+    ByteView context() const;
+    // Reading another row frees what this one's arguments lie in: its slot, or the result of a
+    // subquery, also that of the current row.
+    ByteView copied_data() const;
+    ByteView copied_context() const;
 
     // Bytes that a row ahead takes until its result is handed out: its own in the partition's
     // store, and those of its arguments.
@@ -35,15 +39,14 @@ class WindowRows {
   private:
     enum Place { local_id_place, data_place, context_place, places };
 
-    bool has_current_context() const;
     std::size_t size_of(Place place) const;
 
     WindowObject window_;
-    bool is_current_ = true;
+    FmgrInfo* function_;
     Datum values_[places];
     bool nulls_[places];
-    Datum current_context_;
-    ByteView current_context_bytes_;
+    bool has_constant_context_;
+    ByteView constant_context_;
 };
 
 }  // namespace kms::pg
