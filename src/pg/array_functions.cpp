@@ -18,6 +18,7 @@ struct Elements {
 
 template <typename T>
 T* allocate_many(int count) {
+    // NOLINTNEXTLINE(bugprone-sizeof-expression): T may be a pointer
     const Size size = sizeof(T) * static_cast<Size>(std::max(count, 1));
     return static_cast<T*>(MemoryContextAllocHuge(CurrentMemoryContext, size));
 }

@@ -36,6 +36,7 @@ Circumstances circumstances() {
 
 template <typename T>
 T* allocate(std::size_t count) {
+    // NOLINTNEXTLINE(bugprone-sizeof-expression): T may be a pointer
     return static_cast<T*>(palloc(sizeof(T) * count));
 }
 
