@@ -96,6 +96,13 @@ use_agent($session, '300', '500ms');
 fails_at($session, sealing(texts(299)), 'KM008', '[1]', 'an agent that waits for one more');
 serves_again($session);
 
+use_agent($session, '3');
+my $large = 'array_agg(CASE n WHEN %d THEN \'!denied\' ELSE repeat(chr(64 + n), 100000 * mod(n, 3)) END ORDER BY n) AS plain FROM generate_series(1, 30) n';
+is($session->get(sprintf "SELECT bool_and(convert_from(sealed[i], 'UTF8') = plain[i] || '.') FROM (SELECT plain, kms.encode_array(1, plain) AS sealed
+    FROM (SELECT $large) p) s, generate_series(1, 30) i", 0), 't', 'large elements in turns of 3');
+fails_at($session, sprintf("SELECT kms.encode_array(1, plain) FROM (SELECT $large) p", 5), 'KM003', '[5]', '... one of which is denied');
+is($session->get(sealing(texts(3))), 't1.,t2.,t3.', '... after which the agent serves');
+
 # --- limits of an agent
 
 use_agent($session, '0 max-in-flight=1');
