@@ -73,67 +73,75 @@ Failure not_sealed(const Call& call) {
     });
 }
 
-Failure open_for_session(Session& session, const Call& call) {
-    const auto sealed = read_sealed_header(call.data);
-    if (!sealed) {
-        return not_sealed(call);
-    }
+// Gets a key, makes room for the result and fills it, until no key is wiped in between.
+template <typename GetKey, typename MakeRoom, typename Fill>
+[[gnu::always_inline]] inline Failure transform_with_key(Session& session, const Call& call,
+                                                         GetKey get_key, MakeRoom make_room,
+                                                         Fill fill) {
     for (;;) {
         Step step;
-        if (const Failure failure = get_by_tag(session, call, sealed->tag, step)) {
+        if (const Failure failure = get_key(step)) {
             return failure;
         }
-        const Failure failure = with_key(session, call, step, [&]() -> Status {
-            SecretBytes plaintext(sealed->plaintext_length);
-            KMS_TRY(step.key->key.open(call.data, call.context, plaintext.span()));
-            session.reply = std::move(plaintext);
-            return {};
-        });
+        if (const Failure failure = make_room(step)) {
+            return failure;
+        }
+        const Failure failure = with_key(session, call, step, [&] { return fill(step.key->key); });
         if (!step.again) {
             return failure;
         }
     }
+}
+
+// `make_room` gets the plaintext's length and the subject of an error, and sets where it goes.
+template <typename MakeRoom>
+[[gnu::always_inline]] inline Failure open_into(Session& session, const Call& call,
+                                                MakeRoom make_room) {
+    const auto sealed = read_sealed_header(call.data);
+    if (!sealed) {
+        return not_sealed(call);
+    }
+    ByteSpan room;
+    return transform_with_key(
+        session, call, [&](Step& step) { return get_by_tag(session, call, sealed->tag, step); },
+        [&](Step& step) {
+            return make_room(sealed->plaintext_length, subject_of(call, step.keys), room);
+        },
+        [&](SealingKey& key) { return key.open(call.data, call.context, room); });
+}
+
+Failure open_for_session(Session& session, const Call& call) {
+    return open_into(session, call,
+                     [&](std::size_t length, const Subject& subject, ByteSpan& room) {
+                         return guarded(subject, [&]() -> Status {
+                             session.reply = SecretBytes(length);
+                             room = session.reply.span();
+                             return {};
+                         });
+                     });
 }
 
 }  // namespace
 
 [[gnu::hot]] Failure seal_locally(const Call& call, varlena** result) {
     Session& session = pg::session();
-    for (;;) {
-        Step step;
-        if (const Failure failure = get_current(session, call, step)) {
-            return failure;
-        }
-        *result = allocate_value(step.key->key.sealed_size(call.data.size()),
-                                 subject_of(call, step.keys));
-        const Failure failure = with_key(session, call, step, [&] {
-            return step.key->key.seal(call.data, call.context, bytes_in(*result));
-        });
-        if (!step.again) {
-            return failure;
-        }
-    }
+    return transform_with_key(
+        session, call, [&](Step& step) { return get_current(session, call, step); },
+        [&](Step& step) {
+            *result = allocate_value(step.key->key.sealed_size(call.data.size()),
+                                     subject_of(call, step.keys));
+            return Failure();
+        },
+        [&](SealingKey& key) { return key.seal(call.data, call.context, bytes_in(*result)); });
 }
 
 [[gnu::hot]] Failure open_locally(const Call& call, varlena** result) {
-    Session& session = pg::session();
-    const auto sealed = read_sealed_header(call.data);
-    if (!sealed) {
-        return not_sealed(call);
-    }
-    for (;;) {
-        Step step;
-        if (const Failure failure = get_by_tag(session, call, sealed->tag, step)) {
-            return failure;
-        }
-        *result = allocate_value(sealed->plaintext_length, subject_of(call, step.keys));
-        const Failure failure = with_key(session, call, step, [&] {
-            return step.key->key.open(call.data, call.context, bytes_in(*result));
-        });
-        if (!step.again) {
-            return failure;
-        }
-    }
+    return open_into(pg::session(), call,
+                     [&](std::size_t length, const Subject& subject, ByteSpan& room) {
+                         *result = allocate_value(length, subject);
+                         room = bytes_in(*result);
+                         return Failure();
+                     });
 }
 
 // The plaintext is kept by the session: fetching the target's key may take longer than the source's

@@ -110,30 +110,22 @@ TEST_F(ValuesTest, AreDoneInOneExchangeInWhateverOrder) {
     }
 }
 
-TEST_F(ValuesTest, TellWhichHasFailed) {
-    begin();
-    std::vector<std::string> data = numbers(100);
-    data[40] = "!corrupt";
-    data[60] = "!denied";
-    TestValues values(data);
-    EXPECT_TRUE(fails(open(values), Code::corrupt));
-    EXPECT_EQ(done, 40u);
-    expect_done(values, 40);
-    const pid_t pid = agent.pid();
-    EXPECT_TRUE(seal_one("goes on"));
-    EXPECT_EQ(result, "goes on.");
-    EXPECT_EQ(agent.pid(), pid);
-}
-
-TEST_F(ValuesTest, TellTheFirstThatHasFailedWhateverTheOrder) {
-    begin({"100"});
-    std::vector<std::string> data = numbers(100);
-    data[40] = "!corrupt";
-    data[60] = "!denied";
-    TestValues values(data);
-    EXPECT_TRUE(fails(open(values), Code::corrupt));
-    EXPECT_EQ(done, 40u);
-    expect_done(values, 40);
+TEST_F(ValuesTest, TellTheFirstThatHasFailedInWhateverOrder) {
+    for (const std::string turn : {"0", "100"}) {
+        begin({turn});
+        const pid_t pid = agent.pid();
+        std::vector<std::string> data = numbers(100);
+        data[40] = "!corrupt";
+        data[60] = "!denied";
+        TestValues values(data);
+        EXPECT_TRUE(fails(open(values), Code::corrupt));
+        EXPECT_EQ(done, 40u);
+        expect_done(values, 40);
+        TestValues others(numbers(100));
+        EXPECT_TRUE(seal(others));
+        expect_done(others, 100);
+        EXPECT_EQ(agent.pid(), pid);
+    }
 }
 
 TEST_F(ValuesTest, KeepWhatWasDoneBeforeTheAgentDied) {
