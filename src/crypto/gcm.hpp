@@ -45,7 +45,7 @@ class GcmKey {
 
     Status check(Direction direction, ByteView nonce, AdditionalData data, std::size_t plain,
                  std::size_t whole) const;
-    bool start(ByteView nonce, AdditionalData data, const OSSL_PARAM* params);
+    bool start(ByteView nonce, AdditionalData data);
 
     Direction direction_ = Direction::seal;
     std::size_t key_length_ = 0;
