@@ -94,7 +94,13 @@ class AgentTest : public testing::Test {
         std::signal(SIGPIPE, SIG_IGN);
         one_unknown_verb_in = 0;  // ids and waits are counted
     }
-    ~AgentTest() override { one_unknown_verb_in = 8; }
+    ~AgentTest() override {
+        one_unknown_verb_in = 8;
+        // One that hangs would not see that its input ends.
+        if (agent.pid() > 0) {
+            ::kill(-agent.pid(), SIGKILL);
+        }
+    }
 
     Status start(const std::string& command) {
         return agent.ensure(command, identity, deadlines, waiter);
