@@ -18,6 +18,36 @@ END $$;
 -- Nothing is STRICT: only data may be NULL. Nothing that touches a key is IMMUTABLE, so that the
 -- planner never folds a secret into a plan.
 
+-- Data keys of envelope mode, wrapped by a KEK that stays with the agent. The newest version of a key
+-- is the current one, whatever its state.
+CREATE TABLE kms.data_key (
+    name bytea NOT NULL CHECK (length(name) BETWEEN 1 AND 1024),
+    version int NOT NULL CHECK (version > 0),
+    algorithm text NOT NULL,
+    key_tag bytea NOT NULL UNIQUE CHECK (length(key_tag) = 8),
+    state text NOT NULL DEFAULT 'enabled' CHECK (state IN ('enabled', 'disabled', 'destroyed')),
+    created timestamptz NOT NULL DEFAULT now(),
+    kek bytea NOT NULL CHECK (length(kek) BETWEEN 1 AND 1024),
+    kek_version int NOT NULL CHECK (kek_version > 0),
+    wrapped bytea,  -- NULL once destroyed
+    -- A second wrapped form, for as long as the KEK version of the first may not be known everywhere.
+    kek_version_before int CHECK (kek_version_before > 0),
+    wrapped_before bytea,
+    PRIMARY KEY (name, version),
+    CHECK ((wrapped IS NULL) = (state = 'destroyed')),
+    CHECK ((wrapped_before IS NULL) = (kek_version_before IS NULL))
+);
+
+CREATE FUNCTION kms.data_key_changed()
+RETURNS trigger LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'kms_data_key_changed';
+
+-- Sessions that hold keys of the table look again.
+CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON kms.data_key
+FOR EACH STATEMENT EXECUTE FUNCTION kms.data_key_changed();
+ALTER TABLE kms.data_key ENABLE ALWAYS TRIGGER changed;
+
+SELECT pg_catalog.pg_extension_config_dump('kms.data_key', '');
+
 -- Bindings
 
 CREATE FUNCTION kms.set_key(local_id int, key_identifier text, is_local bool DEFAULT false)

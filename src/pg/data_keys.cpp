@@ -1,0 +1,140 @@
+#include "pg/data_keys.hpp"
+
+#include <algorithm>
+
+namespace kms::pg {
+namespace {
+
+enum Column : int {
+    name_column = 1,
+    version_column,
+    algorithm_column,
+    key_tag_column,
+    state_column,
+    created_column,
+    kek_column,
+    kek_version_column,
+    wrapped_column,
+    kek_version_before_column,
+    wrapped_before_column,
+    column_count = wrapped_before_column
+};
+
+struct Row {
+    Datum values[column_count];
+    bool nulls[column_count];
+
+    Datum operator[](Column column) const { return values[column - 1]; }
+    bool has(Column column) const { return !nulls[column - 1]; }
+};
+
+Oid known_table = InvalidOid;
+std::uint64_t changes = 0;
+
+// An InvalidOid stands for every relation.
+void note_change(Datum /*argument*/, Oid relation) {
+    if (relation == InvalidOid || relation == known_table) {
+        ++changes;
+    }
+}
+
+KeyTag tag_of(Datum datum) {
+    const ByteView bytes = bytes_of_datum(datum);
+    KeyTag tag{};
+    copy_bytes(bytes.first(std::min(bytes.size(), tag.size())), tag);
+    return tag;
+}
+
+WrappedForm form_of(const Row& row, Column kek_version, Column wrapped) {
+    if (!row.has(kek_version) || !row.has(wrapped)) {
+        return {0, {}};
+    }
+    return {DatumGetUInt32(row[kek_version]), bytes_of_datum(row[wrapped])};
+}
+
+// The table's constraints see to it that it is one of the words.
+wire::VersionState state_of(Datum word) {
+    return wire::parse_state(text_of(bytes_of_datum(word))).value_or(wire::VersionState::destroyed);
+}
+
+DataKeyVersion version_of(const Row& row) {
+    return {.version = DatumGetUInt32(row[version_column]),
+            .algorithm = text_of(bytes_of_datum(row[algorithm_column])),
+            .tag = tag_of(row[key_tag_column]),
+            .state = state_of(row[state_column]),
+            .created = DatumGetTimestampTz(row[created_column]),
+            .kek = bytes_of_datum(row[kek_column]),
+            .wrapped = form_of(row, kek_version_column, wrapped_column),
+            .wrapped_before = form_of(row, kek_version_before_column, wrapped_before_column)};
+}
+
+struct Versions {
+    DataKeyVersion* first = nullptr;
+    std::size_t count = 0;
+    std::size_t room = 0;
+
+    void add(const DataKeyVersion& version) {
+        if (count == room) {
+            room = std::max<std::size_t>(4, 2 * room);
+            const Size size = room * sizeof(DataKeyVersion);
+            first = static_cast<DataKeyVersion*>(first == nullptr ? palloc(size)
+                                                                  : repalloc(first, size));
+        }
+        first[count++] = version;
+    }
+};
+
+}  // namespace
+
+std::span<const DataKeyVersion> read_data_key(ByteView name) {
+    const Relation table = table_open(data_key_table(), AccessShareLock);
+    const Relation index = index_open(primary_key_of(table), AccessShareLock);
+    ScanKeyData key;
+    ScanKeyInit(&key, name_column, BTEqualStrategyNumber, F_BYTEAEQ, bytes_datum(name));
+    SysScanDesc scan = systable_beginscan_ordered(table, index, nullptr, 1, &key);
+    Versions versions;
+    while (HeapTuple tuple = systable_getnext_ordered(scan, ForwardScanDirection)) {
+        Row row;
+        heap_deform_tuple(heap_copytuple(tuple), RelationGetDescr(table), row.values, row.nulls);
+        versions.add(version_of(row));
+    }
+    systable_endscan_ordered(scan);
+    index_close(index, AccessShareLock);
+    table_close(table, AccessShareLock);
+    return {versions.first, versions.count};
+}
+
+Oid data_key_table() {
+    static bool listening = false;
+    if (!listening) {
+        CacheRegisterRelcacheCallback(note_change, 0);
+        listening = true;
+    }
+    const Oid table = get_relname_relid("data_key", get_namespace_oid("kms", false));
+    if (table == InvalidOid) {
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("there is no table kms.data_key"),
+                        errhint("Make the extension with CREATE EXTENSION kms.")));
+    }
+    if (table != known_table) {
+        known_table = table;
+        ++changes;
+    }
+    return table;
+}
+
+std::uint64_t data_key_changes() {
+    return changes;
+}
+
+// A trigger of the table: sessions that hold its keys look again.
+KMS_FUNCTION(kms_data_key_changed) {
+    if (!CALLED_AS_TRIGGER(fcinfo)) {
+        ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+                        errmsg("kms.data_key_changed is a trigger's function")));
+    }
+    const auto* trigger = reinterpret_cast<const TriggerData*>(fcinfo->context);
+    CacheInvalidateRelcache(trigger->tg_relation);
+    PG_RETURN_POINTER(nullptr);
+}
+
+}  // namespace kms::pg

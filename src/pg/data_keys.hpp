@@ -1,0 +1,42 @@
+// The table kms.data_key: data keys that are wrapped by a KEK at the agent. Act one.
+//
+// Read with the newest snapshot and without regard to the caller's privileges: who may use a key is
+// a matter of EXECUTE on the functions and of the agent's policy on its KEK.
+#pragma once
+
+#include <span>
+
+#include "crypto/algorithm.hpp"
+#include "pg/args.hpp"
+#include "wire/verbs.hpp"
+
+namespace kms::pg {
+
+// One wrapped form of a data key.
+struct WrappedForm {
+    std::uint32_t kek_version;  // 0: there is none
+    ByteView bytes;
+};
+
+// A row. Views and texts are of the memory context that it was read in.
+struct DataKeyVersion {
+    std::uint32_t version;
+    std::string_view algorithm;  // a name that this build may not know
+    KeyTag tag;
+    wire::VersionState state;
+    TimestampTz created;
+    ByteView kek;
+    WrappedForm wrapped;         // none once destroyed
+    WrappedForm wrapped_before;  // tried where the KEK version of the first cannot be had
+};
+
+// Every version of a data key, the oldest first; empty: there is no such key.
+std::span<const DataKeyVersion> read_data_key(ByteView name);
+
+Oid data_key_table();
+
+// Rises with every change of the table that this session hears of, its own at their rollback too:
+// what was read under another number must be read again.
+std::uint64_t data_key_changes();
+
+}  // namespace kms::pg
