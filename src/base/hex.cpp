@@ -52,8 +52,8 @@ bool read_hex(std::string_view text, ByteSpan out) {
         return false;
     }
     for (std::size_t i = 0; i < out.size(); ++i) {
-        const int high = values[static_cast<Byte>(text[2 * i])];
-        const int low = values[static_cast<Byte>(text[2 * i + 1])];
+        const auto high = values[static_cast<Byte>(text[2 * i])];
+        const auto low = values[static_cast<Byte>(text[2 * i + 1])];
         if (high < 0 || low < 0) {
             return false;
         }

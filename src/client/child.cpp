@@ -99,6 +99,7 @@ class SpawnPlan {
     // As execv.
     int run(const char* program, std::vector<std::string> words, pid_t& pid) {
         std::vector<char*> arguments;
+        arguments.reserve(words.size() + 1);
         for (std::string& word : words) {
             arguments.push_back(word.data());
         }
