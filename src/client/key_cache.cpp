@@ -22,7 +22,7 @@ void wipe(HeldKey& key) {
     key.wiped = true;
 }
 
-// The agent's newest word on a version replaces an older copy in its place.
+// The newest word on a version replaces an older copy in its place.
 HeldKey* store(HeldKeys& keys, std::unique_ptr<HeldKey> fresh) {
     for (auto& held : keys.versions) {
         if (held->key.tag() == fresh->key.tag()) {
@@ -71,19 +71,51 @@ HeldKeys& KeyCache::find_or_add(std::uint32_t owner, ByteView identifier) {
     auto entry = std::make_unique<HeldKeys>();
     entry->owner = owner;
     entry->identifier = text_of(identifier);
-    return **entries_.insert(std::move(entry)).first;
+    HeldKeys& keys = **entries_.insert(std::move(entry)).first;
+    keys.place = by_use_.insert(by_use_.begin(), &keys);
+    return keys;
 }
 
 Result<HeldKey*> KeyCache::hold(HeldKeys& keys, const FetchedKey& fetched, bool is_current) {
     KMS_ASSIGN(SealingKey key, SealingKey::from_data_key(fetched.algorithm, fetched.key.view()));
     auto fresh = std::make_unique<HeldKey>(
         HeldKey{fetched.version, std::move(key), Clock::now(), std::chrono::system_clock::now()});
+    const std::size_t before = keys.versions.size();
     HeldKey* held = store(keys, std::move(fresh));
     if (is_current) {
         keys.current = held;
     }
+    count_ += keys.versions.size() - before;
     oldest_ = std::min(oldest_, held->fetched_at);
     return held;
+}
+
+void KeyCache::trim(std::size_t most, HeldKeys& keys, const HeldKey* kept) {
+    touch(keys);
+    while (count_ > most && by_use_.back() != &keys) {
+        const HeldKeys& least = *by_use_.back();
+        count_ -= least.versions.size();
+        erase(entries_.find(Name{least.owner, least.identifier}));
+        ++generation_;
+    }
+    std::size_t surplus = count_ - std::min(count_, most);
+    drop_versions(keys, [&](const HeldKey& held) {
+        const bool unwanted = surplus > 0 && &held != kept && &held != keys.current;
+        surplus -= unwanted ? 1 : 0;
+        return unwanted;
+    });
+}
+
+void KeyCache::drop_versions(HeldKeys& keys, const std::function<bool(const HeldKey&)>& unwanted) {
+    const auto gone = [&](const auto& held) {
+        const bool dropped = unwanted(*held);
+        keys.current = dropped && keys.current == held.get() ? nullptr : keys.current;
+        return dropped;
+    };
+    if (std::erase_if(keys.versions, gone) != 0) {
+        ++generation_;
+        take_stock();
+    }
 }
 
 void KeyCache::drop_expired(TimePoint now, std::chrono::seconds time_to_live) {
@@ -100,10 +132,10 @@ void KeyCache::drop_expired(TimePoint now, std::chrono::seconds time_to_live) {
         }
         dropped += std::erase_if(entry->versions, [&](const auto& held) { return gone(*held); });
     }
-    std::erase_if(entries_, [](const auto& entry) { return entry->versions.empty(); });
     generation_ += dropped != 0 ? 1 : 0;
     some_wiped_ = false;
-    find_oldest();
+    retain([](const HeldKeys& keys) { return !keys.versions.empty(); });
+    take_stock();
 }
 
 void KeyCache::wipe_expired(TimePoint now, std::chrono::seconds time_to_live) noexcept {
@@ -115,7 +147,7 @@ void KeyCache::wipe_expired(TimePoint now, std::chrono::seconds time_to_live) no
             }
         }
     }
-    find_oldest();
+    take_stock();
 }
 
 void KeyCache::wipe_all() noexcept {
@@ -125,7 +157,7 @@ void KeyCache::wipe_all() noexcept {
         }
     }
     some_wiped_ = true;
-    find_oldest();
+    take_stock();
 }
 
 void KeyCache::drop(ByteView identifier) {
@@ -135,26 +167,36 @@ void KeyCache::drop(ByteView identifier) {
 void KeyCache::drop_all() {
     ++generation_;
     entries_.clear();
-    find_oldest();
+    by_use_.clear();
+    take_stock();
 }
 
 void KeyCache::retain(const std::function<bool(const HeldKeys&)>& wanted) {
-    const auto dropped =
-        std::erase_if(entries_, [&](const auto& entry) { return !wanted(*entry); });
-    if (dropped != 0) {
-        ++generation_;
-        find_oldest();
+    const std::size_t before = entries_.size();
+    for (auto entry = entries_.begin(); entry != entries_.end();) {
+        entry = wanted(**entry) ? std::next(entry) : erase(entry);
     }
+    if (entries_.size() != before) {
+        ++generation_;
+        take_stock();
+    }
+}
+
+KeyCache::Entries::iterator KeyCache::erase(Entries::iterator entry) {
+    by_use_.erase((*entry)->place);
+    return entries_.erase(entry);
 }
 
 TimePoint KeyCache::next_expiry(std::chrono::seconds time_to_live) const {
     return expiry(oldest_, time_to_live);
 }
 
-void KeyCache::find_oldest() noexcept {
+void KeyCache::take_stock() noexcept {
     oldest_ = TimePoint::max();
+    count_ = 0;
     for (const auto& entry : entries_) {
         oldest_ = std::min(oldest_, entry->oldest());
+        count_ += entry->versions.size();
     }
 }
 

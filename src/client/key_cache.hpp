@@ -3,12 +3,13 @@
 // A key belongs to (owner, identifier), the owner being the role that it was fetched for, and is
 // held for a time to live. wipe_expired and wipe_all overwrite keys in place and neither allocate
 // nor free, so that a signal handler may call them while nobody is inside another function here.
-// What is done for every row, find, next_expiry and a drop_expired that drops nothing, costs the
-// same however many keys are held.
+// What is done for every row, find, touch, next_expiry and a drop_expired that drops nothing, costs
+// the same however many keys are held.
 #pragma once
 
 #include <chrono>
 #include <functional>
+#include <list>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -34,7 +35,10 @@ struct HeldKeys {
     std::uint32_t owner;
     std::string identifier;
     std::vector<std::unique_ptr<HeldKey>> versions;
-    HeldKey* current = nullptr;  // what encode uses; nullptr: to be fetched
+    HeldKey* current = nullptr;     // what encode uses; nullptr: to be fetched
+    bool by_name = false;           // asked for by its identifier, and not by a binding alone
+    std::uint64_t valid_under = 0;  // the caller's mark of the circumstances that it was checked in
+    std::list<HeldKeys*>::iterator place{};  // among those that were used, the last first
 
     HeldKey* find(const KeyTag& tag);  // nullptr: not held
     // When the first that is not wiped was fetched, and when it expires; TimePoint::max() when
@@ -57,11 +61,22 @@ class KeyCache {
     void wipe_expired(TimePoint now, std::chrono::seconds time_to_live) noexcept;
     void wipe_all() noexcept;
 
+    // Says that these were used.
+    void touch(HeldKeys& keys) { by_use_.splice(by_use_.begin(), by_use_, keys.place); }
+
+    // Wipes and drops what was used least recently until at most `most` versions are held, but
+    // neither `kept` nor what is current beside it.
+    void trim(std::size_t most, HeldKeys& keys, const HeldKey* kept);
+
+    // Drops versions of one key.
+    void drop_versions(HeldKeys& keys, const std::function<bool(const HeldKey&)>& unwanted);
+
     void drop(ByteView identifier);  // for every owner
     void drop_all();
     void retain(const std::function<bool(const HeldKeys&)>& wanted);
 
     bool empty() const { return entries_.empty(); }
+    std::size_t size() const { return count_; }  // versions
 
     // Not after the moment at which the first key expires; TimePoint::max() when none does.
     TimePoint next_expiry(std::chrono::seconds time_to_live) const;
@@ -98,9 +113,14 @@ class KeyCache {
         }
     };
 
-    void find_oldest() noexcept;
+    using Entries = std::unordered_set<std::unique_ptr<HeldKeys>, Hash, Equal>;
 
-    std::unordered_set<std::unique_ptr<HeldKeys>, Hash, Equal> entries_;
+    Entries::iterator erase(Entries::iterator entry);
+    void take_stock() noexcept;
+
+    Entries entries_;
+    std::list<HeldKeys*> by_use_;  // the last used first
+    std::size_t count_ = 0;
     std::uint64_t generation_ = 0;
     // Not after the moment at which the first key that is not wiped was fetched.
     TimePoint oldest_ = TimePoint::max();

@@ -199,5 +199,70 @@ TEST_F(KeyCacheTest, RetainsWhatIsWanted) {
     EXPECT_NE(cache.find(10, two), nullptr);
 }
 
+TEST_F(KeyCacheTest, WhatWasUsedLeastRecentlyIsTrimmedFirst) {
+    const ByteView three = bytes_of("three");
+    hold(10, one, 1);
+    hold(10, two, 2);
+    hold(11, one, 1);
+    cache.touch(*cache.find(10, one));
+    HeldKey* newest = hold(10, three, 3);
+    EXPECT_EQ(cache.size(), 4u);
+    const std::uint64_t generation = cache.generation();
+    cache.trim(4, *cache.find(10, three), newest);
+    EXPECT_EQ(cache.generation(), generation);
+    cache.trim(2, *cache.find(10, three), newest);
+    EXPECT_GT(cache.generation(), generation);
+    EXPECT_EQ(cache.size(), 2u);
+    EXPECT_EQ(cache.find(10, two), nullptr);
+    EXPECT_EQ(cache.find(11, one), nullptr);
+    EXPECT_NE(cache.find(10, one), nullptr);
+    EXPECT_TRUE(seals(*cache.find(10, three)->current));
+}
+
+TEST_F(KeyCacheTest, TheKeyInUseIsNeverTrimmed) {
+    for (Byte version = 1; version <= 5; ++version) {
+        hold(10, one, version, version == 5);
+    }
+    HeldKeys* keys = cache.find(10, one);
+    HeldKey* old = keys->find(fetched(2, 2).tag);
+    cache.trim(3, *keys, old);
+    EXPECT_EQ(cache.size(), 3u);
+    EXPECT_TRUE(seals(*old));
+    cache.trim(0, *keys, old);
+    EXPECT_EQ(cache.size(), 2u);
+    EXPECT_EQ(keys->find(fetched(2, 2).tag), old);
+    EXPECT_EQ(keys->current, keys->find(fetched(5, 5).tag));
+}
+
+TEST_F(KeyCacheTest, VersionsAreDroppedAsTheCallerSays) {
+    hold(10, one, 1, false);
+    HeldKeys* keys = cache.find(10, one);
+    hold(10, one, 2);
+    cache.drop_versions(*keys, [](const HeldKey&) { return false; });
+    EXPECT_NE(keys->current, nullptr);
+    cache.drop_versions(*keys, [](const HeldKey& held) { return held.version == 2; });
+    EXPECT_EQ(keys->current, nullptr);
+    EXPECT_EQ(cache.size(), 1u);
+    EXPECT_NE(keys->find(fetched(1, 1).tag), nullptr);
+}
+
+TEST_F(KeyCacheTest, ItsSizeFollowsEveryDrop) {
+    hold(10, one, 1);
+    hold(10, one, 1);
+    hold(10, two, 2);
+    EXPECT_EQ(cache.size(), 2u);
+    cache.drop(one);
+    EXPECT_EQ(cache.size(), 1u);
+    cache.wipe_all();
+    cache.drop_expired(Clock::now(), seconds(0));
+    EXPECT_EQ(cache.size(), 0u);
+    hold(10, one, 1);
+    cache.drop_all();
+    EXPECT_EQ(cache.size(), 0u);
+    HeldKey* held = hold(10, two, 2);
+    cache.trim(1, *cache.find(10, two), held);
+    EXPECT_EQ(cache.size(), 1u);
+}
+
 }  // namespace
 }  // namespace kms
