@@ -39,9 +39,9 @@ class ReplyBody {
   public:
     virtual ~ReplyBody() = default;
 
-    // Once a request. `sealed_by`: the version that encrypted; nullptr where the store cannot say.
+    // Once a request. `used`: the version that seals or opens; nullptr where the store cannot say.
     // Code::too_large beyond what a reply may carry. The bytes are not initialised.
-    virtual Result<ByteSpan> allot(std::size_t length, const KeyVersion* sealed_by) = 0;
+    virtual Result<ByteSpan> allot(std::size_t length, const KeyVersion* used) = 0;
 };
 
 class KeyStore {
@@ -67,6 +67,10 @@ class KeyStore {
     // Key, context, plaintext or ciphertext.
     virtual Status encrypt(ByteView, ByteView, ByteView, ReplyBody&) { return unsupported(); }
     virtual Status decrypt(ByteView, ByteView, ByteView, ReplyBody&) { return unsupported(); }
+
+    // The same with a key or a secret, by a key that need not leave the store.
+    virtual Status wrap(ByteView, ByteView, ByteView, ReplyBody&) { return unsupported(); }
+    virtual Status unwrap(ByteView, ByteView, ByteView, ReplyBody&) { return unsupported(); }
 
     virtual Result<KeyVersion> create(ByteView, const NewKey&) { return unsupported(); }
     virtual Result<KeyVersion> rotate(ByteView) { return unsupported(); }

@@ -22,10 +22,11 @@ Result<const KeyringEntry*> chosen(const Keyring& keyring, ByteView key, const K
 }  // namespace
 
 std::vector<std::string_view> KeyringStore::capabilities() const {
-    return {
-        wire::verb::describe, wire::verb::get,     wire::verb::encrypt,        wire::verb::decrypt,
-        wire::verb::create,   wire::verb::rotate,  wire::verb::list,           wire::verb::enable,
-        wire::verb::disable,  wire::verb::destroy, wire::capability::no_export};
+    return {wire::verb::describe,       wire::verb::get,     wire::verb::encrypt,
+            wire::verb::decrypt,        wire::verb::wrap,    wire::verb::unwrap,
+            wire::verb::create,         wire::verb::rotate,  wire::verb::list,
+            wire::verb::enable,         wire::verb::disable, wire::verb::destroy,
+            wire::capability::no_export};
 }
 
 Result<KeyVersion> KeyringStore::describe(ByteView key) {
@@ -45,21 +46,40 @@ Result<StoredKey> KeyringStore::get(ByteView key, const std::optional<KeyTag>& t
 }
 
 Status KeyringStore::encrypt(ByteView key, ByteView context, ByteView plaintext, ReplyBody& reply) {
+    return seal({key, Use::values}, context, plaintext, reply);
+}
+
+Status KeyringStore::decrypt(ByteView key, ByteView context, ByteView ciphertext,
+                             ReplyBody& reply) {
+    return open(key, Use::values, context, ciphertext, reply);
+}
+
+Status KeyringStore::wrap(ByteView key, ByteView context, ByteView secret, ReplyBody& reply) {
+    return seal({key, Use::secrets}, context, secret, reply);
+}
+
+Status KeyringStore::unwrap(ByteView key, ByteView context, ByteView wrapped, ReplyBody& reply) {
+    return open(key, Use::secrets, context, wrapped, reply);
+}
+
+Status KeyringStore::seal(const Wanted& wanted, ByteView context, ByteView plaintext,
+                          ReplyBody& reply) {
     KMS_ASSIGN(const Keyring* ring, keyring());
-    KMS_ASSIGN(const Usable used, usable(*ring, key, nullptr));
+    KMS_ASSIGN(const Usable used, usable(*ring, wanted));
     const KeyVersion version = version_of(*used.entry);
     KMS_ASSIGN(const ByteSpan out,
                reply.allot(used.sealing->sealed_size(plaintext.size()), &version));
     return used.sealing->seal(plaintext, context, out);
 }
 
-Status KeyringStore::decrypt(ByteView key, ByteView context, ByteView ciphertext,
-                             ReplyBody& reply) {
+Status KeyringStore::open(ByteView key, Use use, ByteView context, ByteView sealed,
+                          ReplyBody& reply) {
     KMS_ASSIGN(const Keyring* ring, keyring());
-    KMS_ASSIGN(const SealedHeader header, parse_sealed(ciphertext));
-    KMS_ASSIGN(const Usable used, usable(*ring, key, &header.tag));
-    KMS_ASSIGN(const ByteSpan out, reply.allot(header.plaintext_length, nullptr));
-    return used.sealing->open(ciphertext, context, out);
+    KMS_ASSIGN(const SealedHeader header, parse_sealed(sealed));
+    KMS_ASSIGN(const Usable used, usable(*ring, {key, use, &header.tag}));
+    const KeyVersion version = version_of(*used.entry);
+    KMS_ASSIGN(const ByteSpan out, reply.allot(header.plaintext_length, &version));
+    return used.sealing->open(sealed, context, out);
 }
 
 Result<KeyVersion> KeyringStore::create(ByteView key, const NewKey& wanted) {
@@ -75,7 +95,8 @@ Status KeyringStore::change_version(ByteView key, std::uint32_t version, wire::V
     KMS_ASSIGN(const KeyVersion changed, apply_to_version([&](Keyring& ring) {
                    return ring.change_state(text_of(key), version, state);
                }));
-    sealing_.erase(changed.tag);
+    sealing_.erase({changed.tag, Use::values});
+    sealing_.erase({changed.tag, Use::secrets});
     return {};
 }
 
@@ -113,45 +134,47 @@ void KeyringStore::adopt(Keyring keyring) {
     keyring_ = std::move(keyring);
 }
 
-Result<KeyringStore::Usable> KeyringStore::usable(const Keyring& ring, ByteView key,
-                                                  const KeyTag* tag) {
-    if (was_used_last(key, tag)) {
+Result<KeyringStore::Usable> KeyringStore::usable(const Keyring& ring, const Wanted& wanted) {
+    if (was_used_last(wanted)) {
         return last_used_;
     }
     last_used_ = {};
-    KMS_ASSIGN(const Usable found, find_usable(ring, key, tag));
-    last_key_ = text_of(key);
-    last_is_current_ = tag == nullptr;
+    KMS_ASSIGN(const Usable found, find_usable(ring, wanted));
+    last_key_ = text_of(wanted.key);
+    last_use_ = wanted.use;
+    last_is_current_ = wanted.tag == nullptr;
     last_used_ = found;
     return found;
 }
 
-bool KeyringStore::was_used_last(ByteView key, const KeyTag* tag) const {
-    return last_used_.entry != nullptr && text_of(key) == last_key_ &&
-           (tag == nullptr ? last_is_current_ : last_used_.entry->tag == *tag);
+bool KeyringStore::was_used_last(const Wanted& wanted) const {
+    return last_used_.entry != nullptr && wanted.use == last_use_ &&
+           text_of(wanted.key) == last_key_ &&
+           (wanted.tag == nullptr ? last_is_current_ : last_used_.entry->tag == *wanted.tag);
 }
 
-Result<KeyringStore::Usable> KeyringStore::find_usable(const Keyring& ring, ByteView key,
-                                                       const KeyTag* tag) {
-    KMS_ASSIGN(const KeyringEntry* entry, chosen(ring, key, tag));
+Result<KeyringStore::Usable> KeyringStore::find_usable(const Keyring& ring, const Wanted& wanted) {
+    KMS_ASSIGN(const KeyringEntry* entry, chosen(ring, wanted.key, wanted.tag));
     KMS_TRY(check_enabled(*entry));
-    KMS_ASSIGN(SealingKey * sealing, sealing_key(*entry));
+    KMS_ASSIGN(SealingKey * sealing, sealing_key(*entry, wanted.use));
     return Usable{entry, sealing};
 }
 
-Result<SealingKey*> KeyringStore::sealing_key(const KeyringEntry& entry) {
-    const auto found = sealing_.find(entry.tag);
+Result<SealingKey*> KeyringStore::sealing_key(const KeyringEntry& entry, Use use) {
+    const auto found = sealing_.find({entry.tag, use});
     if (found != sealing_.end()) {
         return &found->second;
     }
     if (sealing_.size() >= most_sealing_keys) {
         sealing_.clear();
     }
-    KMS_ASSIGN(SealingKey made, SealingKey::from_data_key(entry.algorithm, entry.key.view()));
+    const auto make =
+        use == Use::values ? SealingKey::from_data_key : SealingKey::wrapping_from_data_key;
+    KMS_ASSIGN(SealingKey made, make(entry.algorithm, entry.key.view()));
     if (made.tag() != entry.tag) {
         return Error{Code::corrupt, "the keyring is damaged: a key has another tag"};
     }
-    return &sealing_.emplace(entry.tag, std::move(made)).first->second;
+    return &sealing_.emplace(std::pair(entry.tag, use), std::move(made)).first->second;
 }
 
 }  // namespace kms::agent

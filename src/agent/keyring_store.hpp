@@ -18,6 +18,8 @@ class KeyringStore : public KeyStore {
     Result<StoredKey> get(ByteView key, const std::optional<KeyTag>& tag) override;
     Status encrypt(ByteView key, ByteView context, ByteView plaintext, ReplyBody& reply) override;
     Status decrypt(ByteView key, ByteView context, ByteView ciphertext, ReplyBody& reply) override;
+    Status wrap(ByteView key, ByteView context, ByteView secret, ReplyBody& reply) override;
+    Status unwrap(ByteView key, ByteView context, ByteView wrapped, ReplyBody& reply) override;
     Result<KeyVersion> create(ByteView key, const NewKey& wanted) override;
     Result<KeyVersion> rotate(ByteView key) override;
     Status change_version(ByteView key, std::uint32_t version, wire::VersionState state) override;
@@ -38,26 +40,40 @@ class KeyringStore : public KeyStore {
   private:
     using Entry = Result<const KeyringEntry*>;
 
+    // What a version seals: each has a subkey of its own.
+    enum class Use : Byte { values, secrets };
+
+    // Which version of a key is to be used: the current one, or the one with `tag`.
+    struct Wanted {
+        ByteView key;
+        Use use;
+        const KeyTag* tag = nullptr;
+    };
+
     // A version and its cipher: pointers that the next change of the keyring invalidates.
     struct Usable {
         const KeyringEntry* entry = nullptr;
         SealingKey* sealing = nullptr;
     };
 
-    // The current version, or the one with `tag`. Code::disabled unless it is enabled.
-    Result<Usable> usable(const Keyring& ring, ByteView key, const KeyTag* tag);
-    Result<Usable> find_usable(const Keyring& ring, ByteView key, const KeyTag* tag);
-    bool was_used_last(ByteView key, const KeyTag* tag) const;
+    Status seal(const Wanted& wanted, ByteView context, ByteView plaintext, ReplyBody& reply);
+    Status open(ByteView key, Use use, ByteView context, ByteView sealed, ReplyBody& reply);
+
+    // Code::disabled unless the version is enabled.
+    Result<Usable> usable(const Keyring& ring, const Wanted& wanted);
+    Result<Usable> find_usable(const Keyring& ring, const Wanted& wanted);
+    bool was_used_last(const Wanted& wanted) const;
 
     Result<KeyVersion> apply_to_version(const std::function<Entry(Keyring&)>& change);
-    Result<SealingKey*> sealing_key(const KeyringEntry& entry);
+    Result<SealingKey*> sealing_key(const KeyringEntry& entry, Use use);
 
     Keyring keyring_;
-    std::map<KeyTag, SealingKey> sealing_;  // made at first use
+    std::map<std::pair<KeyTag, Use>, SealingKey> sealing_;  // made at first use
 
     // Requests that come by the thousand mostly use one version: it is found without a search.
     Usable last_used_;  // nothing after a change
     std::string last_key_;
+    Use last_use_ = Use::values;
     bool last_is_current_ = false;
 };
 

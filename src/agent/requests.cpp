@@ -83,19 +83,20 @@ constexpr std::string_view ok = "ok";
 // Lets a store write its body straight into the buffer of replies, behind the reply's line.
 class BodyInPlace : public ReplyBody {
   public:
-    BodyInPlace(SecretBytes& replies, std::uint64_t id) : replies_(replies), id_(id) {}
+    BodyInPlace(SecretBytes& replies, std::uint64_t id, std::size_t said)
+        : replies_(replies), id_(id), said_(said) {}
 
-    Result<ByteSpan> allot(std::size_t length, const KeyVersion* sealed_by) override {
+    Result<ByteSpan> allot(std::size_t length, const KeyVersion* used) override {
         if (length > wire::max_body_ceiling) {
             return Error{Code::too_large, "the reply would have more than 1 GiB"};
         }
-        if (sealed_by == nullptr) {
+        if (used == nullptr || said_ == 0) {
             KMS_TRY(wire::append_head(replies_, ok, id_, length, {}));
         } else {
-            const NumberWord version(sealed_by->version);
-            const TagWord tag(sealed_by->tag);
+            const NumberWord version(used->version);
+            const TagWord tag(used->tag);
             const ByteView words[] = {version.word(), tag.word()};
-            KMS_TRY(wire::append_head(replies_, ok, id_, length, words));
+            KMS_TRY(wire::append_head(replies_, ok, id_, length, std::span(words).first(said_)));
         }
         return replies_.extend(length);
     }
@@ -103,6 +104,7 @@ class BodyInPlace : public ReplyBody {
   private:
     SecretBytes& replies_;
     std::uint64_t id_;
+    std::size_t said_;
 };
 
 }  // namespace
@@ -123,7 +125,8 @@ struct Requests::Verb {
 // Those that come by the thousand are found first.
 const Requests::Verb Requests::verbs[] = {
     {wire::verb::encrypt, &Requests::encrypt}, {wire::verb::decrypt, &Requests::decrypt},
-    {wire::verb::get, &Requests::get},         {wire::verb::describe, &Requests::describe},
+    {wire::verb::get, &Requests::get},         {wire::verb::wrap, &Requests::wrap},
+    {wire::verb::unwrap, &Requests::unwrap},   {wire::verb::describe, &Requests::describe},
     {wire::verb::ping, &Requests::ping},       {wire::verb::identify, &Requests::identify},
     {wire::verb::create, &Requests::create},   {wire::verb::rotate, &Requests::rotate},
     {wire::verb::list, &Requests::list},       {wire::verb::enable, &Requests::enable},
@@ -200,17 +203,27 @@ Status Requests::get(const Head& head, ByteView) {
 }
 
 Status Requests::encrypt(const Head& head, ByteView body) {
-    KMS_ASSIGN(const ByteView key, key_word(head));
-    KMS_ASSIGN(const ContextAndData parts, split_context(head, body));
-    BodyInPlace sealed(replies_, head.id);
-    return store_.encrypt(key, parts.context, parts.data, sealed);
+    return transform(head, body, &KeyStore::encrypt, 2);
 }
 
 Status Requests::decrypt(const Head& head, ByteView body) {
+    return transform(head, body, &KeyStore::decrypt, 0);
+}
+
+Status Requests::wrap(const Head& head, ByteView body) {
+    return transform(head, body, &KeyStore::wrap, 1);
+}
+
+Status Requests::unwrap(const Head& head, ByteView body) {
+    return transform(head, body, &KeyStore::unwrap, 1);
+}
+
+Status Requests::transform(const Head& head, ByteView body, Transform store_verb,
+                           std::size_t said) {
     KMS_ASSIGN(const ByteView key, key_word(head));
     KMS_ASSIGN(const ContextAndData parts, split_context(head, body));
-    BodyInPlace opened(replies_, head.id);
-    return store_.decrypt(key, parts.context, parts.data, opened);
+    BodyInPlace out(replies_, head.id, said);
+    return (store_.*store_verb)(key, parts.context, parts.data, out);
 }
 
 Status Requests::create(const Head& head, ByteView body) {

@@ -41,12 +41,19 @@ class Requests {
     Status get(const wire::Head& head, ByteView body);
     Status encrypt(const wire::Head& head, ByteView body);
     Status decrypt(const wire::Head& head, ByteView body);
+    Status wrap(const wire::Head& head, ByteView body);
+    Status unwrap(const wire::Head& head, ByteView body);
     Status create(const wire::Head& head, ByteView body);
     Status rotate(const wire::Head& head, ByteView body);
     Status list(const wire::Head& head, ByteView body);
     Status enable(const wire::Head& head, ByteView body);
     Status disable(const wire::Head& head, ByteView body);
     Status destroy(const wire::Head& head, ByteView body);
+
+    // encrypt, decrypt, wrap and unwrap: a context and data in, one body out. `said`: how many of
+    // the words VERSION and TAG the reply has.
+    using Transform = Status (KeyStore::*)(ByteView, ByteView, ByteView, ReplyBody&);
+    Status transform(const wire::Head& head, ByteView body, Transform store_verb, std::size_t said);
 
     // The key that the request is about: valid until the next request.
     Result<ByteView> key_word(const wire::Head& head);

@@ -100,14 +100,28 @@ Result<KeyTag> tag_of_key(const Reply& reply, Algorithm algorithm) {
     return computed;
 }
 
+// Of a reply that may leave it out.
+Result<std::uint32_t> version_or_first(const wire::Head& head) {
+    return head.words.empty() ? Result<std::uint32_t>(1) : parse_version(head);
+}
+
 Result<FetchedKey> parse_fetched(const Reply& reply) {
-    std::uint32_t version = 1;
-    if (!reply.head.words.empty()) {
-        KMS_ASSIGN(version, parse_version(reply.head));
-    }
+    KMS_ASSIGN(const std::uint32_t version, version_or_first(reply.head));
     KMS_ASSIGN(const Algorithm algorithm, algorithm_of_key(reply));
     KMS_ASSIGN(const KeyTag tag, tag_of_key(reply, algorithm));
     return FetchedKey{version, algorithm, tag, SecretBytes::copy_of(reply.body)};
+}
+
+Result<WrappedSecret> parse_secret(const Reply& reply) {
+    KMS_ASSIGN(const std::uint32_t version, version_or_first(reply.head));
+    return WrappedSecret{version, SecretBytes::copy_of(reply.body)};
+}
+
+Result<WrappedSecret> parse_wrapped(const Reply& reply) {
+    if (reply.body.empty()) {
+        return violation("a wrapped key is empty");
+    }
+    return parse_secret(reply);
 }
 
 Result<DescribedKey> parse_described(const Reply& reply) {
@@ -139,6 +153,29 @@ Result<FetchedKey> get_key(Line line, ByteView key, const std::optional<KeyTag>&
         return Error{Code::wrong_key, "the key agent has no version of this key with that tag"};
     }
     return fetched;
+}
+
+Result<WrappedSecret> wrap_key(Line line, ByteView kek, ByteView context, ByteView secret) {
+    const std::string length = std::to_string(context.size());
+    const Request request{.verb = wire::verb::wrap,
+                          .words = {kek, bytes_of(length)},
+                          .body = {context, secret},
+                          .reply_limit = sealed_limit(context.size() + secret.size())};
+    return Call<WrappedSecret>::make(line, request, parse_wrapped);
+}
+
+Result<WrappedSecret> unwrap_key(Line line, ByteView kek, ByteView context, ByteView wrapped,
+                                 std::uint64_t longest) {
+    const std::string length = std::to_string(context.size());
+    const Request request{.verb = wire::verb::unwrap,
+                          .words = {kek, bytes_of(length)},
+                          .body = {context, wrapped},
+                          .reply_limit = longest};
+    auto secret = Call<WrappedSecret>::make(line, request, parse_secret);
+    if (!secret && secret.error().code == Code::invalid) {
+        secret.error().code = Code::malformed;
+    }
+    return secret;
 }
 
 Status check_encrypted(const wire::Head& head) {

@@ -36,6 +36,25 @@ struct DescribedKey {
 // version: Code::wrong_key where that is another one.
 Result<FetchedKey> get_key(Line line, ByteView key, const std::optional<KeyTag>& tag);
 
+// What a KEK has wrapped, or unwrapped, and the version of the KEK that did it.
+struct WrappedSecret {
+    std::uint32_t version;
+    SecretBytes bytes;
+};
+
+// `context` must be the same in both: crypto/wrap_context.hpp.
+Result<WrappedSecret> wrap_key(Line line, ByteView kek, ByteView context, ByteView secret);
+
+// `longest`: bytes that the secret may have. Code::malformed where the agent finds `wrapped`
+// invalid.
+Result<WrappedSecret> unwrap_key(Line line, ByteView kek, ByteView context, ByteView wrapped,
+                                 std::uint64_t longest);
+
+// Bytes that the reply to encrypt or wrap may have.
+constexpr std::uint64_t sealed_limit(std::uint64_t sent) {
+    return 2 * sent + 4096;
+}
+
 // The words behind `ok` of a reply to encrypt: VERSION and TAG may be left out, but not be wrong.
 Status check_encrypted(const wire::Head& head);
 

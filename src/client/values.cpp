@@ -118,7 +118,7 @@ class Encryption : public ValueErrand {
         : ValueErrand(wire::verb::encrypt, values, done) {}
 
   private:
-    std::uint64_t reply_limit(std::uint64_t sent) const override { return 2 * sent + 4096; }
+    std::uint64_t reply_limit(std::uint64_t sent) const override { return sealed_limit(sent); }
     Status check(const wire::Head& head) const override { return check_encrypted(head); }
     Error failure(Error error) const override { return error; }
 };

@@ -239,6 +239,13 @@ Result<SealingKey> SealingKey::from_data_key(Algorithm algorithm, ByteView data_
     return from_subkey(algorithm, subkey.view(), tag);
 }
 
+Result<SealingKey> SealingKey::wrapping_from_data_key(Algorithm algorithm, ByteView data_key) {
+    KMS_ASSIGN(const KeyTag tag, compute_key_tag(algorithm, data_key));
+    SecretArray<32> subkey;
+    KMS_TRY(derive_subkey(data_key, "kms/1 wrap", info_of(algorithm).name, subkey.span()));
+    return from_subkey(Algorithm::xaes_256_gcm, subkey.view(), tag);
+}
+
 Result<SealingKey> SealingKey::from_subkey(Algorithm algorithm, ByteView subkey,
                                            const KeyTag& tag) {
     const AlgorithmInfo& info = info_of(algorithm);

@@ -37,6 +37,10 @@ class SealingKey {
     // Draws the `kms/1 seal` (or `kms/1 siv`) subkey and the tag from a data key.
     static Result<SealingKey> from_data_key(Algorithm algorithm, ByteView data_key);
 
+    // Draws the `kms/1 wrap` subkey instead, 32 bytes whatever the algorithm: for wrapping other
+    // keys and secrets, always with suite 0x01.
+    static Result<SealingKey> wrapping_from_data_key(Algorithm algorithm, ByteView data_key);
+
     // A subkey that was drawn elsewhere, such as a keyring's own; for xaes-256-gcm 32 bytes.
     static Result<SealingKey> from_subkey(Algorithm algorithm, ByteView subkey, const KeyTag& tag);
 

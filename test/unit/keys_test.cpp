@@ -37,7 +37,7 @@ class KeysTest : public AgentTest {
     // line as an error's text.
     std::string mirror() {
         return "read -r v i n w; head -c $n >/dev/null; echo ok 0 0 kms/1 get encrypt decrypt "
-               "describe create rotate list enable disable destroy; "
+               "wrap unwrap describe create rotate list enable disable destroy; "
                "while read -r v i n w; do t=\"$v $n $w \"; t=\"$t\"$(head -c $n); "
                "echo error $i ${#t} failed; printf %s \"$t\"; done";
     }
@@ -128,7 +128,86 @@ TEST_F(KeysTest, SendsWhatTheProtocolSays) {
     EXPECT_EQ(said(list_keys(line(), {})), "list 0  ");
     EXPECT_EQ(said(list_keys(line(), bytes_of("so"))), "list 0 so ");
     EXPECT_EQ(said(change_version(line(), "destroy", key, 12)), "destroy 0 some%20key 12 ");
+    EXPECT_EQ(said(wrap_key(line(), key, bytes_of("ctx"), bytes_of("data"))),
+              "wrap 7 some%20key 3 ctxdata");
+    EXPECT_EQ(said(unwrap_key(line(), key, {}, bytes_of("data"), 64)),
+              "unwrap 4 some%20key 0 data");
     EXPECT_EQ(said(rotate_key(line(), {})), "a word must have 1 to 1024 bytes");
+}
+
+class WrapTest : public KeysTest {
+  protected:
+    Result<WrappedSecret> wrap() {
+        return wrap_key(line(), bytes_of(id), bytes_of("ct"), bytes_of("abc"));
+    }
+    Result<WrappedSecret> unwrap(std::uint64_t longest = 5) {
+        return unwrap_key(line(), bytes_of(id), bytes_of("ct"), bytes_of("abc"), longest);
+    }
+    static Status status(const Result<WrappedSecret>& result) {
+        return result ? Status() : result.error();
+    }
+};
+
+TEST_F(WrapTest, TakesVersionAndBytes) {
+    answering("ok {id} 3 7 later words\\nxyz");
+    const auto wrapped = wrap();
+    ASSERT_TRUE(wrapped);
+    EXPECT_EQ(wrapped->version, 7u);
+    EXPECT_EQ(text_of(wrapped->bytes.view()), "xyz");
+    answering("ok {id} 5\\n12345");
+    const auto unwrapped = unwrap();
+    ASSERT_TRUE(unwrapped);
+    EXPECT_EQ(unwrapped->version, 1u);
+    EXPECT_EQ(text_of(unwrapped->bytes.view()), "12345");
+    answering("ok {id} 0 2147483647\\n");
+    EXPECT_EQ(unwrap(0)->version, 2147483647u);
+}
+
+TEST_F(WrapTest, BelievesNoVersionThatIsNone) {
+    for (const char* version : {"0", "01", "x", "-1", "2147483648", "%20"}) {
+        answering("ok {id} 1 " + std::string(version) + "\\nx");
+        EXPECT_TRUE(fails(status(wrap()), Code::protocol, "no proper key version")) << version;
+        EXPECT_FALSE(agent.running());
+        answering("ok {id} 1 " + std::string(version) + "\\nx");
+        EXPECT_TRUE(fails(status(unwrap()), Code::protocol, "no proper key version")) << version;
+    }
+}
+
+TEST_F(WrapTest, LimitsWhatIsAnswered) {
+    const std::string largest(4096 + 2 * 5, 'c');
+    answering("ok {id} 4106\\n" + largest);
+    ASSERT_TRUE(wrap());
+    answering("ok {id} 4107\\n" + largest + "c");
+    EXPECT_TRUE(fails(status(wrap()), Code::protocol, "longer than its request allows"));
+    answering("ok {id} 0\\n");
+    EXPECT_TRUE(fails(status(wrap()), Code::protocol, "empty"));
+    answering("ok {id} 6\\n123456");
+    EXPECT_TRUE(fails(status(unwrap()), Code::protocol, "longer than its request allows"));
+    EXPECT_FALSE(agent.running());
+}
+
+TEST_F(WrapTest, HandOnTheAgentsErrors) {
+    for (const char* code : {"not-found", "denied", "wrong-key", "corrupt", "disabled",
+                             "unsupported", "unavailable", "failed"}) {
+        answering("error {id} 3 " + std::string(code) + "\\nwhy");
+        EXPECT_TRUE(fails(status(wrap()), *wire::error_code(code), "why"));
+        answering("error {id} 3 " + std::string(code) + "\\nwhy");
+        EXPECT_TRUE(fails(status(unwrap()), *wire::error_code(code), "why"));
+        EXPECT_TRUE(agent.running());
+    }
+    answering("error {id} 3 invalid\\nwhy");
+    EXPECT_TRUE(fails(status(wrap()), Code::invalid, "why"));
+    answering("error {id} 3 invalid\\nwhy");
+    EXPECT_TRUE(fails(status(unwrap()), Code::malformed, "why"));
+}
+
+TEST_F(WrapTest, AreNotAskedOfAnAgentThatDoesNotOfferThem) {
+    ASSERT_TRUE(start(faulty("offer", {"get encrypt decrypt", ""})));
+    EXPECT_TRUE(fails(status(wrap()), Code::unsupported, "does not offer wrap"));
+    EXPECT_TRUE(fails(status(unwrap()), Code::unsupported, "does not offer unwrap"));
+    ASSERT_TRUE(start(faulty("offer", {"wrap unwrap", "max-body=4\\n"})));
+    EXPECT_TRUE(fails(status(wrap()), Code::too_large, "at most 4 bytes"));
+    EXPECT_TRUE(agent.running());
 }
 
 TEST_F(KeysTest, ReadsDescriptions) {

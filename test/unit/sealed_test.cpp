@@ -208,6 +208,30 @@ TEST_P(Sealed, RefusesAKeyOfAnotherLength) {
     }
 }
 
+TEST_P(Sealed, WrappingIsSuite1UnderTheTagOfTheKey) {
+    auto wrapping = SealingKey::wrapping_from_data_key(GetParam(), test::pattern(info.key_length));
+    ASSERT_TRUE(wrapping);
+    EXPECT_EQ(wrapping->tag(), key.tag());
+    const Bytes secret = test::pattern(64);
+    const Bytes wrapped = sealed_by(*wrapping, secret, contexts[1]);
+    EXPECT_EQ(wrapped.size(), 64u + 49u);
+    EXPECT_EQ(wrapped[0], 1);
+    Bytes opened(64);
+    EXPECT_TRUE(wrapping->open(wrapped, contexts[1], opened));
+    EXPECT_EQ(opened, secret);
+    EXPECT_EQ(refusal(*wrapping, wrapped, contexts[0]), Code::corrupt);
+}
+
+TEST_P(Sealed, ValuesAndWrappedKeysDoNotOpenEachOther) {
+    auto wrapping = SealingKey::wrapping_from_data_key(GetParam(), test::pattern(info.key_length));
+    ASSERT_TRUE(wrapping);
+    const Code told = info.suite == Suite::xaes_256_gcm ? Code::corrupt : Code::wrong_key;
+    EXPECT_EQ(refusal(key, sealed_by(*wrapping, contexts[1], {}), {}), told);
+    EXPECT_EQ(refusal(*wrapping, sealed_by(key, contexts[1], {}), {}), told);
+    EXPECT_EQ(SealingKey::wrapping_from_data_key(GetParam(), test::pattern(7)).error().code,
+              Code::invalid);
+}
+
 TEST(SealedHeader, UnknownSuitesAreMalformed) {
     Bytes sealed(100);
     for (int suite = 0; suite < 256; ++suite) {

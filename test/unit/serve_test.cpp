@@ -7,9 +7,9 @@ TEST(Serve, TheHandshakeNamesWhatIsOffered) {
     KeyringStore store;
     const auto greeting = parse(converse(store, "hello 0 11 kms/9 kms/1\nrole=a%20b\n").output);
     ASSERT_EQ(greeting.size(), 1u);
-    const std::vector<std::string> words = {"kms/1",   "identify", "ping",    "describe", "get",
-                                            "encrypt", "decrypt",  "create",  "rotate",   "list",
-                                            "enable",  "disable",  "destroy", "no-export"};
+    const std::vector<std::string> words = {
+        "kms/1",  "identify", "ping",   "describe", "get",    "encrypt", "decrypt", "wrap",
+        "unwrap", "create",   "rotate", "list",     "enable", "disable", "destroy", "no-export"};
     EXPECT_EQ(greeting[0].words, words);
     EXPECT_EQ(greeting[0].body, "agent=kms-agent/" KMS_VERSION "\nmax-body=1073741824\n");
 }
@@ -62,7 +62,7 @@ TEST(Serve, AnUnknownVerbEndsNothing) {
     const std::string body(300000, 'x');
     const auto answers =
         parse(replies(store, request("nosuch", 1, "a b", body) + request("ping", 2, "") +
-                                 request("wrap", 3, "a 0") + request("ping", 4, "more words")));
+                                 request("rewrap", 3, "a 0") + request("ping", 4, "more words")));
     ASSERT_EQ(answers.size(), 4u);
     EXPECT_EQ(answers[0].verb, "unsupported");
     EXPECT_EQ(answers[1].verb, "ok");
@@ -73,13 +73,14 @@ TEST(Serve, AnUnknownVerbEndsNothing) {
 TEST(Serve, MissingWordsAndBadNumbersAreInvalid) {
     KeyringStore store;
     ASSERT_EQ(ask(store, "create", "a xaes-256-gcm").verb, "ok");
-    for (const char* verb : {"describe", "get", "encrypt", "decrypt", "create", "rotate", "enable",
-                             "disable", "destroy"}) {
+    for (const char* verb : {"describe", "get", "encrypt", "decrypt", "wrap", "unwrap", "create",
+                             "rotate", "enable", "disable", "destroy"}) {
         EXPECT_EQ(ask(store, verb, "").verb, "invalid") << verb;
     }
     for (const char* words : {"a", "a x", "a 01", "a -1", "a 5", "a 99999999999999999999"}) {
-        EXPECT_EQ(ask(store, "encrypt", words, "body").verb, "invalid") << words;
-        EXPECT_EQ(ask(store, "decrypt", words, "body").verb, "invalid") << words;
+        for (const char* verb : {"encrypt", "decrypt", "wrap", "unwrap"}) {
+            EXPECT_EQ(ask(store, verb, words, "body").verb, "invalid") << verb << ' ' << words;
+        }
     }
     for (const char* words : {"a", "a 0", "a x", "a 2147483648", "a 1x"}) {
         EXPECT_EQ(ask(store, "disable", words).verb, "invalid") << words;
