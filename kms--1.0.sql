@@ -33,6 +33,8 @@ CREATE TABLE kms.data_key (
     -- A second wrapped form, for as long as the KEK version of the first may not be known everywhere.
     kek_version_before int CHECK (kek_version_before > 0),
     wrapped_before bytea,
+    -- The first KEK version that has wrapped it: a backup may hold that form.
+    kek_version_first int NOT NULL CHECK (kek_version_first > 0),
     PRIMARY KEY (name, version),
     CHECK ((wrapped IS NULL) = (state = 'destroyed')),
     CHECK ((wrapped_before IS NULL) = (kek_version_before IS NULL))

@@ -17,7 +17,8 @@ enum Column : int {
     wrapped_column,
     kek_version_before_column,
     wrapped_before_column,
-    column_count = wrapped_before_column
+    kek_version_first_column,
+    column_count = kek_version_first_column
 };
 
 struct Row {
@@ -65,7 +66,8 @@ DataKeyVersion version_of(const Row& row) {
             .created = DatumGetTimestampTz(row[created_column]),
             .kek = bytes_of_datum(row[kek_column]),
             .wrapped = form_of(row, kek_version_column, wrapped_column),
-            .wrapped_before = form_of(row, kek_version_before_column, wrapped_before_column)};
+            .wrapped_before = form_of(row, kek_version_before_column, wrapped_before_column),
+            .kek_version_first = DatumGetUInt32(row[kek_version_first_column])};
 }
 
 struct Versions {
@@ -102,6 +104,27 @@ std::span<const DataKeyVersion> read_data_key(ByteView name) {
     index_close(index, AccessShareLock);
     table_close(table, AccessShareLock);
     return {versions.first, versions.count};
+}
+
+DataKeyScan::DataKeyScan() : table_(table_open(data_key_table(), AccessShareLock)) {
+    scan_ = systable_beginscan(table_, InvalidOid, false, nullptr, 0, nullptr);
+}
+
+bool DataKeyScan::next(DataKeyRow& row) {
+    const HeapTuple tuple = systable_getnext(scan_);
+    if (tuple == nullptr) {
+        return false;
+    }
+    Row columns;
+    heap_deform_tuple(heap_copytuple(tuple), RelationGetDescr(table_), columns.values,
+                      columns.nulls);
+    row = {bytes_of_datum(columns[name_column]), version_of(columns)};
+    return true;
+}
+
+void DataKeyScan::end() {
+    systable_endscan(scan_);
+    table_close(table_, AccessShareLock);
 }
 
 Oid data_key_table() {

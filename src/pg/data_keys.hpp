@@ -26,12 +26,30 @@ struct DataKeyVersion {
     wire::VersionState state;
     TimestampTz created;
     ByteView kek;
-    WrappedForm wrapped;         // none once destroyed
-    WrappedForm wrapped_before;  // tried where the KEK version of the first cannot be had
+    WrappedForm wrapped;              // none once destroyed
+    WrappedForm wrapped_before;       // tried where the KEK version of the first cannot be had
+    std::uint32_t kek_version_first;  // of the oldest form that there ever was
 };
 
 // Every version of a data key, the oldest first; empty: there is no such key.
 std::span<const DataKeyVersion> read_data_key(ByteView name);
+
+struct DataKeyRow {
+    ByteView name;
+    DataKeyVersion key;
+};
+
+// All rows of the table, in no order, as they are when it begins.
+class DataKeyScan {
+  public:
+    DataKeyScan();
+    bool next(DataKeyRow& row);  // false: there are no more
+    void end();
+
+  private:
+    Relation table_;
+    SysScanDesc scan_;
+};
 
 Oid data_key_table();
 
