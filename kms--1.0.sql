@@ -137,6 +137,112 @@ CREATE FUNCTION kms.decode_text_array(local_id int, data bytea[], contexts bytea
 RETURNS text[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
 AS 'MODULE_PATHNAME', 'kms_decode_text_array_contexts';
 
+-- Values whose keys are named a row
+
+CREATE FUNCTION kms.encode_with(key_identifier text, data bytea, context bytea DEFAULT '')
+RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_encode_with';
+
+CREATE FUNCTION kms.encode_with(key_identifier text, data text, context bytea DEFAULT '')
+RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_encode_with';
+
+CREATE FUNCTION kms.encode_with(key_identifier bytea, data bytea, context bytea DEFAULT '')
+RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_encode_with';
+
+CREATE FUNCTION kms.encode_with(key_identifier bytea, data text, context bytea DEFAULT '')
+RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_encode_with';
+
+CREATE FUNCTION kms.decode_with(key_identifier text, data bytea, context bytea DEFAULT '')
+RETURNS bytea LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_decode_with';
+
+CREATE FUNCTION kms.decode_with_text(key_identifier text, data bytea, context bytea DEFAULT '')
+RETURNS text LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_decode_with_text';
+
+CREATE FUNCTION kms.recode_with(key_identifier text, data bytea, context bytea DEFAULT '')
+RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_recode_with';
+
+CREATE FUNCTION kms.decode_with(key_identifier bytea, data bytea, context bytea DEFAULT '')
+RETURNS bytea LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_decode_with';
+
+CREATE FUNCTION kms.decode_with_text(key_identifier bytea, data bytea, context bytea DEFAULT '')
+RETURNS text LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_decode_with_text';
+
+CREATE FUNCTION kms.recode_with(key_identifier bytea, data bytea, context bytea DEFAULT '')
+RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_recode_with';
+
+CREATE FUNCTION kms.encode_with_array(key_identifiers text[], data bytea[], context bytea DEFAULT '')
+RETURNS bytea[] LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_encode_with_array';
+
+CREATE FUNCTION kms.encode_with_array(key_identifiers text[], data bytea[], contexts bytea[])
+RETURNS bytea[] LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_encode_with_array_contexts';
+
+CREATE FUNCTION kms.encode_with_array(key_identifiers text[], data text[], context bytea DEFAULT '')
+RETURNS bytea[] LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_encode_with_array';
+
+CREATE FUNCTION kms.encode_with_array(key_identifiers text[], data text[], contexts bytea[])
+RETURNS bytea[] LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_encode_with_array_contexts';
+
+CREATE FUNCTION kms.encode_with_array(key_identifiers bytea[], data bytea[], context bytea DEFAULT '')
+RETURNS bytea[] LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_encode_with_array';
+
+CREATE FUNCTION kms.encode_with_array(key_identifiers bytea[], data bytea[], contexts bytea[])
+RETURNS bytea[] LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_encode_with_array_contexts';
+
+CREATE FUNCTION kms.encode_with_array(key_identifiers bytea[], data text[], context bytea DEFAULT '')
+RETURNS bytea[] LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_encode_with_array';
+
+CREATE FUNCTION kms.encode_with_array(key_identifiers bytea[], data text[], contexts bytea[])
+RETURNS bytea[] LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_encode_with_array_contexts';
+
+CREATE FUNCTION kms.decode_with_array(key_identifiers text[], data bytea[], context bytea DEFAULT '')
+RETURNS bytea[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_decode_with_array';
+
+CREATE FUNCTION kms.decode_with_array(key_identifiers text[], data bytea[], contexts bytea[])
+RETURNS bytea[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_decode_with_array_contexts';
+
+CREATE FUNCTION kms.decode_with_text_array(key_identifiers text[], data bytea[], context bytea DEFAULT '')
+RETURNS text[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_decode_with_text_array';
+
+CREATE FUNCTION kms.decode_with_text_array(key_identifiers text[], data bytea[], contexts bytea[])
+RETURNS text[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_decode_with_text_array_contexts';
+
+CREATE FUNCTION kms.decode_with_array(key_identifiers bytea[], data bytea[], context bytea DEFAULT '')
+RETURNS bytea[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_decode_with_array';
+
+CREATE FUNCTION kms.decode_with_array(key_identifiers bytea[], data bytea[], contexts bytea[])
+RETURNS bytea[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_decode_with_array_contexts';
+
+CREATE FUNCTION kms.decode_with_text_array(key_identifiers bytea[], data bytea[], context bytea DEFAULT '')
+RETURNS text[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_decode_with_text_array';
+
+CREATE FUNCTION kms.decode_with_text_array(key_identifiers bytea[], data bytea[], contexts bytea[])
+RETURNS text[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_decode_with_text_array_contexts';
+
 -- The same for the rows of a query: fn(…) OVER ()
 
 CREATE FUNCTION kms.encode_batch(local_id int, data bytea, context bytea DEFAULT '')

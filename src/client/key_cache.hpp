@@ -28,6 +28,7 @@ struct HeldKey {
     TimePoint fetched_at;
     std::chrono::system_clock::time_point fetched_on;  // for people
     bool wiped = false;
+    std::uint64_t locked_in = 0;  // the caller's mark of the epoch in which it may be sealed under
 };
 
 // All that is held under one identifier for one owner.

@@ -59,13 +59,17 @@ ByteView bytes_of_datum(Datum datum) {
     return {reinterpret_cast<const Byte*>(VARDATA_ANY(value)), VARSIZE_ANY_EXHDR(value)};
 }
 
-ByteView required_identifier(FunctionCallInfo fcinfo, int index) {
-    const ByteView identifier = required_bytes(fcinfo, index, "key_identifier");
+void check_identifier(ByteView identifier) {
     if (identifier.empty() || identifier.size() > max_identifier) {
         ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
                         errmsg("a key identifier has 1 to %zu bytes, not %zu", max_identifier,
                                identifier.size())));
     }
+}
+
+[[gnu::hot]] ByteView required_identifier(FunctionCallInfo fcinfo, int index) {
+    const ByteView identifier = required_bytes(fcinfo, index, "key_identifier");
+    check_identifier(identifier);
     return identifier;
 }
 
@@ -137,6 +141,17 @@ KeyUse use_of_local_id(const char* action, std::int32_t local_id) {
                         errhint("Bind one with kms.set_key(%d, 'key-identifier').", local_id)));
     }
     return use_of(action, local_id, keys.identifier(*binding));
+}
+
+KeyUse use_of_data_key(KeyUse use) {
+    use.circumstances = key_circumstances();
+    if (mode() == Mode::envelope) {
+        auto* stored = static_cast<DataKey*>(palloc(sizeof(DataKey)));
+        *stored = read_data_key(use.identifier);
+        use.stored = stored;
+        use.circumstances = settings_generation() + stored->as_of;
+    }
+    return use;
 }
 
 RowSet::RowSet(FunctionCallInfo fcinfo) {

@@ -15,6 +15,7 @@ bool required_bool(FunctionCallInfo fcinfo, int index, const char* name);
 ByteView required_bytes(FunctionCallInfo fcinfo, int index, const char* name);  // detoasted
 
 // 1 to 1,024 bytes, or 22023.
+void check_identifier(ByteView identifier);
 ByteView required_identifier(FunctionCallInfo fcinfo, int index);
 
 [[noreturn]] void raise_null(const char* name);
@@ -40,6 +41,9 @@ TimestampTz timestamp_of(std::chrono::microseconds since_1970);  // UTC
 // A key named by its identifier, or by the local id that it is bound to (KM001 where it is not).
 KeyUse use_of_identifier(const char* action, ByteView identifier);
 KeyUse use_of_local_id(const char* action, std::int32_t local_id);
+
+// The same for a use of the DEK itself: reads what kms.data_key has of it, in envelope mode.
+KeyUse use_of_data_key(KeyUse use);
 
 // Rows of a set-returning function, collected in a tuplestore.
 class RowSet {

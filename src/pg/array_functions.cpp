@@ -1,4 +1,5 @@
-// encode_array, decode_array, decode_text_array: a call for each element, all at once.
+// encode_array, decode_array, decode_text_array and the forms that name a key for each element: a
+// call for each element, all at once.
 #include "pg/values.hpp"
 
 namespace kms::pg {
@@ -95,34 +96,49 @@ void about(Element element, Act&& act) {
     error_context_stack = callback.previous;
 }
 
+void raise_null_element(const char* array) {
+    ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+                    errmsg("an element of %s must not be NULL where that of data is not", array)));
+}
+
 bool same_shape(const ArrayType* a, const ArrayType* b) {
     return ARR_NDIM(a) == ARR_NDIM(b) &&
            std::equal(ARR_DIMS(a), ARR_DIMS(a) + ARR_NDIM(a), ARR_DIMS(b));
 }
 
-void raise_null_context() {
-    ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-                    errmsg("an element of contexts must not be NULL where that of data is not")));
-}
+// An argument that has something for each element at the element's place.
+struct Companion {
+    int argument;
+    const char* name;
+    ByteView Call::*part;
+    void (*check)(ByteView);  // raises
+};
 
-// Gives each element the context that stands at its place in another array.
-void set_contexts(FunctionCallInfo fcinfo, const Elements& all) {
-    ArrayType* array = PG_GETARG_ARRAYTYPE_P(2);
+void accept(ByteView) {}
+
+constexpr Companion contexts = {2, "contexts", &Call::context, accept};
+constexpr Companion key_identifiers = {0, "key_identifiers", &Call::identifier, check_identifier};
+
+void set_each(FunctionCallInfo fcinfo, const Elements& all, const Companion& companion) {
+    ArrayType* array = PG_GETARG_ARRAYTYPE_P(companion.argument);
     if (!same_shape(array, all.shape)) {
         ereport(ERROR, (errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
-                        errmsg("contexts must have the dimensions of data")));
+                        errmsg("%s must have the dimensions of data", companion.name)));
     }
     bool* nulls = nullptr;
-    const Datum* contexts = take_apart(array, &nulls);
+    const Datum* given = take_apart(array, &nulls);
     std::size_t call = 0;
     for (int i = 0; i < all.count; ++i) {
         if (all.nulls[i]) {
             continue;
         }
-        if (nulls[i]) {
-            about({all, call}, raise_null_context);
-        }
-        all.calls[call++].context = bytes_of_element(contexts[i]);
+        about({all, call}, [&] {
+            if (nulls[i]) {
+                raise_null_element(companion.name);
+            }
+            companion.check(bytes_of_element(given[i]));
+        });
+        all.calls[call++].*companion.part = bytes_of_element(given[i]);
     }
 }
 
@@ -144,39 +160,55 @@ Datum put_together(const Elements& all, Oid type) {
                                               false, TYPALIGN_INT));
 }
 
-enum class Contexts { one_for_all, one_each };
+// What a function gets with its data: a local id or key_identifiers, a context or contexts.
+struct Form {
+    bool key_each;
+    bool context_each;
+};
 
-// The function's arguments (local_id, data, context or contexts), where only data may be NULL;
-// false where it is.
-bool read_arguments(FunctionCallInfo fcinfo, const char* action, Contexts contexts, Elements& all) {
-    Call call = {action, required_int(fcinfo, 0, "local_id"), {}, {}};
-    if (contexts == Contexts::one_for_all) {
-        call.context = required_bytes(fcinfo, 2, "context");
+constexpr Form plain = {false, false};
+constexpr Form with_contexts = {false, true};
+constexpr Form with_keys = {true, false};
+constexpr Form with_keys_and_contexts = {true, true};
+
+// The function's arguments, where only data may be NULL; false where it is.
+bool read_arguments(FunctionCallInfo fcinfo, const char* action, Form form, Elements& all) {
+    Call call = {action, 0, {}, {}};
+    if (form.key_each) {
+        required(fcinfo, key_identifiers.argument, key_identifiers.name);
     } else {
-        required(fcinfo, 2, "contexts");
+        call.local_id = required_int(fcinfo, 0, "local_id");
+    }
+    if (form.context_each) {
+        required(fcinfo, contexts.argument, contexts.name);
+    } else {
+        call.context = required_bytes(fcinfo, 2, "context");
     }
     if (PG_ARGISNULL(1)) {
         return false;
     }
     all = read_elements(fcinfo, call);
-    if (contexts == Contexts::one_each) {
-        set_contexts(fcinfo, all);
+    if (form.key_each) {
+        set_each(fcinfo, all, key_identifiers);
+    }
+    if (form.context_each) {
+        set_each(fcinfo, all, contexts);
     }
     return true;
 }
 
-Datum encode_array(FunctionCallInfo fcinfo, Contexts contexts) {
+Datum encode_array(FunctionCallInfo fcinfo, Form form) {
     Elements all;
-    if (!read_arguments(fcinfo, "encode", contexts, all)) {
+    if (!read_arguments(fcinfo, form.key_each ? "encode with key" : "encode", form, all)) {
         PG_RETURN_NULL();
     }
     transform_all(Way::seal, all);
     return put_together(all, BYTEAOID);
 }
 
-Datum decode_array(FunctionCallInfo fcinfo, Contexts contexts, Oid type) {
+Datum decode_array(FunctionCallInfo fcinfo, Form form, Oid type) {
     Elements all;
-    if (!read_arguments(fcinfo, "decode", contexts, all)) {
+    if (!read_arguments(fcinfo, form.key_each ? "decode with key" : "decode", form, all)) {
         PG_RETURN_NULL();
     }
     transform_all(Way::open, all);
@@ -189,27 +221,51 @@ Datum decode_array(FunctionCallInfo fcinfo, Contexts contexts, Oid type) {
 }  // namespace
 
 KMS_FUNCTION(kms_encode_array) {
-    return encode_array(fcinfo, Contexts::one_for_all);
+    return encode_array(fcinfo, plain);
 }
 
 KMS_FUNCTION(kms_encode_array_contexts) {
-    return encode_array(fcinfo, Contexts::one_each);
+    return encode_array(fcinfo, with_contexts);
 }
 
 KMS_FUNCTION(kms_decode_array) {
-    return decode_array(fcinfo, Contexts::one_for_all, BYTEAOID);
+    return decode_array(fcinfo, plain, BYTEAOID);
 }
 
 KMS_FUNCTION(kms_decode_array_contexts) {
-    return decode_array(fcinfo, Contexts::one_each, BYTEAOID);
+    return decode_array(fcinfo, with_contexts, BYTEAOID);
 }
 
 KMS_FUNCTION(kms_decode_text_array) {
-    return decode_array(fcinfo, Contexts::one_for_all, TEXTOID);
+    return decode_array(fcinfo, plain, TEXTOID);
 }
 
 KMS_FUNCTION(kms_decode_text_array_contexts) {
-    return decode_array(fcinfo, Contexts::one_each, TEXTOID);
+    return decode_array(fcinfo, with_contexts, TEXTOID);
+}
+
+KMS_FUNCTION(kms_encode_with_array) {
+    return encode_array(fcinfo, with_keys);
+}
+
+KMS_FUNCTION(kms_encode_with_array_contexts) {
+    return encode_array(fcinfo, with_keys_and_contexts);
+}
+
+KMS_FUNCTION(kms_decode_with_array) {
+    return decode_array(fcinfo, with_keys, BYTEAOID);
+}
+
+KMS_FUNCTION(kms_decode_with_array_contexts) {
+    return decode_array(fcinfo, with_keys_and_contexts, BYTEAOID);
+}
+
+KMS_FUNCTION(kms_decode_with_text_array) {
+    return decode_array(fcinfo, with_keys, TEXTOID);
+}
+
+KMS_FUNCTION(kms_decode_with_text_array_contexts) {
+    return decode_array(fcinfo, with_keys_and_contexts, TEXTOID);
 }
 
 }  // namespace kms::pg

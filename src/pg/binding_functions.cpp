@@ -31,9 +31,10 @@ const char* new_key_list(const Subject& subject, Make&& make) {
     return pstrdup(session.text.c_str());
 }
 
-// Local mode fetches the DEK now; remote mode asks after the key where the agent can tell.
+// Local and envelope modes fetch the DEK now; remote mode asks after the key where the agent can
+// tell.
 Status probe(Session& session, const KeyUse& use) {
-    if (mode() == Mode::local) {
+    if (mode() != Mode::remote) {
         KMS_TRY(session.current_key(use));
         return {};
     }
@@ -48,7 +49,7 @@ Status probe(Session& session, const KeyUse& use) {
 // bound all the same: its older versions may still be read.
 void probe_now(const Subject& subject, std::int32_t local_id) {
     Session& session = pg::session();
-    KeyUse use = use_of_identifier(subject.action, subject.identifier);
+    KeyUse use = use_of_data_key(use_of_identifier(subject.action, subject.identifier));
     use.local_id = local_id;
     session.bound_under = 0;
     const Failure failure = in_session(session, subject, [&] { return probe(session, use); });
@@ -88,7 +89,7 @@ HeldColumns held_columns(ByteView identifier) {
     HeldKeys* keys =
         session_if_any != nullptr ? session_if_any->cache.find(GetUserId(), identifier) : nullptr;
     HeldKey* key = keys != nullptr ? keys->current : nullptr;
-    if (mode() != Mode::local || key == nullptr || key->wiped) {
+    if (mode() == Mode::remote || key == nullptr || key->wiped) {
         return {};
     }
     return {true, key->version, key->key.tag(), info_of(key->key.algorithm()).name,

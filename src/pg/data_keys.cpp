@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "pg/args.hpp"
+
 namespace kms::pg {
 namespace {
 
@@ -88,8 +90,15 @@ struct Versions {
 
 }  // namespace
 
-std::span<const DataKeyVersion> read_data_key(ByteView name) {
+const DataKeyVersion* DataKey::with_tag(const KeyTag& tag) const {
+    const auto found = std::ranges::find(versions, tag, &DataKeyVersion::tag);
+    return found != versions.end() ? &*found : nullptr;
+}
+
+// A change that is heard of before the table is read will be seen in it.
+DataKey read_data_key(ByteView name) {
     const Relation table = table_open(data_key_table(), AccessShareLock);
+    const std::uint64_t as_of = data_key_changes();
     const Relation index = index_open(primary_key_of(table), AccessShareLock);
     ScanKeyData key;
     ScanKeyInit(&key, name_column, BTEqualStrategyNumber, F_BYTEAEQ, bytes_datum(name));
@@ -103,7 +112,7 @@ std::span<const DataKeyVersion> read_data_key(ByteView name) {
     systable_endscan_ordered(scan);
     index_close(index, AccessShareLock);
     table_close(table, AccessShareLock);
-    return {versions.first, versions.count};
+    return {{versions.first, versions.count}, as_of};
 }
 
 DataKeyScan::DataKeyScan() : table_(table_open(data_key_table(), AccessShareLock)) {

@@ -6,8 +6,9 @@
 
 #include <span>
 
+#include "base/bytes.hpp"
 #include "crypto/algorithm.hpp"
-#include "pg/args.hpp"
+#include "pg/pg.hpp"
 #include "wire/verbs.hpp"
 
 namespace kms::pg {
@@ -31,8 +32,16 @@ struct DataKeyVersion {
     std::uint32_t kek_version_first;  // of the oldest form that there ever was
 };
 
-// Every version of a data key, the oldest first; empty: there is no such key.
-std::span<const DataKeyVersion> read_data_key(ByteView name);
+struct DataKey {
+    std::span<const DataKeyVersion> versions;  // the oldest first; empty: there is no such key
+    std::uint64_t as_of = 0;                   // what data_key_changes() was when it was read
+
+    // nullptr: there is none.
+    const DataKeyVersion* newest() const { return versions.empty() ? nullptr : &versions.back(); }
+    const DataKeyVersion* with_tag(const KeyTag& tag) const;
+};
+
+DataKey read_data_key(ByteView name);
 
 struct DataKeyRow {
     ByteView name;

@@ -54,9 +54,10 @@ void forget_unbound_keys(Session& session) {
         if (session.bound_under == settings_generation()) {
             return {};
         }
-        const bool local = mode() == Mode::local;
+        const bool held_here = mode() != Mode::remote;
         session.cache.retain([&](const HeldKeys& keys) {
-            return local && key_list_unchecked().binds(bytes_of(keys.identifier));
+            return held_here &&
+                   (keys.by_name || key_list_unchecked().binds(bytes_of(keys.identifier)));
         });
         session.bound_under = settings_generation();
         return {};

@@ -1,15 +1,22 @@
-// Local mode: the session holds the DEK.
+// Local and envelope modes: the session holds the DEK.
 //
 // Each call first gets its key, then allocates the result, then seals or opens. Between the steps a
 // timer may wipe the key (its time to live ends): then the call begins again and fetches it anew.
 #include "pg/modes.hpp"
 #include "pg/settings.hpp"
+#include "pg/version_lock.hpp"
 
 namespace kms::pg {
 namespace {
 
 Subject subject_of(const Call& call, const HeldKeys* keys) {
-    return {call.action, call.local_id, keys != nullptr ? bytes_of(keys->identifier) : ByteView{}};
+    return {call.action, call.local_id,
+            keys != nullptr ? bytes_of(keys->identifier) : call.identifier};
+}
+
+[[gnu::hot]] HeldKeys* remembered(Session& session, const Call& call) {
+    return call.names_key() ? session.remembered(call.identifier, GetUserId())
+                            : session.remembered(call.local_id, GetUserId());
 }
 
 // What the steps of a call hand to each other.
@@ -19,13 +26,7 @@ struct Step {
     bool again = false;  // the key was wiped meanwhile
 };
 
-[[gnu::hot]] Failure get_current(Session& session, const Call& call, Step& step) {
-    step.keys = session.remembered(call.local_id, GetUserId());
-    step.key = step.keys != nullptr ? step.keys->current : nullptr;
-    if (step.key != nullptr && !step.key->wiped) {
-        return {};
-    }
-    const KeyUse use = use_of_local_id(call.action, call.local_id);
+Failure look_up_current(Session& session, const KeyUse& use, Step& step) {
     const Failure failure = in_session(session, use.subject(), [&]() -> Status {
         KMS_ASSIGN(step.key, session.current_key(use));
         step.keys = session.cache.find(use.owner, use.identifier);
@@ -35,13 +36,45 @@ struct Step {
     return failure;
 }
 
+// Nobody retires a stored version while one who has sealed under it may still commit. It may have
+// been retired while the lock was awaited.
+Failure look_up_and_lock_current(Session& session, const Call& call, Step& step) {
+    for (;;) {
+        const KeyUse use = use_of_data_key(use_of_call(call));
+        if (const Failure failure = look_up_current(session, use, step)) {
+            return failure;
+        }
+        if (use.stored == nullptr) {
+            return {};
+        }
+        lock_for_sealing(step.key->key.tag());
+        if (use.circumstances == key_circumstances()) {
+            step.key->locked_in = sealing_epoch();
+            return {};
+        }
+    }
+}
+
+std::uint64_t locked_now() {
+    return mode() == Mode::envelope ? sealing_epoch() : 0;
+}
+
+[[gnu::hot]] Failure get_current(Session& session, const Call& call, Step& step) {
+    step.keys = remembered(session, call);
+    step.key = step.keys != nullptr ? step.keys->current : nullptr;
+    if (step.key != nullptr && !step.key->wiped && step.key->locked_in == locked_now()) {
+        return {};
+    }
+    return look_up_and_lock_current(session, call, step);
+}
+
 [[gnu::hot]] Failure get_by_tag(Session& session, const Call& call, const KeyTag& tag, Step& step) {
-    step.keys = session.remembered(call.local_id, GetUserId());
+    step.keys = remembered(session, call);
     step.key = step.keys != nullptr ? step.keys->find(tag) : nullptr;
     if (step.key != nullptr) {
         return {};
     }
-    const KeyUse use = use_of_local_id(call.action, call.local_id);
+    const KeyUse use = use_of_data_key(use_of_call(call));
     const Failure failure = in_session(session, use.subject(), [&]() -> Status {
         KMS_ASSIGN(step.key, session.key_with_tag(use, tag));
         step.keys = session.cache.find(use.owner, use.identifier);
@@ -66,8 +99,7 @@ Failure with_key(Session& session, const Call& call, Step& step, Body&& body) {
 
 // KM006; needs the key's identifier for its message, but no key.
 Failure not_sealed(const Call& call) {
-    const KeyUse use = use_of_local_id(call.action, call.local_id);
-    return guarded(use.subject(), [&]() -> Status {
+    return guarded(use_of_call(call).subject(), [&]() -> Status {
         KMS_TRY(parse_sealed(call.data));
         return {};
     });
@@ -146,13 +178,13 @@ Failure open_for_session(Session& session, const Call& call) {
 
 // The plaintext is kept by the session: fetching the target's key may take longer than the source's
 // key lives, so they are not needed at once.
-Failure reseal_locally(const Call& call, std::int32_t to_id, varlena** result) {
+Failure reseal_locally(const Call& call, Call to, varlena** result) {
     Session& session = pg::session();
     if (const Failure failure = open_for_session(session, call)) {
         return failure;
     }
-    const Failure failure =
-        seal_locally({call.action, to_id, session.reply.view(), call.context}, result);
+    to.data = session.reply.view();
+    const Failure failure = seal_locally(to, result);
     session.reply.release();
     return failure;
 }

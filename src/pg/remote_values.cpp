@@ -18,7 +18,7 @@ class RemoteCalls final : public Values {
 
     Value at(std::size_t index) override {
         const Call& call = calls_[index];
-        return {identifier(call.local_id), call.context, call.data};
+        return {identifier(call), call.context, call.data};
     }
 
     Result<ByteSpan> allot(std::size_t index, std::size_t length) override {
@@ -26,11 +26,14 @@ class RemoteCalls final : public Values {
         return bytes_in(results_[index]);
     }
 
-    ByteView identifier(std::int32_t local_id) {
-        if (local_id != known_id_) {
+    ByteView identifier(const Call& call) {
+        if (call.names_key()) {
+            return call.identifier;
+        }
+        if (call.local_id != known_id_) {
             const KeyList& keys = key_list_unchecked();
-            known_ = keys.identifier(*keys.find(local_id));
-            known_id_ = local_id;
+            known_ = keys.identifier(*keys.find(call.local_id));
+            known_id_ = call.local_id;
         }
         return known_;
     }
@@ -62,7 +65,7 @@ class KeptValue final : public Values {
 void require_bound(std::span<const Call> calls) {
     for (std::size_t i = 1; i < calls.size(); ++i) {
         if (calls[i].local_id != calls[i - 1].local_id) {
-            use_of_local_id(calls[i].action, calls[i].local_id);
+            use_of_call(calls[i]);
         }
     }
 }
@@ -76,7 +79,7 @@ Failure transform_remotely(Way way, std::span<const Call> calls, varlena** resul
         return {};
     }
     Session& session = pg::session();
-    const KeyUse use = use_of_local_id(calls[0].action, calls[0].local_id);
+    const KeyUse use = use_of_call(calls[0]);
     require_bound(calls);
     Subject subject = use.subject();
     const Failure failure = in_session(session, subject, [&]() -> Status {
@@ -87,7 +90,7 @@ Failure transform_remotely(Way way, std::span<const Call> calls, varlena** resul
         if (!status) {
             done = std::min(done, calls.size() - 1);  // what came behind the last reply is its own
             subject.local_id = calls[done].local_id;
-            subject.identifier = values.identifier(subject.local_id);
+            subject.identifier = values.identifier(calls[done]);
         }
         return status;
     });
@@ -95,10 +98,10 @@ Failure transform_remotely(Way way, std::span<const Call> calls, varlena** resul
     return failure;
 }
 
-Failure reseal_remotely(const Call& call, std::int32_t to_id, varlena** result) {
+Failure reseal_remotely(const Call& call, Call to, varlena** result) {
     Session& session = pg::session();
-    const KeyUse from = use_of_local_id(call.action, call.local_id);
-    use_of_local_id(call.action, to_id);
+    const KeyUse from = use_of_call(call);
+    use_of_call(to);
     const Failure not_opened = in_session(session, from.subject(), [&]() -> Status {
         KMS_ASSIGN(Line line, session.line(from));
         KeptValue value({from.identifier, call.context, call.data}, session.reply);
@@ -109,7 +112,7 @@ Failure reseal_remotely(const Call& call, std::int32_t to_id, varlena** result) 
     if (not_opened) {
         return not_opened;
     }
-    const Call to{call.action, to_id, session.reply.view(), call.context};
+    to.data = session.reply.view();
     std::size_t done = 0;
     const Failure not_sealed = transform_remotely(Way::seal, {&to, 1}, result, done);
     session.reply.release();

@@ -1,6 +1,7 @@
 #include "pg/session.hpp"
 
 #include "pg/agent_count.hpp"
+#include "pg/envelope.hpp"
 #include "pg/lifetime.hpp"
 #include "pg/pg.hpp"
 #include "pg/settings.hpp"
@@ -62,6 +63,10 @@ void log_agent_lines(Session& session) {
 
 }  // namespace
 
+std::uint64_t key_circumstances() {
+    return settings_generation() + data_key_changes();
+}
+
 Session* session_if_any = nullptr;
 
 Session& session() {
@@ -111,63 +116,91 @@ Result<Line> Session::line(const KeyUse& use, void (*meanwhile)()) {
 [[gnu::hot]] HeldKeys* Session::remembered(std::int32_t local_id, std::uint32_t owner) const {
     const Memo& memo = memos_[static_cast<std::uint32_t>(local_id) % memo_count];
     const bool holds = memo.local_id == local_id && memo.owner == owner &&
-                       memo.settings_generation == settings_generation() &&
+                       memo.circumstances == key_circumstances() &&
                        memo.cache_generation == cache.generation() &&
                        (memo.until == TimePoint::max() || recently() < memo.until);
     return holds ? memo.keys : nullptr;
 }
 
-void Session::remember(const KeyUse& use, HeldKeys* keys) {
+HeldKeys* Session::remembered(ByteView identifier, std::uint32_t owner) {
+    HeldKeys* keys = cache.find(owner, identifier);
+    const bool holds = keys != nullptr && keys->by_name &&
+                       keys->valid_under == key_circumstances() &&
+                       recently() < keys->next_expiry(cache_ttl());
+    if (!holds) {
+        return nullptr;
+    }
+    cache.touch(*keys);
+    return keys;
+}
+
+// What is held is used: it is remembered, and what was not for long may have to go for it.
+HeldKey* Session::used(const KeyUse& use, HeldKeys& keys, HeldKey* held) {
+    keys.valid_under = use.circumstances;
+    keys.by_name = keys.by_name || use.local_id == 0;
+    cache.trim(max_cached_keys(), keys, held);
     if (use.local_id != 0) {
         memos_[static_cast<std::uint32_t>(use.local_id) % memo_count] = {
             use.local_id,
             use.owner,
-            settings_generation(),
+            use.circumstances,
             cache.generation(),
-            keys->next_expiry(cache_ttl()),
-            keys};
+            keys.next_expiry(cache_ttl()),
+            &keys};
     }
+    return held;
 }
 
-void Session::refresh_cache(const KeyUse& use) {
-    if (fetched_by_ != use.command) {
+HeldKeys* Session::refresh_cache(const KeyUse& use) {
+    if (fetched_by_ != use.command || fetched_in_ != mode()) {
         cache.drop_all();
         fetched_by_ = use.command;
+        fetched_in_ = mode();
     }
     if (!cache.empty()) {
         cache.drop_expired(Clock::now(), cache_ttl());
     }
+    HeldKeys* keys = cache.find(use.owner, use.identifier);
+    if (keys != nullptr && use.stored != nullptr) {
+        keep_what_is_stored(cache, *keys, *use.stored);
+    }
+    return keys;
+}
+
+Result<FetchedKey> Session::ask_for(const KeyUse& use, const std::optional<KeyTag>& tag) {
+    if (use.stored == nullptr) {
+        KMS_ASSIGN(Line agent_line, line(use, prepare_sealing));
+        return get_key(agent_line, use.identifier, tag);
+    }
+    KMS_ASSIGN(const DataKeyVersion* version, usable_version(*use.stored, tag));
+    KMS_ASSIGN(Line agent_line, line(use, prepare_sealing));
+    return unwrap_data_key(agent_line, use.identifier, *version);
 }
 
 Result<HeldKey*> Session::fetch(const KeyUse& use, const std::optional<KeyTag>& tag) {
-    KMS_ASSIGN(Line agent_line, line(use, prepare_sealing));
-    KMS_ASSIGN(FetchedKey fetched, get_key(agent_line, use.identifier, tag));
+    KMS_ASSIGN(const FetchedKey fetched, ask_for(use, tag));
+    const bool is_current = use.stored != nullptr ? use.stored->newest()->tag == fetched.tag : !tag;
     HeldKeys& keys = cache.find_or_add(use.owner, use.identifier);
-    KMS_ASSIGN(HeldKey * held, cache.hold(keys, fetched, !tag));
-    remember(use, &keys);
-    return held;
+    KMS_ASSIGN(HeldKey * held, cache.hold(keys, fetched, is_current));
+    return used(use, keys, held);
 }
 
 Result<HeldKey*> Session::current_key(const KeyUse& use) {
-    refresh_cache(use);
-    HeldKeys* keys = cache.find(use.owner, use.identifier);
+    HeldKeys* keys = refresh_cache(use);
     if (keys == nullptr || keys->current == nullptr) {
         return fetch(use, std::nullopt);
     }
-    remember(use, keys);
-    return keys->current;
+    return used(use, *keys, keys->current);
 }
 
 Result<HeldKey*> Session::key_with_tag(const KeyUse& use, const KeyTag& tag) {
-    refresh_cache(use);
-    HeldKeys* keys = cache.find(use.owner, use.identifier);
+    HeldKeys* keys = refresh_cache(use);
     HeldKey* held = keys != nullptr ? keys->find(tag) : nullptr;
     if (held != nullptr) {
-        remember(use, keys);
-        return held;
+        return used(use, *keys, held);
     }
     auto fetched = fetch(use, tag);
-    if (!fetched && fetched.error().code == Code::not_found) {
+    if (!fetched && fetched.error().code == Code::not_found && use.stored == nullptr) {
         // The agent does not say whether it lacks the key or this version of it.
         KMS_TRY(current_key(use));
         return Error{Code::wrong_key, std::move(fetched.error().text)};

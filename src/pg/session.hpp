@@ -12,8 +12,10 @@
 #include "base/secret.hpp"
 #include "client/agent.hpp"
 #include "client/key_cache.hpp"
+#include "pg/data_keys.hpp"
 #include "pg/identity.hpp"
 #include "pg/latch_waiter.hpp"
+#include "pg/settings.hpp"
 #include "pg/wall.hpp"
 
 namespace kms::pg {
@@ -26,10 +28,17 @@ struct KeyUse {
     const IdentityTexts* identity;
     Deadlines deadlines;
     const char* command;
-    std::uint32_t owner;  // the current role
+    std::uint32_t owner;              // the current role
+    const DataKey* stored = nullptr;  // envelope mode: what the database has of the key
+    // The circumstances that it was looked up in: see key_circumstances().
+    std::uint64_t circumstances = 0;
 
     Subject subject() const { return {action, local_id, identifier}; }
 };
+
+// Rises with every change of a setting or of kms.data_key: what was derived from them must be
+// looked up again.
+std::uint64_t key_circumstances();
 
 class Session {
   public:
@@ -41,9 +50,10 @@ class Session {
     // The key version with `tag`; Code::wrong_key where the agent has none.
     Result<HeldKey*> key_with_tag(const KeyUse& use, const KeyTag& tag);
 
+    // What is held for a local id or an identifier, and was looked up in these circumstances.
     // nullptr: to be looked up, and remembered.
     HeldKeys* remembered(std::int32_t local_id, std::uint32_t owner) const;
-    void remember(const KeyUse& use, HeldKeys* keys);
+    HeldKeys* remembered(ByteView identifier, std::uint32_t owner);
 
     KeyAgent agent;
     KeyCache cache;
@@ -62,15 +72,18 @@ class Session {
 
   private:
     const Identity& identity(const KeyUse& use);
-    // Throws away keys that have expired, and those of an agent that another command started.
-    void refresh_cache(const KeyUse& use);
+    // Throws away keys that have expired, those of an agent that another command started, and what
+    // the database has no more of this one. What is left of it; nullptr: nothing.
+    HeldKeys* refresh_cache(const KeyUse& use);
+    Result<FetchedKey> ask_for(const KeyUse& use, const std::optional<KeyTag>& tag);
     Result<HeldKey*> fetch(const KeyUse& use, const std::optional<KeyTag>& tag);
+    HeldKey* used(const KeyUse& use, HeldKeys& keys, HeldKey* held);
 
     // For the fast path of local mode: what a local id stood for when it was last used.
     struct Memo {
         std::int32_t local_id = 0;
         std::uint32_t owner = 0;
-        std::uint64_t settings_generation = 0;
+        std::uint64_t circumstances = 0;
         std::uint64_t cache_generation = 0;
         TimePoint until;  // the first of the keys expires
         HeldKeys* keys = nullptr;
@@ -78,7 +91,9 @@ class Session {
 
     static constexpr std::size_t memo_count = 8;
     Memo memos_[memo_count];
-    std::string fetched_by_;  // the command whose agent the cached keys come from
+    // Where the cached keys come from.
+    std::string fetched_by_;
+    Mode fetched_in_ = Mode::local;
     Identity identity_;
     std::uint64_t identity_generation_ = 0;
 };

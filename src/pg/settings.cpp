@@ -4,7 +4,6 @@
 #include <climits>
 
 #include "pg/pg.hpp"
-#include "pg/sqlstates.hpp"
 
 namespace kms::pg {
 namespace {
@@ -18,6 +17,7 @@ char* keys_value = nullptr;
 int start_timeout_value = 5000;
 int request_timeout_value = 10000;
 int cache_ttl_value = 300;
+int max_cached_keys_value = 1000;
 
 const KeyList no_keys{0, true};
 const KeyList* current_keys = &no_keys;
@@ -38,8 +38,9 @@ const config_enum_entry mode_options[] = {
 // What only a superuser may set. Where a login brings such a setting before the library is loaded,
 // or the server a value that cannot be, PostgreSQL refuses it at load and takes our default, not
 // the value that the server or the superuser wanted.
-constexpr const char* guarded_names[] = {"kms.command", "kms.mode", "kms.start_timeout",
-                                         "kms.request_timeout", "kms.cache_ttl"};
+constexpr const char* guarded_names[] = {"kms.command",       "kms.mode",
+                                         "kms.start_timeout", "kms.request_timeout",
+                                         "kms.cache_ttl",     "kms.max_cached_keys"};
 constexpr std::size_t guarded_count = std::size(guarded_names);
 const char* refused_name = nullptr;  // where this process has loaded the library itself
 
@@ -53,16 +54,6 @@ void refuse(const char* name) {
     refused_name = name;
     (void)set_config_option("kms.mode", "refused", PGC_SUSET, PGC_S_OVERRIDE, GUC_ACTION_SET, true,
                             0, false);
-}
-
-bool check_mode(int* value, void** /*extra*/, GucSource /*source*/) {
-    if (*value != static_cast<int>(Mode::envelope)) {
-        return true;
-    }
-    GUC_check_errcode(sqlstate::not_offered);
-    GUC_check_errmsg("kms.mode = envelope is not available in this version");
-    GUC_check_errhint("Use local or remote. Envelope mode comes in a later version.");
-    return false;
 }
 
 // A login's setting cannot be refused without losing the login, and a refused one would leave
@@ -130,8 +121,8 @@ void define_agent_settings() {
     DefineCustomEnumVariable(
         "kms.mode", "Where keys are used.",
         "local: data keys are fetched and held by the session. remote: the key agent encrypts and "
-        "decrypts.",
-        &mode_value, static_cast<int>(Mode::local), mode_options, PGC_SUSET, at_load, check_mode,
+        "decrypts. envelope: the key agent unwraps the data keys that the database stores.",
+        &mode_value, static_cast<int>(Mode::local), mode_options, PGC_SUSET, at_load, nullptr,
         assign_mode, nullptr);
     DefineCustomIntVariable("kms.start_timeout",
                             "Time for the key agent to start and to shake hands.", nullptr,
@@ -151,6 +142,10 @@ void define_key_settings() {
         "It is wiped then and asked for again at its next use. 0 holds it until the session ends.",
         &cache_ttl_value, 300, 0, most_ttl, PGC_SUSET, GUC_UNIT_S | at_load, nullptr, assign_ttl,
         nullptr);
+    DefineCustomIntVariable("kms.max_cached_keys", "Data keys that a session holds at most.",
+                            "The one that was used least recently is wiped for a new one.",
+                            &max_cached_keys_value, 1000, 1, 1000000, PGC_SUSET, at_load, nullptr,
+                            nullptr, nullptr);
 }
 
 }  // namespace
@@ -204,6 +199,10 @@ Deadlines deadlines() {
 
 std::chrono::seconds cache_ttl() {
     return std::chrono::seconds(cache_ttl_value);
+}
+
+std::size_t max_cached_keys() {
+    return static_cast<std::size_t>(max_cached_keys_value);
 }
 
 const KeyList& key_list() {

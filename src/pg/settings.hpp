@@ -18,6 +18,7 @@ const char* mode_name();
 const char* command();
 Deadlines deadlines();
 std::chrono::seconds cache_ttl();
+std::size_t max_cached_keys();
 
 // Raises 22023 where a setting that the login brought was refused at load: what the server wants is
 // not known then, kms.mode = remote perhaps.

@@ -1,12 +1,22 @@
-// encode, decode, decode_text, try_decode, recode.
+// encode, decode, decode_text, try_decode, recode, and the forms that name the key itself.
 #include "pg/values.hpp"
 
 namespace kms::pg {
 namespace {
 
-// The arguments (local_id, data, context), where only data may be NULL; false where it is.
-[[gnu::hot]] bool read_call(FunctionCallInfo fcinfo, Call& call) {
-    call.local_id = required_int(fcinfo, 0, "local_id");
+enum class Naming { by_local_id, by_identifier };
+
+constexpr const char* encode_with = "encode with key";
+constexpr const char* decode_with = "decode with key";
+
+// The arguments (local_id or key_identifier, data, context), where only data may be NULL; false
+// where it is.
+[[gnu::hot]] bool read_call(FunctionCallInfo fcinfo, Naming naming, Call& call) {
+    if (naming == Naming::by_local_id) {
+        call.local_id = required_int(fcinfo, 0, "local_id");
+    } else {
+        call.identifier = required_identifier(fcinfo, 0);
+    }
     call.context = required_bytes(fcinfo, 2, "context");
     if (PG_ARGISNULL(1)) {
         return false;
@@ -15,12 +25,38 @@ namespace {
     return true;
 }
 
-[[gnu::hot]] varlena* open_or_raise(const Call& call) {
+Datum datum_or_raise(const Failure& failure, const varlena* result) {
+    if (failure) {
+        raise(failure);
+    }
+    PG_RETURN_POINTER(result);
+}
+
+[[gnu::hot]] Datum encode(FunctionCallInfo fcinfo, const char* action, Naming naming) {
+    Call call = {action, 0, {}, {}};
+    if (!read_call(fcinfo, naming, call)) {
+        PG_RETURN_NULL();
+    }
+    varlena* result = nullptr;
+    const Failure failure = seal(call, &result);
+    return datum_or_raise(failure, result);
+}
+
+enum class As { bytes, text };
+
+[[gnu::hot]] Datum decode(FunctionCallInfo fcinfo, const char* action, Naming naming, As as) {
+    Call call = {action, 0, {}, {}};
+    if (!read_call(fcinfo, naming, call)) {
+        PG_RETURN_NULL();
+    }
     varlena* result = nullptr;
     if (const Failure failure = open(call, &result)) {
         raise(failure);
     }
-    return result;
+    if (as == As::text) {
+        require_text(call, result);
+    }
+    PG_RETURN_POINTER(result);
 }
 
 // What says that the ciphertext is not one of this key and context, and not that something is wrong
@@ -33,38 +69,32 @@ bool is_about_the_ciphertext(const Failure& failure) {
 }  // namespace
 
 KMS_FUNCTION(kms_encode) {
-    Call call = {"encode", 0, {}, {}};
-    if (!read_call(fcinfo, call)) {
-        PG_RETURN_NULL();
-    }
-    varlena* result = nullptr;
-    if (const Failure failure = seal(call, &result)) {
-        raise(failure);
-    }
-    PG_RETURN_POINTER(result);
+    return encode(fcinfo, "encode", Naming::by_local_id);
+}
+
+KMS_FUNCTION(kms_encode_with) {
+    return encode(fcinfo, encode_with, Naming::by_identifier);
 }
 
 KMS_FUNCTION(kms_decode) {
-    Call call = {"decode", 0, {}, {}};
-    if (!read_call(fcinfo, call)) {
-        PG_RETURN_NULL();
-    }
-    PG_RETURN_POINTER(open_or_raise(call));
+    return decode(fcinfo, "decode", Naming::by_local_id, As::bytes);
+}
+
+KMS_FUNCTION(kms_decode_with) {
+    return decode(fcinfo, decode_with, Naming::by_identifier, As::bytes);
 }
 
 KMS_FUNCTION(kms_decode_text) {
-    Call call = {"decode", 0, {}, {}};
-    if (!read_call(fcinfo, call)) {
-        PG_RETURN_NULL();
-    }
-    varlena* result = open_or_raise(call);
-    require_text(call, result);
-    PG_RETURN_POINTER(result);
+    return decode(fcinfo, "decode", Naming::by_local_id, As::text);
+}
+
+KMS_FUNCTION(kms_decode_with_text) {
+    return decode(fcinfo, decode_with, Naming::by_identifier, As::text);
 }
 
 KMS_FUNCTION(kms_try_decode) {
     Call call = {"decode", 0, {}, {}};
-    if (!read_call(fcinfo, call)) {
+    if (!read_call(fcinfo, Naming::by_local_id, call)) {
         PG_RETURN_NULL();
     }
     varlena* result = nullptr;
@@ -72,10 +102,7 @@ KMS_FUNCTION(kms_try_decode) {
     if (failure && is_about_the_ciphertext(failure)) {
         PG_RETURN_NULL();
     }
-    if (failure) {
-        raise(failure);
-    }
-    PG_RETURN_POINTER(result);
+    return datum_or_raise(failure, result);
 }
 
 KMS_FUNCTION(kms_recode) {
@@ -87,10 +114,18 @@ KMS_FUNCTION(kms_recode) {
     }
     const Call call = {"recode", from_id, bytes_argument(fcinfo, 2), context};
     varlena* result = nullptr;
-    if (const Failure failure = reseal(call, to_id, &result)) {
-        raise(failure);
+    const Failure failure = reseal(call, to_id, &result);
+    return datum_or_raise(failure, result);
+}
+
+KMS_FUNCTION(kms_recode_with) {
+    Call call = {"recode with key", 0, {}, {}};
+    if (!read_call(fcinfo, Naming::by_identifier, call)) {
+        PG_RETURN_NULL();
     }
-    PG_RETURN_POINTER(result);
+    varlena* result = nullptr;
+    const Failure failure = reseal(call, &result);
+    return datum_or_raise(failure, result);
 }
 
 }  // namespace kms::pg

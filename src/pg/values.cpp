@@ -36,9 +36,15 @@ Failure transform_one_remotely(Way way, const Call& call, varlena** result) {
                                   : open_locally(call, result);
 }
 
+Failure reseal(const Call& call, varlena** result) {
+    return mode() == Mode::remote ? reseal_remotely(call, call, result)
+                                  : reseal_locally(call, call, result);
+}
+
 Failure reseal(const Call& call, std::int32_t to_id, varlena** result) {
-    return mode() == Mode::remote ? reseal_remotely(call, to_id, result)
-                                  : reseal_locally(call, to_id, result);
+    const Call to = {call.action, to_id, {}, call.context};
+    return mode() == Mode::remote ? reseal_remotely(call, to, result)
+                                  : reseal_locally(call, to, result);
 }
 
 Failure transform(Way way, std::span<const Call> calls, varlena** results, std::size_t& done) {
@@ -46,11 +52,16 @@ Failure transform(Way way, std::span<const Call> calls, varlena** results, std::
                                   : transform_locally(way, calls, results, done);
 }
 
+KeyUse use_of_call(const Call& call) {
+    return call.names_key() ? use_of_identifier(call.action, call.identifier)
+                            : use_of_local_id(call.action, call.local_id);
+}
+
 void require_text(const Call& call, varlena* value) {
     const ByteSpan bytes = bytes_in(value);
     const char* text = reinterpret_cast<const char*>(bytes.data());
     if (!pg_verify_mbstr(GetDatabaseEncoding(), text, static_cast<int>(bytes.size()), true)) {
-        raise_error(use_of_local_id(call.action, call.local_id).subject(), Code::not_text, "");
+        raise_error(use_of_call(call).subject(), Code::not_text, "");
     }
 }
 

@@ -15,17 +15,28 @@ struct Call {
     std::int32_t local_id;
     ByteView data;
     ByteView context;
+    ByteView identifier{};  // of the key, where no local id stands for it
+
+    bool names_key() const { return !identifier.empty(); }
 };
 
 enum class Way { seal, open };
 
 Failure seal(const Call& call, varlena** result);
 Failure open(const Call& call, varlena** result);
+
+// Opened and sealed again under the current version of the same key, or of the one bound to
+// `to_id`.
+Failure reseal(const Call& call, varlena** result);
 Failure reseal(const Call& call, std::int32_t to_id, varlena** result);
 
-// Many calls, in remote mode in one exchange with the agent. The calls below `done` have their
-// results; the Failure, if there is one, is that of call `done`.
+// Many calls, in remote mode in one exchange with the agent; keys that are not held come in one
+// exchange too. The calls below `done` have their results; the Failure, if there is one, is that of
+// call `done`.
 Failure transform(Way way, std::span<const Call> calls, varlena** results, std::size_t& done);
+
+// The key that a call names (KM001 where nothing is bound to its local id).
+KeyUse use_of_call(const Call& call);
 
 // Raises 22021 unless the plaintext is text. PostgreSQL's own check would show its bytes.
 void require_text(const Call& call, varlena* value);

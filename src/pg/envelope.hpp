@@ -1,0 +1,24 @@
+// Envelope mode: a DEK is what the agent unwraps of a row of kms.data_key. Act two.
+#pragma once
+
+#include <optional>
+
+#include "client/key_cache.hpp"
+#include "client/keys.hpp"
+#include "pg/data_keys.hpp"
+
+namespace kms::pg {
+
+// The version that encode uses, or the one with `tag`. Code::not_found: there is no such data key.
+// Code::wrong_key: no version of it has the tag. Code::disabled.
+Result<const DataKeyVersion*> usable_version(const DataKey& stored,
+                                             const std::optional<KeyTag>& tag);
+
+// The DEK of a version, by whichever of its wrapped forms the agent can unwrap. The agent's errors;
+// Code::corrupt where the row is not what was wrapped.
+Result<FetchedKey> unwrap_data_key(Line line, ByteView name, const DataKeyVersion& version);
+
+// Drops what is held of a key and is not, or not enabled, in the database; says which is current.
+void keep_what_is_stored(KeyCache& cache, HeldKeys& keys, const DataKey& stored);
+
+}  // namespace kms::pg
