@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "base/clock.hpp"
-#include "client/keys.hpp"
+#include "client/fetch.hpp"
 #include "crypto/sealed.hpp"
 
 namespace kms {

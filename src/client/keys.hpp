@@ -1,10 +1,8 @@
 // The verbs of kms/1 as typed calls: every reply is checked before it is believed.
 //
-// A reply that does not parse, breaks a limit, or whose key does not have the tag that the agent
-// said is Code::protocol. Limits: a key 64 bytes, an error's text 4 KiB, a list 16 MiB.
+// A reply that does not parse or breaks a limit is Code::protocol. Limits: an error's text 4 KiB, a
+// list 16 MiB, a wrapped secret twice what was sent and 4 KiB.
 #pragma once
-
-#include <optional>
 
 #include "base/secret.hpp"
 #include "client/agent.hpp"
@@ -19,22 +17,11 @@ struct Line {
     Waiter& waiter;
 };
 
-struct FetchedKey {
-    std::uint32_t version;
-    Algorithm algorithm;
-    KeyTag tag;  // computed from the key
-    SecretBytes key;
-};
-
 struct DescribedKey {
     std::uint32_t version;
     Algorithm algorithm;
     KeyTag tag;
 };
-
-// The current version, or the one with `tag`. An agent that knows no tags answers with its current
-// version: Code::wrong_key where that is another one.
-Result<FetchedKey> get_key(Line line, ByteView key, const std::optional<KeyTag>& tag);
 
 // What a KEK has wrapped, or unwrapped, and the version of the KEK that did it.
 struct WrappedSecret {
@@ -49,14 +36,6 @@ Result<WrappedSecret> wrap_key(Line line, ByteView kek, ByteView context, ByteVi
 // invalid.
 Result<WrappedSecret> unwrap_key(Line line, ByteView kek, ByteView context, ByteView wrapped,
                                  std::uint64_t longest);
-
-// Bytes that the reply to encrypt or wrap may have.
-constexpr std::uint64_t sealed_limit(std::uint64_t sent) {
-    return 2 * sent + 4096;
-}
-
-// The words behind `ok` of a reply to encrypt: VERSION and TAG may be left out, but not be wrong.
-Status check_encrypted(const wire::Head& head);
 
 Result<DescribedKey> describe_key(Line line, ByteView key);
 Result<DescribedKey> create_key(Line line, ByteView key, std::string_view algorithm);

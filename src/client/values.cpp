@@ -3,6 +3,8 @@
 #include <charconv>
 #include <vector>
 
+#include "client/reply_words.hpp"
+
 #include "base/floor.hpp"
 
 namespace kms {
@@ -131,10 +133,7 @@ class Decryption : public ValueErrand {
   private:
     std::uint64_t reply_limit(std::uint64_t sent) const override { return sent; }
     Status check(const wire::Head&) const override { return {}; }
-    // What is invalid here is the ciphertext.
-    Error failure(Error error) const override {
-        return {error.code == Code::invalid ? Code::malformed : error.code, std::move(error.text)};
-    }
+    Error failure(Error error) const override { return opening_failure(std::move(error)); }
 };
 
 }  // namespace

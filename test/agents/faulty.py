@@ -6,7 +6,7 @@ after it. Every mode without a fault of its own serves:
     echo      the request's body        source N  N bytes of body      sink  the length of the body
     whoami    the identity last told    pid       the agent's process
 """
-import os, signal, sys, time
+import hashlib, os, signal, sys, time
 
 mode, arguments = sys.argv[1], sys.argv[2:]
 source, sink = os.fdopen(0, "rb", 65536), os.fdopen(1, "wb", 65536)
@@ -219,15 +219,32 @@ def unordered():  # answers in turns of N, the last first
     serve(act)
 
 
+def in_turns(turn, verbs, answer, about=b"agent=faulty/1\n"):
+    """Serves `verbs` by answer(); with a turn of N above 0 N requests at a time, the last first."""
+    held = []
+
+    def act(verb, number, words, body):
+        if verb == "hello":
+            hello(number, body, CAPABILITIES + " unordered" * (turn > 0), about)
+        elif verb in verbs:
+            held.append((verb, number, words, body))
+            if len(held) >= turn:
+                for request in reversed(held):
+                    answer(*request)
+                held.clear()
+        return verb in ("hello", *verbs)
+
+    serve(act)
+
+
 def values():  # values [N [ABOUT]]: data behind a '.', or as it says; in turns of N, the last first
     turn = int(arguments[0]) if arguments else 0
     about = "".join(line + "\n" for line in ["agent=faulty/1", *arguments[1:]]).encode()
-    held = []
 
-    def answer(number, words, body):
+    def answer(verb, number, words, body):
         data = body[int(words[1]):]
         if data == b"!die":
-            os.kill(os.getpid(), signal.SIGKILL)
+            die()
         elif data == b"!hang":
             time.sleep(1000)
         elif data.startswith(b"!"):
@@ -235,18 +252,48 @@ def values():  # values [N [ABOUT]]: data behind a '.', or as it says; in turns 
         else:
             reply(number, data + b".")
 
-    def act(verb, number, words, body):
-        if verb == "hello":
-            hello(number, body, CAPABILITIES + " unordered" * (turn > 0), about)
-        elif verb in ("encrypt", "decrypt"):
-            held.append((number, words, body))
-            if len(held) >= turn:
-                for request in reversed(held):
-                    answer(*request)
-                held.clear()
-        return verb in ("hello", "encrypt", "decrypt")
+    in_turns(turn, ("encrypt", "decrypt"), answer, about)
 
-    serve(act)
+
+def keys():  # keys [N [VERB=FAULT…]]: get, wrap and unwrap, in turns of N; "!FAULT" as the key's name or data
+    turn = int(arguments[0]) if arguments else 0
+    faults = dict(argument.split("=") for argument in arguments[1:])
+
+    def result(verb, words, body):
+        if verb == "get":
+            return hashlib.sha256(words[0].encode()).digest()
+        end = int(words[1])
+        mark = b"<" + body[:end] + b">"
+        if verb == "wrap":
+            return mark + body[end:]
+        return body[end:].removeprefix(mark) if body[end:].startswith(mark) else None
+
+    def fault_of(verb, words, body):
+        asked = words[0].encode() if verb == "get" else body[int(words[1]):]
+        return asked[1:].decode() if asked.startswith(b"!") else faults.get(verb)
+
+    def answer(verb, number, words, body):
+        fault, good = fault_of(verb, words, body), result(verb, words, body)
+        if fault == "die":
+            die()
+        elif fault == "hang":
+            time.sleep(1000)
+        elif fault == "version":
+            reply(number, good or b"?", "0")
+        elif fault == "other":
+            reply(number, bytes(byte ^ 1 for byte in good or bytes(32)))
+        elif fault == "short":
+            reply(number, (good or bytes(32))[:24])
+        elif fault == "long":
+            reply(number, bytes(2 * len(body) + 5000))
+        elif fault == "empty":
+            reply(number)
+        elif fault or good is None:
+            refuse(number, fault or "corrupt")
+        else:
+            reply(number, good)
+
+    in_turns(turn, ("get", "wrap", "unwrap"), answer)
 
 
 def in_flight():  # in_flight N: fails where more than N requests arrive before an answer

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "client/agent.hpp"
+#include "client/keys.hpp"
 #include "client/unknown_verbs.hpp"
 #include "poll_waiter.hpp"
 
@@ -106,6 +106,22 @@ class AgentTest : public testing::Test {
         return agent.ensure(command, identity, deadlines, waiter);
     }
 
+    // An agent whose first answer behind the handshake is `reply`.
+    void answering(const std::string& reply) {
+        ASSERT_TRUE(start(faulty("say", {reply}) + " " + std::to_string(++agents_)));
+    }
+
+    // A shell agent that offers everything and answers each request with what it was sent: the
+    // line as an error's text.
+    std::string mirror() {
+        return "read -r v i n w; head -c $n >/dev/null; echo ok 0 0 kms/1 get encrypt decrypt "
+               "wrap unwrap describe create rotate list enable disable destroy; "
+               "while read -r v i n w; do t=\"$v $n $w \"; t=\"$t\"$(head -c $n); "
+               "echo error $i ${#t} failed; printf %s \"$t\"; done";
+    }
+
+    Line line() { return {agent, deadlines, waiter}; }
+
     // One request in a fresh set of replies.
     Status ask(std::string_view verb, std::string_view body = {}, std::string_view word = {}) {
         Request request{.verb = verb, .body = {bytes_of(body), {}}};
@@ -140,6 +156,9 @@ class AgentTest : public testing::Test {
     Deadlines deadlines{milliseconds(20000), milliseconds(20000)};
     PollWaiter waiter;
     Replies replies;
+
+  private:
+    int agents_ = 0;  // that answer: each has a command of its own
 };
 
 // An operation failed with this code, and its text has these words.

@@ -6,113 +6,10 @@
 namespace kms::test {
 namespace {
 
-const std::string key_bytes(32, 'k');
 const std::string id = "some key";
 constexpr KeyTag listed_tag{0, 1, 2, 3, 4, 5, 6, 7};
 
-class KeysTest : public AgentTest {
-  protected:
-    // An agent whose first answer behind the handshake is `reply`.
-    void answering(const std::string& reply) {
-        ASSERT_TRUE(start(faulty("say", {reply}) + " " + std::to_string(++agents_)));
-    }
-    void answering_key(const std::string& words, const std::string& key = key_bytes) {
-        answering("ok {id} " + std::to_string(key.size()) + words + "\\n" + key);
-    }
-
-    Line line() { return {agent, deadlines, waiter}; }
-    Result<FetchedKey> get(const std::optional<KeyTag>& tag = std::nullopt) {
-        return get_key(line(), bytes_of(id), tag);
-    }
-    Status get_status() {
-        const auto fetched = get();
-        return fetched ? Status() : fetched.error();
-    }
-
-    static KeyTag tag_of(Algorithm algorithm, const std::string& key = key_bytes) {
-        return *compute_key_tag(algorithm, bytes_of(key));
-    }
-
-    // A shell agent that offers everything and answers each request with what it was sent: the
-    // line as an error's text.
-    std::string mirror() {
-        return "read -r v i n w; head -c $n >/dev/null; echo ok 0 0 kms/1 get encrypt decrypt "
-               "wrap unwrap describe create rotate list enable disable destroy; "
-               "while read -r v i n w; do t=\"$v $n $w \"; t=\"$t\"$(head -c $n); "
-               "echo error $i ${#t} failed; printf %s \"$t\"; done";
-    }
-
-  private:
-    int agents_ = 0;
-};
-
-TEST_F(KeysTest, FetchesAKey) {
-    answering_key("");
-    const auto plain = get();
-    ASSERT_TRUE(plain);
-    EXPECT_EQ(plain->version, 1u);
-    EXPECT_EQ(plain->algorithm, Algorithm::xaes_256_gcm);
-    EXPECT_EQ(plain->tag, tag_of(Algorithm::xaes_256_gcm));
-    EXPECT_EQ(text_of(plain->key.view()), key_bytes);
-
-    const KeyTag tag = tag_of(Algorithm::aes_256_gcm);
-    answering_key(" 7 aes-256-gcm " + wire::tag_word(tag) + " later words");
-    const auto full = get(tag);
-    ASSERT_TRUE(full);
-    EXPECT_EQ(full->version, 7u);
-    EXPECT_EQ(full->algorithm, Algorithm::aes_256_gcm);
-    EXPECT_EQ(full->tag, tag);
-}
-
-TEST_F(KeysTest, TakesAKeyOfEachLength) {
-    for (const std::size_t length : {16u, 24u, 32u, 64u}) {
-        answering_key(" 2", std::string(length, 'k'));
-        const auto fetched = get();
-        ASSERT_TRUE(fetched) << length;
-        EXPECT_EQ(info_of(fetched->algorithm).key_length, length);
-    }
-}
-
-TEST_F(KeysTest, BelievesNoKeyThatDoesNotHoldTogether) {
-    const std::string tag = wire::tag_word(tag_of(Algorithm::xaes_256_gcm));
-    for (const std::string& words :
-         {std::string(" 0"), std::string(" 01"), std::string(" 2147483648"), std::string(" x"),
-          std::string(" 1 aes-128-gcm"), " 1 aes-256-gcm " + tag, " 1 xaes-256-gcm " + tag + "0",
-          std::string(" 1 xaes-256-gcm 0011223344556677")}) {
-        answering_key(words);
-        EXPECT_TRUE(fails(get_status(), Code::protocol)) << words;
-        EXPECT_FALSE(agent.running()) << words;
-    }
-    for (const std::size_t length : {0u, 1u, 15u, 17u, 33u, 63u}) {
-        answering_key("", std::string(length, 'k'));
-        EXPECT_TRUE(fails(get_status(), Code::protocol)) << length;
-    }
-    answering_key("", std::string(65, 'k'));
-    EXPECT_TRUE(fails(get_status(), Code::protocol, "longer than its request allows"));
-    answering_key(" 1 rot-13");
-    const Status unknown = get_status();
-    EXPECT_TRUE(fails(unknown, Code::unsupported, "an algorithm that is not known here"));
-    EXPECT_EQ(unknown.error().text.find("rot-13"), std::string::npos);
-    EXPECT_TRUE(agent.running());
-}
-
-TEST_F(KeysTest, TellsAnotherVersionFromTheOneAskedFor) {
-    answering_key("");
-    const auto fetched = get(listed_tag);
-    ASSERT_FALSE(fetched);
-    EXPECT_EQ(fetched.error().code, Code::wrong_key);
-    EXPECT_TRUE(agent.running());
-}
-
-TEST_F(KeysTest, HandsOnTheAgentsErrors) {
-    answering("error {id} 7 not-found\\nno such");
-    EXPECT_TRUE(fails(get_status(), Code::not_found, "no such"));
-    EXPECT_TRUE(agent.running());
-    answering_key("");
-    waiter.waits = 0;
-    waiter.interrupt_at = 0;
-    EXPECT_TRUE(fails(get_status(), Code::interrupted));
-}
+class KeysTest : public AgentTest {};
 
 TEST_F(KeysTest, SendsWhatTheProtocolSays) {
     ASSERT_TRUE(start(mirror()));
@@ -120,8 +17,6 @@ TEST_F(KeysTest, SendsWhatTheProtocolSays) {
         return result ? std::string("success") : result.error().text;
     };
     const ByteView key = bytes_of(id);
-    EXPECT_EQ(said(get()), "get 0 some%20key ");
-    EXPECT_EQ(said(get(listed_tag)), "get 0 some%20key 0001020304050607 ");
     EXPECT_EQ(said(describe_key(line(), key)), "describe 0 some%20key ");
     EXPECT_EQ(said(create_key(line(), key, "aes-256-siv")), "create 0 some%20key aes-256-siv ");
     EXPECT_EQ(said(rotate_key(line(), key)), "rotate 0 some%20key ");
@@ -135,7 +30,7 @@ TEST_F(KeysTest, SendsWhatTheProtocolSays) {
     EXPECT_EQ(said(rotate_key(line(), {})), "a word must have 1 to 1024 bytes");
 }
 
-class WrapTest : public KeysTest {
+class WrapTest : public AgentTest {
   protected:
     Result<WrappedSecret> wrap() {
         return wrap_key(line(), bytes_of(id), bytes_of("ct"), bytes_of("abc"));

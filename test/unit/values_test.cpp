@@ -43,10 +43,6 @@ class ValuesTest : public AgentTest {
     void begin(const std::vector<std::string>& turns = {}) {
         ASSERT_TRUE(start(faulty("values", turns)));
     }
-    void answering(const std::string& reply) {
-        ASSERT_TRUE(start(faulty("say", {reply}) + " " + std::to_string(++agents_)));
-    }
-    Line line() { return {agent, deadlines, waiter}; }
     Status seal(TestValues& values) { return encrypt(line(), values, done); }
     Status open(TestValues& values) { return decrypt(line(), values, done); }
     Status seal_one(const std::string& data, const std::string& context = {}) {
@@ -76,9 +72,6 @@ class ValuesTest : public AgentTest {
     std::string result;
 
     std::uint64_t starts_ = 0;
-
-  private:
-    int agents_ = 0;
 };
 
 TEST_F(ValuesTest, SendsKeyContextAndData) {
