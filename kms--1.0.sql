@@ -50,6 +50,41 @@ ALTER TABLE kms.data_key ENABLE ALWAYS TRIGGER changed;
 
 SELECT pg_catalog.pg_extension_config_dump('kms.data_key', '');
 
+-- Columns that hold values of a key. Their names count, here and wherever a dump brings them;
+-- relation and attribute serve to follow a rename.
+CREATE TABLE kms.registered_column (
+    relation_schema name NOT NULL,
+    relation_name name NOT NULL,
+    column_name name NOT NULL,
+    relation oid,
+    attribute smallint,
+    key_identifier bytea NOT NULL CHECK (length(key_identifier) BETWEEN 1 AND 1024),
+    context_expression text,  -- over the columns of the row; NULL: the empty context
+    registered timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (relation_schema, relation_name, column_name)
+);
+
+-- What another cluster called the column by is worth nothing here. A table that is missing after a
+-- restore must not keep out the rows of the others.
+CREATE FUNCTION kms.find_registered_column()
+RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    NEW.relation := NULL;
+    NEW.attribute := NULL;
+    SELECT c.oid, a.attnum INTO NEW.relation, NEW.attribute
+    FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid
+        JOIN pg_attribute a ON a.attrelid = c.oid
+    WHERE n.nspname = NEW.relation_schema AND c.relname = NEW.relation_name
+        AND a.attname = NEW.column_name;
+    RETURN NEW;
+END $$;
+
+CREATE TRIGGER found BEFORE INSERT ON kms.registered_column
+FOR EACH ROW EXECUTE FUNCTION kms.find_registered_column();
+ALTER TABLE kms.registered_column ENABLE ALWAYS TRIGGER found;
+
+SELECT pg_catalog.pg_extension_config_dump('kms.registered_column', '');
+
 -- Bindings
 
 CREATE FUNCTION kms.set_key(local_id int, key_identifier text, is_local bool DEFAULT false)

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "pg/args.hpp"
+#include "pg/collected.hpp"
 
 namespace kms::pg {
 namespace {
@@ -72,22 +73,6 @@ DataKeyVersion version_of(const Row& row) {
             .kek_version_first = DatumGetUInt32(row[kek_version_first_column])};
 }
 
-struct Versions {
-    DataKeyVersion* first = nullptr;
-    std::size_t count = 0;
-    std::size_t room = 0;
-
-    void add(const DataKeyVersion& version) {
-        if (count == room) {
-            room = std::max<std::size_t>(4, 2 * room);
-            const Size size = room * sizeof(DataKeyVersion);
-            first = static_cast<DataKeyVersion*>(first == nullptr ? palloc(size)
-                                                                  : repalloc(first, size));
-        }
-        first[count++] = version;
-    }
-};
-
 }  // namespace
 
 const DataKeyVersion* DataKey::with_tag(const KeyTag& tag) const {
@@ -103,7 +88,7 @@ DataKey read_data_key(ByteView name) {
     ScanKeyData key;
     ScanKeyInit(&key, name_column, BTEqualStrategyNumber, F_BYTEAEQ, bytes_datum(name));
     SysScanDesc scan = systable_beginscan_ordered(table, index, nullptr, 1, &key);
-    Versions versions;
+    Collected<DataKeyVersion> versions;
     while (HeapTuple tuple = systable_getnext_ordered(scan, ForwardScanDirection)) {
         Row row;
         heap_deform_tuple(heap_copytuple(tuple), RelationGetDescr(table), row.values, row.nulls);
@@ -112,7 +97,7 @@ DataKey read_data_key(ByteView name) {
     systable_endscan_ordered(scan);
     index_close(index, AccessShareLock);
     table_close(table, AccessShareLock);
-    return {{versions.first, versions.count}, as_of};
+    return {versions.all(), as_of};
 }
 
 DataKeyScan::DataKeyScan() : table_(table_open(data_key_table(), AccessShareLock)) {

@@ -1,0 +1,34 @@
+// What is collected one by one, in PostgreSQL's memory, which ereport() may jump away from.
+#pragma once
+
+#include <algorithm>
+#include <span>
+#include <type_traits>
+
+#include "pg/pg.hpp"
+
+namespace kms::pg {
+
+template <typename T>
+class Collected {
+    static_assert(std::is_trivially_copyable_v<T>);
+
+  public:
+    void add(const T& item) {
+        if (count_ == room_) {
+            room_ = std::max<std::size_t>(4, 2 * room_);
+            const Size size = room_ * sizeof(T);
+            first_ = static_cast<T*>(first_ == nullptr ? palloc(size) : repalloc(first_, size));
+        }
+        first_[count_++] = item;
+    }
+
+    std::span<const T> all() const { return {first_, count_}; }
+
+  private:
+    T* first_ = nullptr;
+    std::size_t count_ = 0;
+    std::size_t room_ = 0;
+};
+
+}  // namespace kms::pg

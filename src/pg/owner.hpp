@@ -1,0 +1,23 @@
+// Work in the name of the extension's owner, whatever the caller may do: act one.
+#pragma once
+
+#include "pg/pg.hpp"
+
+namespace kms::pg {
+
+struct Caller {
+    Oid role;
+    int security;
+    int settings;
+};
+
+// With search_path = pg_catalog, pg_temp. `table`: one of the extension's own. An error before
+// act_as() ends the (sub)transaction, which puts all of it back.
+Caller act_as_owner_of(Oid table);
+
+void act_as(const Caller& caller);
+
+// The search_path alone, until the level that is returned is given to AtEOXact_GUC(false, level).
+int fix_search_path();
+
+}  // namespace kms::pg

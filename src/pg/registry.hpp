@@ -1,0 +1,39 @@
+// The table kms.registered_column: which columns hold values of which key. Act one.
+//
+// Read with the newest snapshot and without regard to the caller's privileges. A column is found by
+// its names; event triggers keep them in step with the table (doc/rotation.md, "Registered
+// columns").
+#pragma once
+
+#include <span>
+
+#include "pg/args.hpp"
+
+namespace kms::pg {
+
+// Views and texts are of the memory context that it was read in.
+struct RegisteredColumn {
+    Oid relation;          // InvalidOid: there is no such column here
+    AttrNumber attribute;  // 0 then
+    ByteView key_identifier;
+    // Over the row's columns, giving bytea; nullptr: the empty context. Its names are to be read
+    // with search_path = pg_catalog, pg_temp. It was written by the table's owner: whoever
+    // evaluates it runs the owner's functions.
+    const char* context_expression;
+    const char* schema_name;
+    const char* relation_name;
+    const char* column_name;
+};
+
+// nullptr: it is not registered.
+const RegisteredColumn* find_registered_column(Oid relation, AttrNumber attribute);
+
+// All of them, in the order of their names; those that are not here too.
+std::span<const RegisteredColumn> registered_columns();
+
+// `"public"."person"."ssn"` with quotes where they are needed.
+const char* full_name(const RegisteredColumn& column);
+
+Oid registered_column_table();
+
+}  // namespace kms::pg
