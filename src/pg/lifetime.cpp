@@ -51,6 +51,7 @@ void on_timer() {
 void forget_unbound_keys(Session& session) {
     (void)in_session(session, {"forget keys"}, [&]() -> Status {
         session.reply.release();
+        session.opened.clear();
         if (session.bound_under == settings_generation()) {
             return {};
         }
@@ -108,7 +109,8 @@ void at_transaction_end(XactEvent event, void* /*argument*/) {
         after_failure_in_block(*session);
     }
     arm_timer();
-    const bool something_to_do = !session->cache.empty() || session->reply.capacity() > 0;
+    const bool something_to_do =
+        !session->cache.empty() || session->reply.capacity() > 0 || !session->opened.empty();
     if (something_to_do && !callback_registered && TopTransactionContext != nullptr) {
         callback_registered = true;
         MemoryContextRegisterResetCallback(TopTransactionContext, &transaction_callback);
@@ -131,6 +133,7 @@ void at_session_end(int /*code*/, Datum /*argument*/) {
         session->busy = 1;
         session->cache.wipe_all();
         session->reply.release();
+        session->opened.clear();
         session->agent.abandon();
     }
 }

@@ -178,13 +178,12 @@ Failure open_for_session(Session& session, const Call& call) {
 
 // The plaintext is kept by the session: fetching the target's key may take longer than the source's
 // key lives, so they are not needed at once.
-Failure reseal_locally(const Call& call, Call to, varlena** result) {
+Failure reseal_locally(const Call& call, std::optional<std::int32_t> to_id, varlena** result) {
     Session& session = pg::session();
     if (const Failure failure = open_for_session(session, call)) {
         return failure;
     }
-    to.data = session.reply.view();
-    const Failure failure = seal_locally(to, result);
+    const Failure failure = seal_locally(sealing_again(call, to_id, session.reply.view()), result);
     session.reply.release();
     return failure;
 }

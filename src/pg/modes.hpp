@@ -7,11 +7,14 @@ namespace kms::pg {
 
 Failure seal_locally(const Call& call, varlena** result);
 Failure open_locally(const Call& call, varlena** result);
-// The plaintext of `call` is sealed by the key of `to`, with its context.
-Failure reseal_locally(const Call& call, Call to, varlena** result);
+Failure reseal_locally(const Call& call, std::optional<std::int32_t> to_id, varlena** result);
 
 Failure transform_remotely(Way way, std::span<const Call> calls, varlena** results,
                            std::size_t& done);
-Failure reseal_remotely(const Call& call, Call to, varlena** result);
+Failure reseal_remotely(std::span<const Call> calls, std::optional<std::int32_t> to_id,
+                        varlena** results, std::size_t& done);
+
+// The call that seals what `call` has opened.
+Call sealing_again(const Call& call, std::optional<std::int32_t> to_id, ByteView plaintext);
 
 }  // namespace kms::pg

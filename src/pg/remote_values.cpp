@@ -45,21 +45,24 @@ class RemoteCalls final : public Values {
     ByteView known_;
 };
 
-// A single result, for the session to keep.
-class KeptValue final : public Values {
+// Plaintexts for the session to keep.
+class KeptValues final : public Values {
   public:
-    KeptValue(Value value, SecretBytes& result) : value_(value), result_(result) {}
+    KeptValues(std::span<const Call> calls, std::vector<SecretBytes>& plaintexts)
+        : calls_(calls, nullptr), plaintexts_(plaintexts) {
+        plaintexts.resize(calls.size());
+    }
 
-    std::size_t count() const override { return 1; }
-    Value at(std::size_t) override { return value_; }
-    Result<ByteSpan> allot(std::size_t, std::size_t length) override {
-        result_ = SecretBytes(length);
-        return result_.span();
+    std::size_t count() const override { return plaintexts_.size(); }
+    Value at(std::size_t index) override { return calls_.at(index); }
+    Result<ByteSpan> allot(std::size_t index, std::size_t length) override {
+        plaintexts_[index] = SecretBytes(length);
+        return plaintexts_[index].span();
     }
 
   private:
-    Value value_;
-    SecretBytes& result_;
+    RemoteCalls calls_;
+    std::vector<SecretBytes>& plaintexts_;
 };
 
 void require_bound(std::span<const Call> calls) {
@@ -70,27 +73,23 @@ void require_bound(std::span<const Call> calls) {
     }
 }
 
-}  // namespace
-
-Failure transform_remotely(Way way, std::span<const Call> calls, varlena** results,
-                           std::size_t& done) {
+// One exchange with the agent. What came behind the last reply is the last call's.
+template <typename Ask>
+Failure exchange(Session& session, std::span<const Call> calls, std::size_t& done, Ask ask) {
     done = 0;
     if (calls.empty()) {
         return {};
     }
-    Session& session = pg::session();
     const KeyUse use = use_of_call(calls[0]);
     require_bound(calls);
     Subject subject = use.subject();
     const Failure failure = in_session(session, subject, [&]() -> Status {
         KMS_ASSIGN(Line line, session.line(use));
-        RemoteCalls values(calls, results);
-        Status status =
-            way == Way::seal ? encrypt(line, values, done) : decrypt(line, values, done);
+        Status status = ask(line);
         if (!status) {
-            done = std::min(done, calls.size() - 1);  // what came behind the last reply is its own
-            subject.local_id = calls[done].local_id;
-            subject.identifier = values.identifier(calls[done]);
+            done = std::min(done, calls.size() - 1);
+            subject.local_id = calls[done].names_key() ? 0 : calls[done].local_id;
+            subject.identifier = RemoteCalls(calls, nullptr).at(done).key;
         }
         return status;
     });
@@ -98,25 +97,35 @@ Failure transform_remotely(Way way, std::span<const Call> calls, varlena** resul
     return failure;
 }
 
-Failure reseal_remotely(const Call& call, Call to, varlena** result) {
-    Session& session = pg::session();
-    const KeyUse from = use_of_call(call);
-    use_of_call(to);
-    const Failure not_opened = in_session(session, from.subject(), [&]() -> Status {
-        KMS_ASSIGN(Line line, session.line(from));
-        KeptValue value({from.identifier, call.context, call.data}, session.reply);
-        std::size_t done = 0;
-        return decrypt(line, value, done);
+}  // namespace
+
+Failure transform_remotely(Way way, std::span<const Call> calls, varlena** results,
+                           std::size_t& done) {
+    return exchange(session(), calls, done, [&](Line line) -> Status {
+        RemoteCalls values(calls, results);
+        return way == Way::seal ? encrypt(line, values, done) : decrypt(line, values, done);
     });
-    settle(session, not_opened);
-    if (not_opened) {
-        return not_opened;
+}
+
+// What was opened before the first failure is sealed all the same.
+Failure reseal_remotely(std::span<const Call> calls, std::optional<std::int32_t> to_id,
+                        varlena** results, std::size_t& done) {
+    Session& session = pg::session();
+    auto* again = static_cast<Call*>(palloc(sizeof(Call) * std::max<std::size_t>(1, calls.size())));
+    if (to_id) {
+        use_of_local_id("recode", *to_id);
     }
-    to.data = session.reply.view();
-    std::size_t done = 0;
-    const Failure not_sealed = transform_remotely(Way::seal, {&to, 1}, result, done);
-    session.reply.release();
-    return not_sealed;
+    std::size_t opened = 0;
+    const Failure not_opened = exchange(session, calls, opened, [&](Line line) -> Status {
+        KeptValues values(calls, session.opened);
+        return decrypt(line, values, opened);
+    });
+    for (std::size_t i = 0; i < opened; ++i) {
+        again[i] = sealing_again(calls[i], to_id, session.opened[i].view());
+    }
+    const Failure not_sealed = transform_remotely(Way::seal, {again, opened}, results, done);
+    session.opened.clear();
+    return not_sealed ? not_sealed : not_opened;
 }
 
 }  // namespace kms::pg

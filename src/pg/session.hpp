@@ -8,6 +8,7 @@
 #include <csignal>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/secret.hpp"
 #include "client/agent.hpp"
@@ -61,7 +62,9 @@ class Session {
     std::uint64_t changes = 0;  // of keys at the agent, made by this session
     // Of the settings under which all keys that are held are bound: 0 where one may not be.
     std::uint64_t bound_under = 0;
-    SecretBytes reply;  // of the agent, until act three has copied it
+    // Plaintexts between two acts, of one value or of many.
+    SecretBytes reply;
+    std::vector<SecretBytes> opened;
     // Nothing secret, on its way to PostgreSQL.
     std::string text;
     std::vector<wire::ListedVersion> listed;

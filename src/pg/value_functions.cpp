@@ -114,7 +114,8 @@ KMS_FUNCTION(kms_recode) {
     }
     const Call call = {"recode", from_id, bytes_argument(fcinfo, 2), context};
     varlena* result = nullptr;
-    const Failure failure = reseal(call, to_id, &result);
+    std::size_t done = 0;
+    const Failure failure = reseal({&call, 1}, to_id, &result, done);
     return datum_or_raise(failure, result);
 }
 
@@ -124,7 +125,8 @@ KMS_FUNCTION(kms_recode_with) {
         PG_RETURN_NULL();
     }
     varlena* result = nullptr;
-    const Failure failure = reseal(call, &result);
+    std::size_t done = 0;
+    const Failure failure = reseal({&call, 1}, std::nullopt, &result, done);
     return datum_or_raise(failure, result);
 }
 

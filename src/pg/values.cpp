@@ -19,6 +19,17 @@ Failure transform_locally(Way way, std::span<const Call> calls, varlena** result
     return {};
 }
 
+Failure reseal_all_locally(std::span<const Call> calls, std::optional<std::int32_t> to_id,
+                           varlena** results, std::size_t& done) {
+    for (done = 0; done < calls.size(); ++done) {
+        CHECK_FOR_INTERRUPTS();
+        if (const Failure failure = reseal_locally(calls[done], to_id, &results[done])) {
+            return failure;
+        }
+    }
+    return {};
+}
+
 Failure transform_one_remotely(Way way, const Call& call, varlena** result) {
     std::size_t done = 0;
     return transform_remotely(way, {&call, 1}, result, done);
@@ -36,15 +47,20 @@ Failure transform_one_remotely(Way way, const Call& call, varlena** result) {
                                   : open_locally(call, result);
 }
 
-Failure reseal(const Call& call, varlena** result) {
-    return mode() == Mode::remote ? reseal_remotely(call, call, result)
-                                  : reseal_locally(call, call, result);
+Failure reseal(std::span<const Call> calls, std::optional<std::int32_t> to_id, varlena** results,
+               std::size_t& done) {
+    return mode() == Mode::remote ? reseal_remotely(calls, to_id, results, done)
+                                  : reseal_all_locally(calls, to_id, results, done);
 }
 
-Failure reseal(const Call& call, std::int32_t to_id, varlena** result) {
-    const Call to = {call.action, to_id, {}, call.context};
-    return mode() == Mode::remote ? reseal_remotely(call, to, result)
-                                  : reseal_locally(call, to, result);
+Call sealing_again(const Call& call, std::optional<std::int32_t> to_id, ByteView plaintext) {
+    Call again = call;
+    again.data = plaintext;
+    if (to_id) {
+        again.local_id = *to_id;
+        again.identifier = {};
+    }
+    return again;
 }
 
 Failure transform(Way way, std::span<const Call> calls, varlena** results, std::size_t& done) {

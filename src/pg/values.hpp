@@ -3,6 +3,7 @@
 // NULL.
 #pragma once
 
+#include <optional>
 #include <span>
 
 #include "pg/args.hpp"
@@ -25,15 +26,15 @@ enum class Way { seal, open };
 Failure seal(const Call& call, varlena** result);
 Failure open(const Call& call, varlena** result);
 
-// Opened and sealed again under the current version of the same key, or of the one bound to
-// `to_id`.
-Failure reseal(const Call& call, varlena** result);
-Failure reseal(const Call& call, std::int32_t to_id, varlena** result);
-
 // Many calls, in remote mode in one exchange with the agent; keys that are not held come in one
 // exchange too. The calls below `done` have their results; the Failure, if there is one, is that of
 // call `done`.
 Failure transform(Way way, std::span<const Call> calls, varlena** results, std::size_t& done);
+
+// The same for opening and sealing again, under the current version of the same key or of the one
+// that is bound to `to_id`. Remote mode keeps all plaintexts until they are sealed.
+Failure reseal(std::span<const Call> calls, std::optional<std::int32_t> to_id, varlena** results,
+               std::size_t& done);
 
 // The key that a call names (KM001 where nothing is bound to its local id).
 KeyUse use_of_call(const Call& call);
