@@ -342,5 +342,52 @@ CREATE FUNCTION kms.status(
     OUT mean_latency_ms float8, OUT last_error text, OUT agents int, OUT server_agents int)
 LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'kms_status';
 
+-- Data keys, wrapped by a KEK that stays with the agent
+
+CREATE FUNCTION kms.create_data_key(name text, kek text, algorithm text DEFAULT 'xaes-256-gcm')
+RETURNS int LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_create_data_key';
+
+CREATE FUNCTION kms.create_data_key(name bytea, kek bytea, algorithm text DEFAULT 'xaes-256-gcm')
+RETURNS int LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_create_data_key';
+
+CREATE FUNCTION kms.rotate_data_key(name text)
+RETURNS int LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_rotate_data_key';
+
+CREATE FUNCTION kms.rotate_data_key(name bytea)
+RETURNS int LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_rotate_data_key';
+
+CREATE FUNCTION kms.enable_data_key(name text, version int)
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_enable_data_key';
+
+CREATE FUNCTION kms.enable_data_key(name bytea, version int)
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_enable_data_key';
+
+CREATE FUNCTION kms.disable_data_key(name text, version int, force bool DEFAULT false)
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_disable_data_key';
+
+CREATE FUNCTION kms.disable_data_key(name bytea, version int, force bool DEFAULT false)
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_disable_data_key';
+
+CREATE FUNCTION kms.data_keys(
+    OUT name text, OUT version int, OUT algorithm text, OUT key_tag bytea, OUT state text,
+    OUT created timestamptz, OUT kek text, OUT kek_version int)
+RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'kms_data_keys';
+
+CREATE VIEW kms.data_keys AS SELECT * FROM kms.data_keys();
+
+-- Secrets of the user's own
+
+CREATE FUNCTION kms.wrap(kek text, secret bytea, context bytea DEFAULT '')
+RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', 'kms_wrap';
+
+CREATE FUNCTION kms.wrap(kek bytea, secret bytea, context bytea DEFAULT '')
+RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', 'kms_wrap';
+
+CREATE FUNCTION kms.unwrap(kek text, wrapped bytea, context bytea DEFAULT '')
+RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', 'kms_unwrap';
+
+CREATE FUNCTION kms.unwrap(kek bytea, wrapped bytea, context bytea DEFAULT '')
+RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', 'kms_unwrap';
+
 -- Who may call what is the owner's decision.
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA kms FROM PUBLIC;

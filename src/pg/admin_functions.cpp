@@ -2,6 +2,7 @@
 // generate_key. What the agent does is not undone by ROLLBACK.
 #include "base/hex.hpp"
 #include "crypto/random.hpp"
+#include "pg/key_arguments.hpp"
 #include "pg/settings.hpp"
 #include "pg/values.hpp"
 
@@ -21,31 +22,6 @@ void administer(const KeyUse& use, Body&& body) {
     finish(session, failure);
 }
 
-std::string_view algorithm_argument(FunctionCallInfo fcinfo) {
-    const std::string_view name = text_of(required_bytes(fcinfo, 1, "algorithm"));
-    if (!algorithm_named(name)) {
-        ereport(
-            ERROR,
-            (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-             errmsg("\"%.*s\" is not an algorithm of kms",
-                    pg_mbcliplen(name.data(), static_cast<int>(name.size()), 64), name.data()),
-             errhint("The algorithms are xaes-256-gcm, aes-256-siv, aes-128-gcm, aes-192-gcm and "
-                     "aes-256-gcm.")));
-    }
-    return name;
-}
-
-void warn_of_limit(std::string_view algorithm) {
-    if (info_of(*algorithm_named(algorithm)).random_nonce_limit) {
-        ereport(
-            WARNING,
-            (errmsg("a key version of %.*s may seal at most 2^32 values",
-                    static_cast<int>(algorithm.size()), algorithm.data()),
-             errdetail("Its nonces are 12 random bytes (NIST SP 800-38D, section 8.3)."),
-             errhint("Rotate the key well before, or use xaes-256-gcm, which has no such limit.")));
-    }
-}
-
 ByteView prefix_argument(FunctionCallInfo fcinfo) {
     const ByteView prefix = required_bytes(fcinfo, 0, "prefix");
     if (prefix.size() > max_identifier) {
@@ -56,18 +32,9 @@ ByteView prefix_argument(FunctionCallInfo fcinfo) {
     return prefix;
 }
 
-std::uint32_t version_argument(FunctionCallInfo fcinfo) {
-    const std::int32_t version = required_int(fcinfo, 1, "version");
-    if (version < 1) {
-        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                        errmsg("key versions begin at 1, and %d is none", version)));
-    }
-    return static_cast<std::uint32_t>(version);
-}
-
 Datum change(FunctionCallInfo fcinfo, const char* action, std::string_view verb) {
     const KeyUse use = use_of_identifier(action, required_identifier(fcinfo, 0));
-    const std::uint32_t version = version_argument(fcinfo);
+    const std::uint32_t version = version_argument(fcinfo, 1);
     administer(use, [&](Line line) { return change_version(line, verb, use.identifier, version); });
     PG_RETURN_VOID();
 }
@@ -105,10 +72,11 @@ int key_bits(FunctionCallInfo fcinfo) {
 
 KMS_FUNCTION(kms_create_key) {
     const KeyUse use = use_of_identifier("create key", required_identifier(fcinfo, 0));
-    const std::string_view algorithm = algorithm_argument(fcinfo);
+    const Algorithm algorithm = algorithm_argument(fcinfo, 1);
     std::uint32_t version = 0;
     administer(use, [&](Line line) -> Status {
-        KMS_ASSIGN(const DescribedKey created, create_key(line, use.identifier, algorithm));
+        KMS_ASSIGN(const DescribedKey created,
+                   create_key(line, use.identifier, info_of(algorithm).name));
         version = created.version;
         return {};
     });

@@ -67,8 +67,8 @@ void check_identifier(ByteView identifier) {
     }
 }
 
-[[gnu::hot]] ByteView required_identifier(FunctionCallInfo fcinfo, int index) {
-    const ByteView identifier = required_bytes(fcinfo, index, "key_identifier");
+[[gnu::hot]] ByteView required_identifier(FunctionCallInfo fcinfo, int index, const char* name) {
+    const ByteView identifier = required_bytes(fcinfo, index, name);
     check_identifier(identifier);
     return identifier;
 }

@@ -16,7 +16,8 @@ ByteView required_bytes(FunctionCallInfo fcinfo, int index, const char* name);  
 
 // 1 to 1,024 bytes, or 22023.
 void check_identifier(ByteView identifier);
-ByteView required_identifier(FunctionCallInfo fcinfo, int index);
+ByteView required_identifier(FunctionCallInfo fcinfo, int index,
+                             const char* name = "key_identifier");
 
 [[noreturn]] void raise_null(const char* name);
 

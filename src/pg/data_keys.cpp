@@ -70,7 +70,8 @@ DataKeyVersion version_of(const Row& row) {
             .kek = bytes_of_datum(row[kek_column]),
             .wrapped = form_of(row, kek_version_column, wrapped_column),
             .wrapped_before = form_of(row, kek_version_before_column, wrapped_before_column),
-            .kek_version_first = DatumGetUInt32(row[kek_version_first_column])};
+            .kek_version_first = DatumGetUInt32(row[kek_version_first_column]),
+            .kek_version_last = DatumGetUInt32(row[kek_version_column])};
 }
 
 }  // namespace

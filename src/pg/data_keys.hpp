@@ -27,9 +27,11 @@ struct DataKeyVersion {
     wire::VersionState state;
     TimestampTz created;
     ByteView kek;
-    WrappedForm wrapped;              // none once destroyed
-    WrappedForm wrapped_before;       // tried where the KEK version of the first cannot be had
-    std::uint32_t kek_version_first;  // of the oldest form that there ever was
+    WrappedForm wrapped;         // none once destroyed
+    WrappedForm wrapped_before;  // tried where the KEK version of the first cannot be had
+    // Of the oldest form that there ever was, and of the newest, destroyed or not.
+    std::uint32_t kek_version_first;
+    std::uint32_t kek_version_last;
 };
 
 struct DataKey {

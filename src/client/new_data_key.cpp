@@ -1,0 +1,38 @@
+#include "client/new_data_key.hpp"
+
+#include <openssl/crypto.h>
+
+#include "crypto/random.hpp"
+#include "crypto/wrap_context.hpp"
+
+#include "base/floor.hpp"
+
+namespace kms {
+namespace {
+
+bool equal(ByteView one, ByteView other) {
+    return one.size() == other.size() && CRYPTO_memcmp(one.data(), other.data(), one.size()) == 0;
+}
+
+Status check_opens(Line line, ByteView kek, ByteView context, ByteView wrapped, ByteView key) {
+    KMS_ASSIGN(const WrappedSecret opened, unwrap_key(line, kek, context, wrapped, key.size()));
+    if (!equal(opened.bytes.view(), key)) {
+        return Error{Code::protocol, "what the key agent has wrapped opens as something else"};
+    }
+    return {};
+}
+
+}  // namespace
+
+Result<NewDataKey> make_data_key(Line line, ByteView kek, const DataKeyId& id) {
+    SecretBytes key(info_of(id.algorithm).key_length);
+    KMS_TRY(random_secret(key.span()));
+    KMS_ASSIGN(const KeyTag tag, compute_key_tag(id.algorithm, key.view()));
+    const std::string text = data_key_context(info_of(id.algorithm).name, id.version, id.name);
+    const ByteView context = bytes_of(text);
+    KMS_ASSIGN(WrappedSecret wrapped, wrap_key(line, kek, context, key.view()));
+    KMS_TRY(check_opens(line, kek, context, wrapped.bytes.view(), key.view()));
+    return NewDataKey{tag, std::move(wrapped)};
+}
+
+}  // namespace kms

@@ -1,0 +1,25 @@
+// New data keys for envelope mode: drawn here, wrapped by a KEK that stays with the agent.
+#pragma once
+
+#include "client/keys.hpp"
+
+namespace kms {
+
+// Which data key: what its wrapped form is bound to.
+struct DataKeyId {
+    ByteView name;
+    std::uint32_t version;
+    Algorithm algorithm;
+};
+
+struct NewDataKey {
+    KeyTag tag;
+    WrappedSecret wrapped;  // the version is the KEK's
+};
+
+// What the agent has wrapped is unwrapped again before it is believed: a wrapped form that does not
+// open would lose whatever is sealed under the key. Code::protocol where it opens as something
+// else.
+Result<NewDataKey> make_data_key(Line line, ByteView kek, const DataKeyId& id);
+
+}  // namespace kms

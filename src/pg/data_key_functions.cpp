@@ -1,0 +1,163 @@
+// Data keys of envelope mode, rows of kms.data_key: create_data_key, rotate_data_key,
+// enable_data_key, disable_data_key, and the view data_keys. Rolled back, nothing of it has been.
+#include "client/new_data_key.hpp"
+#include "pg/change_lock.hpp"
+#include "pg/data_key_writer.hpp"
+#include "pg/key_arguments.hpp"
+#include "pg/sqlstates.hpp"
+
+namespace kms::pg {
+namespace {
+
+[[noreturn]] void raise_no_data_key(const char* action, ByteView name) {
+    ereport(ERROR,
+            (errcode(sqlstate::not_found),
+             errmsg("could not %s \"%s\": no such data key", action, shown_identifier(name)),
+             errhint("The view kms.data_keys shows them, and kms.create_data_key() makes one.")));
+    pg_unreachable();
+}
+
+void refuse_existing(ByteView name) {
+    if (read_data_key(name).newest() != nullptr) {
+        raise_error({"create data key", 0, name}, Code::invalid,
+                    "There is a data key of that name.");
+    }
+}
+
+// What rotation goes by. The data key is locked.
+DataKeyVersion newest_version(const char* action, ByteView name) {
+    const DataKeyVersion* newest = read_data_key(name).newest();
+    if (newest == nullptr) {
+        raise_no_data_key(action, name);
+    }
+    return *newest;
+}
+
+DataKeyVersion version_of(const char* action, ByteView name, std::uint32_t version) {
+    for (const DataKeyVersion& key : read_data_key(name).versions) {
+        if (key.version == version) {
+            return key;
+        }
+    }
+    raise_no_data_key(psprintf("%s version %u of", action, version), name);
+}
+
+Algorithm require_known(const char* action, ByteView name, std::string_view algorithm) {
+    const auto known = algorithm_named(algorithm);
+    if (!known) {
+        raise_error({action, 0, name}, Code::unsupported, "Its algorithm is not known here.");
+    }
+    return *known;
+}
+
+std::uint32_t version_after(const DataKeyVersion& newest, ByteView name) {
+    if (newest.version >= wire::max_version) {
+        raise_error({"rotate data key", 0, name}, Code::too_large, "It has too many versions.");
+    }
+    return newest.version + 1;
+}
+
+// The agent's KEK wraps a fresh key, whose row it becomes.
+Datum add_version(ByteView kek, const DataKeyId& id) {
+    const KeyUse use = use_of_identifier(
+        psprintf("wrap data key \"%s\" with key", shown_identifier(id.name)), kek);
+    Session& session = pg::session();
+    KeyTag tag;
+    std::uint32_t kek_version = 0;
+    const Failure failure = in_session(session, use.subject(), [&]() -> Status {
+        KMS_ASSIGN(Line line, session.line(use));
+        KMS_ASSIGN(NewDataKey made, make_data_key(line, kek, id));
+        tag = made.tag;
+        kek_version = made.wrapped.version;
+        session.reply = std::move(made.wrapped.bytes);
+        return {};
+    });
+    finish(session, failure);
+    insert_data_key(kek, id, tag, {kek_version, session.reply.view()});
+    warn_of_limit(id.algorithm);
+    return UInt32GetDatum(id.version);
+}
+
+// Nothing to do where it is so already.
+Datum change_state(FunctionCallInfo fcinfo, const char* action, wire::VersionState state) {
+    const ByteView name = required_identifier(fcinfo, 0, "name");
+    const std::uint32_t version = version_argument(fcinfo, 1);
+    lock_data_key(name);
+    const DataKeyVersion key = version_of(action, name, version);
+    share_kek(key.kek);
+    if (key.state == wire::VersionState::destroyed) {
+        raise_error({action, 0, name}, Code::disabled,
+                    psprintf("Version %u is destroyed.", version));
+    }
+    if (key.state != state) {
+        set_data_key_state(name, version, state);
+    }
+    PG_RETURN_VOID();
+}
+
+void add_row(RowSet& rows, const DataKeyRow& row) {
+    const DataKeyVersion& key = row.key;
+    Datum values[8] = {identifier_datum(row.name),
+                       UInt32GetDatum(key.version),
+                       text_datum(key.algorithm),
+                       bytes_datum(key.tag),
+                       text_datum(wire::state_word(key.state)),
+                       TimestampTzGetDatum(key.created),
+                       identifier_datum(key.kek),
+                       UInt32GetDatum(key.kek_version_last)};
+    bool nulls[8] = {};
+    rows.add(values, nulls);
+}
+
+}  // namespace
+
+KMS_FUNCTION(kms_create_data_key) {
+    require_writable("kms.create_data_key()");
+    const ByteView name = required_identifier(fcinfo, 0, "name");
+    const ByteView kek = required_identifier(fcinfo, 1, "kek");
+    const Algorithm algorithm = algorithm_argument(fcinfo, 2);
+    lock_data_key(name);
+    share_kek(kek);
+    refuse_existing(name);
+    return add_version(kek, {name, 1, algorithm});
+}
+
+KMS_FUNCTION(kms_rotate_data_key) {
+    require_writable("kms.rotate_data_key()");
+    const ByteView name = required_identifier(fcinfo, 0, "name");
+    lock_data_key(name);
+    const DataKeyVersion newest = newest_version("rotate data key", name);
+    share_kek(newest.kek);
+    const Algorithm algorithm = require_known("rotate data key", name, newest.algorithm);
+    return add_version(newest.kek, {name, version_after(newest, name), algorithm});
+}
+
+KMS_FUNCTION(kms_enable_data_key) {
+    require_writable("kms.enable_data_key()");
+    return change_state(fcinfo, "enable data key", wire::VersionState::enabled);
+}
+
+KMS_FUNCTION(kms_disable_data_key) {
+    require_writable("kms.disable_data_key()");
+    (void)required_bool(fcinfo, 2, "force");
+    return change_state(fcinfo, "disable data key", wire::VersionState::disabled);
+}
+
+KMS_FUNCTION(kms_data_keys) {
+    RowSet rows(fcinfo);
+    DataKeyScan scan;
+    MemoryContext per_row =
+        AllocSetContextCreate(CurrentMemoryContext, "kms data key", ALLOCSET_SMALL_SIZES);
+    MemoryContext caller = MemoryContextSwitchTo(per_row);
+    DataKeyRow row;
+    while (scan.next(row)) {
+        add_row(rows, row);
+        MemoryContextReset(per_row);
+    }
+    scan.end();
+    MemoryContextSwitchTo(caller);
+    MemoryContextDelete(per_row);
+    PG_RETURN_NULL();
+}
+
+}  // namespace kms::pg

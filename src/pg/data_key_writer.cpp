@@ -1,0 +1,112 @@
+#include "pg/data_key_writer.hpp"
+
+#include "pg/args.hpp"
+
+namespace kms::pg {
+namespace {
+
+struct Caller {
+    Oid role;
+    int security;
+    int settings;
+};
+
+Oid owner_of(Oid table) {
+    const Relation relation = table_open(table, AccessShareLock);
+    const Oid owner = relation->rd_rel->relowner;
+    table_close(relation, AccessShareLock);
+    return owner;
+}
+
+// An error before the return ends the (sub)transaction, which puts all of it back.
+Caller act_as_owner() {
+    Caller caller;
+    GetUserIdAndSecContext(&caller.role, &caller.security);
+    caller.settings = NewGUCNestLevel();
+    (void)set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
+                            GUC_ACTION_SAVE, true, 0, false);
+    SetUserIdAndSecContext(owner_of(data_key_table()),
+                           caller.security | SECURITY_LOCAL_USERID_CHANGE);
+    return caller;
+}
+
+void act_as(const Caller& caller) {
+    SetUserIdAndSecContext(caller.role, caller.security);
+    AtEOXact_GUC(false, caller.settings);
+}
+
+template <std::size_t N>
+struct Parameters {
+    Oid types[N];
+    Datum values[N];
+};
+
+// Changes what is there now, whatever the transaction's snapshot shows: the locks were taken after
+// it perhaps.
+template <std::size_t N>
+std::uint64_t execute(const char* statement, Parameters<N> parameters) {
+    const Caller caller = act_as_owner();
+    SPI_connect();
+    const SPIPlanPtr plan = SPI_prepare(statement, N, parameters.types);
+    if (plan == nullptr ||
+        SPI_execute_snapshot(plan, parameters.values, nullptr, GetLatestSnapshot(), InvalidSnapshot,
+                             false, true, 0) < 0) {
+        elog(ERROR, "could not change kms.data_key");
+    }
+    const std::uint64_t count = SPI_processed;
+    SPI_finish();
+    act_as(caller);
+    ForceSyncCommit();
+    return count;
+}
+
+// Who holds the lock has just read them.
+void require_changed(std::uint64_t found, std::uint64_t expected) {
+    if (found != expected) {
+        ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+                        errmsg("rows of kms.data_key have changed meanwhile")));
+    }
+}
+
+}  // namespace
+
+void require_writable(const char* function) {
+    PreventCommandIfReadOnly(function);
+    PreventCommandIfParallelMode(function);
+    PreventCommandDuringRecovery(function);
+}
+
+void insert_data_key(ByteView kek, const DataKeyId& id, const KeyTag& tag,
+                     const WrappedForm& wrapped) {
+    const Parameters<7> parameters = {
+        {BYTEAOID, INT4OID, TEXTOID, BYTEAOID, BYTEAOID, INT4OID, BYTEAOID},
+        {bytes_datum(id.name), UInt32GetDatum(id.version), text_datum(info_of(id.algorithm).name),
+         bytes_datum(tag), bytes_datum(kek), UInt32GetDatum(wrapped.kek_version),
+         bytes_datum(wrapped.bytes)}};
+    (void)execute(
+        "INSERT INTO kms.data_key (name, version, algorithm, key_tag, kek, kek_version,"
+        " wrapped, kek_version_first) VALUES ($1, $2, $3, $4, $5, $6, $7, $6)",
+        parameters);
+}
+
+void set_data_key_state(ByteView name, std::uint32_t version, wire::VersionState state) {
+    const Parameters<3> parameters = {
+        {BYTEAOID, INT4OID, TEXTOID},
+        {bytes_datum(name), UInt32GetDatum(version), text_datum(wire::state_word(state))}};
+    require_changed(
+        execute("UPDATE kms.data_key SET state = $3 WHERE name = $1 AND version = $2", parameters),
+        1);
+}
+
+void mark_data_key_destroyed(ByteView name, std::uint32_t version) {
+    const Parameters<2> parameters = {{BYTEAOID, INT4OID},
+                                      {bytes_datum(name), UInt32GetDatum(version)}};
+    require_changed(execute("UPDATE kms.data_key SET state = 'destroyed', wrapped = NULL,"
+                            " wrapped_before = NULL, kek_version_before = NULL,"
+                            " kek_version = GREATEST(kek_version, kek_version_before)"
+                            " WHERE name = $1 AND version = $2",
+                            parameters),
+                    1);
+}
+
+}  // namespace kms::pg

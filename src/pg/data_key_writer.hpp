@@ -1,0 +1,24 @@
+// Changes of kms.data_key: in the name of the table's owner whatever the caller may do, seen by
+// every session at commit, and on disk by then. Acts one and three; who calls it holds the locks of
+// change_lock.hpp.
+#pragma once
+
+#include "client/new_data_key.hpp"
+#include "pg/data_keys.hpp"
+
+namespace kms::pg {
+
+// Refuses, in the name of `function`, where nothing can be written: before an agent is asked for
+// what ROLLBACK does not undo.
+void require_writable(const char* function);
+
+void insert_data_key(ByteView kek, const DataKeyId& id, const KeyTag& tag,
+                     const WrappedForm& wrapped);
+
+// enabled or disabled.
+void set_data_key_state(ByteView name, std::uint32_t version, wire::VersionState state);
+
+// Drops its wrapped forms.
+void mark_data_key_destroyed(ByteView name, std::uint32_t version);
+
+}  // namespace kms::pg

@@ -1,0 +1,47 @@
+#include "pg/key_arguments.hpp"
+
+namespace kms::pg {
+
+Algorithm algorithm_argument(FunctionCallInfo fcinfo, int index) {
+    const std::string_view name = text_of(required_bytes(fcinfo, index, "algorithm"));
+    const auto algorithm = algorithm_named(name);
+    if (!algorithm) {
+        ereport(
+            ERROR,
+            (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+             errmsg("\"%.*s\" is not an algorithm of kms",
+                    pg_mbcliplen(name.data(), static_cast<int>(name.size()), 64), name.data()),
+             errhint("The algorithms are xaes-256-gcm, aes-256-siv, aes-128-gcm, aes-192-gcm and "
+                     "aes-256-gcm.")));
+    }
+    return *algorithm;
+}
+
+std::uint32_t version_argument(FunctionCallInfo fcinfo, int index) {
+    const std::int32_t version = required_int(fcinfo, index, "version");
+    if (version < 1) {
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("key versions begin at 1, and %d is none", version)));
+    }
+    return static_cast<std::uint32_t>(version);
+}
+
+void warn_of_limit(Algorithm algorithm) {
+    const AlgorithmInfo& info = info_of(algorithm);
+    if (info.random_nonce_limit) {
+        ereport(
+            WARNING,
+            (errmsg("a key version of %.*s may seal at most 2^32 values",
+                    static_cast<int>(info.name.size()), info.name.data()),
+             errdetail("Its nonces are 12 random bytes (NIST SP 800-38D, section 8.3)."),
+             errhint("Rotate the key well before, or use xaes-256-gcm, which has no such limit.")));
+    }
+}
+
+const char* shown_identifier(ByteView identifier) {
+    constexpr int most = 200;
+    const char* shown = TextDatumGetCString(identifier_datum(identifier));
+    return strlen(shown) > most ? psprintf("%.*s...", most, shown) : shown;
+}
+
+}  // namespace kms::pg
