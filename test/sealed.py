@@ -4,6 +4,7 @@
 It shares no code with the C++ one. Needs python3-cryptography 38.
 
     sealed.py open --algorithm A --key FILE [--context HEX] < hex lines
+    sealed.py unwrap --algorithm A --key FILE (--secret HEX | --data-key ALGORITHM:VERSION:HEX) < hex lines
     sealed.py selftest
     sealed.py vectors
 """
@@ -59,6 +60,10 @@ def key_tag(key, algorithm):
 def seal_subkey(key, algorithm):
     suite, length, _ = ALGORITHMS[algorithm]
     return subkey(key, "kms/1 siv" if suite == 2 else "kms/1 seal", algorithm, length)
+
+
+def wrap_subkey(kek, algorithm):
+    return subkey(kek, "kms/1 wrap", algorithm, 32)
 
 
 def cmac(key, message):
@@ -125,12 +130,17 @@ def siv_open(key, strings, sealed):
     return plaintext
 
 
-def seal(key, algorithm, nonce, plaintext, context):
-    """For vectors: a nonce of the caller's."""
-    suite, _, nonce_length = ALGORITHMS[algorithm]
-    assert len(nonce) == nonce_length
-    header = bytes([suite]) + key_tag(key, algorithm)
-    under = seal_subkey(key, algorithm)
+def data_key_context(algorithm, version, name):
+    return b"kms/1 data key\0" + algorithm.encode("ascii") + b"\0" + version.to_bytes(8, "big") + name
+
+
+def secret_context(context):
+    return b"kms/1 secret\0" + context
+
+
+def seal_under(under, suite, tag, nonce, plaintext, context):
+    assert len(nonce) == NONCE_LENGTH[suite]
+    header = bytes([suite]) + tag
     if suite == 1:
         body = xaes_seal(under, nonce, plaintext, header + context)
     elif suite == 2:
@@ -140,17 +150,16 @@ def seal(key, algorithm, nonce, plaintext, context):
     return header + nonce + body
 
 
-def open_sealed(key, algorithm, sealed, context=b""):
+def open_under(under, suite, tag, sealed, context):
     """The plaintext, or Malformed, WrongKey or Corrupt."""
     if not sealed or sealed[0] not in NONCE_LENGTH:
         raise Malformed("unknown suite")
     nonce_end = 9 + NONCE_LENGTH[sealed[0]]
     if len(sealed) < nonce_end + 16:
         raise Malformed("too short")
-    if sealed[0] != ALGORITHMS[algorithm][0] or sealed[1:9] != key_tag(key, algorithm):
+    if sealed[0] != suite or sealed[1:9] != tag:
         raise WrongKey("sealed under another key")
-    under, data = seal_subkey(key, algorithm), sealed[:9] + context
-    nonce, body = sealed[9:nonce_end], sealed[nonce_end:]
+    data, nonce, body = sealed[:9] + context, sealed[9:nonce_end], sealed[nonce_end:]
     try:
         if sealed[0] == 1:
             return xaes_open(under, nonce, body, data)
@@ -159,6 +168,26 @@ def open_sealed(key, algorithm, sealed, context=b""):
         return AESGCM(under).decrypt(nonce, body, data)
     except InvalidTag:
         raise Corrupt("authentication failed") from None
+
+
+def seal(key, algorithm, nonce, plaintext, context):
+    """For vectors: a nonce of the caller's."""
+    under, suite = seal_subkey(key, algorithm), ALGORITHMS[algorithm][0]
+    return seal_under(under, suite, key_tag(key, algorithm), nonce, plaintext, context)
+
+
+def open_sealed(key, algorithm, sealed, context=b""):
+    under, suite = seal_subkey(key, algorithm), ALGORITHMS[algorithm][0]
+    return open_under(under, suite, key_tag(key, algorithm), sealed, context)
+
+
+def wrap(kek, algorithm, nonce, secret, context):
+    """Suite 0x01 whatever the algorithm of the KEK."""
+    return seal_under(wrap_subkey(kek, algorithm), 1, key_tag(kek, algorithm), nonce, secret, context)
+
+
+def unwrap(kek, algorithm, wrapped, context):
+    return open_under(wrap_subkey(kek, algorithm), 1, key_tag(kek, algorithm), wrapped, context)
 
 
 def stream(seed, length):
@@ -185,14 +214,38 @@ def make_vectors():
                 }
 
 
+def make_wrapped_vectors():
+    names = (b"orders", bytes(range(256)))
+    for number, (algorithm, (_, key_length, _)) in enumerate(ALGORITHMS.items()):
+        seed = f"kms wrap {algorithm}"
+        kek, data_key = stream(seed + " kek", key_length), stream(seed + " secret", key_length)
+        version = (1, 2147483647)[number % 2]
+        name = names[number % 2]
+        user_context = stream(seed + " context", number)
+        common = {"algorithm": algorithm, "kek": kek.hex(), "secret": data_key.hex()}
+        nonce = stream(seed + " nonce", 24)
+        context = data_key_context(algorithm, version, name)
+        yield common | {
+            "version": version,
+            "name": name.hex(),
+            "wrapped": wrap(kek, algorithm, nonce, data_key, context).hex(),
+        }
+        context = secret_context(user_context)
+        yield common | {
+            "context": user_context.hex(),
+            "wrapped": wrap(kek, algorithm, nonce, data_key, context).hex(),
+        }
+
+
 def write_vectors():
-    lines = ",\n".join(json.dumps(v, separators=(",", ":")) for v in make_vectors())
-    (VECTORS / "sealed.json").write_text(f"[\n{lines}\n]\n", encoding="ascii")
+    for file, vectors in (("sealed", make_vectors()), ("wrapped", make_wrapped_vectors())):
+        lines = ",\n".join(json.dumps(v, separators=(",", ":")) for v in vectors)
+        (VECTORS / f"{file}.json").write_text(f"[\n{lines}\n]\n", encoding="ascii")
 
 
-def refusal(key, algorithm, sealed, context):
+def refusal(key, algorithm, sealed, context, opens=open_sealed):
     try:
-        open_sealed(key, algorithm, sealed, context)
+        opens(key, algorithm, sealed, context)
     except (Malformed, WrongKey, Corrupt) as error:
         return type(error)
     return None
@@ -216,6 +269,21 @@ def test_sealed_values():
         assert refusal(key, algorithm, b"", context) is Malformed
 
 
+def test_wrapped_keys():
+    for vector in json.loads((VECTORS / "wrapped.json").read_text(encoding="ascii")):
+        algorithm, kek, secret = vector["algorithm"], *(bytes.fromhex(vector[name]) for name in ("kek", "secret"))
+        wrapped = bytes.fromhex(vector["wrapped"])
+        contexts = [secret_context(bytes.fromhex(vector.get("context", "")))]
+        if "version" in vector:
+            contexts.insert(0, data_key_context(algorithm, vector["version"], bytes.fromhex(vector["name"])))
+        assert unwrap(kek, algorithm, wrapped, contexts[0]) == secret
+        for other in (b"", contexts[0] + b"x", *contexts[1:]):
+            assert refusal(kek, algorithm, wrapped, other, unwrap) is Corrupt
+        assert refusal(kek, algorithm, wrapped, contexts[0]) in (Corrupt, WrongKey)
+        assert refusal(bytes(len(kek)), algorithm, wrapped, contexts[0], unwrap) is WrongKey
+        assert refusal(kek, algorithm, wrapped[:48], contexts[0], unwrap) is Malformed
+
+
 def test_siv():
     for vector in json.loads((VECTORS / "siv.json").read_text(encoding="ascii")):
         key, plaintext, sealed = (
@@ -236,28 +304,43 @@ def test_xaes():
 
 
 def selftest():
-    for test in (test_sealed_values, test_siv, test_xaes):
+    for test in (test_sealed_values, test_wrapped_keys, test_siv, test_xaes):
         test()
         print("ok", test.__name__)
 
 
+def wrap_context(options):
+    if options.data_key is None:
+        return secret_context(bytes.fromhex(options.secret))
+    algorithm, version, name = options.data_key.split(":")
+    return data_key_context(algorithm, int(version), bytes.fromhex(name))
+
+
 def open_lines(options):
     key = pathlib.Path(options.key).read_bytes()
-    context = bytes.fromhex(options.context)
+    opens, context = (
+        (unwrap, wrap_context(options))
+        if options.command == "unwrap"
+        else (open_sealed, bytes.fromhex(options.context))
+    )
     for line in sys.stdin:
-        plaintext = open_sealed(key, options.algorithm, bytes.fromhex(line), context)
-        print(plaintext.hex())
+        print(opens(key, options.algorithm, bytes.fromhex(line), context).hex())
 
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     opener = commands.add_parser("open", help="open sealed values, a line of hex each")
-    opener.add_argument("--algorithm", choices=ALGORITHMS, required=True)
-    opener.add_argument("--key", required=True, metavar="FILE", help="the raw data key")
     opener.add_argument("--context", default="", metavar="HEX")
+    unwrapper = commands.add_parser("unwrap", help="open wrapped keys or secrets, a line of hex each")
+    use = unwrapper.add_mutually_exclusive_group(required=True)
+    use.add_argument("--data-key", metavar="ALGORITHM:VERSION:HEX", help="of this name")
+    use.add_argument("--secret", metavar="HEX", help="of this context")
+    for command in (opener, unwrapper):
+        command.add_argument("--algorithm", choices=ALGORITHMS, required=True)
+        command.add_argument("--key", required=True, metavar="FILE", help="the raw data key, or KEK")
     commands.add_parser("selftest", help="check this decoder against vectors")
-    commands.add_parser("vectors", help="write vectors/sealed.json")
+    commands.add_parser("vectors", help="write vectors/sealed.json and wrapped.json")
     return parser.parse_args()
 
 

@@ -22,9 +22,11 @@ std::vector<SealingKey> make_keys() {
     std::vector<SealingKey> keys;
     for (const AlgorithmInfo& info : all_algorithms()) {
         const std::vector<Byte> data_key(info.key_length, 7);
-        auto key = SealingKey::from_data_key(info.algorithm, data_key);
-        require(bool(key));
-        keys.push_back(std::move(*key));
+        for (const auto make : {SealingKey::from_data_key, SealingKey::wrapping_from_data_key}) {
+            auto key = make(info.algorithm, data_key);
+            require(bool(key));
+            keys.push_back(std::move(*key));
+        }
     }
     return keys;
 }

@@ -5,6 +5,9 @@
 
 #include <set>
 
+#include "crypto/sealed.hpp"
+#include "vectors.hpp"
+
 #include "base/floor.hpp"
 
 namespace kms {
@@ -49,6 +52,30 @@ TEST(WrapContext, AreAllDifferent) {
     }
     contexts.insert(secret_context(bytes_of(data_key_context("aes-256-gcm", 1, bytes_of("a")))));
     EXPECT_EQ(contexts.size(), made + 1);
+}
+
+// Wrapped keys and secrets that test/sealed.py has made.
+TEST(Wrapped, AgreesWithTheVectors) {
+    std::size_t data_keys = 0;
+    const auto vectors = test::carried_vectors("wrapped.json");
+    for (const test::Json& vector : vectors) {
+        const std::string algorithm = vector["algorithm"];
+        const auto secret = test::unhex(vector, "secret");
+        const auto wrapped = test::unhex(vector, "wrapped");
+        auto kek = SealingKey::wrapping_from_data_key(*algorithm_named(algorithm),
+                                                      test::unhex(vector, "kek"));
+        ASSERT_TRUE(kek);
+        const bool of_data_key = vector.contains("version");
+        const std::string context = of_data_key ? data_key_context(algorithm, vector["version"],
+                                                                   test::unhex(vector, "name"))
+                                                : secret_context(test::unhex(vector, "context"));
+        std::vector<Byte> opened(secret.size());
+        ASSERT_TRUE(kek->open(wrapped, bytes_of(context), opened)) << algorithm;
+        EXPECT_EQ(opened, secret);
+        data_keys += of_data_key;
+    }
+    EXPECT_EQ(data_keys, all_algorithms().size());
+    EXPECT_EQ(vectors.size(), 2 * data_keys);
 }
 
 }  // namespace

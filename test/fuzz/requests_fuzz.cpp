@@ -1,0 +1,72 @@
+// Requests from anybody to kms-agent's verbs: the input is read as frames, and each is answered by
+// exactly one reply that parses, whatever its words and body.
+#include "agent/requests.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "agent/keyring_store.hpp"
+
+#include "base/floor.hpp"
+
+namespace {
+
+using namespace kms;
+
+void require(bool condition) {
+    if (!condition) {
+        std::abort();
+    }
+}
+
+void feed(wire::FrameReader& reader, ByteView input) {
+    while (!input.empty()) {
+        const ByteSpan space = reader.space();
+        const std::size_t count = std::min(space.size(), input.size());
+        copy_bytes(input.first(count), space);
+        reader.commit(count);
+        input = input.subspan(count);
+    }
+}
+
+void require_one_reply(ByteView replies, std::uint64_t id) {
+    wire::FrameReader reader;
+    feed(reader, replies);
+    const auto head = reader.head();
+    require(head && *head != nullptr && (*head)->id == id && reader.body_complete());
+    require((*head)->verb == "ok" || (*head)->verb == "error");
+    reader.pop();
+    require(!reader.in_frame());
+}
+
+// A key of every algorithm, named by its number.
+void add_keys(agent::KeyringStore& store) {
+    for (const AlgorithmInfo& info : all_algorithms()) {
+        const char name = static_cast<char>('0' + static_cast<int>(info.algorithm));
+        const std::string key(info.key_length, name);
+        require(bool(store.create(bytes_of({&name, 1}), {info.algorithm, false, bytes_of(key)})));
+    }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    agent::KeyringStore store;
+    SecretBytes replies;
+    agent::Requests requests(store, replies);
+    wire::FrameReader reader;
+    add_keys(store);
+    feed(reader, {data, size});
+    for (;;) {
+        const auto head = reader.head();
+        if (!head || *head == nullptr || !reader.body_complete()) {
+            return 0;
+        }
+        const auto* verb = agent::Requests::find((*head)->verb);
+        require(bool(verb != nullptr ? requests.answer(*verb, **head, reader.body())
+                                     : requests.refuse_verb((*head)->id)));
+        require_one_reply(replies.view(), (*head)->id);
+        replies.clear();
+        reader.pop();
+    }
+}
