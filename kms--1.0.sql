@@ -368,6 +368,13 @@ RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_disa
 CREATE FUNCTION kms.disable_data_key(name bytea, version int, force bool DEFAULT false)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_disable_data_key';
 
+-- A new version of a KEK at the agent, and every data key that it wraps brought to it.
+CREATE FUNCTION kms.rotate_kek(kek text)
+RETURNS int LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_rotate_kek';
+
+CREATE FUNCTION kms.rotate_kek(kek bytea)
+RETURNS int LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_rotate_kek';
+
 CREATE FUNCTION kms.data_keys(
     OUT name text, OUT version int, OUT algorithm text, OUT key_tag bytea, OUT state text,
     OUT created timestamptz, OUT kek text, OUT kek_version int)

@@ -154,6 +154,11 @@ Result<FetchedKey> fetch_one(Status (*fetch)(Line, std::span<const Wanted>, cons
 
 }  // namespace
 
+bool may_open_in_other_form(const Error& failure) {
+    return failure.code == Code::not_found || failure.code == Code::disabled ||
+           failure.code == Code::wrong_key;
+}
+
 Status get_keys(Line line, std::span<const WantedKey> wanted, const TakeKey& take) {
     return Getting(wanted, take).run(line);
 }

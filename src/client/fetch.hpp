@@ -41,6 +41,10 @@ struct WrappedKey {
     KeyTag tag;
 };
 
+// Whether the KEK version that made a wrapped form is one that this agent does not have, or no
+// more: another form of the key may open.
+bool may_open_in_other_form(const Error& failure);
+
 // Takes the key at `index`, or why there is none: what concerns one key ends nothing. An Error that
 // it returns ends the exchange.
 using TakeKey = std::function<Status(std::size_t index, Result<FetchedKey> key)>;

@@ -10,19 +10,20 @@
 namespace kms {
 namespace {
 
-bool equal(ByteView one, ByteView other) {
-    return one.size() == other.size() && CRYPTO_memcmp(one.data(), other.data(), one.size()) == 0;
-}
-
 Status check_opens(Line line, ByteView kek, ByteView context, ByteView wrapped, ByteView key) {
     KMS_ASSIGN(const WrappedSecret opened, unwrap_key(line, kek, context, wrapped, key.size()));
-    if (!equal(opened.bytes.view(), key)) {
+    return check_same(opened.bytes.view(), key);
+}
+
+}  // namespace
+
+Status check_same(ByteView unwrapped, ByteView secret) {
+    if (unwrapped.size() != secret.size() ||
+        CRYPTO_memcmp(unwrapped.data(), secret.data(), secret.size()) != 0) {
         return Error{Code::protocol, "what the key agent has wrapped opens as something else"};
     }
     return {};
 }
-
-}  // namespace
 
 Result<NewDataKey> make_data_key(Line line, ByteView kek, const DataKeyId& id) {
     SecretBytes key(info_of(id.algorithm).key_length);

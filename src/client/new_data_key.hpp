@@ -22,4 +22,7 @@ struct NewDataKey {
 // else.
 Result<NewDataKey> make_data_key(Line line, ByteView kek, const DataKeyId& id);
 
+// What was wrapped and unwrapped: Code::protocol where it is not the same. Takes equal time.
+Status check_same(ByteView unwrapped, ByteView secret);
+
 }  // namespace kms

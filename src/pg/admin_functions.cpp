@@ -2,25 +2,13 @@
 // generate_key. What the agent does is not undone by ROLLBACK.
 #include "base/hex.hpp"
 #include "crypto/random.hpp"
+#include "pg/administer.hpp"
 #include "pg/key_arguments.hpp"
 #include "pg/settings.hpp"
 #include "pg/values.hpp"
 
 namespace kms::pg {
 namespace {
-
-// Speaks to the agent about a key, and forgets what the session holds of it.
-template <typename Body>
-void administer(const KeyUse& use, Body&& body) {
-    Session& session = pg::session();
-    const Failure failure = in_session(session, use.subject(), [&]() -> Status {
-        KMS_ASSIGN(Line line, session.line(use));
-        session.cache.drop(use.identifier);
-        ++session.changes;
-        return body(line);
-    });
-    finish(session, failure);
-}
 
 ByteView prefix_argument(FunctionCallInfo fcinfo) {
     const ByteView prefix = required_bytes(fcinfo, 0, "prefix");

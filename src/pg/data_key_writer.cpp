@@ -1,5 +1,7 @@
 #include "pg/data_key_writer.hpp"
 
+#include <array>
+
 #include "pg/args.hpp"
 
 namespace kms::pg {
@@ -68,6 +70,37 @@ void require_changed(std::uint64_t found, std::uint64_t expected) {
     }
 }
 
+// Arrays of equal length, filled row by row.
+template <std::size_t N>
+class Columns {
+  public:
+    explicit Columns(std::size_t room) {
+        for (Datum*& column : columns_) {
+            column = static_cast<Datum*>(palloc(room * sizeof(Datum)));
+        }
+    }
+
+    void add(const std::array<Datum, N>& row) {
+        for (std::size_t i = 0; i < N; ++i) {
+            columns_[i][count_] = row[i];
+        }
+        ++count_;
+    }
+
+    Datum array(std::size_t column, Oid type) const {
+        int16 length = 0;
+        bool by_value = false;
+        char alignment = 0;
+        get_typlenbyvalalign(type, &length, &by_value, &alignment);
+        return PointerGetDatum(construct_array(columns_[column], static_cast<int>(count_), type,
+                                               length, by_value, alignment));
+    }
+
+  private:
+    std::array<Datum*, N> columns_;
+    std::size_t count_ = 0;
+};
+
 }  // namespace
 
 void require_writable(const char* function) {
@@ -96,6 +129,39 @@ void set_data_key_state(ByteView name, std::uint32_t version, wire::VersionState
     require_changed(
         execute("UPDATE kms.data_key SET state = $3 WHERE name = $1 AND version = $2", parameters),
         1);
+}
+
+void replace_wrapped_forms(std::span<const NewForm> forms) {
+    Columns<5> columns(forms.size());
+    for (const NewForm& form : forms) {
+        columns.add({bytes_datum(form.name), UInt32GetDatum(form.version),
+                     UInt32GetDatum(form.kek_version), PointerGetDatum(form.wrapped),
+                     BoolGetDatum(form.keep_second)});
+    }
+    const Parameters<5> parameters = {
+        {BYTEAARRAYOID, INT4ARRAYOID, INT4ARRAYOID, BYTEAARRAYOID, BOOLARRAYOID},
+        {columns.array(0, BYTEAOID), columns.array(1, INT4OID), columns.array(2, INT4OID),
+         columns.array(3, BYTEAOID), columns.array(4, BOOLOID)}};
+    require_changed(
+        execute("UPDATE kms.data_key k SET kek_version = n.kek_version, wrapped = n.wrapped,"
+                " kek_version_before = CASE WHEN n.keep_second THEN k.kek_version_before"
+                " ELSE k.kek_version END,"
+                " wrapped_before = CASE WHEN n.keep_second THEN k.wrapped_before"
+                " ELSE k.wrapped END,"
+                " kek_version_first = LEAST(k.kek_version_first, n.kek_version)"
+                " FROM ROWS FROM (unnest($1), unnest($2), unnest($3), unnest($4), unnest($5))"
+                " n (name, version, kek_version, wrapped, keep_second)"
+                " WHERE k.name = n.name AND k.version = n.version",
+                parameters),
+        forms.size());
+}
+
+void drop_second_forms(ByteView kek) {
+    const Parameters<1> parameters = {{BYTEAOID}, {bytes_datum(kek)}};
+    (void)execute(
+        "UPDATE kms.data_key SET kek_version_before = NULL, wrapped_before = NULL"
+        " WHERE kek = $1 AND wrapped_before IS NOT NULL",
+        parameters);
 }
 
 void mark_data_key_destroyed(ByteView name, std::uint32_t version) {

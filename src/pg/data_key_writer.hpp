@@ -18,6 +18,20 @@ void insert_data_key(ByteView kek, const DataKeyId& id, const KeyTag& tag,
 // enabled or disabled.
 void set_data_key_state(ByteView name, std::uint32_t version, wire::VersionState state);
 
+// What a row's wrapped form is replaced by.
+struct NewForm {
+    ByteView name;
+    std::uint32_t version;
+    std::uint32_t kek_version;
+    varlena* wrapped;
+    bool keep_second;  // the row's second form stays, and not its first
+};
+
+void replace_wrapped_forms(std::span<const NewForm> forms);
+
+// The second forms of all data keys that the KEK wraps. The first forms of all of them must open.
+void drop_second_forms(ByteView kek);
+
 // Drops its wrapped forms.
 void mark_data_key_destroyed(ByteView name, std::uint32_t version);
 

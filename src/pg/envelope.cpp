@@ -12,12 +12,6 @@ bool is_usable(const DataKeyVersion& version) {
     return version.state == wire::VersionState::enabled;
 }
 
-// The KEK version that made a form may be one that this agent does not have, or no more.
-bool may_open_in_other_form(const Error& error) {
-    return error.code == Code::not_found || error.code == Code::disabled ||
-           error.code == Code::wrong_key;
-}
-
 // What the agent finds no wrapped key is a damaged row, and no damaged value.
 Error about_kek(ByteView kek, const Error& error) {
     const Code code = error.code == Code::malformed ? Code::corrupt : error.code;

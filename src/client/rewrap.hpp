@@ -1,0 +1,30 @@
+// Data keys that are to be wrapped by another version of their KEK.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "client/new_data_key.hpp"
+
+namespace kms {
+
+struct WrappedDataKey {
+    DataKeyId id;
+    KeyTag tag;
+    ByteView wrapped;
+    ByteView
+        wrapped_before;  // tried where the KEK version of the first cannot be had; may be empty
+};
+
+struct Rewrapped {
+    WrappedSecret wrapped;       // the version is the KEK's
+    bool opened_before = false;  // it was the second form that the agent could open
+};
+
+// Three pipelined exchanges, or four: unwraps all, wraps them by the KEK's current version, and
+// unwraps what it has got, which must be the same. `failed`: the key that an Error is about, or
+// keys.size() where it is about none.
+Result<std::vector<Rewrapped>> rewrap(Line line, ByteView kek, std::span<const WrappedDataKey> keys,
+                                      std::size_t& failed);
+
+}  // namespace kms

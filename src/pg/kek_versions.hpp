@@ -1,0 +1,17 @@
+// The versions of a KEK at the agent. Acts two and three; what the agent does is not undone by
+// ROLLBACK.
+#pragma once
+
+#include "pg/args.hpp"
+
+namespace kms::pg {
+
+// The new version. Code::unsupported, and nothing is done, where the agent could not wrap by it.
+std::uint32_t rotate_kek_at_agent(const KeyUse& kek);
+
+std::uint32_t current_kek_version(const KeyUse& kek);
+
+// Those that are destroyed already, or that the agent never had, are passed over.
+void destroy_kek_versions(const KeyUse& kek, std::uint32_t first, std::uint32_t last);
+
+}  // namespace kms::pg
