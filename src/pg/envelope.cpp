@@ -6,8 +6,6 @@
 namespace kms::pg {
 namespace {
 
-constexpr std::uint64_t longest_data_key = 64;
-
 bool is_usable(const DataKeyVersion& version) {
     return version.state == wire::VersionState::enabled;
 }
@@ -16,29 +14,6 @@ bool is_usable(const DataKeyVersion& version) {
 Error about_kek(ByteView kek, const Error& error) {
     const Code code = error.code == Code::malformed ? Code::corrupt : error.code;
     return {code, "By the KEK \"" + escape(Alphabet::identifier, kek) + "\": " + error.text};
-}
-
-Error not_the_stored_key() {
-    return {Code::corrupt, "The key that was wrapped is not the one that kms.data_key says."};
-}
-
-Result<FetchedKey> unwrap_form(Line line, ByteView name, const DataKeyVersion& version,
-                               const WrappedForm& form) {
-    const auto algorithm = algorithm_named(version.algorithm);
-    if (!algorithm) {
-        return Error{Code::unsupported, "The data key is for an algorithm that is not known here."};
-    }
-    const std::string context = data_key_context(version.algorithm, version.version, name);
-    KMS_ASSIGN(WrappedSecret opened,
-               unwrap_key(line, version.kek, bytes_of(context), form.bytes, longest_data_key));
-    if (opened.bytes.size() != info_of(*algorithm).key_length) {
-        return not_the_stored_key();
-    }
-    KMS_ASSIGN(const KeyTag tag, compute_key_tag(*algorithm, opened.bytes.view()));
-    if (tag != version.tag) {
-        return not_the_stored_key();
-    }
-    return FetchedKey{version.version, *algorithm, tag, std::move(opened.bytes)};
 }
 
 }  // namespace
@@ -60,14 +35,26 @@ Result<const DataKeyVersion*> usable_version(const DataKey& stored,
     return version;
 }
 
-Result<FetchedKey> unwrap_data_key(Line line, ByteView name, const DataKeyVersion& version) {
-    auto opened = unwrap_form(line, name, version, version.wrapped);
+Result<WrappedKey> wrapped_key(ByteView name, const DataKeyVersion& version,
+                               const WrappedForm& form) {
+    const auto algorithm = algorithm_named(version.algorithm);
+    if (!algorithm) {
+        return Error{Code::unsupported, "The data key is for an algorithm that is not known here."};
+    }
+    return WrappedKey{version.kek, data_key_context(version.algorithm, version.version, name),
+                      form.bytes,  version.version,
+                      *algorithm,  version.tag};
+}
+
+Result<FetchedKey> unwrap_version(Line line, ByteView name, const DataKeyVersion& version) {
+    KMS_ASSIGN(const WrappedKey newer, wrapped_key(name, version, version.wrapped));
+    auto opened = unwrap_data_key(line, newer);
     if (opened) {
         return opened;
     }
     if (version.wrapped_before.kek_version != 0 && may_open_in_other_form(opened.error())) {
-        auto opened_before = unwrap_form(line, name, version, version.wrapped_before);
-        if (opened_before) {
+        KMS_ASSIGN(const WrappedKey older, wrapped_key(name, version, version.wrapped_before));
+        if (auto opened_before = unwrap_data_key(line, older)) {
             return opened_before;
         }
     }

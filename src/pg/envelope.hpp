@@ -3,8 +3,8 @@
 
 #include <optional>
 
+#include "client/fetch.hpp"
 #include "client/key_cache.hpp"
-#include "client/keys.hpp"
 #include "pg/data_keys.hpp"
 
 namespace kms::pg {
@@ -14,9 +14,13 @@ namespace kms::pg {
 Result<const DataKeyVersion*> usable_version(const DataKey& stored,
                                              const std::optional<KeyTag>& tag);
 
+// What the agent is to unwrap. Code::unsupported: an algorithm that is not known.
+Result<WrappedKey> wrapped_key(ByteView name, const DataKeyVersion& version,
+                               const WrappedForm& form);
+
 // The DEK of a version, by whichever of its wrapped forms the agent can unwrap. The agent's errors;
 // Code::corrupt where the row is not what was wrapped.
-Result<FetchedKey> unwrap_data_key(Line line, ByteView name, const DataKeyVersion& version);
+Result<FetchedKey> unwrap_version(Line line, ByteView name, const DataKeyVersion& version);
 
 // Drops what is held of a key and is not, or not enabled, in the database; says which is current.
 void keep_what_is_stored(KeyCache& cache, HeldKeys& keys, const DataKey& stored);

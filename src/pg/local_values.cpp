@@ -14,11 +14,6 @@ Subject subject_of(const Call& call, const HeldKeys* keys) {
             keys != nullptr ? bytes_of(keys->identifier) : call.identifier};
 }
 
-[[gnu::hot]] HeldKeys* remembered(Session& session, const Call& call) {
-    return call.names_key() ? session.remembered(call.identifier, GetUserId())
-                            : session.remembered(call.local_id, GetUserId());
-}
-
 // What the steps of a call hand to each other.
 struct Step {
     HeldKeys* keys = nullptr;
@@ -154,6 +149,11 @@ Failure open_for_session(Session& session, const Call& call) {
 }
 
 }  // namespace
+
+[[gnu::hot]] HeldKeys* remembered(Session& session, const Call& call) {
+    return call.names_key() ? session.remembered(call.identifier, GetUserId())
+                            : session.remembered(call.local_id, GetUserId());
+}
 
 [[gnu::hot]] Failure seal_locally(const Call& call, varlena** result) {
     Session& session = pg::session();

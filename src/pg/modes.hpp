@@ -5,6 +5,9 @@
 
 namespace kms::pg {
 
+// What the session holds for a call and may use without asking anybody; nullptr: nothing.
+HeldKeys* remembered(Session& session, const Call& call);
+
 Failure seal_locally(const Call& call, varlena** result);
 Failure open_locally(const Call& call, varlena** result);
 Failure reseal_locally(const Call& call, std::optional<std::int32_t> to_id, varlena** result);

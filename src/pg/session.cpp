@@ -174,12 +174,20 @@ Result<FetchedKey> Session::ask_for(const KeyUse& use, const std::optional<KeyTa
     }
     KMS_ASSIGN(const DataKeyVersion* version, usable_version(*use.stored, tag));
     KMS_ASSIGN(Line agent_line, line(use, prepare_sealing));
-    return unwrap_data_key(agent_line, use.identifier, *version);
+    return unwrap_version(agent_line, use.identifier, *version);
 }
 
 Result<HeldKey*> Session::fetch(const KeyUse& use, const std::optional<KeyTag>& tag) {
     KMS_ASSIGN(const FetchedKey fetched, ask_for(use, tag));
-    const bool is_current = use.stored != nullptr ? use.stored->newest()->tag == fetched.tag : !tag;
+    return hold(use, fetched, !tag);
+}
+
+// Who is asked for a version by its tag does not say whether it is the current one; the database
+// does.
+Result<HeldKey*> Session::hold(const KeyUse& use, const FetchedKey& fetched, bool is_current) {
+    if (use.stored != nullptr) {
+        is_current = use.stored->newest()->tag == fetched.tag;
+    }
     HeldKeys& keys = cache.find_or_add(use.owner, use.identifier);
     KMS_ASSIGN(HeldKey * held, cache.hold(keys, fetched, is_current));
     return used(use, keys, held);

@@ -51,6 +51,13 @@ class Session {
     // The key version with `tag`; Code::wrong_key where the agent has none.
     Result<HeldKey*> key_with_tag(const KeyUse& use, const KeyTag& tag);
 
+    // Throws away keys that have expired, those of an agent that another command started, and what
+    // the database has no more of this one. What is left of it; nullptr: nothing.
+    HeldKeys* refresh_cache(const KeyUse& use);
+
+    // Holds a key that the agent gave, as what encode uses or as another version.
+    Result<HeldKey*> hold(const KeyUse& use, const FetchedKey& fetched, bool is_current);
+
     // What is held for a local id or an identifier, and was looked up in these circumstances.
     // nullptr: to be looked up, and remembered.
     HeldKeys* remembered(std::int32_t local_id, std::uint32_t owner) const;
@@ -75,9 +82,6 @@ class Session {
 
   private:
     const Identity& identity(const KeyUse& use);
-    // Throws away keys that have expired, those of an agent that another command started, and what
-    // the database has no more of this one. What is left of it; nullptr: nothing.
-    HeldKeys* refresh_cache(const KeyUse& use);
     Result<FetchedKey> ask_for(const KeyUse& use, const std::optional<KeyTag>& tag);
     Result<HeldKey*> fetch(const KeyUse& use, const std::optional<KeyTag>& tag);
     HeldKey* used(const KeyUse& use, HeldKeys& keys, HeldKey* held);

@@ -1,15 +1,27 @@
 #include "pg/values.hpp"
 
+#include <algorithm>
+
 #include "pg/modes.hpp"
+#include "pg/prefetch.hpp"
 #include "pg/settings.hpp"
 
 namespace kms::pg {
 namespace {
 
+// Before every so many calls their keys are fetched at once.
+void prefetch_from(Way way, std::span<const Call> calls, std::size_t index) {
+    const std::size_t most = most_prefetched();
+    if (index % most == 0 && calls.size() - index > 1) {
+        prefetch(way, calls.subspan(index, std::min(most, calls.size() - index)));
+    }
+}
+
 Failure transform_locally(Way way, std::span<const Call> calls, varlena** results,
                           std::size_t& done) {
     for (done = 0; done < calls.size(); ++done) {
         CHECK_FOR_INTERRUPTS();
+        prefetch_from(way, calls, done);
         const Failure failure = way == Way::seal ? seal_locally(calls[done], &results[done])
                                                  : open_locally(calls[done], &results[done]);
         if (failure) {
@@ -23,6 +35,7 @@ Failure reseal_all_locally(std::span<const Call> calls, std::optional<std::int32
                            varlena** results, std::size_t& done) {
     for (done = 0; done < calls.size(); ++done) {
         CHECK_FOR_INTERRUPTS();
+        prefetch_from(Way::open, calls, done);
         if (const Failure failure = reseal_locally(calls[done], to_id, &results[done])) {
             return failure;
         }
