@@ -21,7 +21,8 @@ Error about_kek(ByteView kek, const Error& error) {
 Result<const DataKeyVersion*> usable_version(const DataKey& stored,
                                              const std::optional<KeyTag>& tag) {
     if (stored.newest() == nullptr) {
-        return Error{Code::not_found, "There is no data key of this name in kms.data_key."};
+        return Error{Code::not_found,
+                     "There is no data key of this name: kms.create_data_key() makes one."};
     }
     const DataKeyVersion* version = tag ? stored.with_tag(*tag) : stored.newest();
     if (version == nullptr) {
