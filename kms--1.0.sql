@@ -85,6 +85,113 @@ ALTER TABLE kms.registered_column ENABLE ALWAYS TRIGGER found;
 
 SELECT pg_catalog.pg_extension_config_dump('kms.registered_column', '');
 
+CREATE FUNCTION kms.register_column(
+    relation regclass, column_name name, key_identifier text,
+    context_expression text DEFAULT NULL)
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_register_column';
+
+CREATE FUNCTION kms.register_column(
+    relation regclass, column_name name, key_identifier bytea,
+    context_expression text DEFAULT NULL)
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_register_column';
+
+CREATE FUNCTION kms.unregister_column(relation regclass, column_name name)
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_unregister_column';
+
+CREATE FUNCTION kms.registered_columns(
+    OUT relation regclass, OUT column_name name, OUT key_identifier text,
+    OUT context_expression text, OUT registered timestamptz, OUT full_name text)
+RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'kms_registered_columns';
+
+CREATE VIEW kms.registered_columns AS SELECT * FROM kms.registered_columns();
+
+CREATE FUNCTION kms.context_after_rename(
+    relation oid, context_expression text, command pg_ddl_command)
+RETURNS text LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'kms_context_after_rename';
+
+-- One command renames a schema, a table or a column, or moves a table: a row that differs in more
+-- has been brought from elsewhere, and is not about this table. A child table's column is renamed
+-- with its parent's. Nobody's command fails because of this.
+CREATE FUNCTION kms.follow_rename()
+RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    renamed record;
+BEGIN
+    IF NOT EXISTS (SELECT FROM kms.registered_column) THEN
+        RETURN;
+    END IF;
+    BEGIN
+        FOR renamed IN
+            SELECT d.command, d.object_type LIKE '% column' AS is_column,
+                r.relation_schema, r.relation_name, r.column_name,
+                n.nspname, c.relname, a.attname, r.relation, r.context_expression
+            FROM pg_event_trigger_ddl_commands() d
+                JOIN kms.registered_column r ON d.classid <> 'pg_class'::regclass
+                    OR d.objid = r.relation
+                    OR EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = r.relation)
+                JOIN pg_class c ON c.oid = r.relation
+                JOIN pg_namespace n ON n.oid = c.relnamespace
+                JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = r.attribute
+            WHERE (r.relation_schema <> n.nspname)::int + (r.relation_name <> c.relname)::int
+                    + (r.column_name <> a.attname)::int <= 1
+        LOOP
+            BEGIN
+                IF renamed.is_column AND renamed.context_expression IS NOT NULL THEN
+                    renamed.context_expression := kms.context_after_rename(
+                        renamed.relation, renamed.context_expression, renamed.command);
+                END IF;
+            EXCEPTION WHEN OTHERS THEN
+                RAISE WARNING USING
+                    MESSAGE = format('the context expression of %I.%I.%I could not follow a rename',
+                        renamed.nspname, renamed.relname, renamed.attname),
+                    DETAIL = SQLERRM;
+            END;
+            DELETE FROM kms.registered_column r
+            WHERE (r.relation_schema, r.relation_name, r.column_name)
+                    = (renamed.nspname, renamed.relname, renamed.attname)
+                AND r.relation IS DISTINCT FROM renamed.relation;
+            UPDATE kms.registered_column r
+            SET relation_schema = renamed.nspname, relation_name = renamed.relname,
+                column_name = renamed.attname, context_expression = renamed.context_expression
+            WHERE (r.relation_schema, r.relation_name, r.column_name)
+                = (renamed.relation_schema, renamed.relation_name, renamed.column_name)
+                AND (r.relation_schema, r.relation_name, r.column_name, r.context_expression)
+                    IS DISTINCT FROM (renamed.nspname, renamed.relname, renamed.attname,
+                        renamed.context_expression);
+        END LOOP;
+    EXCEPTION WHEN OTHERS THEN
+        RAISE WARNING USING
+            MESSAGE = 'kms could not follow a rename of a registered column', DETAIL = SQLERRM;
+    END;
+END $$;
+
+CREATE EVENT TRIGGER kms_follow_rename ON ddl_command_end
+WHEN TAG IN ('ALTER TABLE', 'ALTER INDEX', 'ALTER SCHEMA', 'ALTER EXTENSION')
+EXECUTE FUNCTION kms.follow_rename();
+ALTER EVENT TRIGGER kms_follow_rename ENABLE ALWAYS;
+
+CREATE FUNCTION kms.forget_dropped()
+RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM kms.registered_column) THEN
+        RETURN;
+    END IF;
+    BEGIN
+        DELETE FROM kms.registered_column r USING pg_event_trigger_dropped_objects() d
+        WHERE d.classid = 'pg_class'::regclass
+            AND d.address_names[1] = r.relation_schema AND d.address_names[2] = r.relation_name
+            AND (d.objsubid = 0 OR d.address_names[3] = r.column_name);
+    EXCEPTION WHEN OTHERS THEN
+        RAISE WARNING USING
+            MESSAGE = 'kms could not forget a registered column that was dropped', DETAIL = SQLERRM;
+    END;
+END $$;
+
+CREATE EVENT TRIGGER kms_forget_dropped ON sql_drop EXECUTE FUNCTION kms.forget_dropped();
+ALTER EVENT TRIGGER kms_forget_dropped ENABLE ALWAYS;
+
 -- Bindings
 
 CREATE FUNCTION kms.set_key(local_id int, key_identifier text, is_local bool DEFAULT false)

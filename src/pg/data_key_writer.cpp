@@ -3,39 +3,10 @@
 #include <array>
 
 #include "pg/args.hpp"
+#include "pg/owner.hpp"
 
 namespace kms::pg {
 namespace {
-
-struct Caller {
-    Oid role;
-    int security;
-    int settings;
-};
-
-Oid owner_of(Oid table) {
-    const Relation relation = table_open(table, AccessShareLock);
-    const Oid owner = relation->rd_rel->relowner;
-    table_close(relation, AccessShareLock);
-    return owner;
-}
-
-// An error before the return ends the (sub)transaction, which puts all of it back.
-Caller act_as_owner() {
-    Caller caller;
-    GetUserIdAndSecContext(&caller.role, &caller.security);
-    caller.settings = NewGUCNestLevel();
-    (void)set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
-                            GUC_ACTION_SAVE, true, 0, false);
-    SetUserIdAndSecContext(owner_of(data_key_table()),
-                           caller.security | SECURITY_LOCAL_USERID_CHANGE);
-    return caller;
-}
-
-void act_as(const Caller& caller) {
-    SetUserIdAndSecContext(caller.role, caller.security);
-    AtEOXact_GUC(false, caller.settings);
-}
 
 template <std::size_t N>
 struct Parameters {
@@ -43,21 +14,13 @@ struct Parameters {
     Datum values[N];
 };
 
-// Changes what is there now, whatever the transaction's snapshot shows: the locks were taken after
-// it perhaps.
 template <std::size_t N>
 std::uint64_t execute(const char* statement, Parameters<N> parameters) {
-    const Caller caller = act_as_owner();
-    SPI_connect();
-    const SPIPlanPtr plan = SPI_prepare(statement, N, parameters.types);
-    if (plan == nullptr ||
-        SPI_execute_snapshot(plan, parameters.values, nullptr, GetLatestSnapshot(), InvalidSnapshot,
-                             false, true, 0) < 0) {
-        elog(ERROR, "could not change kms.data_key");
-    }
-    const std::uint64_t count = SPI_processed;
-    SPI_finish();
-    act_as(caller);
+    const std::uint64_t count = change_as_owner({.table = data_key_table(),
+                                                 .statement = statement,
+                                                 .parameters = N,
+                                                 .types = parameters.types,
+                                                 .values = parameters.values});
     ForceSyncCommit();
     return count;
 }

@@ -27,6 +27,21 @@ Caller act_as_owner_of(Oid table) {
     return caller;
 }
 
+std::uint64_t change_as_owner(const Change& change) {
+    const Caller caller = act_as_owner_of(change.table);
+    SPI_connect();
+    const SPIPlanPtr plan = SPI_prepare(change.statement, change.parameters, change.types);
+    if (plan == nullptr ||
+        SPI_execute_snapshot(plan, change.values, change.nulls, GetLatestSnapshot(),
+                             InvalidSnapshot, false, true, 0) < 0) {
+        elog(ERROR, "could not change %s", get_rel_name(change.table));
+    }
+    const std::uint64_t count = SPI_processed;
+    SPI_finish();
+    act_as(caller);
+    return count;
+}
+
 void act_as(const Caller& caller) {
     SetUserIdAndSecContext(caller.role, caller.security);
     AtEOXact_GUC(false, caller.settings);

@@ -50,7 +50,8 @@ RegisteredColumn column_of(const Datum* values, const bool* nulls) {
         .context_expression = has_context ? TextDatumGetCString(value(context_column)) : nullptr,
         .schema_name = name_of(value(schema_column)),
         .relation_name = name_of(value(relation_column)),
-        .column_name = name_of(value(name_column))};
+        .column_name = name_of(value(name_column)),
+        .registered = DatumGetTimestampTz(value(registered_column))};
     find_by_names(column);
     return column;
 }

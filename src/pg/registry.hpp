@@ -23,6 +23,7 @@ struct RegisteredColumn {
     const char* schema_name;
     const char* relation_name;
     const char* column_name;
+    TimestampTz registered;
 };
 
 // nullptr: it is not registered.

@@ -1,0 +1,241 @@
+-- Registered columns: who may register what, what a context expression may be, and how the registry follows the tables.
+LOAD 'kms';
+SET client_min_messages = warning;
+DROP ROLE IF EXISTS regress_kms_owner, regress_kms_member, regress_kms_other;
+DROP SCHEMA IF EXISTS kms_test, kms_renamed CASCADE;
+RESET client_min_messages;
+CREATE ROLE regress_kms_owner;
+CREATE ROLE regress_kms_member IN ROLE regress_kms_owner;
+CREATE ROLE regress_kms_other;
+GRANT USAGE ON SCHEMA kms TO PUBLIC;
+GRANT EXECUTE ON FUNCTION kms.register_column(regclass, name, text, text), kms.unregister_column(regclass, name), kms.registered_columns() TO PUBLIC;
+GRANT SELECT ON kms.registered_columns TO PUBLIC;
+CREATE SCHEMA kms_test AUTHORIZATION regress_kms_owner;
+SET search_path = kms_test;
+
+SET ROLE regress_kms_owner;
+CREATE DOMAIN kms_test.sealed AS bytea CHECK (length(VALUE) > 8);
+CREATE TABLE person (id int, name text, ssn bytea, note sealed, tags bytea[], made bytea GENERATED ALWAYS AS (ssn) STORED);
+CREATE FUNCTION kms_test.of_row(int) RETURNS bytea LANGUAGE sql IMMUTABLE AS $$ SELECT $1::text::bytea $$;
+CREATE FUNCTION kms_test.dice(int) RETURNS bytea LANGUAGE sql VOLATILE AS $$ SELECT $1::text::bytea $$;
+CREATE FUNCTION kms_test.by_default(int, float = random()) RETURNS bytea LANGUAGE sql IMMUTABLE AS $$ SELECT ($1 + $2)::text::bytea $$;
+CREATE FUNCTION kms_test.many(int) RETURNS SETOF bytea LANGUAGE sql IMMUTABLE AS $$ SELECT $1::text::bytea $$;
+
+SELECT kms.register_column('person', 'ssn', 'customer pii', 'id::text::bytea');
+SELECT kms.register_column('person', 'note', 'other');
+SELECT relation, column_name, key_identifier, context_expression, registered > now() - interval '1 day' AS fresh, full_name FROM kms.registered_columns;
+\set VERBOSITY sqlstate
+SELECT kms.register_column('person', 'ssn', 'other');
+SELECT kms.unregister_column('person', 'note');
+SELECT kms.unregister_column('person', 'note');
+SELECT kms.unregister_column('person', 'no such');
+\set VERBOSITY default
+RESET ROLE;
+SELECT kms.register_column('kms_test.person', 'note', '\xff00'::bytea);
+SELECT full_name, key_identifier FROM kms.registered_columns;
+SELECT kms.unregister_column('kms_test.person', 'note');
+
+-- Owners only, whatever else they may.
+GRANT ALL ON SCHEMA kms_test TO regress_kms_other;
+GRANT ALL ON ALL TABLES IN SCHEMA kms_test TO regress_kms_other;
+SET ROLE regress_kms_other;
+\set VERBOSITY sqlstate
+SELECT kms.register_column('kms_test.person', 'note', 'k');
+SELECT kms.unregister_column('kms_test.person', 'ssn');
+SELECT * FROM kms.registered_column;
+SELECT kms.register_column('pg_class', 'relname', 'k');
+SET ROLE regress_kms_member;
+SELECT kms.register_column('kms_test.person', 'note', 'k');
+SELECT kms.unregister_column('kms_test.person', 'note');
+DELETE FROM kms.registered_column;
+SET ROLE regress_kms_owner;
+
+-- What cannot be registered.
+CREATE VIEW shown AS SELECT * FROM person;
+CREATE TEMP TABLE fleeting (c bytea);
+CREATE TABLE parted (id int, c bytea) PARTITION BY RANGE (id);
+CREATE TABLE part PARTITION OF parted FOR VALUES FROM (0) TO (10) PARTITION BY RANGE (id);
+CREATE TABLE part_of_part PARTITION OF part FOR VALUES FROM (0) TO (10);
+\set VERBOSITY default
+SELECT kms.register_column('shown', 'ssn', 'k');
+SELECT kms.register_column('fleeting', 'c', 'k');
+SELECT kms.register_column('part_of_part', 'c', 'k');
+SELECT kms.register_column('person', 'name', 'k');
+SELECT kms.register_column('person', 'tags', 'k');
+SELECT kms.register_column('person', 'made', 'k');
+SELECT kms.register_column('person', 'ctid', 'k');
+SELECT kms.register_column('person', 'SSN', 'k');
+SELECT kms.register_column('person', 'note', '');
+\set VERBOSITY sqlstate
+SELECT kms.register_column('shown', 'ssn', 'k');
+SELECT kms.register_column('fleeting', 'c', 'k');
+SELECT kms.register_column('part_of_part', 'c', 'k');
+SELECT kms.register_column('person', 'name', 'k');
+SELECT kms.register_column('person', 'made', 'k');
+SELECT kms.register_column('person', 'ctid', 'k');
+SELECT kms.register_column('person', 'SSN', 'k');
+SELECT kms.register_column('person', 'note', '');
+SELECT kms.register_column('nothing', 'c', 'k');
+SELECT kms.register_column(2147483647::regclass, 'c', 'k');
+SELECT kms.register_column(NULL, 'c', 'k');
+SELECT kms.register_column('person', NULL, 'k');
+SELECT kms.register_column('person', 'note', NULL::text);
+SELECT kms.unregister_column(NULL, 'c');
+RESET ROLE;
+SELECT kms.register_column('pg_catalog.pg_class', 'relname', 'k');
+SELECT kms.register_column('pg_catalog.pg_statistic', 'staattnum', 'k');
+SET ROLE regress_kms_owner;
+SELECT kms.register_column('parted', 'c', 'k');
+SELECT kms.unregister_column('parted', 'c');
+
+-- Context expressions.
+\set VERBOSITY default
+CREATE FUNCTION try(expression text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM kms.register_column('kms_test.person', 'note', 'k', expression);
+    expression := context_expression FROM kms.registered_columns WHERE column_name = 'note';
+    PERFORM kms.unregister_column('kms_test.person', 'note');
+    RETURN expression;
+EXCEPTION WHEN OTHERS THEN
+    RETURN SQLSTATE || ': ' || SQLERRM;
+END $$;
+SELECT expression, try(expression) FROM unnest(ARRAY[
+    'ssn', '''\x00''', '''plain''', 'NULL', 'of_row(id)', 'of_row(person.id)', '(id::text || name)::bytea', 'convert_to(name, ''UTF8'')',
+    'tags[1]', 'CASE WHEN id > 0 THEN ssn END', 'note || ''\x00''', 'ctid::text::bytea', 'tableoid::text::bytea', 'person::text::bytea',
+    'person.*', '*', 'id', 'name', 'id::text', 'dice(id)', 'many(id)', 'random()::text::bytea', 'clock_timestamp()::text::bytea', 'now()::text::bytea',
+    '(SELECT ssn)', '(SELECT max(ssn) FROM person)', 'EXISTS (SELECT)::text::bytea', 'max(ssn)', 'string_agg(ssn, '''')', 'grouping(ssn)::text::bytea', 'by_default(id)', 'string_agg(ssn, ''''), ssn', 'first_value(ssn) OVER ()',
+    'ssn, note', 'ssn FROM person', 'ssn AS s', 'DISTINCT ssn', 'ssn WHERE true', 'ssn ORDER BY id', 'ssn LIMIT 1', 'ssn FOR UPDATE', 'ssn GROUP BY ssn',
+    'ssn UNION SELECT ssn', 'ssn; DROP TABLE person', 'ssn) FROM person; DROP TABLE person; --', 'ssn -- ) comment', 'ssn /* comment', '', ' ', '(', '''', '$1', 'DEFAULT',
+    'no_such', 'id + ''x''', 'no_such(id)', 'ssn || 1', 'other.ssn', '"NAME"::bytea', 'ssn COLLATE "C"', 'note', 'note::bytea'
+]) WITH ORDINALITY e(expression, n) ORDER BY n;
+SELECT kms.register_column('person', 'note', 'k', 'ssn || nosuch');
+RESET ROLE;
+SELECT count(*) FROM kms.registered_columns;
+
+-- Names that need quotes, in the dump's form: without the caller's search_path.
+SET ROLE regress_kms_owner;
+CREATE TABLE "Odd ""table""" ("the id" int, "Sealed." bytea, "order" sealed);
+SELECT kms.register_column('"Odd ""table"""', 'Sealed.', 'k', 'of_row("the id") || "order"::sealed');
+SELECT relation, column_name, context_expression, full_name FROM kms.registered_columns WHERE column_name = 'Sealed.';
+ALTER TABLE "Odd ""table""" RENAME "the id" TO "another id";
+ALTER TABLE "Odd ""table""" RENAME "order" TO "by";
+ALTER TABLE "Odd ""table""" RENAME "Sealed." TO "Sealed, again";
+SELECT relation, column_name, context_expression, full_name FROM kms.registered_columns WHERE key_identifier = 'k';
+DROP TABLE "Odd ""table""";
+
+-- Renames.
+CREATE VIEW registered AS SELECT full_name, relation::regclass::text = (parse_ident(full_name))[2] AS found, context_expression FROM kms.registered_columns ORDER BY full_name COLLATE "C";
+CREATE TABLE other (id int, ssn bytea);
+SELECT kms.register_column('other', 'ssn', 'k', 'id::text::bytea');
+ALTER TABLE person RENAME TO people;
+SELECT * FROM registered;
+ALTER TABLE people RENAME ssn TO number;
+ALTER TABLE people RENAME id TO pid;
+ALTER TABLE people RENAME name TO id;
+SELECT * FROM registered;
+ALTER INDEX people RENAME TO person;
+ALTER TABLE person RENAME id TO name;
+ALTER TABLE person RENAME pid TO id;
+ALTER TABLE person RENAME number TO ssn;
+SELECT * FROM registered;
+BEGIN;
+ALTER TABLE person RENAME TO never;
+ROLLBACK;
+-- Names that change places.
+ALTER TABLE person RENAME TO third;
+ALTER TABLE other RENAME TO person;
+ALTER TABLE third RENAME TO other;
+SELECT * FROM registered;
+ALTER TABLE person RENAME TO third; ALTER TABLE other RENAME TO person; ALTER TABLE third RENAME TO other;
+RESET ROLE;
+ALTER SCHEMA kms_test RENAME TO kms_renamed;
+SELECT full_name FROM kms.registered_columns ORDER BY 1;
+ALTER SCHEMA kms_renamed RENAME TO kms_test;
+CREATE SCHEMA kms_renamed AUTHORIZATION regress_kms_owner;
+ALTER TABLE person SET SCHEMA kms_renamed;
+SELECT full_name, relation FROM kms.registered_columns ORDER BY 1;
+ALTER TABLE kms_renamed.person SET SCHEMA kms_test;
+SET ROLE regress_kms_owner;
+
+-- A column that the expression needs is dropped: the table's owner is not kept from it, and the next use says so.
+ALTER TABLE other DROP COLUMN id;
+SELECT * FROM registered;
+ALTER TABLE other RENAME ssn TO number;
+ALTER TABLE other ADD COLUMN more int;
+ALTER TABLE other RENAME more TO less;
+SELECT * FROM registered;
+ALTER TABLE other RENAME less TO id;
+ALTER TABLE other RENAME id TO pid;
+SELECT * FROM registered;
+DROP TABLE other;
+
+-- A child's column is renamed with its parent's.
+CREATE TABLE parent (id int, ssn bytea);
+CREATE TABLE child (more int, id int, ssn bytea);
+ALTER TABLE child DROP COLUMN more;
+ALTER TABLE child INHERIT parent;
+SELECT kms.register_column('child', 'ssn', 'k', 'id::text::bytea');
+ALTER TABLE parent RENAME ssn TO number;
+ALTER TABLE parent RENAME id TO pid;
+SELECT * FROM registered;
+
+-- What other tables do is nothing to it.
+ALTER TABLE parent ADD COLUMN more int;
+ALTER TABLE parent DROP COLUMN more;
+DROP TABLE part;
+SELECT count(*) FROM registered;
+
+-- Drops.
+ALTER TABLE parent DROP COLUMN number;
+SELECT * FROM registered;
+ALTER TABLE child DROP COLUMN number;
+SELECT * FROM registered;
+SELECT kms.register_column('person', 'note', 'k'), kms.register_column('parted', 'c', 'k');
+BEGIN;
+DROP DOMAIN sealed CASCADE;
+SELECT * FROM registered;
+DROP TABLE person CASCADE;
+SELECT full_name FROM kms.registered_columns;
+ROLLBACK;
+SELECT * FROM registered;
+-- A session that replays others' changes is not exempt.
+RESET ROLE;
+SET session_replication_role = replica;
+ALTER TABLE kms_test.person RENAME TO people;
+SET session_replication_role = origin;
+SELECT full_name FROM kms.registered_columns ORDER BY 1;
+ALTER TABLE kms_test.people RENAME TO person;
+
+-- A row of elsewhere: an oid means nothing here.
+INSERT INTO kms.registered_column (relation_schema, relation_name, column_name, relation, attribute, key_identifier)
+VALUES ('gone', 'with', 'the_wind', 'kms_test.parent'::regclass, 1, 'k'), ('kms_test', 'child', 'pid', 1259, 1, 'k');
+SELECT relation_name, column_name, relation::regclass, attribute > 0 AS found FROM kms.registered_column WHERE relation_name IN ('with', 'child');
+SELECT relation, column_name, full_name FROM kms.registered_columns WHERE column_name IN ('the_wind', 'pid');
+-- ... even where triggers were off.
+ALTER TABLE kms.registered_column DISABLE TRIGGER ALL;
+INSERT INTO kms.registered_column (relation_schema, relation_name, column_name, relation, attribute, key_identifier)
+VALUES ('elsewhere', 'orders', 'note', 'kms_test.child'::regclass, 3, 'k');
+ALTER TABLE kms.registered_column ENABLE TRIGGER ALL;
+ALTER TABLE kms.registered_column ENABLE ALWAYS TRIGGER found;
+ALTER TABLE kms_test.child RENAME TO grandchild;
+SELECT relation_schema, relation_name, column_name FROM kms.registered_column WHERE relation = 'kms_test.grandchild'::regclass ORDER BY 1;
+DELETE FROM kms.registered_column WHERE relation_schema <> 'kms_test';
+
+-- The extension goes and comes like any other.
+DROP SCHEMA kms_test CASCADE;
+SELECT * FROM kms.registered_columns;
+BEGIN;
+CREATE TABLE public.kms_last (c bytea);
+SELECT kms.register_column('public.kms_last', 'c', 'k');
+DROP EXTENSION kms CASCADE;
+SELECT evtname FROM pg_event_trigger;
+DROP TABLE public.kms_last;
+CREATE EXTENSION kms;
+SELECT evtname, evtenabled, evtevent FROM pg_event_trigger ORDER BY 1;
+ROLLBACK;
+REVOKE ALL ON SCHEMA kms FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA kms FROM PUBLIC;
+REVOKE ALL ON kms.registered_columns FROM PUBLIC;
+DROP SCHEMA kms_renamed;
+DROP OWNED BY regress_kms_owner, regress_kms_member, regress_kms_other;
+DROP ROLE regress_kms_owner, regress_kms_member, regress_kms_other;

@@ -1,0 +1,206 @@
+// register_column, unregister_column and the view registered_columns.
+#include "pg/context_expression.hpp"
+#include "pg/owner.hpp"
+#include "pg/registry.hpp"
+
+namespace kms::pg {
+namespace {
+
+// Whoever may register: its owner, members of the owning role, superusers.
+void require_owner(Oid relation) {
+    if (!owns_table(relation, GetUserId())) {
+        aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(relation));
+    }
+}
+
+// Locked until the transaction is over, so that nobody renames what is being registered.
+Relation open_own_table(FunctionCallInfo fcinfo) {
+    required(fcinfo, 0, "relation");
+    const Oid relation = PG_GETARG_OID(0);
+    require_owner(relation);
+    return relation_open(relation, AccessShareLock);
+}
+
+[[noreturn]] void raise_wrong_kind(Relation table, const char* problem, const char* hint) {
+    ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+                    errmsg("\"%s\" %s", RelationGetRelationName(table), problem),
+                    hint != nullptr ? errhint("%s", hint) : 0));
+    pg_unreachable();
+}
+
+void require_table(Relation table) {
+    const FormData_pg_class& kind = *table->rd_rel;
+    if (kind.relkind != RELKIND_RELATION && kind.relkind != RELKIND_PARTITIONED_TABLE) {
+        raise_wrong_kind(table, "is not a table", nullptr);
+    }
+    if (kind.relpersistence == RELPERSISTENCE_TEMP) {
+        raise_wrong_kind(table, "is a temporary table", nullptr);
+    }
+    if (IsSystemRelation(table)) {
+        raise_wrong_kind(table, "is a system catalog", nullptr);
+    }
+    if (kind.relispartition) {
+        const List* ancestors = get_partition_ancestors(RelationGetRelid(table));
+        raise_wrong_kind(table, "is a partition",
+                         psprintf("Register the column of \"%s\", which covers its partitions.",
+                                  get_rel_name(llast_oid(ancestors))));
+    }
+}
+
+[[noreturn]] void raise_no_column(Relation table, const char* column) {
+    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
+                    errmsg("column \"%s\" of relation \"%s\" does not exist", column,
+                           RelationGetRelationName(table))));
+    pg_unreachable();
+}
+
+void require_plain_bytea(const FormData_pg_attribute& column) {
+    if (getBaseType(column.atttypid) != BYTEAOID) {
+        ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+                        errmsg("column \"%s\" is of type %s, and sealed values are bytea",
+                               NameStr(column.attname), format_type_be(column.atttypid))));
+    }
+    if (column.attgenerated != '\0') {
+        ereport(ERROR, (errcode(ERRCODE_GENERATED_ALWAYS),
+                        errmsg("column \"%s\" is a generated column", NameStr(column.attname))));
+    }
+}
+
+AttrNumber attribute_of(Relation table, const char* name) {
+    const AttrNumber attribute = get_attnum(RelationGetRelid(table), name);
+    if (attribute == InvalidAttrNumber) {
+        raise_no_column(table, name);
+    }
+    if (attribute < 0) {
+        ereport(ERROR, (errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
+                        errmsg("\"%s\" is a system column", name)));
+    }
+    return attribute;
+}
+
+const char* column_argument(FunctionCallInfo fcinfo) {
+    required(fcinfo, 1, "column_name");
+    return NameStr(*PG_GETARG_NAME(1));
+}
+
+void refuse_registered(Relation table, const char* column, AttrNumber attribute) {
+    if (find_registered_column(RelationGetRelid(table), attribute) != nullptr) {
+        ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
+                        errmsg("column \"%s\" of table \"%s\" is registered already", column,
+                               RelationGetRelationName(table)),
+                        errhint("kms.unregister_column() undoes it.")));
+    }
+}
+
+// The first three columns of the table.
+struct Names {
+    Oid types[3] = {NAMEOID, NAMEOID, NAMEOID};
+    Datum values[3];
+};
+
+Names names_of(Relation table, const char* column) {
+    Names names;
+    names.values[0] = CStringGetDatum(get_namespace_name(RelationGetNamespace(table)));
+    names.values[1] = CStringGetDatum(RelationGetRelationName(table));
+    names.values[2] = CStringGetDatum(column);
+    return names;
+}
+
+void insert_row(Relation table, const char* column, ByteView key_identifier, const char* context) {
+    Names names = names_of(table, column);
+    Oid types[5] = {NAMEOID, NAMEOID, NAMEOID, BYTEAOID, TEXTOID};
+    Datum values[5] = {names.values[0], names.values[1], names.values[2],
+                       bytes_datum(key_identifier),
+                       context != nullptr ? CStringGetTextDatum(context) : Datum{0}};
+    (void)change_as_owner({.table = registered_column_table(),
+                           .statement =
+                               "INSERT INTO kms.registered_column (relation_schema, relation_name,"
+                               " column_name, key_identifier, context_expression)"
+                               " VALUES ($1, $2, $3, $4, $5)",
+                           .parameters = 5,
+                           .types = types,
+                           .values = values,
+                           .nulls = context != nullptr ? "     " : "    n"});
+}
+
+bool delete_row(Relation table, const char* column) {
+    Names names = names_of(table, column);
+    return change_as_owner({.table = registered_column_table(),
+                            .statement = "DELETE FROM kms.registered_column WHERE relation_schema"
+                                         " = $1 AND relation_name = $2 AND column_name = $3",
+                            .parameters = 3,
+                            .types = names.types,
+                            .values = names.values}) != 0;
+}
+
+void add_row(RowSet& rows, const RegisteredColumn& column) {
+    NameData name;
+    namestrcpy(&name, column.column_name);
+    Datum values[6] = {ObjectIdGetDatum(column.relation),
+                       NameGetDatum(&name),
+                       identifier_datum(column.key_identifier),
+                       column.context_expression != nullptr
+                           ? CStringGetTextDatum(column.context_expression)
+                           : Datum{0},
+                       TimestampTzGetDatum(column.registered),
+                       CStringGetTextDatum(full_name(column))};
+    bool nulls[6] = {column.relation == InvalidOid,        false, false,
+                     column.context_expression == nullptr, false, false};
+    rows.add(values, nulls);
+}
+
+}  // namespace
+
+KMS_FUNCTION(kms_register_column) {
+    const Relation table = open_own_table(fcinfo);
+    const char* column = column_argument(fcinfo);
+    const ByteView key_identifier = required_identifier(fcinfo, 2, "key_identifier");
+    require_table(table);
+    const AttrNumber attribute = attribute_of(table, column);
+    require_plain_bytea(*TupleDescAttr(RelationGetDescr(table), attribute - 1));
+    refuse_registered(table, column, attribute);
+    const char* context =
+        PG_ARGISNULL(3) ? nullptr
+                        : checked_context(table, attribute, text_to_cstring(PG_GETARG_TEXT_PP(3)));
+    insert_row(table, column, key_identifier, context);
+    relation_close(table, NoLock);
+    PG_RETURN_VOID();
+}
+
+KMS_FUNCTION(kms_unregister_column) {
+    const Relation table = open_own_table(fcinfo);
+    const char* column = column_argument(fcinfo);
+    if (!delete_row(table, column)) {
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+                        errmsg("column \"%s\" of table \"%s\" is not registered", column,
+                               RelationGetRelationName(table))));
+    }
+    relation_close(table, NoLock);
+    PG_RETURN_VOID();
+}
+
+KMS_FUNCTION(kms_registered_columns) {
+    RowSet rows(fcinfo);
+    for (const RegisteredColumn& column : registered_columns()) {
+        add_row(rows, column);
+    }
+    PG_RETURN_NULL();
+}
+
+// For the event trigger that follows renames, when `command` has renamed a column: that of
+// `relation` is called by its new name, and may have been renamed with that of a parent.
+KMS_FUNCTION(kms_context_after_rename) {
+    const auto* command = reinterpret_cast<const CollectedCommand*>(PG_GETARG_POINTER(2));
+    if (command->type != SCT_Simple || !IsA(command->parsetree, RenameStmt)) {
+        PG_RETURN_DATUM(PG_GETARG_DATUM(1));
+    }
+    const auto* rename = reinterpret_cast<const RenameStmt*>(command->parsetree);
+    const Relation table = relation_open(PG_GETARG_OID(0), AccessShareLock);
+    const RenamedColumn renamed = {attribute_of(table, rename->newname), rename->subname};
+    const char* context =
+        context_after_rename(table, renamed, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+    relation_close(table, NoLock);
+    PG_RETURN_TEXT_P(cstring_to_text(context));
+}
+
+}  // namespace kms::pg
