@@ -475,6 +475,17 @@ RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_disa
 CREATE FUNCTION kms.disable_data_key(name bytea, version int, force bool DEFAULT false)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_disable_data_key';
 
+-- Without SECURITY DEFINER or SET, which would forbid the COMMIT that shredding needs.
+CREATE PROCEDURE kms.destroy_data_key(
+    name text, version int, dry_run bool DEFAULT false, shred bool DEFAULT false,
+    force bool DEFAULT false, INOUT rows_lost bigint DEFAULT NULL)
+LANGUAGE C AS 'MODULE_PATHNAME', 'kms_destroy_data_key';
+
+CREATE PROCEDURE kms.destroy_data_key(
+    name bytea, version int, dry_run bool DEFAULT false, shred bool DEFAULT false,
+    force bool DEFAULT false, INOUT rows_lost bigint DEFAULT NULL)
+LANGUAGE C AS 'MODULE_PATHNAME', 'kms_destroy_data_key';
+
 -- A new version of a KEK at the agent, and every data key that it wraps brought to it.
 CREATE FUNCTION kms.rotate_kek(kek text)
 RETURNS int LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_rotate_kek';
@@ -504,4 +515,4 @@ CREATE FUNCTION kms.unwrap(kek bytea, wrapped bytea, context bytea DEFAULT '')
 RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', 'kms_unwrap';
 
 -- Who may call what is the owner's decision.
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA kms FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA kms FROM PUBLIC;

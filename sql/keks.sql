@@ -63,3 +63,76 @@ UPDATE kms.data_key SET algorithm = 'rot13' WHERE name = 'd';
 SELECT kms.rotate_kek('main');
 ROLLBACK;
 TABLE pg_temp.opened;
+
+-- Destroyed without shredding: undone by ROLLBACK, final by COMMIT.
+CALL kms.destroy_data_key('a', 1, dry_run => true);
+BEGIN;
+CALL kms.destroy_data_key('a', 2);
+SELECT kms.decode_with_text(name, value) FROM sealed WHERE name = 'a';
+ROLLBACK;
+TABLE pg_temp.opened;
+CALL kms.destroy_data_key('a', 2);
+CALL kms.destroy_data_key('a'::bytea, 2);
+SELECT kms.decode_with_text(name, value) FROM sealed WHERE name = 'a';
+SELECT kms.encode_with('a', 'x');
+SELECT kms.enable_data_key('a', 2);
+SELECT * FROM pg_temp.forms WHERE name = 'a' ORDER BY 1, 2;
+SELECT kms.rotate_data_key('a');
+UPDATE sealed SET value = kms.encode_with('a', 'value of a') WHERE name = 'a';
+SELECT kms.rotate_kek('main');
+SELECT * FROM pg_temp.forms WHERE name = 'a' ORDER BY 1, 2;
+
+-- Shredded: the KEK versions go that ever wrapped it, and the other data keys are brought away from them before.
+SELECT kms.create_data_key('e', 'main');
+SELECT kms.wrap('main', 'a secret') AS secret \gset
+CALL kms.destroy_data_key('e', 1, dry_run => true, shred => true);
+SELECT * FROM pg_temp.forms WHERE kek = 'main' ORDER BY 1, 2;
+CALL kms.destroy_data_key('e', 1, shred => true);
+SELECT * FROM pg_temp.forms WHERE kek = 'main' ORDER BY 1, 2;
+TABLE pg_temp.opened;
+SELECT version, state FROM kms.list_keys('main') ORDER BY 1;
+SELECT kms.unwrap('main', :'secret');
+CALL kms.destroy_data_key('e', 1, shred => true);
+CALL kms.destroy_data_key('a', 2, shred => true);
+SELECT version, state FROM kms.list_keys('main') ORDER BY 1;
+SELECT * FROM pg_temp.forms WHERE kek = 'main' ORDER BY 1, 2;
+TABLE pg_temp.opened;
+
+-- Where it cannot commit, it does nothing.
+BEGIN;
+CALL kms.destroy_data_key('b', 1, shred => true);
+ROLLBACK;
+DO $$ DECLARE lost bigint; BEGIN CALL kms.destroy_data_key('b', 1, false, true, false, lost); EXCEPTION WHEN no_data_found THEN NULL; END $$;
+CREATE FUNCTION pg_temp.shred() RETURNS bigint LANGUAGE plpgsql AS $$ DECLARE lost bigint; BEGIN CALL kms.destroy_data_key('b', 1, false, true, false, lost); RETURN lost; END $$;
+SELECT pg_temp.shred();
+TABLE pg_temp.opened;
+-- It can in a procedure, whose variables live on.
+DO $$ DECLARE lost bigint; name text := 'b'; BEGIN CALL kms.destroy_data_key(name, 1, false, true, false, lost); RAISE NOTICE '% rows of %', lost, name; END $$;
+SELECT kms.decode_with_text(name, value) FROM sealed WHERE name = 'b';
+SELECT kms.decode_with_text(name, value) FROM sealed WHERE name <> 'b';
+CALL kms.destroy_data_key('none such', 1);
+CALL kms.destroy_data_key('a', 9, shred => true);
+CALL kms.destroy_data_key('a', 0);
+CALL kms.destroy_data_key(NULL::text, 1);
+CALL kms.destroy_data_key('a', NULL);
+CALL kms.destroy_data_key('a', 3, dry_run => NULL);
+CALL kms.destroy_data_key('a', 3, shred => NULL);
+CALL kms.destroy_data_key('a', 3, force => NULL);
+BEGIN READ ONLY;
+CALL kms.destroy_data_key('a', 3);
+ROLLBACK;
+TABLE pg_temp.opened;
+
+-- An agent that cannot wrap, or not do the rest.
+SET kms.mode = local;
+SET kms.command = 'printf ''ok 0 0 kms/1 get rotate describe\n''; cat > /dev/null';
+\set VERBOSITY sqlstate
+SELECT kms.wrap('main', 'x');
+SELECT kms.unwrap('main', 'x');
+SELECT kms.create_data_key('new', 'main');
+SELECT kms.rotate_data_key('a');
+SELECT kms.rotate_kek('main');
+CALL kms.destroy_data_key('a', 3, shred => true);
+\set VERBOSITY default
+SELECT name, version, state FROM kms.data_keys ORDER BY 1, 2;
+DELETE FROM kms.data_key;

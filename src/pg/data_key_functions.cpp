@@ -2,44 +2,18 @@
 // enable_data_key, disable_data_key, and the view data_keys. Rolled back, nothing of it has been.
 #include "client/new_data_key.hpp"
 #include "pg/change_lock.hpp"
+#include "pg/data_key_lookup.hpp"
 #include "pg/data_key_writer.hpp"
 #include "pg/key_arguments.hpp"
-#include "pg/sqlstates.hpp"
 
 namespace kms::pg {
 namespace {
-
-[[noreturn]] void raise_no_data_key(const char* action, ByteView name) {
-    ereport(ERROR,
-            (errcode(sqlstate::not_found),
-             errmsg("could not %s \"%s\": no such data key", action, shown_identifier(name)),
-             errhint("The view kms.data_keys shows them, and kms.create_data_key() makes one.")));
-    pg_unreachable();
-}
 
 void refuse_existing(ByteView name) {
     if (read_data_key(name).newest() != nullptr) {
         raise_error({"create data key", 0, name}, Code::invalid,
                     "There is a data key of that name.");
     }
-}
-
-// What rotation goes by. The data key is locked.
-DataKeyVersion newest_version(const char* action, ByteView name) {
-    const DataKeyVersion* newest = read_data_key(name).newest();
-    if (newest == nullptr) {
-        raise_no_data_key(action, name);
-    }
-    return *newest;
-}
-
-DataKeyVersion version_of(const char* action, ByteView name, std::uint32_t version) {
-    for (const DataKeyVersion& key : read_data_key(name).versions) {
-        if (key.version == version) {
-            return key;
-        }
-    }
-    raise_no_data_key(psprintf("%s version %u of", action, version), name);
 }
 
 Algorithm require_known(const char* action, ByteView name, std::string_view algorithm) {

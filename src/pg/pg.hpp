@@ -50,6 +50,7 @@ extern "C" {
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "tcop/deparse_utility.h"
+#include "tcop/pquery.h"
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/array.h"

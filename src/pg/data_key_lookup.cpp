@@ -1,0 +1,36 @@
+#include "pg/data_key_lookup.hpp"
+
+#include "pg/key_arguments.hpp"
+#include "pg/sqlstates.hpp"
+
+namespace kms::pg {
+namespace {
+
+[[noreturn]] void raise_no_data_key(const char* action, ByteView name) {
+    ereport(ERROR,
+            (errcode(sqlstate::not_found),
+             errmsg("could not %s \"%s\": no such data key", action, shown_identifier(name)),
+             errhint("The view kms.data_keys shows them, and kms.create_data_key() makes one.")));
+    pg_unreachable();
+}
+
+}  // namespace
+
+DataKeyVersion newest_version(const char* action, ByteView name) {
+    const DataKeyVersion* newest = read_data_key(name).newest();
+    if (newest == nullptr) {
+        raise_no_data_key(action, name);
+    }
+    return *newest;
+}
+
+DataKeyVersion version_of(const char* action, ByteView name, std::uint32_t version) {
+    for (const DataKeyVersion& key : read_data_key(name).versions) {
+        if (key.version == version) {
+            return key;
+        }
+    }
+    raise_no_data_key(psprintf("%s version %u of", action, version), name);
+}
+
+}  // namespace kms::pg

@@ -1,0 +1,181 @@
+// destroy_data_key: a data key's version is no more, in this table or, shredded, anywhere.
+//
+// Shredding takes two transactions. The first destroys the version's row and brings every other
+// data key to a KEK version that never wrapped it; only when that is on disk does the second
+// destroy the KEK versions that did. Whatever dies in between, no other key is lost, and a repeated
+// call finishes.
+#include <algorithm>
+
+#include "pg/change_lock.hpp"
+#include "pg/data_key_lookup.hpp"
+#include "pg/data_key_writer.hpp"
+#include "pg/kek_versions.hpp"
+#include "pg/key_arguments.hpp"
+#include "pg/rewrap_data_keys.hpp"
+#include "pg/version_lock.hpp"
+
+namespace kms::pg {
+namespace {
+
+struct Destruction {
+    ByteView name;
+    std::uint32_t version;
+    bool dry_run;
+    bool shred;
+    bool force;
+};
+
+constexpr char action[] = "destroy data key";
+
+Destruction arguments(FunctionCallInfo fcinfo) {
+    return {required_identifier(fcinfo, 0, "name"), version_argument(fcinfo, 1),
+            required_bool(fcinfo, 2, "dry_run"), required_bool(fcinfo, 3, "shred"),
+            required_bool(fcinfo, 4, "force")};
+}
+
+// Not within a transaction block, a function, or a block with EXCEPTION.
+bool may_commit(FunctionCallInfo fcinfo) {
+    const Node* context = fcinfo->context;
+    return context != nullptr && IsA(context, CallContext) &&
+           !reinterpret_cast<const CallContext*>(context)->atomic && !IsSubTransaction();
+}
+
+void require_no_transaction_block(FunctionCallInfo fcinfo) {
+    if (!may_commit(fcinfo)) {
+        ereport(ERROR, (errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+                        errmsg("a data key cannot be shredded inside a transaction block"),
+                        errdetail("The other data keys that its KEK wraps are wrapped anew, and "
+                                  "that is committed before the old KEK versions are destroyed."),
+                        errhint("Call kms.destroy_data_key() by itself.")));
+    }
+}
+
+// KEK versions, for messages.
+const char* wrapping_versions(const DataKeyVersion& key) {
+    return key.kek_version_first == key.kek_version_last
+               ? psprintf("version %u", key.kek_version_first)
+               : psprintf("versions %u to %u", key.kek_version_first, key.kek_version_last);
+}
+
+void notice_plain(const Destruction& what, const DataKeyVersion& key) {
+    ereport(NOTICE,
+            (errmsg("version %u of data key \"%s\" is destroyed in this table only", what.version,
+                    shown_identifier(what.name)),
+             errdetail("Backups, WAL, dead tuples and replicas may hold it, wrapped by %s of the "
+                       "KEK \"%s\", for as long as that KEK lives.",
+                       wrapping_versions(key), shown_identifier(key.kek)),
+             errhint("With shred => true those KEK versions are destroyed too.")));
+}
+
+void notice_shred(const DataKeyVersion& key, const char* will_be) {
+    ereport(
+        NOTICE,
+        (errmsg("%s of the KEK \"%s\" %s destroyed", wrapping_versions(key),
+                shown_identifier(key.kek), will_be),
+         errdetail("With that, all else is lost that was wrapped so: secrets of kms.wrap(), data "
+                   "keys of other databases and of older backups of this one, and values "
+                   "that were sealed under the KEK itself.")));
+}
+
+void rehearse(const Destruction& what, const DataKeyVersion& key) {
+    if (what.shred) {
+        notice_shred(key, "would be");
+    }
+}
+
+void destroy_row(const Destruction& what, const DataKeyVersion& key) {
+    if (key.state == wire::VersionState::destroyed) {
+        return;
+    }
+    lock_for_retiring(key.tag);
+    mark_data_key_destroyed(what.name, what.version);
+    if (!what.shred) {
+        notice_plain(what, key);
+    }
+}
+
+// Every other data key is brought to a KEK version that never wrapped this one.
+void leave_versions(const KeyUse& kek, const DataKeyVersion& key) {
+    std::uint32_t current = current_kek_version(kek);
+    if (current <= key.kek_version_last) {
+        current = rotate_kek_at_agent(kek);
+    }
+    (void)rewrap_data_keys(kek, current);
+    drop_second_forms(kek.identifier);
+}
+
+// All that was written is on disk then, and other sessions know it.
+void commit_and_go_on() {
+    ForceSyncCommit();
+    SPI_commit();
+    EnsurePortalSnapshotExists();
+}
+
+bool is_wrapped_by(const DataKeyVersion& key, const DataKeyVersion& destroyed) {
+    return key.state != wire::VersionState::destroyed &&
+           key.kek_version_last >= destroyed.kek_version_first &&
+           key.kek_version_last <= destroyed.kek_version_last &&
+           std::ranges::equal(key.kek, destroyed.kek);
+}
+
+// Somebody may have written the table by hand meanwhile.
+void refuse_if_others_need(const DataKeyVersion& destroyed) {
+    DataKeyScan scan;
+    DataKeyRow row;
+    while (scan.next(row)) {
+        if (is_wrapped_by(row.key, destroyed)) {
+            ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                            errmsg("data key \"%s\" is still wrapped by version %u of its KEK",
+                                   shown_identifier(row.name), row.key.kek_version_last),
+                            errhint("Repeat the call.")));
+        }
+    }
+    scan.end();
+}
+
+void destroy_versions(const KeyUse& kek, const Destruction& what) {
+    lock_data_key(what.name);
+    lock_kek(kek.identifier);
+    const DataKeyVersion key = version_of(action, what.name, what.version);
+    refuse_if_others_need(key);
+    destroy_kek_versions(kek, key.kek_version_first, key.kek_version_last);
+    notice_shred(key, key.kek_version_first == key.kek_version_last ? "is" : "are");
+}
+
+void destroy(const Destruction& what) {
+    lock_data_key(what.name);
+    const DataKeyVersion key = version_of(action, what.name, what.version);
+    if (what.dry_run) {
+        rehearse(what, key);
+        return;
+    }
+    if (!what.shred) {
+        share_kek(key.kek);
+        destroy_row(what, key);
+        return;
+    }
+    const KeyUse kek = use_of_identifier("shred with key", key.kek);
+    lock_kek(kek.identifier);
+    destroy_row(what, key);
+    leave_versions(kek, key);
+    SPI_connect_ext(SPI_OPT_NONATOMIC);
+    commit_and_go_on();
+    SPI_finish();
+    destroy_versions(kek, what);
+}
+
+}  // namespace
+
+KMS_FUNCTION(kms_destroy_data_key) {
+    require_writable("kms.destroy_data_key()");
+    const Destruction what = arguments(fcinfo);
+    if (what.shred && !what.dry_run) {
+        require_no_transaction_block(fcinfo);
+    }
+    destroy(what);
+    Datum values[1] = {Int64GetDatum(0)};
+    bool nulls[1] = {};
+    return row_datum(fcinfo, values, nulls);
+}
+
+}  // namespace kms::pg
