@@ -112,8 +112,9 @@ GRANT USAGE ON SCHEMA kms TO clerk;
 SQL
 my $manual = page('sql.md');
 my @examples = grep { /^CREATE/ } blocks_of($manual);
-is(scalar @examples, 2, 'sql.md has its examples');
-$session->get($_) foreach @examples;
+is(scalar @examples, 3, 'sql.md has its examples');
+$session->get("SELECT kms.create_key('acme')");
+is($session->get($_), /document/ ? 'for Acme only' : '', 'an example of sql.md') foreach @examples;
 $session->get("SET kms.keys = '1=customer-pii'");
 
 $session->get("INSERT INTO person VALUES (7, kms.encode(1, '078-05-1120'))");
@@ -158,9 +159,11 @@ my %catalog = map { my ($name, $volatile, $arguments) = split /\|/; ($name => [ 
     split /\n/, $session->get(<<'SQL');
 SELECT proname, min(CASE provolatile WHEN 'v' THEN 'volatile' WHEN 's' THEN 'stable' ELSE 'immutable' END),
     array_to_string(min(proargnames[1:pronargs]), ',')
-FROM pg_proc WHERE pronamespace = 'kms'::regnamespace GROUP BY 1
+FROM pg_proc WHERE pronamespace = 'kms'::regnamespace AND NOT 'internal'::regtype = ANY (proargtypes)
+    AND prorettype NOT IN ('internal'::regtype, 'trigger'::regtype, 'event_trigger'::regtype) GROUP BY 1
 SQL
-my @functions = $manual =~ /`(\w+)\(([^`]*)\)`/g;
+my $reference = join "\n", map { page($_) } grep { -e "$top/doc/$_" } qw(sql.md envelope.md rotation.md);
+my @functions = $reference =~ /`(\w+)\(([^`]*)\)`/g;
 my %described;
 while (my ($name, $arguments) = splice @functions, 0, 2) {
     next unless $catalog{$name};
