@@ -5,6 +5,7 @@ It does what FOLDER/plan says, if that is there: VERB NUMBER ACT, about the NUMB
 verb, which the other agent has answered by then. Acts:
 
     kill           kills the server's process that it serves, and does not answer
+    kill-early     the same, and the other agent has not heard of the request
     kill-soon MS   answers, and kills it after so many milliseconds
     die            kills itself, and does not answer
     fail CODE      answers with that error
@@ -62,10 +63,13 @@ def act(words, body, before):
 
 count, before = 0, ([], b"")
 while (request := frame(source))[0]:
-    send(agent.stdin, *request)
-    answer = frame(agent.stdout)
     count += request[0][0] == plan[0]
     planned = request[0][0] == plan[0] and count == int(plan[1])
+    if planned and plan[2] == "kill-early":
+        kill_server()
+        break
+    send(agent.stdin, *request)
+    answer = frame(agent.stdout)
     said = act(*answer, before) if planned else answer
     if said:
         send(sink, *said)
