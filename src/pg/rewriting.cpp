@@ -1,0 +1,134 @@
+// Passes over the column, until no row is left to write.
+#include "pg/rewriting.hpp"
+
+namespace kms::pg {
+namespace {
+
+// Passes that write nothing, since others hold the rows that are left: after growing pauses.
+constexpr std::int64_t pauses_ms[] = {100, 300, 1000, 2000, 3000};
+// Of any kind: somebody may go on sealing with an old key for ever.
+constexpr int most_passes = 20;
+
+// Reads headers alone, in one snapshot: nothing moves behind it.
+std::int64_t count_unwritten(Rewriting& run) {
+    begin_batch(run);
+    const RunKey key = current_key(run, true);
+    const Relation relation = table_open(run.relation, AccessShareLock);
+    const char* sql =
+        psprintf("SELECT count(*) FROM %s AS r WHERE %s", quoted_name(relation), unwritten(run));
+    table_close(relation, NoLock);
+    Oid types[] = {BYTEAOID};
+    Datum values[] = {bytes_datum(key.tag)};
+    SPI_execute_with_args(sql, lengthof(types), types, values, nullptr, true, 0);
+    bool is_null = false;
+    const std::int64_t count =
+        DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
+    SPI_freetuptable(SPI_tuptable);
+    return count;
+}
+
+// The tables that hold rows: partitions, or the relation itself and what inherits from it.
+List* tables_of(Oid relation) {
+    const List* all = find_all_inheritors(relation, NoLock, nullptr);
+    List* tables = NIL;
+    for (int i = 0; i < list_length(all); ++i) {
+        const Oid table = list_nth_oid(all, i);
+        if (get_rel_relkind(table) != RELKIND_PARTITIONED_TABLE) {
+            tables = lappend_oid(tables, table);
+        }
+    }
+    return tables;
+}
+
+void commit_and_pause(Rewriting& run, MemoryContext batch_memory, bool wrote) {
+    write_progress(run, "rewriting");
+    commit_batch();
+    MemoryContextReset(batch_memory);
+    tell_progress(run);
+    if (wrote) {
+        sleep_for(run.pause_ms);
+    }
+}
+
+void rewrite_table(Rewriting& run, Oid table, MemoryContext batch_memory) {
+    for (Place place = {table, false, false, 0, {}}; !place.ended;) {
+        const std::int64_t done = run.done;
+        MemoryContext run_memory = MemoryContextSwitchTo(batch_memory);
+        rewrite_batch(run, place);
+        commit_and_pause(run, batch_memory, run.done != done);
+        MemoryContextSwitchTo(run_memory);
+    }
+}
+
+void run_pass(Rewriting& run, MemoryContext batch_memory) {
+    run.done_in_pass = 0;
+    run.bad_in_pass = 0;
+    begin_batch(run);
+    const List* tables = tables_of(run.relation);
+    commit_batch();
+    for (int i = 0; i < list_length(tables); ++i) {
+        rewrite_table(run, list_nth_oid(tables, i), batch_memory);
+    }
+}
+
+std::int64_t count_left(Rewriting& run, const char* phase) {
+    const std::int64_t left = count_unwritten(run) - run.bad_in_pass;
+    write_progress(run, phase);
+    commit_batch();
+    return left > 0 ? left : 0;
+}
+
+// An update may move a row behind the scan, and a locked one is passed over: hence the passes.
+void run_passes(Rewriting& run, MemoryContext batch_memory) {
+    std::size_t idle = 0;
+    for (int pass = 0; pass < most_passes; ++pass) {
+        run_pass(run, batch_memory);
+        run.left = count_left(run, "verifying");
+        if (run.left == 0) {
+            return;
+        }
+        idle = run.done_in_pass != 0 ? 0 : idle + 1;
+        if (idle > lengthof(pauses_ms)) {
+            return;
+        }
+        sleep_for(idle != 0 ? pauses_ms[idle - 1] : 0);
+    }
+}
+
+void run_all(Rewriting& run) {
+    commit_batch();
+    begin_batch(run);
+    begin_progress(run);
+    commit_batch();
+    run.total = count_unwritten(run);
+    write_progress(run, "rewriting");
+    commit_batch();
+    run.began = run.told = GetCurrentTimestamp();
+    MemoryContext batch_memory =
+        AllocSetContextCreate(CurrentMemoryContext, "kms batch", ALLOCSET_DEFAULT_SIZES);
+    if (run.total != 0) {
+        run_passes(run, batch_memory);
+    }
+    begin_batch(run);
+    write_progress(run, "finished");
+    commit_batch();
+}
+
+}  // namespace
+
+void rewrite_column(Rewriting& run) {
+    lock_run(run);
+    PG_TRY()
+        ;
+        { run_all(run); }
+        PG_CATCH();
+        {
+            unlock_run(run);
+            PG_RE_THROW();
+        }
+    PG_END_TRY();
+    unlock_run(run);
+    tell_end(run);
+}
+
+}  // namespace kms::pg

@@ -1,0 +1,117 @@
+// Rewriting a column of a live table in batches with a commit each: what kms.reencrypt and
+// kms.encrypt_column have in common. Acts one and three; the values are sealed in act two.
+//
+// Each batch is a transaction. What outlives it is in the memory of the procedure's SPI connection;
+// relations, their names and the registration are looked up anew in each.
+#pragma once
+
+#include "pg/values.hpp"
+
+namespace kms::pg {
+
+// What is done about triggers of the user's that an UPDATE of the column would fire.
+enum class Triggers { refuse, fire, skip };
+
+// A row that stays as it is, since its value cannot be opened or sealed.
+struct BadRow {
+    Oid relation;  // InvalidOid: there is none
+    ItemPointerData place;
+    int sqlstate;
+    char reason[sizeof(Failure::Cause::message)];
+};
+
+struct Rewriting {
+    const char* procedure;  // for messages
+    Oid relation;
+    AttrNumber source;  // what is read: ciphertexts, or plaintexts where `target` is another column
+    AttrNumber target;  // what is written, and is registered
+    const char* cast;   // behind the source's name, which is then text or bytea
+    const char* own_trigger;  // its name; "" for none
+    int batch;                // rows
+    std::int64_t pause_ms;
+    Triggers triggers;
+
+    // What has become of it.
+    std::int64_t total;  // rows to write, as counted at the start
+    std::int64_t done;
+    std::int64_t done_in_pass;
+    std::int64_t bad_in_pass;
+    std::int64_t left;  // by others' locks, or written by them all the time
+    BadRow example;
+    TimestampTz began;
+    TimestampTz told;       // when the last NOTICE was
+    TimestampTz refreshed;  // when the key was last asked for
+
+    bool is_first_time() const { return source != target; }
+};
+
+// --- arguments and transactions of a run (rewriting_session.cpp)
+
+// 25001 where one cannot commit; connects to SPI.
+void require_non_atomic(FunctionCallInfo fcinfo, const char* procedure);
+
+Oid relation_argument(FunctionCallInfo fcinfo, int index);
+AttrNumber column_argument(FunctionCallInfo fcinfo, int index, Oid relation);
+int batch_argument(FunctionCallInfo fcinfo, int index);
+std::int64_t pause_argument(FunctionCallInfo fcinfo, int index);  // milliseconds
+Triggers triggers_argument(FunctionCallInfo fcinfo, int index);
+
+void begin_batch(const Rewriting& run);  // READ COMMITTED, safe settings, a snapshot
+void set_locally(const char* setting, const char* value);
+void commit_batch();
+void sleep_for(std::int64_t milliseconds);
+
+const char* quoted_name(Relation table);
+const char* quoted_column(const Rewriting& run, AttrNumber column);
+const char* column_label(const Rewriting& run);  // column "c" of table "t"
+
+// --- refusals (rewriting_checks.cpp): 42501, 0A000, 55000
+
+void require_rewritable(const Rewriting& run);
+void require_rewritable_table(const Rewriting& run, Relation table);
+
+// --- the registered key (rewriting_key.cpp)
+
+struct RunKey {
+    const char* action;  // for messages
+    ByteView identifier;
+    ByteView tag;         // of its current version
+    const char* context;  // SQL over the row's columns
+};
+
+// Raises what keeps the key from being used. Looks again now and then, or where `anew` says so.
+RunKey current_key(Rewriting& run, bool anew = false);
+
+// --- one batch (rewriting_batch.cpp)
+
+// Where in a table a pass stands.
+struct Place {
+    Oid table;
+    bool begun;
+    bool ended;
+    BlockNumber end;  // what is behind it has been written since
+    ItemPointerData next;
+};
+
+// Everything of a transaction but its commit.
+void rewrite_batch(Rewriting& run, Place& place);
+
+// As SQL over r: the row is not written yet, where $1 is the tag of the current key.
+const char* unwritten(const Rewriting& run);
+
+// --- progress (rewriting_progress.cpp)
+
+// An advisory lock for as long as the run takes; 55006 where another session has it.
+void lock_run(const Rewriting& run);
+void unlock_run(const Rewriting& run);
+void begin_progress(const Rewriting& run);
+void write_progress(const Rewriting& run, const char* phase);
+void tell_progress(Rewriting& run);
+void tell_end(const Rewriting& run);  // raises an error where rows were bad
+
+// --- all of it (rewriting.cpp)
+
+// Returns in a transaction of its own.
+void rewrite_column(Rewriting& run);
+
+}  // namespace kms::pg

@@ -1,0 +1,184 @@
+// Which columns are not rewritten, and why.
+#include "pg/rewriting.hpp"
+
+namespace kms::pg {
+namespace {
+
+[[noreturn]] void refuse(const Rewriting& run, int sqlstate, const char* reason, const char* hint) {
+    ereport(ERROR,
+            (errcode(sqlstate), errmsg("%s cannot rewrite %s", run.procedure, column_label(run)),
+             errdetail("%s", reason), hint[0] != '\0' ? errhint("%s", hint) : 0));
+    pg_unreachable();
+}
+
+const char* name_of(Relation table) {
+    return RelationGetRelationName(table);
+}
+
+// The column has one name in all of them, but a number in each.
+AttrNumber target_in(const Rewriting& run, Relation table) {
+    const char* name = get_attname(run.relation, run.target, false);
+    return get_attnum(RelationGetRelid(table), name);
+}
+
+bool fires(const Rewriting& run, const Trigger& trigger) {
+    const bool as_replica = run.triggers == Triggers::skip ||
+                            SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA;
+    return trigger.tgenabled == TRIGGER_FIRES_ALWAYS ||
+           trigger.tgenabled == (as_replica ? TRIGGER_FIRES_ON_REPLICA : TRIGGER_FIRES_ON_ORIGIN);
+}
+
+bool is_about(const Trigger& trigger, AttrNumber attribute) {
+    const std::int16_t* columns = trigger.tgattr;
+    return TRIGGER_FOR_UPDATE(trigger.tgtype) &&
+           (trigger.tgnattr == 0 || std::count(columns, columns + trigger.tgnattr, attribute) != 0);
+}
+
+void require_quiet_triggers(const Rewriting& run, Relation table) {
+    const TriggerDesc* triggers = table->trigdesc;
+    const AttrNumber target = target_in(run, table);
+    for (int i = 0; triggers != nullptr && i < triggers->numtriggers; ++i) {
+        const Trigger& trigger = triggers->triggers[i];
+        if (!trigger.tgisinternal && is_about(trigger, target) && fires(run, trigger) &&
+            strcmp(trigger.tgname, run.own_trigger) != 0) {
+            refuse(run, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                   psprintf("Trigger \"%s\" of \"%s\" fires on an update of the column.",
+                            trigger.tgname, name_of(table)),
+                   run.triggers == Triggers::skip
+                       ? "It fires in replicas too: disable it meanwhile."
+                       : "Say triggers => 'fire' or triggers => 'skip', or disable it meanwhile.");
+        }
+    }
+}
+
+void require_no_update_rule(const Rewriting& run, Relation table) {
+    const RuleLock* rules = table->rd_rules;
+    for (int i = 0; rules != nullptr && i < rules->numLocks; ++i) {
+        if (rules->rules[i]->event == CMD_UPDATE) {
+            refuse(run, ERRCODE_FEATURE_NOT_SUPPORTED,
+                   psprintf("\"%s\" has a rule ON UPDATE.", name_of(table)), "");
+        }
+    }
+}
+
+bool is_in_expression(Node* expression, AttrNumber attribute) {
+    Bitmapset* columns = nullptr;
+    pull_varattnos(expression, 1, &columns);
+    return bms_is_member(attribute - FirstLowInvalidHeapAttributeNumber, columns) ||
+           bms_is_member(0 - FirstLowInvalidHeapAttributeNumber, columns);
+}
+
+void require_not_generated_from(const Rewriting& run, Relation table) {
+    const AttrNumber target = target_in(run, table);
+    const TupleDesc shape = RelationGetDescr(table);
+    for (AttrNumber i = 1; i <= shape->natts; ++i) {
+        const auto* column = TupleDescAttr(shape, i - 1);
+        if (column->attisdropped || column->attgenerated == '\0') {
+            continue;
+        }
+        if (i == target || is_in_expression(build_column_default(table, i), target)) {
+            refuse(run, ERRCODE_FEATURE_NOT_SUPPORTED,
+                   psprintf("Column \"%s\" of \"%s\" is generated from it.",
+                            NameStr(column->attname), name_of(table)),
+                   "");
+        }
+    }
+}
+
+void require_not_in_partition_key(const Rewriting& run, Relation table) {
+    Bitmapset* column =
+        bms_make_singleton(target_in(run, table) - FirstLowInvalidHeapAttributeNumber);
+    bool in_expression = false;
+    if (table->rd_rel->relkind == RELKIND_PARTITIONED_TABLE &&
+        has_partition_attrs(table, column, &in_expression)) {
+        refuse(run, ERRCODE_FEATURE_NOT_SUPPORTED,
+               psprintf("It is part of the partition key of \"%s\".", name_of(table)), "");
+    }
+}
+
+// Rewritten, one side would no longer match the other; and what checks that is itself a trigger.
+void require_no_foreign_key(const Rewriting& run, Relation table) {
+    Oid types[] = {OIDOID, INT2OID};
+    Datum values[] = {ObjectIdGetDatum(RelationGetRelid(table)),
+                      Int16GetDatum(target_in(run, table))};
+    SPI_execute_with_args(
+        "SELECT FROM pg_catalog.pg_constraint WHERE contype = 'f' AND ("
+        "conrelid OPERATOR(pg_catalog.=) $1 AND "
+        "$2 OPERATOR(pg_catalog.=) ANY (conkey) OR "
+        "confrelid OPERATOR(pg_catalog.=) $1 AND "
+        "$2 OPERATOR(pg_catalog.=) ANY (confkey))",
+        2, types, values, nullptr, true, 1);
+    if (SPI_processed != 0) {
+        refuse(run, ERRCODE_FEATURE_NOT_SUPPORTED,
+               psprintf("It is part of a foreign key of or to \"%s\".", name_of(table)), "");
+    }
+}
+
+void require_table_of_rows(const Rewriting& run, Relation table) {
+    if (table->rd_rel->relkind == RELKIND_FOREIGN_TABLE) {
+        refuse(run, ERRCODE_FEATURE_NOT_SUPPORTED,
+               psprintf("\"%s\" is a foreign table.", name_of(table)),
+               "Where its rows are, call it there.");
+    }
+    if (table->rd_rel->relam != HEAP_TABLE_AM_OID) {
+        refuse(run, ERRCODE_FEATURE_NOT_SUPPORTED,
+               psprintf("\"%s\" is no heap table.", name_of(table)), "");
+    }
+    CheckCmdReplicaIdentity(table, CMD_UPDATE);
+}
+
+void require_kind(const Rewriting& run, Relation table) {
+    const char kind = table->rd_rel->relkind;
+    if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE) {
+        refuse(run, ERRCODE_FEATURE_NOT_SUPPORTED,
+               psprintf("\"%s\" is not a table.", name_of(table)), "");
+    }
+    if (IsSystemRelation(table)) {
+        refuse(run, ERRCODE_FEATURE_NOT_SUPPORTED,
+               psprintf("\"%s\" is a system catalog.", name_of(table)), "");
+    }
+}
+
+void require_type(const Rewriting& run, Relation table) {
+    const auto* target = TupleDescAttr(RelationGetDescr(table), run.target - 1);
+    if (getBaseType(target->atttypid) != BYTEAOID) {
+        refuse(run, ERRCODE_FEATURE_NOT_SUPPORTED, "It is not of type bytea.", "");
+    }
+}
+
+}  // namespace
+
+void require_rewritable_table(const Rewriting& run, Relation table) {
+    if (RELATION_IS_OTHER_TEMP(table)) {
+        refuse(run, ERRCODE_FEATURE_NOT_SUPPORTED,
+               psprintf("\"%s\" is a temporary table of another session.", name_of(table)), "");
+    }
+    if (run.triggers != Triggers::fire) {
+        require_quiet_triggers(run, table);
+    }
+    require_no_update_rule(run, table);
+    require_not_generated_from(run, table);
+    require_not_in_partition_key(run, table);
+    if (table->rd_rel->relkind != RELKIND_PARTITIONED_TABLE) {
+        require_table_of_rows(run, table);
+    }
+}
+
+void require_rewritable(const Rewriting& run) {
+    const Relation relation = relation_open(run.relation, AccessShareLock);
+    require_kind(run, relation);
+    if (!owns_table(run.relation, GetUserId())) {
+        aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, name_of(relation));
+    }
+    require_type(run, relation);
+    relation_close(relation, NoLock);
+    const List* all = find_all_inheritors(run.relation, AccessShareLock, nullptr);
+    for (int i = 0; i < list_length(all); ++i) {
+        const Relation table = table_open(list_nth_oid(all, i), NoLock);
+        require_rewritable_table(run, table);
+        require_no_foreign_key(run, table);
+        table_close(table, NoLock);
+    }
+}
+
+}  // namespace kms::pg

@@ -1,0 +1,63 @@
+// The key that a column is registered with, and its current version, whoever has rotated it.
+#include "crypto/sealed.hpp"
+#include "pg/registry.hpp"
+#include "pg/rewriting.hpp"
+
+namespace kms::pg {
+namespace {
+
+// How long a version that the session holds is believed to be the current one.
+constexpr std::int64_t believed_ms = 1000;
+
+// Another session's rotation at the agent is not heard of.
+void forget(const RunKey& key) {
+    Session& session = pg::session();
+    const Failure failure = in_session(session, {key.action, 0, key.identifier}, [&]() -> Status {
+        session.cache.drop(key.identifier);
+        return {};
+    });
+    finish(session, failure);
+}
+
+// In whatever mode: that of a value which is sealed now.
+ByteView current_tag(const RunKey& key) {
+    varlena* sealed = nullptr;
+    const Failure failure = seal({key.action, 0, {}, {}, key.identifier}, &sealed);
+    if (failure) {
+        raise(failure);
+    }
+    const auto header = read_sealed_header(bytes_in(sealed));
+    if (!header) {
+        raise_error({key.action, 0, key.identifier}, Code::protocol,
+                    "The agent's ciphertext has no key tag.");
+    }
+    auto* tag = static_cast<Byte*>(palloc(sizeof(KeyTag)));
+    std::copy(header->tag.begin(), header->tag.end(), tag);
+    return {tag, sizeof(KeyTag)};
+}
+
+}  // namespace
+
+RunKey current_key(Rewriting& run, bool anew) {
+    const RegisteredColumn* column = find_registered_column(run.relation, run.target);
+    if (column == nullptr) {
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("%s is not registered", column_label(run)),
+                        errhint("Say which key it has with kms.register_column().")));
+    }
+    const char* context = column->context_expression;
+    RunKey key = {
+        .action = run.is_first_time() ? "encrypt a value with" : "re-encrypt a value with",
+        .identifier = column->key_identifier,
+        .tag = {},
+        .context = context != nullptr ? psprintf("(%s)", context) : "''::bytea"};
+    const TimestampTz now = GetCurrentTimestamp();
+    if (anew || TimestampDifferenceExceeds(run.refreshed, now, believed_ms)) {
+        forget(key);
+        run.refreshed = now;
+    }
+    key.tag = current_tag(key);
+    return key;
+}
+
+}  // namespace kms::pg
