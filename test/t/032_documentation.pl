@@ -140,6 +140,16 @@ my ($arrays, $rows) = map { $session->get($_) } @many;
 like($arrays, qr/\A\{"\\\\x[0-9a-f]{130}",NULL\}\n\{078-05-1120\}\z/, 'an array is sealed, and one is opened');
 is($rows, join("\n", '7|078-05-1120', map { "$_|ssn $_" } 8 .. 300), 'rows are sealed and opened');
 
+# --- doc/envelope.md: its examples, in their order
+
+my $envelope = keys_session($node, { 'kms.mode' => 'envelope' });
+my @statements = map { split /(?<=;)(?: +--.*)?\n/ } grep { /^(?:SELECT|CALL)/ } blocks_of(page('envelope.md'));
+is(scalar @statements, 8, 'envelope.md has its examples');
+my @outcomes = map { $envelope->get($_) } @statements;
+is("@outcomes[0, 1, 3, 4]", '1 1 2 2', 'keys are made and rotated');
+is("@outcomes[5, 6, 7]", '0 0 password of the mail server', '... destroyed and wrapped');
+$envelope->quit;
+
 # --- its tables
 
 foreach my $row (table($manual, 'setting')) {
@@ -180,7 +190,7 @@ foreach my $row (grep { $_->[0] =~ /^`(\w+)\(/ } map { table($manual, "$_ | vola
     is($catalog{$name}[0], $row->[1], "$name is $row->[1]");
 }
 
-my %raised = map { $_ => 1 } qw(22004 22023 22021 2202E 54000 55000 53000 53200 XX000);
+my %raised = map { $_ => 1 } qw(25001 40001 22004 22023 22021 2202E 54000 55000 53000 53200 XX000);
 foreach my $file (glob "$top/src/pg/*.cpp $top/src/pg/*.hpp") {
     my $source = slurp_file($file);
     $raised{$_} = 1 foreach $source =~ /"(KM\d{3})"/g, map { s/[^A-Z0-9]//gr } $source =~ /MAKE_SQLSTATE\(('K'[^)]*)\)/g;
