@@ -60,12 +60,14 @@ OutputFormat format_of(const Options& options) {
     return options.json ? OutputFormat::json : OutputFormat::text;
 }
 
-std::unique_ptr<KekSource> source_from(const KekChoice& choice, Asking asking) {
+std::unique_ptr<KekSource> source_from(const Options& options, const KekChoice& choice,
+                                       Asking asking) {
     if (!choice.key_file.empty()) {
         return key_file_source(choice.key_file);
     }
     if (!choice.passphrase_command.empty()) {
-        return command_source(choice.passphrase_command);
+        return command_source(choice.passphrase_command,
+                              std::chrono::seconds(options.passphrase_timeout));
     }
     return terminal_source(asking);
 }
@@ -83,18 +85,25 @@ struct BegunKek {
 };
 
 // The KEK of a keyring to come; makes a key file that is missing.
-Result<BegunKek> begin_kek(const KekChoice& choice) {
+Result<BegunKek> begin_kek(const Options& options, const KekChoice& choice) {
     if (!choice.key_file.empty()) {
         KMS_TRY(ensure_key_file(choice.key_file));
     }
-    Kek kek(source_from(choice, Asking::twice));
+    Kek kek(source_from(options, choice, Asking::twice));
     KMS_ASSIGN(const KekRecipe recipe, kek.begin());
     return BegunKek{std::move(kek), recipe};
 }
 
+Kek kek_from(const Options& options, const KekChoice& choice) {
+    return Kek(source_from(options, choice, Asking::once), memory_from(options));
+}
+
 KeyringAccess access_to(const Options& options) {
-    return KeyringAccess(options.keyring,
-                         Kek(source_from(options.kek, Asking::once), memory_from(options)));
+    KeyringAccess access(options.keyring, kek_from(options, options.kek));
+    if (options.next_kek.given()) {
+        access.expect(kek_from(options, options.next_kek));
+    }
+    return access;
 }
 
 std::optional<std::string> identifier_of(const Options& options) {
@@ -164,7 +173,7 @@ Exit run_init(const Options& options) {
     if (KeyringFile(options.keyring).exists()) {
         return fail({Code::invalid, options.keyring + " exists already"});
     }
-    auto begun = begin_kek(options.kek);
+    auto begun = begin_kek(options, options.kek);
     if (!begun) {
         return fail(begun.error(), Exit::unusable);
     }
@@ -227,7 +236,7 @@ Exit run_rekey(const Options& options) {
     if (const auto opened = access.load(); !opened) {
         return fail(opened.error(), Exit::unusable);
     }
-    auto begun = begin_kek(options.new_kek);
+    auto begun = begin_kek(options, options.new_kek);
     if (!begun) {
         return fail(begun.error(), Exit::unusable);
     }

@@ -24,11 +24,14 @@ enum class Exit : int {
 struct KekChoice {
     std::string key_file;
     std::string passphrase_command;
+
+    bool given() const { return !key_file.empty() || !passphrase_command.empty(); }
 };
 
 struct Options {
     std::string keyring;
     KekChoice kek;
+    unsigned passphrase_timeout = 60;  // seconds that a passphrase command may take
     bool json = false;
     bool escaped = false;  // identifiers are written with %XX
 
@@ -38,6 +41,7 @@ struct Options {
     bool no_export = false;
     std::string import_from;  // "-": the standard input; empty: nothing
     KekChoice new_kek;
+    KekChoice next_kek;  // of serve: where a rekey leads to
     bool ephemeral = false;
     unsigned remember_for = 0;  // seconds; 0: not at all
 };

@@ -2,6 +2,7 @@
 // person at a terminal.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <string>
 
@@ -23,9 +24,8 @@ class KekSource {
 // Exactly 32 bytes. A regular file that group or others may read or write is refused.
 std::unique_ptr<KekSource> key_file_source(std::string path);
 
-// `/bin/sh -c command`, with nothing on its standard input; its standard output, without one
-// newline at the end, is the passphrase.
-std::unique_ptr<KekSource> command_source(std::string command);
+// See passphrase_command.hpp.
+std::unique_ptr<KekSource> command_source(std::string command, std::chrono::seconds patience);
 
 enum class Asking { once, twice };  // twice: for a new passphrase
 

@@ -12,7 +12,7 @@ Result<KeyringHeader> KeyringAccess::create(const KekRecipe& recipe) {
     KeyringHeader header;
     header.recipe = recipe;
     KMS_TRY(random_public(header.id));
-    KMS_ASSIGN(const ByteView kek, kek_.by(header.recipe));
+    KMS_ASSIGN(const ByteView kek, keks_.front().by(header.recipe));
     KMS_ASSIGN(const SecretBytes bytes, seal_keyring(header, Keyring(), kek));
     KMS_TRY(file_.create(bytes.view()));
     return header;
@@ -20,33 +20,51 @@ Result<KeyringHeader> KeyringAccess::create(const KekRecipe& recipe) {
 
 Result<LoadedKeyring> KeyringAccess::load() {
     KMS_ASSIGN(KeyringBytes read, file_.read());
-    return open(std::move(read));
+    KMS_ASSIGN(const KeyringHeader header, parse_header(read.bytes.view()));
+    KMS_ASSIGN(Keyring keyring, open(header, read.bytes.view()));
+    return LoadedKeyring{std::move(read.mark), header, std::move(keyring)};
+}
+
+// While the other is tried, it may take the place of the first, as where a key file is renamed: so
+// the one that was tried first is tried once more. Where none fits, the first KEK says why.
+Result<Keyring> KeyringAccess::open(const KeyringHeader& header, ByteView bytes) {
+    const std::size_t before = opener_;
+    Result<Keyring> keyring = Error{Code::internal, {}};
+    for (std::size_t step = 0; step < 2 * keks_.size() - 1; ++step) {
+        const std::size_t index = (before + step) % keks_.size();
+        auto opened = open_with(keks_[index], header, bytes);
+        const bool damaged = !opened && opened.error().code == Code::corrupt;
+        opener_ = opened ? index : opener_;
+        if (opened || damaged || index == 0) {
+            keyring = std::move(opened);
+        }
+        if (keyring || damaged) {
+            break;
+        }
+    }
+    return keyring;
 }
 
 // A remembered KEK that does not fit may be one from before a rekey: the source is asked again.
-Result<LoadedKeyring> KeyringAccess::open(KeyringBytes read) {
-    KMS_ASSIGN(const KeyringHeader header, parse_header(read.bytes.view()));
-    const bool remembered = kek_.remembers(header.recipe);
-    KMS_ASSIGN(ByteView kek, kek_.by(header.recipe));
-    auto keyring = open_keyring(read.bytes.view(), kek);
+Result<Keyring> KeyringAccess::open_with(Kek& kek, const KeyringHeader& header, ByteView bytes) {
+    const bool remembered = kek.remembers(header.recipe);
+    KMS_ASSIGN(ByteView key, kek.by(header.recipe));
+    auto keyring = open_keyring(bytes, key);
     if (!keyring && keyring.error().code == Code::wrong_key) {
-        kek_.forget();
+        kek.forget();
     }
     if (!keyring && keyring.error().code == Code::wrong_key && remembered) {
-        KMS_ASSIGN(kek, kek_.by(header.recipe));
-        keyring = open_keyring(read.bytes.view(), kek);
+        KMS_ASSIGN(key, kek.by(header.recipe));
+        keyring = open_keyring(bytes, key);
     }
-    if (!keyring) {
-        return std::move(keyring.error());
-    }
-    return LoadedKeyring{std::move(read.mark), header, std::move(*keyring)};
+    return keyring;
 }
 
 Result<KeyringHeader> KeyringAccess::update(const KeyringChange& change, milliseconds patience) {
     KMS_ASSIGN(KeyringLock lock, file_.lock(patience));
     KMS_ASSIGN(LoadedKeyring loaded, load());
     KMS_TRY(change(loaded.header, loaded.keyring));
-    KMS_ASSIGN(const ByteView kek, kek_.by(loaded.header.recipe));
+    KMS_ASSIGN(const ByteView kek, keks_[opener_].by(loaded.header.recipe));
     return write_next(lock, loaded.header, loaded.keyring, kek);
 }
 

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "agent/kek.hpp"
 #include "agent/keyring.hpp"
@@ -25,7 +26,12 @@ using KeyringChange = std::function<Status(const KeyringHeader&, Keyring&)>;
 
 class KeyringAccess {
   public:
-    KeyringAccess(std::string path, Kek kek) : file_(std::move(path)), kek_(std::move(kek)) {}
+    KeyringAccess(std::string path, Kek kek) : file_(std::move(path)) {
+        keks_.push_back(std::move(kek));
+    }
+
+    // The KEK that a rekey will lead to: tried where the first does not open the keyring.
+    void expect(Kek next) { keks_.push_back(std::move(next)); }
 
     const KeyringFile& file() const { return file_; }
 
@@ -45,12 +51,14 @@ class KeyringAccess {
     Result<KeyringHeader> rekey(Kek& new_kek, const KekRecipe& recipe, milliseconds patience);
 
   private:
-    Result<LoadedKeyring> open(KeyringBytes read);
+    Result<Keyring> open(const KeyringHeader& header, ByteView bytes);
+    static Result<Keyring> open_with(Kek& kek, const KeyringHeader& header, ByteView bytes);
     Result<KeyringHeader> write_next(KeyringLock& lock, KeyringHeader header,
                                      const Keyring& keyring, ByteView kek);
 
     KeyringFile file_;
-    Kek kek_;
+    std::vector<Kek> keks_;   // one or two
+    std::size_t opener_ = 0;  // that opened the keyring last
 };
 
 }  // namespace kms::agent

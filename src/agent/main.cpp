@@ -98,6 +98,11 @@ class CommandLine {
                          "Shell command that prints the passphrase that protects the keyring.\n"
                          "Without either option the passphrase is asked for on the terminal")
             ->excludes(file);
+        command
+            ->add_option("--passphrase-timeout", options_.passphrase_timeout,
+                         "Seconds that a passphrase command may take before it is killed")
+            ->check(CLI::Range(1U, 3600U))
+            ->default_str(std::to_string(options_.passphrase_timeout));
         return file;
     }
 
@@ -127,6 +132,13 @@ class CommandLine {
                          "for this user's next agents; at most a day")
             ->excludes(key_file)
             ->check(CLI::Range(1U, 86400U));
+        auto* next_file = command->add_option("--next-key-file", options_.next_kek.key_file,
+                                              "The key file that a rekey leads to, where the first "
+                                              "does not\nopen the keyring");
+        command
+            ->add_option("--next-passphrase-command", options_.next_kek.passphrase_command,
+                         "The passphrase command that a rekey leads to")
+            ->excludes(next_file);
         command
             ->add_flag("--ephemeral", options_.ephemeral,
                        "For trials and tests: an empty keyring in memory, gone at the end")

@@ -212,6 +212,11 @@ def prompts():
     ok(code == UNUSABLE and b"no passphrase" in shown, "an interrupt", shown)
     expect(agent("list", *ring, "--passphrase-command", "echo open sesame"), DONE, "a command gives the same passphrase")
     expect(agent("list", *ring, input=b"open sesame\n", start_new_session=True), UNUSABLE, "no terminal to ask on", b"--passphrase-command")
+    asking = "stty -echo < /dev/tty; printf 'Word: ' > /dev/tty; read -r word < /dev/tty; echo \"$word\""
+    code, shown = on_terminal(["list", *ring, "--passphrase-command", asking], b"open sesame")
+    ok(code == DONE and b"Word: " in shown and b" 1 " in shown, "a command may ask on the terminal", shown)
+    code, shown = on_terminal(["list", *ring, "--passphrase-command", "sleep 1000", "--passphrase-timeout", "1"])
+    ok(code == UNUSABLE and b"within 1 s" in shown, "but not for ever", shown)
     code, shown = on_terminal(["rekey", *ring], b"open sesame", b"closed", b"closed")
     ok(code == DONE, "rekey asks for the old and the new", shown)
     expect(agent("list", *ring, "--passphrase-command", "echo closed"), DONE, "the new passphrase opens it")

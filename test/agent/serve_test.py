@@ -3,44 +3,8 @@
 
 import os
 import subprocess
-import time
 
 from support import *
-
-
-class Serving:
-    """A running agent, asked one request at a time."""
-
-    def __init__(self, *options, **process):
-        self.process = subprocess.Popen([PROGRAM, "serve", *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, **process)
-        self.number = 0
-        self.hello = self.send(HELLO)
-
-    def send(self, request):
-        self.process.stdin.write(request)
-        self.process.stdin.flush()
-        line = self.process.stdout.readline().decode().split()
-        body = self.process.stdout.read(int(line[2]))
-        return line[0] if line[0] == "ok" else line[3], line[3:], body
-
-    def ask(self, verb, words="", body=b""):
-        self.number += 1
-        return self.send(frame(verb, self.number, words, body))
-
-    def end(self):
-        _, errors = self.process.communicate()
-        return self.process.returncode, errors
-
-
-def later(served, verb, words):
-    """Asks until the pause after a refusal is over."""
-    end = time.monotonic() + 5
-    while True:
-        answer = served.ask(verb, words)
-        if answer[0] != "unavailable" or time.monotonic() > end:
-            return answer
-        time.sleep(0.1)
 
 
 def serving():

@@ -63,6 +63,7 @@ foreach my $command (@commands) {
     }
     my ($code, undef, $err) = run_shell("kms-agent $line");
     is($code, 0, "kms-agent $line" =~ s/\Q$folder\E/…/gr) or diag $err;
+    run_shell('mv kek/next.kek kek/ring.kek') if $line =~ /--new-key-file \S*next\.kek/;
     run_shell('mv new.kek old.kek') if $line =~ /^rekey .*--key-file old\.kek --new-key-file/;
     $used{$verb} = 1;
 }

@@ -1,17 +1,27 @@
 #include "agent/kek.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <thread>
+
+#include "base/unique_fd.hpp"
 
 namespace kms::agent {
 namespace {
 
 namespace fs = std::filesystem;
+using std::chrono::seconds;
+
+constexpr seconds a_minute{60};
 
 class KekTest : public testing::Test {
   protected:
@@ -29,8 +39,8 @@ class KekTest : public testing::Test {
         return path;
     }
 
-    static std::string passphrase(const std::string& command) {
-        const auto answer = command_source(command)->ask();
+    static std::string passphrase(const std::string& command, seconds patience = a_minute) {
+        const auto answer = command_source(command, patience)->ask();
         return answer ? std::string(text_of(answer->view())) : "error: " + answer.error().text;
     }
 
@@ -95,9 +105,94 @@ TEST_F(KekTest, ABrokenCommandIsAClearError) {
     EXPECT_TRUE(says("cat /dev/zero", "4096 bytes"));
 }
 
+// Writes its process to the file before it goes on with `rest`.
+class LastingCommand : public KekTest {
+  protected:
+    // As under a server: at a terminal a command stays in the terminal's group.
+    LastingCommand() {
+        const UniqueFd terminal(open("/dev/tty", O_RDONLY | O_NOCTTY));
+        if (terminal) {
+            ioctl(terminal.get(), TIOCNOTTY);
+        }
+    }
+
+    std::string telling(const std::string& rest) const {
+        return "echo $$ > " + (folder_ / "pid").string() + "; " + rest;
+    }
+    // Whether the process that the command has told does not end.
+    bool runs_on() const {
+        pid_t pid = 0;
+        std::ifstream(folder_ / "pid") >> pid;
+        EXPECT_GT(pid, 0);
+        const auto end = std::chrono::steady_clock::now() + seconds(10);
+        while (is_alive(pid)) {
+            if (std::chrono::steady_clock::now() > end) {
+                return true;
+            }
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        }
+        return false;
+    }
+
+  private:
+    // Who adopts a process may reap it late, or never.
+    static bool is_alive(pid_t pid) {
+        std::ifstream status("/proc/" + std::to_string(pid) + "/stat");
+        std::string number, name, state;
+        status >> number >> name >> state;
+        return !state.empty() && state != "Z";
+    }
+};
+
+TEST_F(LastingCommand, IsKilledAfterItsTime) {
+    for (const char* rest : {"sleep 1000", "echo secret; exec sleep 1000",
+                             "trap '' TERM HUP; while :; do sleep 1; done", "kill -STOP $$",
+                             "echo secret; exec >&-; sleep 1000", "(sleep 1000); echo secret"}) {
+        const auto before = std::chrono::steady_clock::now();
+        EXPECT_EQ(passphrase(telling(rest), seconds(1)),
+                  "error: the passphrase command did not end within 1 s")
+            << rest;
+        EXPECT_LT(std::chrono::steady_clock::now() - before, seconds(20));
+        EXPECT_FALSE(runs_on()) << rest;
+    }
+}
+
+TEST_F(LastingCommand, LeavesNothingThatHoldsItsOutput) {
+    EXPECT_EQ(
+        passphrase("sleep 1000 & echo $! > " + (folder_ / "pid").string() + "; echo secret",
+                   seconds(1)),
+        "error: the passphrase command has ended, but something that it started did not close "
+        "its output within 1 s");
+    EXPECT_FALSE(runs_on());
+}
+
+TEST_F(LastingCommand, LeavesNothingBehindASuccessOrAFailure) {
+    const std::string leaves =
+        "sleep 1000 > /dev/null & echo $! > " + (folder_ / "pid").string() + "; ";
+    EXPECT_EQ(passphrase(leaves + "echo secret"), "secret");
+    EXPECT_FALSE(runs_on());
+    EXPECT_EQ(passphrase(leaves + "exit 3"),
+              "error: the passphrase command failed with exit code 3");
+    EXPECT_FALSE(runs_on());
+    EXPECT_NE(passphrase(leaves + "exec cat /dev/zero").find("4096 bytes"), std::string::npos);
+    EXPECT_FALSE(runs_on());
+}
+
+TEST_F(LastingCommand, MayEndItsWholeGroup) {
+    EXPECT_EQ(passphrase("echo secret; kill -KILL 0"),
+              "error: the passphrase command was ended by signal 9");
+}
+
+TEST_F(LastingCommand, IsNotCutShort) {
+    EXPECT_EQ(passphrase("sleep 1; printf sec; sleep 1; echo ret"), "secret");
+    EXPECT_EQ(passphrase("(sleep 1; echo secret) & exit 0"), "secret");
+    // A megabyte that is read by nobody ends it.
+    EXPECT_NE(passphrase("head -c 1000000 /dev/zero").find("4096 bytes"), std::string::npos);
+}
+
 TEST_F(KekTest, ADerivedKekIsRemembered) {
     const std::string counter = folder_ / "asked";
-    Kek kek(command_source("echo x >> " + counter + "; echo secret"));
+    Kek kek(command_source("echo x >> " + counter + "; echo secret", a_minute));
     KekRecipe recipe;
     recipe.kdf = Kdf::scrypt;
     recipe.cost = {15, 8, 1};
@@ -119,7 +214,7 @@ TEST_F(KekTest, ADerivedKekIsRemembered) {
 
 TEST_F(KekTest, TheKindOfSourceMustFit) {
     Kek file_kek(key_file_source(file(std::string(32, 'k'), 0600)));
-    Kek passphrase_kek(command_source("echo secret"));
+    Kek passphrase_kek(command_source("echo secret", a_minute));
     KekRecipe scrypt;
     scrypt.kdf = Kdf::scrypt;
     scrypt.cost = {15, 8, 1};
@@ -128,7 +223,7 @@ TEST_F(KekTest, TheKindOfSourceMustFit) {
 }
 
 TEST_F(KekTest, ANewRecipeHasAFreshSalt) {
-    Kek kek(command_source("echo secret"));
+    Kek kek(command_source("echo secret", a_minute));
     const auto first = kek.begin();
     const auto second = kek.begin();
     ASSERT_TRUE(first && second);

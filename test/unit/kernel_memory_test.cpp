@@ -91,7 +91,7 @@ TEST_F(KernelMemoryTest, OutlivesAProcess) {
 }
 
 TEST_F(KernelMemoryTest, SparesAKekItsSource) {
-    Kek kek(command_source("exit 1"), memory(seconds(60)));
+    Kek kek(command_source("exit 1", seconds(60)), memory(seconds(60)));
     EXPECT_TRUE(kek.remembers(recipe_));
     const auto recalled = kek.by(recipe_);
     ASSERT_TRUE(recalled);
@@ -105,7 +105,7 @@ TEST_F(KernelMemoryTest, SparesAKekItsSource) {
 TEST_F(KernelMemoryTest, IsNotAskedForAKeyFile) {
     KekRecipe recipe = recipe_;
     recipe.kdf = Kdf::key_file;
-    Kek kek(command_source("echo secret"), memory(seconds(60)));
+    Kek kek(command_source("echo secret", seconds(60)), memory(seconds(60)));
     EXPECT_FALSE(kek.remembers(recipe));
     EXPECT_EQ(kek.by(recipe).error().code, Code::wrong_key);
 }
