@@ -9,13 +9,14 @@ namespace {
 constexpr uint16 name_kind = 0x6b6e;
 constexpr uint16 kek_kind = 0x6b6b;
 
-// Two identifiers with one hash only wait for each other.
+// Few enough that a transaction which makes a million keys does not fill the server's lock table.
+// Identifiers that share a lock only wait for each other.
+constexpr uint32 lock_count = 1024;
+
 void acquire(ByteView identifier, uint16 kind, LOCKMODE mode) {
-    const uint64 hash =
-        hash_bytes_extended(identifier.data(), static_cast<int>(identifier.size()), 0);
+    const uint32 hash = hash_bytes(identifier.data(), static_cast<int>(identifier.size()));
     LOCKTAG lock;
-    SET_LOCKTAG_ADVISORY(lock, MyDatabaseId, static_cast<uint32>(hash >> 32),
-                         static_cast<uint32>(hash), kind);
+    SET_LOCKTAG_ADVISORY(lock, MyDatabaseId, 0, hash % lock_count, kind);
     (void)LockAcquire(&lock, mode, false, false);
 }
 

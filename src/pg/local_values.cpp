@@ -31,21 +31,23 @@ Failure look_up_current(Session& session, const KeyUse& use, Step& step) {
     return failure;
 }
 
-// Nobody retires a stored version while one who has sealed under it may still commit. It may have
-// been retired while the lock was awaited.
+// Nobody retires a stored version while one who has sealed under it may still commit. False: while
+// the lock was awaited, it may have been retired.
+bool lock_version(Step& step) {
+    lock_for_sealing(step.key->key.tag());
+    if (step.keys->valid_under != key_circumstances()) {
+        return false;
+    }
+    step.key->locked_in = sealing_epoch();
+    return true;
+}
+
 Failure look_up_and_lock_current(Session& session, const Call& call, Step& step) {
     for (;;) {
         const KeyUse use = use_of_data_key(use_of_call(call));
-        if (const Failure failure = look_up_current(session, use, step)) {
+        const Failure failure = look_up_current(session, use, step);
+        if (failure || use.stored == nullptr || lock_version(step)) {
             return failure;
-        }
-        if (use.stored == nullptr) {
-            return {};
-        }
-        lock_for_sealing(step.key->key.tag());
-        if (use.circumstances == key_circumstances()) {
-            step.key->locked_in = sealing_epoch();
-            return {};
         }
     }
 }
@@ -57,7 +59,8 @@ std::uint64_t locked_now() {
 [[gnu::hot]] Failure get_current(Session& session, const Call& call, Step& step) {
     step.keys = remembered(session, call);
     step.key = step.keys != nullptr ? step.keys->current : nullptr;
-    if (step.key != nullptr && !step.key->wiped && step.key->locked_in == locked_now()) {
+    if (step.key != nullptr && !step.key->wiped &&
+        (step.key->locked_in == locked_now() || lock_version(step))) {
         return {};
     }
     return look_up_and_lock_current(session, call, step);
