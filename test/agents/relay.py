@@ -1,0 +1,77 @@
+#!/usr/bin/python3
+"""A key agent that hands requests on to another one: relay.py FOLDER COMMAND…
+
+It does what FOLDER/plan says, if that is there: VERB NUMBER ACT, about the NUMBER-th request of that
+verb, which the other agent has answered by then. Acts:
+
+    kill           kills the server's process that it serves, and does not answer
+    kill-early     the same, and the other agent has not heard of the request
+    kill-soon MS   answers, and kills it after so many milliseconds
+    die            kills itself, and does not answer
+    fail CODE      answers with that error
+    spoil          changes the last byte of the answer
+    repeat         gives the answer to the request before
+    hang           does not answer
+"""
+import os, pathlib, signal, subprocess, sys, threading, time
+
+folder = pathlib.Path(sys.argv[1])
+plan = (folder / "plan").read_text().split() if (folder / "plan").exists() else ["", "0", ""]
+agent = subprocess.Popen(sys.argv[2:], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+source, sink = os.fdopen(0, "rb", 65536), os.fdopen(1, "wb", 65536)
+server = os.getppid()
+
+
+def frame(stream):
+    """The words of a line, and its body."""
+    line = stream.readline()
+    words = line.decode("ascii").split()
+    return words, stream.read(int(words[2])) if words else b""
+
+
+def send(stream, words, body):
+    words[2] = str(len(body))
+    stream.write(" ".join(words).encode("ascii") + b"\n" + body)
+    stream.flush()
+
+
+def kill_server():
+    os.kill(server, signal.SIGKILL)
+
+
+def act(words, body, before):
+    """What is answered instead; None for nothing."""
+    what, *argument = plan[2:]
+    if what == "kill":
+        kill_server()
+        return None
+    if what == "kill-soon":
+        threading.Timer(float(argument[0]) / 1000, kill_server).start()
+    if what == "die":
+        agent.kill()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if what == "fail":
+        return ["error", words[1], "0", argument[0]], b""
+    if what == "spoil":
+        return words, body[:-1] + bytes([body[-1] ^ 1])
+    if what == "repeat":
+        return [words[0], words[1], "0"] + before[0][3:], before[1]
+    if what == "hang":
+        time.sleep(1000)
+    return words, body
+
+
+count, before = 0, ([], b"")
+while (request := frame(source))[0]:
+    count += request[0][0] == plan[0]
+    planned = request[0][0] == plan[0] and count == int(plan[1])
+    if planned and plan[2] == "kill-early":
+        kill_server()
+        break
+    send(agent.stdin, *request)
+    answer = frame(agent.stdout)
+    said = act(*answer, before) if planned else answer
+    if said:
+        send(sink, *said)
+    before = answer
+agent.stdin.close()

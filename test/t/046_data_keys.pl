@@ -1,0 +1,135 @@
+# Data keys between sessions and servers: concurrent rotation, retirement while others seal, and what a dump brings along.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use KmsKeys;
+use KmsTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $ring = test_folder('ring');
+my $agent = make_keyring($ring, 'main');
+my %settings = ('kms.command' => $agent, 'kms.mode' => 'envelope');
+my $node = kms_node('data_keys', %settings);
+my ($one, $two) = map { keys_session($node) } 1 .. 2;
+
+my %kind = (version => 27510, all => 27489, name => 27502, kek => 27499);
+
+sub waits_for {
+    my ($session, $kind, $name) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    return ok(becomes(sub { $node->safe_psql('postgres',
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND objsubid = $kind{$kind} AND pid = " . $session->pid) == 1 }), $name);
+}
+
+# --- the same data key, at once
+
+$one->get(q{BEGIN; SELECT kms.create_data_key('orders', 'main')});
+$two->send(q{SELECT kms.create_data_key('orders', 'main')});
+waits_for($two, 'name', 'one who creates the same data key waits');
+$one->get('COMMIT');
+is($two->answer->{state}, '22023', '... and is told that it is there');
+
+$one->get(q{BEGIN; SELECT kms.rotate_data_key('orders')});
+$two->send(q{SELECT kms.rotate_data_key('orders')});
+waits_for($two, 'name', 'one who rotates the same data key waits');
+is($node->safe_psql('postgres', q{SELECT kms.decode_with_text('orders', kms.encode_with('orders', 'x'))}), 'x', '... while others use it');
+is($node->safe_psql('postgres', q{SELECT kms.create_data_key('free', 'main')}), 1, '... or create another');
+$one->get('COMMIT');
+is($two->answer->{out}, 3, '... and comes after');
+$one->get(q{BEGIN; SELECT kms.rotate_data_key('orders')});
+$two->send(q{SELECT kms.rotate_data_key('orders')});
+waits_for($two, 'name', 'one who waits for a rotation');
+$one->get('ROLLBACK');
+is($two->answer->{out}, 4, '... that is rolled back takes its version');
+
+$two->get(q{BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1});
+$one->get(q{SELECT kms.rotate_data_key('orders')});
+is($two->get(q{SELECT kms.rotate_data_key('orders'); }), 6, 'an older snapshot loses no version');
+$two->get(q{SELECT kms.disable_data_key('orders', 5); SELECT kms.rotate_kek('main'); COMMIT});
+is($node->safe_psql('postgres', q{SELECT state FROM kms.data_keys WHERE name = 'orders' AND version = 5}), 'disabled', '... and changes what it does not show');
+
+my @sessions = map { keys_session($node) } 1 .. 4;
+$_->send(q{DO $$ BEGIN FOR i IN 1..25 LOOP PERFORM kms.rotate_data_key('free'); COMMIT; END LOOP; END $$}) foreach @sessions;
+is($_->answer->{state}, '', 'a session rotates 25 times') foreach @sessions;
+is($node->safe_psql('postgres', q{SELECT count(*), max(version), count(DISTINCT key_tag) FROM kms.data_keys WHERE name = 'free'}), '101|101|101', '... and no version is lost');
+$_->quit foreach @sessions;
+
+# --- retirement waits for those who have sealed
+
+$node->safe_psql('postgres', q{SELECT kms.create_data_key('k' || n, 'main') FROM generate_series(1, 100) n});
+$one->get(q{BEGIN; SELECT kms.encode_with('k1', 'x')});
+$two->send(q{CALL kms.destroy_data_key('k1', 1)});
+waits_for($two, 'version', 'destruction waits for one who has sealed under the version');
+$one->get(q{SELECT kms.encode_with('k1', 'y')});
+$one->get('COMMIT');
+is($two->answer->{state}, '', '... until the transaction is over');
+fails_with($one, q{SELECT kms.encode_with('k1', 'x')}, 'KM011', '... and then nothing is sealed under it');
+
+$one->get(q{BEGIN; SAVEPOINT s; SELECT kms.encode_with('k2', 'x'); ROLLBACK TO s});
+is($two->ask(q{CALL kms.destroy_data_key('k2', 1)})->{state}, '', 'what was rolled back to a savepoint holds up nobody');
+$one->get(q{SELECT kms.encode_with('k3', 'x'); SAVEPOINT s; SELECT kms.encode_with('k4', 'x'); RELEASE s; SAVEPOINT t; SELECT kms.encode_with('k3', 'x'); ROLLBACK TO t});
+foreach my $key ('k3', 'k4') {
+    fails_with($two, "SET statement_timeout = '100ms'; CALL kms.destroy_data_key('$key', 1)", '57014', "what lives on after savepoints does: $key");
+}
+$two->get('RESET statement_timeout');
+$one->get('SAVEPOINT s');
+fails_with($one, q{SELECT kms.encode_with('k5', 'x'), 1 / 0}, '22012', 'an error');
+$one->get(q{ROLLBACK TO s; SELECT kms.encode_with('k5', 'x')});
+$two->send(q{CALL kms.destroy_data_key('k5', 1)});
+waits_for($two, 'version', '... after which the lock is taken again');
+$one->get('ROLLBACK');
+is($two->answer->{state}, '', '... and let go of');
+
+$two->get(q{BEGIN; CALL kms.destroy_data_key('k6', 1)});
+$one->send(q{SELECT kms.encode_with('k6', 'x')});
+waits_for($one, 'version', 'one who would seal waits for a destruction');
+$two->get('COMMIT');
+is($one->answer->{state}, 'KM011', '... and seals nothing under what is destroyed');
+$two->get(q{BEGIN; CALL kms.destroy_data_key('k7', 1)});
+$one->send(q{SELECT length(kms.encode_with('k7', 'x'))});
+waits_for($one, 'version', 'one who would seal waits for a destruction');
+$two->get('ROLLBACK');
+is($one->answer->{out}, 50, '... and seals where it was rolled back');
+
+# More versions than a transaction has locks for.
+$one->get(q{BEGIN; SELECT count(kms.encode_with('k' || n, 'x')) FROM generate_series(8, 100) n});
+is($one->get('SELECT count(*), count(*) FILTER (WHERE objsubid = 27489) FROM pg_locks WHERE objsubid IN (27510, 27489) AND pid = pg_backend_pid()'), '65|1',
+    'a transaction that seals under many versions holds a lock on all of them');
+$two->send(q{CALL kms.destroy_data_key('k100', 1)});
+waits_for($two, 'all', '... for which destruction waits too');
+$one->get('COMMIT');
+is($two->answer->{state}, '', '... until it is over');
+
+# --- dump and restore, to where the agent knows the KEK
+
+$node->safe_psql('postgres', <<'SQL');
+CREATE TABLE sealed AS SELECT name, kms.encode_with(name, 'value of ' || name) AS value FROM unnest('{orders,free,k7}'::text[]) name;
+SQL
+my $opened = q{SELECT string_agg(kms.decode_with_text(name, value), ', ' ORDER BY name) FROM sealed};
+my $rows = q{SELECT md5(string_agg(k::text, ' ' ORDER BY name, version)) FROM kms.data_key k};
+my $dump = test_folder('dump') . '/all.sql';
+$node->command_ok([ 'pg_dump', '-f', $dump, $node->connstr('postgres') ], 'the database is dumped');
+my $other = PostgreSQL::Test::Cluster->new('restored');
+$other->init;
+$other->append_conf('postgresql.conf', "$_ = '$settings{$_}'") foreach sort keys %settings;
+$other->start;
+$other->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, $other->connstr('postgres') ], '... and restored in another cluster');
+is($other->safe_psql('postgres', $rows), $node->safe_psql('postgres', $rows), 'all data keys are there');
+is($other->safe_psql('postgres', $opened), 'value of free, value of k7, value of orders', '... and open what they have sealed');
+is($other->safe_psql('postgres', q{SELECT kms.rotate_data_key('orders')}), 7, '... and are rotated');
+is($other->safe_psql('postgres', q{SELECT kms.rotate_kek('main')}), 3, '... and so is the KEK, for both clusters');
+is($_->safe_psql('postgres', $opened), 'value of free, value of k7, value of orders', '... where all opens') foreach $node, $other;
+
+my $stranger = test_folder('stranger');
+my $strange_agent = make_keyring($stranger, 'main');
+my $session = keys_session($other, { 'kms.command' => $strange_agent });
+fails_with($session, $opened, 'KM004', 'with another keyring nothing opens');
+$session->quit;
+
+$_->quit foreach $one, $two;
+$_->stop foreach $node, $other;
+no_crash($_) foreach $node, $other;
+done_testing();

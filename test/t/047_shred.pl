@@ -1,0 +1,131 @@
+# Shredding: what was destroyed opens nowhere any more, whatever a backup brings back, and nothing else is lost,
+# wherever it is killed.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use KmsKeys;
+use KmsTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $folder = test_folder('relay');
+my $ring = test_folder('ring');
+my $agent = make_keyring($ring, 'main');
+my $relay = 'exec /usr/bin/python3 ' . example_agent('relay.py') . " $folder " . ($agent =~ s/^exec //r);
+my $node = kms_node('shred', 'kms.command' => $agent, 'kms.mode' => 'envelope', 'restart_after_crash' => 'on');
+
+$node->safe_psql('postgres', <<'SQL');
+CREATE TABLE sealed (name text, version int, value bytea);
+CREATE TABLE backup (LIKE kms.data_key);
+SELECT kms.create_data_key('other ' || n, 'main') FROM generate_series(1, 20) n;
+INSERT INTO sealed SELECT 'other ' || n, 1, kms.encode_with('other ' || n, 'x') FROM generate_series(1, 20) n;
+SQL
+
+my $victims = 0;
+
+# A data key that two KEK versions have wrapped; copies of its rows are kept.
+sub new_victim {
+    my $name = 'victim ' . ++$victims;
+    foreach my $sql ("SELECT kms.create_data_key('$name', 'main')", "INSERT INTO backup SELECT * FROM kms.data_key WHERE name = '$name'",
+        "INSERT INTO sealed SELECT '$name', 1, kms.encode_with('$name', 'x')", q{SELECT kms.rotate_kek('main')},
+        "INSERT INTO backup SELECT * FROM kms.data_key WHERE name = '$name'") {
+        $node->safe_psql('postgres', $sql);
+    }
+    return $name;
+}
+
+sub others_open {
+    my ($name) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    return is($node->safe_psql('postgres', q{SELECT count(*) FROM sealed WHERE name LIKE 'other%' AND kms.decode_with_text(name, value) = 'x'}), 20,
+        "$name: the other data keys open");
+}
+
+# The ways in which what a backup holds of a data key can be put back, and whether its value opens then.
+sub opens_from_backup {
+    my ($victim) = @_;
+    my @answers;
+    foreach my $form (0, 1) {
+        my $session = keys_session($node);
+        $session->get(qq{BEGIN; DELETE FROM kms.data_key WHERE name = '$victim';
+            INSERT INTO kms.data_key SELECT * FROM backup WHERE name = '$victim' ORDER BY kek_version OFFSET $form LIMIT 1});
+        my $answer = $session->ask("SELECT kms.decode_with_text(name, value) FROM sealed WHERE name = '$victim'");
+        push @answers, $answer->{state} || $answer->{out};
+        $session->quit;
+    }
+    return "@answers";
+}
+
+sub shred { return "CALL kms.destroy_data_key('$_[0]', 1, shred => true)" }
+
+# --- with and without shredding
+
+my $victim = new_victim();
+is(opens_from_backup($victim), 'x x', 'a backup holds a data key');
+$node->safe_psql('postgres', "CALL kms.destroy_data_key('$victim', 1)");
+fails_with(my $session = keys_session($node), "SELECT kms.decode_with(name, value) FROM sealed WHERE name = '$victim'", 'KM011', 'destroyed');
+is(opens_from_backup($victim), 'x x', '... but what a backup holds still opens');
+
+my $in_second = q{SELECT kms.decode_with_text('of the second', value) FROM sealed};
+$node->safe_psql('postgres', 'CREATE DATABASE second');
+$node->safe_psql('second', q{CREATE EXTENSION kms; SELECT kms.create_data_key('of the second', 'main'); CREATE TABLE sealed AS SELECT kms.encode_with('of the second', 'x') AS value});
+my $secret = $session->get(q{SELECT kms.wrap('main', 'secret')});
+is($session->ask(shred($victim))->{state}, '', 'shredded');
+is(opens_from_backup($victim), 'KM011 KM011', '... it does not any more');
+others_open('shredded');
+my $second = keys_session($node, {}, dbname => 'second');
+fails_with($second, $in_second, 'KM011', 'data keys of another database are lost with the KEK version, as the NOTICE says');
+fails_with($session, "SELECT kms.unwrap('main', '$secret')", 'KM011', '... and so are secrets');
+
+$second->get(q{SELECT kms.rotate_data_key('of the second'); UPDATE sealed SET value = kms.encode_with('of the second', 'x')});
+$secret = $session->get(q{SELECT kms.wrap('main', 'secret')});
+$session->get(q{SELECT kms.rotate_kek('main')});
+$victim = new_victim();
+is($session->ask(shred($victim))->{state}, '', 'another one is shredded');
+is(opens_from_backup($victim), 'KM011 KM011', '... and opens no more');
+is($node->safe_psql('second', $in_second), 'x', 'KEK versions that never wrapped it live on');
+is($session->get("SELECT convert_from(kms.unwrap('main', '$secret'), 'UTF8')"), 'secret', '... with the secrets that they wrapped');
+$_->quit foreach $second, $session;
+$node->safe_psql('postgres', 'DROP DATABASE second');
+
+# --- killed at every step
+
+my @points = ('describe 1 kill', 'rotate 1 kill-early', 'rotate 1 kill', 'unwrap 10 kill', 'wrap 10 kill', 'unwrap 30 kill',
+    'destroy 1 kill-early', 'destroy 1 kill', 'destroy 2 kill-early', 'destroy 2 kill',
+    'describe 1 die', 'rotate 1 die', 'wrap 3 fail denied', 'unwrap 30 spoil', 'destroy 1 die', 'destroy 2 fail unavailable');
+foreach my $point (@points) {
+    $victim = new_victim();
+    write_text("$folder/plan", $point);
+    my $relayed = keys_session($node, { 'kms.command' => $relay });
+    my $answer = $relayed->ask(shred($victim));
+    ok($answer->{closed} || $answer->{state} =~ /^KM/, "$point: it ends in the middle") or diag $answer->{err};
+    $relayed->quit;
+    ok(becomes(sub { $node->psql('postgres', 'SELECT 1', stderr => \my $ignored) == 0 }, 60), '... the server is there');
+    others_open($point);
+    my $state = $node->safe_psql('postgres', "SELECT state FROM kms.data_keys WHERE name = replace('$victim', ' ', '%20')");
+    is($state, $point =~ /destroy/ ? 'destroyed' : 'enabled', '... the data key is destroyed once all others are safe, and not before');
+    $node->safe_psql('postgres', shred($victim));
+    is(opens_from_backup($victim), 'KM011 KM011', '... and the repeated call finishes');
+    others_open("$point, repeated");
+}
+
+# --- what another transaction does in between
+
+$session = keys_session($node);
+$victim = new_victim();
+my $creator = keys_session($node);
+$creator->get(q{BEGIN; SELECT kms.create_data_key('other 21', 'main')});
+$session->send(shred($victim));
+ok(becomes(sub { $node->safe_psql('postgres', 'SELECT count(*) FROM pg_locks WHERE NOT granted AND objsubid = 27499') == 1 }),
+    'shredding waits for one who creates a data key under the KEK');
+$creator->get('COMMIT');
+is($session->answer->{state}, '', '... and takes it along');
+is($node->safe_psql('postgres', q{SELECT kms.decode_with_text('other 21', kms.encode_with('other 21', 'x'))}), 'x', '... so that it opens');
+is(opens_from_backup($victim), 'KM011 KM011', '... and the other does not');
+
+$_->quit foreach $creator, $session;
+$node->stop;
+no_crash($node);
+done_testing();
