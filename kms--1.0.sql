@@ -192,6 +192,30 @@ END $$;
 CREATE EVENT TRIGGER kms_forget_dropped ON sql_drop EXECUTE FUNCTION kms.forget_dropped();
 ALTER EVENT TRIGGER kms_forget_dropped ENABLE ALWAYS;
 
+-- What a column's values are sealed under
+
+CREATE FUNCTION kms.census_add(internal, bytea)
+RETURNS internal LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'kms_census_add';
+
+CREATE FUNCTION kms.census_combine(internal, internal)
+RETURNS internal LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'kms_census_combine';
+
+CREATE FUNCTION kms.census_serialize(internal)
+RETURNS bytea LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'kms_census_serialize';
+
+CREATE FUNCTION kms.census_deserialize(bytea, internal)
+RETURNS internal LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'kms_census_deserialize';
+
+CREATE AGGREGATE kms.census_of(bytea) (
+    SFUNC = kms.census_add, STYPE = internal, FINALFUNC = kms.census_serialize,
+    COMBINEFUNC = kms.census_combine, SERIALFUNC = kms.census_serialize,
+    DESERIALFUNC = kms.census_deserialize, PARALLEL = SAFE);
+
+CREATE FUNCTION kms.census(
+    relation regclass, column_name name, OUT key_identifier text, OUT version int,
+    OUT key_tag bytea, OUT suite int, OUT rows bigint, OUT bytes bigint)
+RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_census';
+
 -- Bindings
 
 CREATE FUNCTION kms.set_key(local_id int, key_identifier text, is_local bool DEFAULT false)

@@ -18,7 +18,7 @@
 namespace kms {
 namespace {
 
-constexpr std::size_t header_length = 1 + key_tag_length;
+constexpr std::size_t header_length = sealed_beginning;
 constexpr std::size_t authenticator_length = 16;  // a GCM tag, or a synthetic IV
 
 std::optional<std::size_t> nonce_length_of(Byte suite) {
@@ -104,6 +104,15 @@ Status open_with(SivKey& key, ByteView, AdditionalData data, ByteView sealed, By
 }
 
 }  // namespace
+
+std::optional<std::size_t> least_sealed_length(ByteView beginning) {
+    const auto nonce_length =
+        beginning.size() < sealed_beginning ? std::nullopt : nonce_length_of(beginning[0]);
+    if (!nonce_length) {
+        return std::nullopt;
+    }
+    return header_length + *nonce_length + authenticator_length;
+}
 
 [[gnu::hot]] std::optional<SealedHeader> read_sealed_header(ByteView sealed) {
     const auto nonce_length = sealed.empty() ? std::nullopt : nonce_length_of(sealed[0]);

@@ -30,6 +30,12 @@ std::optional<SealedHeader> read_sealed_header(ByteView sealed);
 // The same with the reason. Code::malformed: too short, or an unknown suite.
 Result<SealedHeader> parse_sealed(ByteView sealed);
 
+// Suite and key tag: what tells under what a value is sealed, where it is not read as a whole.
+constexpr std::size_t sealed_beginning = 1 + key_tag_length;
+
+// That of the shortest value with this beginning; nullopt: no sealed value begins so.
+std::optional<std::size_t> least_sealed_length(ByteView beginning);
+
 // One key version, ready to seal and open. Holds subkeys only, never the data key. Not for threads;
 // after a fork it goes on safely (see process_epoch).
 class SealingKey {

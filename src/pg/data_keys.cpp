@@ -74,6 +74,27 @@ DataKeyVersion version_of(const Row& row) {
             .kek_version_last = DatumGetUInt32(row[kek_version_column])};
 }
 
+DataKeyRow row_of(Relation table, HeapTuple tuple) {
+    Row row;
+    heap_deform_tuple(heap_copytuple(tuple), RelationGetDescr(table), row.values, row.nulls);
+    return {bytes_of_datum(row[name_column]), version_of(row)};
+}
+
+// InvalidOid where there is none on this column alone.
+Oid index_on(Relation table, Column column) {
+    ListCell* cell = nullptr;
+    foreach (cell, RelationGetIndexList(table)) {
+        const Relation index = index_open(lfirst_oid(cell), AccessShareLock);
+        const FormData_pg_index& columns = *index->rd_index;
+        const bool fits = columns.indnatts == 1 && columns.indkey.values[0] == column;
+        index_close(index, AccessShareLock);
+        if (fits) {
+            return lfirst_oid(cell);
+        }
+    }
+    return InvalidOid;
+}
+
 }  // namespace
 
 const DataKeyVersion* DataKey::with_tag(const KeyTag& tag) const {
@@ -91,14 +112,28 @@ DataKey read_data_key(ByteView name) {
     SysScanDesc scan = systable_beginscan_ordered(table, index, nullptr, 1, &key);
     Collected<DataKeyVersion> versions;
     while (HeapTuple tuple = systable_getnext_ordered(scan, ForwardScanDirection)) {
-        Row row;
-        heap_deform_tuple(heap_copytuple(tuple), RelationGetDescr(table), row.values, row.nulls);
-        versions.add(version_of(row));
+        versions.add(row_of(table, tuple).key);
     }
     systable_endscan_ordered(scan);
     index_close(index, AccessShareLock);
     table_close(table, AccessShareLock);
     return {versions.all(), as_of};
+}
+
+const DataKeyRow* find_data_key(const KeyTag& tag) {
+    const Relation table = table_open(data_key_table(), AccessShareLock);
+    ScanKeyData key;
+    ScanKeyInit(&key, key_tag_column, BTEqualStrategyNumber, F_BYTEAEQ, bytes_datum(tag));
+    SysScanDesc scan =
+        systable_beginscan(table, index_on(table, key_tag_column), true, nullptr, 1, &key);
+    DataKeyRow* found = nullptr;
+    if (const HeapTuple tuple = systable_getnext(scan)) {
+        found = static_cast<DataKeyRow*>(palloc(sizeof(DataKeyRow)));
+        *found = row_of(table, tuple);
+    }
+    systable_endscan(scan);
+    table_close(table, AccessShareLock);
+    return found;
 }
 
 DataKeyScan::DataKeyScan() : table_(table_open(data_key_table(), AccessShareLock)) {
@@ -110,10 +145,7 @@ bool DataKeyScan::next(DataKeyRow& row) {
     if (tuple == nullptr) {
         return false;
     }
-    Row columns;
-    heap_deform_tuple(heap_copytuple(tuple), RelationGetDescr(table_), columns.values,
-                      columns.nulls);
-    row = {bytes_of_datum(columns[name_column]), version_of(columns)};
+    row = row_of(table_, tuple);
     return true;
 }
 

@@ -50,6 +50,9 @@ struct DataKeyRow {
     DataKeyVersion key;
 };
 
+// nullptr: no data key has this version.
+const DataKeyRow* find_data_key(const KeyTag& tag);
+
 // All rows of the table, in no order, as they are when it begins.
 class DataKeyScan {
   public:

@@ -30,6 +30,7 @@ extern "C" {
 #include "common/hashfn.h"
 #include "executor/executor.h"
 #include "executor/spi.h"
+#include "executor/tstoreReceiver.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -68,6 +69,7 @@ extern "C" {
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
+#include "utils/rls.h"
 #include "utils/ruleutils.h"
 #include "utils/selfuncs.h"
 #include "utils/snapmgr.h"
@@ -224,6 +226,34 @@ inline std::size_t row_width(WindowObject window) {
     const MinimalTuple row =
         ExecFetchSlotMinimalTuple(beginning_of(window).state->temp_slot_1, &copied);
     return row->t_len;
+}
+
+// The only query of a text without parameters.
+inline Query* analyze(const char* text) {
+    auto* statement = static_cast<RawStmt*>(linitial(pg_parse_query(text)));
+#if PG_VERSION_NUM >= 150000
+    List* queries = pg_analyze_and_rewrite_fixedparams(statement, text, nullptr, 0, nullptr);
+#else
+    List* queries = pg_analyze_and_rewrite(statement, text, nullptr, 0, nullptr);
+#endif
+    return static_cast<Query*>(linitial(queries));
+}
+
+inline PlannedStmt* plan_for_workers(Query* query, const char* text) {
+#if PG_VERSION_NUM >= 190000
+    return pg_plan_query(query, text, CURSOR_OPT_PARALLEL_OK, nullptr, nullptr);
+#else
+    return pg_plan_query(query, text, CURSOR_OPT_PARALLEL_OK, nullptr);
+#endif
+}
+
+// To its end.
+inline void run(QueryDesc* query) {
+#if PG_VERSION_NUM >= 180000
+    ExecutorRun(query, ForwardScanDirection, 0);
+#else
+    ExecutorRun(query, ForwardScanDirection, 0, true);
+#endif
 }
 
 inline bool owns_table(Oid table, Oid role) {

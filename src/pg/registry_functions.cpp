@@ -2,6 +2,7 @@
 #include "pg/context_expression.hpp"
 #include "pg/owner.hpp"
 #include "pg/registry.hpp"
+#include "pg/table_column.hpp"
 
 namespace kms::pg {
 namespace {
@@ -47,40 +48,12 @@ void require_table(Relation table) {
     }
 }
 
-[[noreturn]] void raise_no_column(Relation table, const char* column) {
-    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
-                    errmsg("column \"%s\" of relation \"%s\" does not exist", column,
-                           RelationGetRelationName(table))));
-    pg_unreachable();
-}
-
-void require_plain_bytea(const FormData_pg_attribute& column) {
-    if (getBaseType(column.atttypid) != BYTEAOID) {
-        ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
-                        errmsg("column \"%s\" is of type %s, and sealed values are bytea",
-                               NameStr(column.attname), format_type_be(column.atttypid))));
-    }
+void refuse_generated(Relation table, AttrNumber attribute) {
+    const FormData_pg_attribute& column = *TupleDescAttr(RelationGetDescr(table), attribute - 1);
     if (column.attgenerated != '\0') {
         ereport(ERROR, (errcode(ERRCODE_GENERATED_ALWAYS),
                         errmsg("column \"%s\" is a generated column", NameStr(column.attname))));
     }
-}
-
-AttrNumber attribute_of(Relation table, const char* name) {
-    const AttrNumber attribute = get_attnum(RelationGetRelid(table), name);
-    if (attribute == InvalidAttrNumber) {
-        raise_no_column(table, name);
-    }
-    if (attribute < 0) {
-        ereport(ERROR, (errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
-                        errmsg("\"%s\" is a system column", name)));
-    }
-    return attribute;
-}
-
-const char* column_argument(FunctionCallInfo fcinfo) {
-    required(fcinfo, 1, "column_name");
-    return NameStr(*PG_GETARG_NAME(1));
 }
 
 void refuse_registered(Relation table, const char* column, AttrNumber attribute) {
@@ -156,8 +129,9 @@ KMS_FUNCTION(kms_register_column) {
     const char* column = column_argument(fcinfo);
     const ByteView key_identifier = required_identifier(fcinfo, 2, "key_identifier");
     require_table(table);
-    const AttrNumber attribute = attribute_of(table, column);
-    require_plain_bytea(*TupleDescAttr(RelationGetDescr(table), attribute - 1));
+    const AttrNumber attribute = attribute_named(table, column);
+    require_bytea(table, attribute);
+    refuse_generated(table, attribute);
     refuse_registered(table, column, attribute);
     const char* context =
         PG_ARGISNULL(3) ? nullptr
@@ -196,7 +170,7 @@ KMS_FUNCTION(kms_context_after_rename) {
     }
     const auto* rename = reinterpret_cast<const RenameStmt*>(command->parsetree);
     const Relation table = relation_open(PG_GETARG_OID(0), AccessShareLock);
-    const RenamedColumn renamed = {attribute_of(table, rename->newname), rename->subname};
+    const RenamedColumn renamed = {attribute_named(table, rename->newname), rename->subname};
     const char* context =
         context_after_rename(table, renamed, text_to_cstring(PG_GETARG_TEXT_PP(1)));
     relation_close(table, NoLock);

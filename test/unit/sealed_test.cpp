@@ -239,6 +239,8 @@ TEST(SealedHeader, UnknownSuitesAreMalformed) {
         EXPECT_EQ(bool(parse_sealed(sealed)), suite >= 1 && suite <= 3) << suite;
     }
     EXPECT_CODE(parse_sealed({}), Code::malformed);
+    EXPECT_EQ(least_sealed_length(Bytes(sealed_beginning, 4)), std::nullopt);
+    EXPECT_EQ(least_sealed_length({}), std::nullopt);
 }
 
 TEST(SealedHeader, ShortestValueOfEverySuite) {
@@ -249,6 +251,8 @@ TEST(SealedHeader, ShortestValueOfEverySuite) {
         const auto header = parse_sealed(sealed);
         ASSERT_TRUE(header);
         EXPECT_EQ(header->plaintext_length, 0u);
+        EXPECT_EQ(least_sealed_length(ByteView(sealed).first(sealed_beginning)), size);
+        EXPECT_EQ(least_sealed_length(ByteView(sealed).first(sealed_beginning - 1)), std::nullopt);
         sealed.pop_back();
         EXPECT_CODE(parse_sealed(sealed), Code::malformed);
     }

@@ -1,0 +1,16 @@
+// The column that a function's arguments (relation, column_name) name: act one.
+#pragma once
+
+#include "pg/args.hpp"
+
+namespace kms::pg {
+
+const char* column_argument(FunctionCallInfo fcinfo);
+
+// Of one that is the table's own, or 42703, 42P10 for a column of the system.
+AttrNumber attribute_named(Relation table, const char* name);
+
+// 42804 where it is of another type than bytea, or a domain over it.
+void require_bytea(Relation table, AttrNumber attribute);
+
+}  // namespace kms::pg
