@@ -580,5 +580,19 @@ CREATE PROCEDURE kms.reencrypt(
     triggers text DEFAULT 'refuse')
 LANGUAGE C AS 'MODULE_PATHNAME', 'kms_reencrypt';
 
+-- From a plaintext column to an encrypted one
+
+CREATE FUNCTION kms.keep_in_step()
+RETURNS trigger LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'kms_keep_in_step';
+
+CREATE PROCEDURE kms.encrypt_column(
+    relation regclass, column_name name, key_identifier text, encrypted_column name DEFAULT NULL,
+    context_expression text DEFAULT NULL, batch int DEFAULT 10000, pause interval DEFAULT '0',
+    triggers text DEFAULT 'refuse')
+LANGUAGE C AS 'MODULE_PATHNAME', 'kms_encrypt_column';
+
+CREATE FUNCTION kms.switch_column(relation regclass, column_name name)
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_switch_column';
+
 -- Who may call what is the owner's decision.
 REVOKE ALL ON ALL ROUTINES IN SCHEMA kms FROM PUBLIC;

@@ -145,6 +145,15 @@ const char* checked_context(Relation table, AttrNumber attribute, const char* te
     });
 }
 
+Expr* stored_context(Relation table, const char* text) {
+    return about_expression(text, [&] {
+        const int level = fix_search_path();
+        Node* node = planned(transform(state_over(table, text), text));
+        AtEOXact_GUC(false, level);
+        return reinterpret_cast<Expr*>(node);
+    });
+}
+
 const char* context_after_rename(Relation table, RenamedColumn renamed, const char* text) {
     return about_expression(text, [&] {
         ParseState* state = state_over(table, text);

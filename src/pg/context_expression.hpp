@@ -10,6 +10,9 @@ namespace kms::pg {
 // window function or set, nothing volatile, neither `attribute` itself nor a system column.
 const char* checked_context(Relation table, AttrNumber attribute, const char* text);
 
+// A stored one, ready for ExecInitExpr.
+Expr* stored_context(Relation table, const char* text);
+
 struct RenamedColumn {
     AttrNumber attribute;
     const char* old_name;

@@ -12,7 +12,6 @@ KMS_FUNCTION(kms_reencrypt) {
     run.pause_ms = pause_argument(fcinfo, 3);
     run.triggers = triggers_argument(fcinfo, 4);
     run.cast = "";
-    run.own_trigger = "";
     require_non_atomic(fcinfo, run.procedure);
     require_rewritable(run);
     (void)current_key(run);

@@ -26,8 +26,8 @@ struct Rewriting {
     AttrNumber source;  // what is read: ciphertexts, or plaintexts where `target` is another column
     AttrNumber target;  // what is written, and is registered
     const char* cast;   // behind the source's name, which is then text or bytea
-    const char* own_trigger;  // its name; "" for none
-    int batch;                // rows
+    Oid own_trigger;    // its function, which may fire; InvalidOid for none
+    int batch;          // rows
     std::int64_t pause_ms;
     Triggers triggers;
 
@@ -60,6 +60,9 @@ void begin_batch(const Rewriting& run);  // READ COMMITTED, safe settings, a sna
 void set_locally(const char* setting, const char* value);
 void commit_batch();
 void sleep_for(std::int64_t milliseconds);
+
+// What a value's text depends on is the same in every session.
+void fix_text_settings(GucAction until);
 
 const char* quoted_name(Relation table);
 const char* quoted_column(const Rewriting& run, AttrNumber column);

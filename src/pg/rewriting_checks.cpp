@@ -40,7 +40,7 @@ void require_quiet_triggers(const Rewriting& run, Relation table) {
     for (int i = 0; triggers != nullptr && i < triggers->numtriggers; ++i) {
         const Trigger& trigger = triggers->triggers[i];
         if (!trigger.tgisinternal && is_about(trigger, target) && fires(run, trigger) &&
-            strcmp(trigger.tgname, run.own_trigger) != 0) {
+            trigger.tgfoid != run.own_trigger) {
             refuse(run, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                    psprintf("Trigger \"%s\" of \"%s\" fires on an update of the column.",
                             trigger.tgname, name_of(table)),

@@ -1,0 +1,167 @@
+-- encrypt_column and switch_column: from a plaintext column to an encrypted one.
+SET client_min_messages = warning;
+DROP ROLE IF EXISTS regress_kms_keeper, regress_kms_writer;
+RESET client_min_messages;
+SELECT setting || '/kms-agent serve --ephemeral' AS command FROM pg_config WHERE name = 'BINDIR' \gset
+SET kms.command = :'command';
+SELECT kms.create_key('pii'), kms.create_key('other');
+
+CREATE TABLE person (id int PRIMARY KEY, ssn text, born date, note text);
+INSERT INTO person SELECT n, CASE WHEN n % 5 > 0 THEN 'ssn ' || n END, date '2000-01-01' + n FROM generate_series(1, 500) n;
+CALL kms.encrypt_column('person', 'ssn', 'pii', context_expression => 'id::text::bytea', batch => 70);
+SELECT relation, column_name, key_identifier, context_expression FROM kms.registered_columns;
+SELECT count(*), count(ssn_encrypted), bool_and(kms.decode_with_text('pii', ssn_encrypted, id::text::bytea) = ssn) FROM person;
+SELECT relation, column_name, phase, rows_done, rows_total, rows_skipped, running FROM kms.reencrypt_progress;
+
+-- In step from now on, whatever is written.
+INSERT INTO person VALUES (1001, 'new', '2001-01-01'), (1002, NULL, NULL);
+UPDATE person SET ssn = 'changed' WHERE id = 1;
+UPDATE person SET ssn = NULL WHERE id = 2;
+UPDATE person SET ssn = 'was null' WHERE id = 5;
+UPDATE person SET id = 2003 WHERE id = 3;
+UPDATE person SET ssn_encrypted = NULL WHERE id = 4;
+INSERT INTO person (id, ssn, ssn_encrypted) VALUES (1003, NULL, '\x00'), (1004, 'mine', '\x00');
+SELECT id, ssn, kms.decode_with_text('pii', ssn_encrypted, id::text::bytea) FROM person WHERE id IN (1, 2, 4, 5, 2003) OR id BETWEEN 1001 AND 1004 ORDER BY id;
+SELECT ssn_encrypted AS before FROM person WHERE id = 6 \gset
+UPDATE person SET note = 'touched', ssn = ssn WHERE id = 6;
+SELECT ssn_encrypted = :'before' AS untouched FROM person WHERE id = 6;
+
+-- Called again: nothing is left, or what is missing.
+CALL kms.encrypt_column('person', 'ssn', 'pii', context_expression => 'id::text::bytea');
+ALTER TABLE person DISABLE TRIGGER zzz_kms_ssn_encrypted;
+UPDATE person SET ssn_encrypted = NULL WHERE id BETWEEN 10 AND 12;
+ALTER TABLE person ENABLE ALWAYS TRIGGER zzz_kms_ssn_encrypted;
+SELECT kms.switch_column('person', 'ssn');
+CALL kms.encrypt_column('person', 'ssn', 'pii');
+CALL kms.encrypt_column('person', 'ssn', 'other');
+CALL kms.encrypt_column('person', 'ssn', 'pii', 'another');
+
+-- What does not agree is found.
+ALTER TABLE person DISABLE TRIGGER zzz_kms_ssn_encrypted;
+UPDATE person SET ssn = 'sly' WHERE id = 7;
+ALTER TABLE person ENABLE ALWAYS TRIGGER zzz_kms_ssn_encrypted;
+SELECT kms.switch_column('person', 'ssn');
+UPDATE person SET ssn_encrypted = NULL WHERE id = 7;
+
+-- A date is text of one form, whatever a session shows.
+SET DateStyle = 'German';
+CALL kms.encrypt_column('person', 'born', 'pii', 'born_sealed', batch => 499);
+SET DateStyle = 'SQL, DMY';
+INSERT INTO person VALUES (3001, 'x', '2003-12-31');
+SELECT kms.decode_with_text('pii', born_sealed), born FROM person WHERE id IN (10, 3001) ORDER BY id;
+SHOW DateStyle;
+RESET DateStyle;
+
+-- The switch: in a transaction, and for good.
+BEGIN;
+SELECT kms.switch_column('person', 'born');
+ROLLBACK;
+SET DateStyle = 'German';
+SELECT kms.switch_column('person', 'born');
+RESET DateStyle;
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT kms.switch_column('person', 'ssn');
+ROLLBACK;
+SELECT kms.switch_column('person', 'ssn');
+\d person
+INSERT INTO person (id, ssn_encrypted) VALUES (4001, kms.encode_with('pii', 'after', '4001'));
+SELECT kms.decode_with_text('pii', ssn_encrypted, id::text::bytea) FROM person WHERE id IN (1, 10, 4001) ORDER BY 1;
+SELECT kms.rotate_key('pii');
+CALL kms.reencrypt('person', 'ssn_encrypted');
+SELECT kms.switch_column('person', 'note');
+DROP TABLE person;
+
+-- bytea, in partitions; numbers; remote mode.
+SET kms.mode = 'remote';
+CREATE TABLE parted (id int, b bytea, x float8, j jsonb) PARTITION BY RANGE (id);
+CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (100);
+CREATE TABLE parted_2 (x float8, id int, j jsonb, b bytea);
+ALTER TABLE parted ATTACH PARTITION parted_2 FOR VALUES FROM (100) TO (1000);
+INSERT INTO parted SELECT n, int4send(n), 1 / n::float8, jsonb_build_object('n', n) FROM generate_series(1, 200) n;
+CALL kms.encrypt_column('parted', 'b', 'pii', context_expression => 'int4send(id)');
+CALL kms.encrypt_column('parted', 'x', 'pii');
+CALL kms.encrypt_column('parted', 'j', 'pii');
+INSERT INTO parted VALUES (50, 'fifty', 1e100, '[]'), (500, '', 'NaN', 'null');
+UPDATE parted SET id = id + 100 WHERE id = 51;
+SELECT count(*), bool_and(kms.decode_with('pii', b_encrypted, int4send(id)) = b), bool_and(kms.decode_with_text('pii', x_encrypted)::float8 = x),
+    bool_and(kms.decode_with_text('pii', j_encrypted)::jsonb = j) FROM parted;
+RESET kms.mode;
+SELECT kms.switch_column('parted', 'b'), kms.switch_column('parted', 'x'), kms.switch_column('parted', 'j');
+SELECT tgname FROM pg_trigger WHERE tgrelid IN ('parted'::regclass, 'parted_1'::regclass);
+DROP TABLE parted;
+
+-- Refused.
+CREATE TABLE t (id int, c text, taken bytea, g text GENERATED ALWAYS AS (repeat('g', 2)) STORED);
+INSERT INTO t VALUES (1, 'x');
+CALL kms.encrypt_column('t', 'c', NULL);
+CALL kms.encrypt_column('t', 'c', '');
+CALL kms.encrypt_column('t', NULL, 'pii');
+CALL kms.encrypt_column('t', 'none', 'pii');
+CALL kms.encrypt_column('t', 'g', 'pii');
+CALL kms.encrypt_column('t', 'c', 'no such key');
+CALL kms.encrypt_column('t', 'c', 'pii', 'taken');
+ALTER TABLE t ADD a_column_whose_name_is_as_long_as_sixty_characters_or_almost text;
+CALL kms.encrypt_column('t', 'a_column_whose_name_is_as_long_as_sixty_characters_or_almost', 'pii');
+CALL kms.encrypt_column('t', 'c', 'pii', context_expression => 'c::bytea');
+CALL kms.encrypt_column('t', 'c', 'pii', context_expression => 'nonsense');
+CALL kms.encrypt_column('t', 'c', 'pii', batch => 0);
+BEGIN;
+CALL kms.encrypt_column('t', 'c', 'pii');
+ROLLBACK;
+CREATE TABLE child () INHERITS (t);
+CALL kms.encrypt_column('t', 'c', 'pii');
+CALL kms.encrypt_column('child', 'c', 'pii');
+DROP TABLE child;
+CREATE VIEW v AS SELECT * FROM t;
+CALL kms.encrypt_column('v', 'c', 'pii');
+SELECT kms.switch_column('v', 'c');
+CREATE TRIGGER nonsense BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION kms.keep_in_step();
+CREATE TRIGGER nonsense AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION kms.keep_in_step('c', 'd');
+INSERT INTO t VALUES (2, 'y');
+DROP TRIGGER nonsense ON t;
+CREATE TRIGGER nonsense BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION kms.keep_in_step('c', 'taken');
+INSERT INTO t VALUES (2, 'y');
+DROP TRIGGER nonsense ON t;
+SELECT attname FROM pg_attribute WHERE attrelid = 't'::regclass AND attnum > 0;
+SELECT count(*) FROM kms.registered_columns;
+
+-- A view on the plaintext is in the way of the switch; a key that is gone, of writes.
+CALL kms.encrypt_column('t', 'c', 'pii');
+SELECT kms.switch_column('t', 'c');
+DROP VIEW v;
+SELECT kms.unregister_column('t', 'c_encrypted');
+INSERT INTO t VALUES (2, 'y');
+INSERT INTO t VALUES (2, NULL);
+SELECT kms.switch_column('t', 'c');
+SELECT kms.register_column('t', 'c_encrypted', 'gone'::text);
+INSERT INTO t VALUES (3, 'z');
+SELECT kms.unregister_column('t', 'c_encrypted'), kms.register_column('t', 'c_encrypted', 'pii'::text);
+ALTER TABLE t RENAME c TO d;
+INSERT INTO t VALUES (4, 'a');
+ALTER TABLE t RENAME d TO c;
+
+-- Who writes needs no privilege of kms.
+CREATE ROLE regress_kms_writer;
+CREATE ROLE regress_kms_keeper;
+GRANT INSERT ON t TO regress_kms_writer;
+SET ROLE regress_kms_writer;
+INSERT INTO t VALUES (5, 'by another');
+CALL kms.encrypt_column('t', 'c', 'pii');
+RESET ROLE;
+GRANT USAGE ON SCHEMA kms TO regress_kms_keeper;
+GRANT EXECUTE ON PROCEDURE kms.encrypt_column TO regress_kms_keeper;
+GRANT EXECUTE ON FUNCTION kms.switch_column TO regress_kms_keeper;
+SET ROLE regress_kms_keeper;
+CALL kms.encrypt_column('t', 'c', 'pii');
+SELECT kms.switch_column('t', 'c');
+RESET ROLE;
+ALTER TABLE t OWNER TO regress_kms_keeper;
+SET ROLE regress_kms_keeper;
+CALL kms.encrypt_column('t', 'c', 'pii');
+SELECT kms.switch_column('t', 'c');
+RESET ROLE;
+SELECT id, kms.decode_with_text('pii', c_encrypted) FROM t ORDER BY 1;
+DROP TABLE t;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA kms FROM regress_kms_keeper;
+REVOKE USAGE ON SCHEMA kms FROM regress_kms_keeper;
+DROP ROLE regress_kms_keeper, regress_kms_writer;
