@@ -5,33 +5,28 @@
 namespace kms::pg {
 namespace {
 
-// The objsubids that doc/administration.md names: "kn", "kk".
-constexpr uint16 name_kind = 0x6b6e;
+// The objsubid that doc/administration.md names: "kk".
 constexpr uint16 kek_kind = 0x6b6b;
 
-// Few enough that a transaction which makes a million keys does not fill the server's lock table.
-// Identifiers that share a lock only wait for each other.
+// Few enough that a transaction does not fill the server's lock table where every tenant has a KEK.
+// KEKs that share a lock only wait for each other.
 constexpr uint32 lock_count = 1024;
 
-void acquire(ByteView identifier, uint16 kind, LOCKMODE mode) {
-    const uint32 hash = hash_bytes(identifier.data(), static_cast<int>(identifier.size()));
+void acquire(ByteView kek, LOCKMODE mode) {
+    const uint32 hash = hash_bytes(kek.data(), static_cast<int>(kek.size()));
     LOCKTAG lock;
-    SET_LOCKTAG_ADVISORY(lock, MyDatabaseId, 0, hash % lock_count, kind);
+    SET_LOCKTAG_ADVISORY(lock, MyDatabaseId, 0, hash % lock_count, kek_kind);
     (void)LockAcquire(&lock, mode, false, false);
 }
 
 }  // namespace
 
-void lock_data_key(ByteView name) {
-    acquire(name, name_kind, ExclusiveLock);
-}
-
 void share_kek(ByteView kek) {
-    acquire(kek, kek_kind, ShareLock);
+    acquire(kek, ShareLock);
 }
 
 void lock_kek(ByteView kek) {
-    acquire(kek, kek_kind, ExclusiveLock);
+    acquire(kek, ExclusiveLock);
 }
 
 }  // namespace kms::pg

@@ -9,11 +9,8 @@
 namespace kms::pg {
 namespace {
 
-void refuse_existing(ByteView name) {
-    if (read_data_key(name).newest() != nullptr) {
-        raise_error({"create data key", 0, name}, Code::invalid,
-                    "There is a data key of that name.");
-    }
+[[noreturn]] void raise_existing(ByteView name) {
+    raise_error({"create data key", 0, name}, Code::invalid, "There is a data key of that name.");
 }
 
 Algorithm require_known(const char* action, ByteView name, std::string_view algorithm) {
@@ -47,7 +44,9 @@ Datum add_version(ByteView kek, const DataKeyId& id) {
         return {};
     });
     finish(session, failure);
-    insert_data_key(kek, id, tag, {kek_version, session.reply.view()});
+    if (!insert_data_key(kek, id, tag, {kek_version, session.reply.view()})) {
+        raise_existing(id.name);
+    }
     warn_of_limit(id.algorithm);
     return UInt32GetDatum(id.version);
 }
@@ -56,9 +55,7 @@ Datum add_version(ByteView kek, const DataKeyId& id) {
 Datum change_state(FunctionCallInfo fcinfo, const char* action, wire::VersionState state) {
     const ByteView name = required_identifier(fcinfo, 0, "name");
     const std::uint32_t version = version_argument(fcinfo, 1);
-    lock_data_key(name);
-    const DataKeyVersion key = version_of(action, name, version);
-    share_kek(key.kek);
+    const DataKeyVersion key = lock_version(action, name, version);
     if (key.state == wire::VersionState::destroyed) {
         raise_error({action, 0, name}, Code::disabled,
                     psprintf("Version %u is destroyed.", version));
@@ -90,18 +87,17 @@ KMS_FUNCTION(kms_create_data_key) {
     const ByteView name = required_identifier(fcinfo, 0, "name");
     const ByteView kek = required_identifier(fcinfo, 1, "kek");
     const Algorithm algorithm = algorithm_argument(fcinfo, 2);
-    lock_data_key(name);
     share_kek(kek);
-    refuse_existing(name);
+    if (read_data_key(name).newest() != nullptr) {
+        raise_existing(name);
+    }
     return add_version(kek, {name, 1, algorithm});
 }
 
 KMS_FUNCTION(kms_rotate_data_key) {
     require_writable("kms.rotate_data_key()");
     const ByteView name = required_identifier(fcinfo, 0, "name");
-    lock_data_key(name);
-    const DataKeyVersion newest = newest_version("rotate data key", name);
-    share_kek(newest.kek);
+    const DataKeyVersion newest = lock_newest_version("rotate data key", name);
     const Algorithm algorithm = require_known("rotate data key", name, newest.algorithm);
     return add_version(newest.kek, {name, version_after(newest, name), algorithm});
 }

@@ -1,5 +1,7 @@
 #include "pg/data_key_lookup.hpp"
 
+#include "pg/change_lock.hpp"
+#include "pg/data_key_writer.hpp"
 #include "pg/key_arguments.hpp"
 #include "pg/sqlstates.hpp"
 
@@ -31,6 +33,18 @@ DataKeyVersion version_of(const char* action, ByteView name, std::uint32_t versi
         }
     }
     raise_no_data_key(psprintf("%s version %u of", action, version), name);
+}
+
+DataKeyVersion lock_newest_version(const char* action, ByteView name) {
+    share_kek(newest_version(action, name).kek);
+    lock_data_key(name);
+    return newest_version(action, name);
+}
+
+DataKeyVersion lock_version(const char* action, ByteView name, std::uint32_t version) {
+    share_kek(version_of(action, name, version).kek);
+    lock_data_key(name);
+    return version_of(action, name, version);
 }
 
 }  // namespace kms::pg

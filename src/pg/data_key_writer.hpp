@@ -1,5 +1,5 @@
 // Changes of kms.data_key: in the name of the table's owner whatever the caller may do, seen by
-// every session at commit, and on disk by then. Acts one and three; who calls it holds the locks of
+// every session at commit, and on disk by then. Acts one and three; who calls it holds the lock of
 // change_lock.hpp.
 #pragma once
 
@@ -12,8 +12,13 @@ namespace kms::pg {
 // what ROLLBACK does not undo.
 void require_writable(const char* function);
 
-void insert_data_key(ByteView kek, const DataKeyId& id, const KeyTag& tag,
-                     const WrappedForm& wrapped);
+// Before a data key's rows are read to be changed: waits for others who change it. On its first
+// row, since the server's lock table is finite and a transaction may make a key for each tenant.
+void lock_data_key(ByteView name);
+
+// False, and nothing done, where there is this version already.
+[[nodiscard]] bool insert_data_key(ByteView kek, const DataKeyId& id, const KeyTag& tag,
+                                   const WrappedForm& wrapped);
 
 // enabled or disabled.
 void set_data_key_state(ByteView name, std::uint32_t version, wire::VersionState state);

@@ -134,34 +134,33 @@ void refuse_if_others_need(const DataKeyVersion& destroyed) {
 }
 
 void destroy_versions(const KeyUse& kek, const Destruction& what) {
-    lock_data_key(what.name);
     lock_kek(kek.identifier);
-    const DataKeyVersion key = version_of(action, what.name, what.version);
+    const DataKeyVersion key = lock_version(action, what.name, what.version);
     refuse_if_others_need(key);
     destroy_kek_versions(kek, key.kek_version_first, key.kek_version_last);
     notice_shred(key, key.kek_version_first == key.kek_version_last ? "is" : "are");
 }
 
-void destroy(const Destruction& what) {
-    lock_data_key(what.name);
-    const DataKeyVersion key = version_of(action, what.name, what.version);
-    if (what.dry_run) {
-        rehearse(what, key);
-        return;
-    }
-    if (!what.shred) {
-        share_kek(key.kek);
-        destroy_row(what, key);
-        return;
-    }
-    const KeyUse kek = use_of_identifier("shred with key", key.kek);
+void shred(const Destruction& what, const KeyUse& kek) {
     lock_kek(kek.identifier);
+    const DataKeyVersion key = lock_version(action, what.name, what.version);
     destroy_row(what, key);
     leave_versions(kek, key);
     SPI_connect_ext(SPI_OPT_NONATOMIC);
     commit_and_go_on();
     SPI_finish();
     destroy_versions(kek, what);
+}
+
+void destroy(const Destruction& what) {
+    const DataKeyVersion key = version_of(action, what.name, what.version);
+    if (what.dry_run) {
+        rehearse(what, key);
+    } else if (what.shred) {
+        shred(what, use_of_identifier("shred with key", key.kek));
+    } else {
+        destroy_row(what, lock_version(action, what.name, what.version));
+    }
 }
 
 }  // namespace

@@ -15,13 +15,13 @@ my %settings = ('kms.command' => $agent, 'kms.mode' => 'envelope');
 my $node = kms_node('data_keys', %settings);
 my ($one, $two) = map { keys_session($node) } 1 .. 2;
 
-my %kind = (version => 27510, all => 27489, name => 27502, kek => 27499);
+my %lock = (version => 'objsubid = 27510', all => 'objsubid = 27489', name => "locktype = 'transactionid'");
 
 sub waits_for {
-    my ($session, $kind, $name) = @_;
+    my ($session, $what, $name) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
     return ok(becomes(sub { $node->safe_psql('postgres',
-        "SELECT count(*) FROM pg_locks WHERE NOT granted AND objsubid = $kind{$kind} AND pid = " . $session->pid) == 1 }), $name);
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND $lock{$what} AND pid = " . $session->pid) == 1 }), $name);
 }
 
 # --- the same data key, at once
@@ -56,6 +56,13 @@ $_->send(q{DO $$ BEGIN FOR i IN 1..25 LOOP PERFORM kms.rotate_data_key('free'); 
 is($_->answer->{state}, '', 'a session rotates 25 times') foreach @sessions;
 is($node->safe_psql('postgres', q{SELECT count(*), max(version), count(DISTINCT key_tag) FROM kms.data_keys WHERE name = 'free'}), '101|101|101', '... and no version is lost');
 $_->quit foreach @sessions;
+
+# A transaction may make more data keys than the server's lock table has room for.
+my $many = kms_node('many', %settings, 'max_locks_per_transaction' => 10, 'max_connections' => 10);
+is($many->safe_psql('postgres', q{SELECT count(kms.create_data_key('tenant ' || n, 'main')) FROM generate_series(1, 3000) n}), 3000, 'one transaction makes 3,000 data keys');
+is($many->safe_psql('postgres', q{SELECT count(kms.rotate_data_key('tenant ' || n)) FROM generate_series(1, 3000) n}), 3000, '... and one rotates them');
+is($many->safe_psql('postgres', q{SELECT count(kms.encode_with('tenant ' || n, 'x')) FROM generate_series(1, 3000) n}), 3000, '... and one seals under all');
+$many->stop;
 
 # --- retirement waits for those who have sealed
 
@@ -123,13 +130,33 @@ is($other->safe_psql('postgres', q{SELECT kms.rotate_data_key('orders')}), 7, '.
 is($other->safe_psql('postgres', q{SELECT kms.rotate_kek('main')}), 3, '... and so is the KEK, for both clusters');
 is($_->safe_psql('postgres', $opened), 'value of free, value of k7, value of orders', '... where all opens') foreach $node, $other;
 
+# --- a standby
+
+$node->append_conf('postgresql.conf', 'max_wal_senders = 3');
+$node->append_conf('postgresql.conf', 'wal_level = replica');
+$node->append_conf('pg_hba.conf', 'local replication all trust');
+$_->quit foreach $one, $two;
+$node->restart;
+$node->backup('base');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'base', has_streaming => 1);
+$standby->start;
+is($standby->safe_psql('postgres', $opened), 'value of free, value of k7, value of orders', 'data keys are used on a standby');
+is($standby->safe_psql('postgres', q{SELECT length(kms.encode_with('orders', 'x'))}), 50, '... for sealing too');
+my $reader = keys_session($standby);
+fails_with($reader, $_, '25006', 'but not changed') foreach q{SELECT kms.create_data_key('new', 'main')}, q{SELECT kms.rotate_kek('main')}, q{CALL kms.destroy_data_key('free', 1)};
+$node->safe_psql('postgres', q{SELECT kms.disable_data_key('free', 101)});
+$node->wait_for_catchup($standby);
+fails_with($reader, q{SELECT kms.encode_with('free', 'x')}, 'KM011', 'what changes on the primary counts there');
+$reader->quit;
+$standby->stop;
+
 my $stranger = test_folder('stranger');
 my $strange_agent = make_keyring($stranger, 'main');
 my $session = keys_session($other, { 'kms.command' => $strange_agent });
 fails_with($session, $opened, 'KM004', 'with another keyring nothing opens');
 $session->quit;
 
-$_->quit foreach $one, $two;
 $_->stop foreach $node, $other;
 no_crash($_) foreach $node, $other;
 done_testing();
