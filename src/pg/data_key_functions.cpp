@@ -5,6 +5,7 @@
 #include "pg/data_key_lookup.hpp"
 #include "pg/data_key_writer.hpp"
 #include "pg/key_arguments.hpp"
+#include "pg/version_lock.hpp"
 
 namespace kms::pg {
 namespace {
@@ -61,6 +62,9 @@ Datum change_state(FunctionCallInfo fcinfo, const char* action, wire::VersionSta
                     psprintf("Version %u is destroyed.", version));
     }
     if (key.state != state) {
+        if (state == wire::VersionState::disabled) {
+            lock_for_retiring(key.tag);
+        }
         set_data_key_state(name, version, state);
     }
     PG_RETURN_VOID();
