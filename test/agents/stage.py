@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """A key agent for the SQL tests: stage.py FOLDER [ACT…], which does what a key's identifier says.
 
-The part before the first dot is the act, the rest its argument. get, encrypt and decrypt serve all
-(and seal nothing: a ciphertext shows key, context and plaintext):
+The part before the first dot is the act, the rest its argument. get, encrypt, decrypt, wrap and unwrap
+serve all (and seal nothing: a ciphertext shows key, context and plaintext):
 
     plain                 serves                     hang        never answers
     gate.NAME             waits for FOLDER/NAME      deaf        does not even read the body
@@ -24,7 +24,7 @@ from urllib.parse import unquote_to_bytes
 
 folder, acts = pathlib.Path(sys.argv[1]), sys.argv[2:]
 source, sink = sys.stdin.buffer, sys.stdout.buffer
-CAPABILITIES = b"get encrypt decrypt identify create rotate list disable"
+CAPABILITIES = b"get encrypt decrypt wrap unwrap identify create rotate list disable"
 
 
 def note(name, text):
@@ -83,15 +83,15 @@ def perform(number, act, argument):
 
 
 def serve(number, verb, key, context, data):
-    shown = key + b"|" + context + b"|"
+    shown = b"wrapped " * ("wrap" in verb) + key + b"|" + context + b"|"
     if verb == "get":
         length = int(key[6:]) if key.startswith(b"short.") else 32
         answer(number, hashlib.shake_256(b"key " + key).digest(length))
-    elif verb == "encrypt":
+    elif verb in ("encrypt", "wrap"):
         answer(number, shown + data)
-    elif verb == "decrypt" and data.startswith(shown):
+    elif verb in ("decrypt", "unwrap") and data.startswith(shown):
         answer(number, data[len(shown):])
-    elif verb == "decrypt":
+    elif verb in ("decrypt", "unwrap"):
         fail(number, b"corrupt", b"not this key and context")
     else:
         fail(number, b"unsupported")
@@ -118,7 +118,7 @@ def run(greeting):
             note("asked", f"{verb} {key.decode('latin-1')}")
             act, _, argument = key.partition(b".")
             if not perform(int(number), act, argument):
-                split = int(words[1]) if verb in ("encrypt", "decrypt") else 0
+                split = int(words[1]) if verb.endswith(("crypt", "wrap")) else 0
                 serve(int(number), verb, key, body[:split], body[split:])
 
 

@@ -132,6 +132,22 @@ told("ok {id} 3\nabcmore", 'KM009', 'encrypt: followed by more', $_)
     for "SELECT kms.encode(1, '1234')", "SELECT kms.encode_array(1, ARRAY[NULL, '1234'])",
     "SELECT kms.encode_batch(1, '1234') OVER ()";
 told("ok {id} 5\nabcde", 'KM009', 'decrypt: more than was sent', "SELECT kms.decode(1, '\\x01020304')");
+my $most_wrapped = 2 * length("kms/1 secret\0" . '1234') + 4096;
+told("ok {id} $_->[0]", $_->[2], "wrap: $_->[1]", "SELECT kms.wrap(:key, '1234')") for (
+    [ "$most_wrapped\n" . 'w' x $most_wrapped, 'twice the data and 4 KiB', '' ],
+    [ $most_wrapped + 1 . "\n" . 'w' x ($most_wrapped + 1), 'more than that', 'KM009' ],
+    [ "0\n", 'nothing', 'KM009' ],
+    [ "3 0\nabc", 'a version 0', 'KM009' ],
+    [ "3 1.5\nabc", 'a version that is no number', 'KM009' ],
+    [ "3\nabcmore", 'followed by more', 'KM009' ],
+);
+told("ok {id} $_->[0]", $_->[2], "unwrap: $_->[1]", "SELECT kms.unwrap(:key, '\\x01020304')") for (
+    [ "4 7 later words\nabcd", 'as much as was sent', '' ],
+    [ "0\n", 'an empty secret', '' ],
+    [ "5\nabcde", 'more than was sent', 'KM009' ],
+    [ "3 0\nabc", 'a version 0', 'KM009' ],
+    [ "3 2147483648\nabc", 'a version of 32 bits', 'KM009' ],
+);
 told("ok {id} 0 1 xaes-256-gcm\n", 'KM009', 'create: no tag', 'SELECT kms.create_key(:key)');
 told("ok {id} 0\n", 'KM009', 'rotate: no version', 'SELECT kms.rotate_key(:key)');
 told("ok {id} 0 0 xaes-256-gcm 0123456789abcdef\n", 'KM009', 'rotate: a version 0', 'SELECT kms.rotate_key(:key)');
@@ -207,6 +223,18 @@ for my $mode ('local', 'remote') {
     is(agent_pid($session), $agent, "no error costs the agent in $mode mode");
     serves("errors in $mode mode");
 }
+
+for my $code (sort keys %states) {
+    my $kek = "fail.$code.reason";
+    my $answer = fails_with($session, "SELECT kms.wrap('$kek', 'x')", $states{$code}, "wrap: $code");
+    is($answer->{detail}, 'reason', "the agent's text is the detail");
+    my $unwrapped = $code eq 'invalid' ? 'KM006' : $states{$code};
+    $answer = fails_with($session, "SELECT kms.unwrap('$kek', 'x')", $unwrapped, "unwrap: $code");
+    like($answer->{message}, qr/"\Q$kek\E"/, 'the message names the key');
+}
+my $wrapped = $session->get("SELECT kms.wrap('plain', 'a secret', 'ctx')");
+fails_with($session, "SELECT kms.unwrap('plain', '$wrapped')", 'KM005', 'a secret under another context');
+is($session->get("SELECT convert_from(kms.unwrap('plain', '$wrapped', 'ctx'), 'UTF8')"), 'a secret', 'under the right one');
 
 # --- its texts
 

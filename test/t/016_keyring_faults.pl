@@ -188,11 +188,14 @@ my @passphrases = (
     [ 'true', qr/gave an empty passphrase/ ],
     [ 'echo wrong', qr/wrong|another|does not/i ],
     [ '/no/such/program', qr/exit code 127/ ],
+    [ 'head -c 1000000 /dev/zero', qr/more than 4096 bytes/ ],
+    [ 'sleep 1000', qr/the passphrase command did not end within 1 s/ ],
+    [ 'sleep 1000 & echo correct horse', qr/something that it started did not close its output/ ],
 );
 foreach (@passphrases, [ "cat $known", undef ]) {
     my ($passphrase, $detail) = @$_;
     my $asking = keys_session($node, { %binding,
-        'kms.command' => "exec $agent_path serve --keyring $ring --passphrase-command " . sql_quote($passphrase) });
+        'kms.command' => "exec $agent_path serve --keyring $ring --passphrase-timeout 1 --passphrase-command " . sql_quote($passphrase) });
     if (defined $detail) {
         like(fails_with($asking, $open, 'KM007', "a passphrase command: $passphrase")->{detail}, $detail, '... its fault is told');
     }
@@ -202,6 +205,54 @@ foreach (@passphrases, [ "cat $known", undef ]) {
     }
     $asking->quit;
 }
+
+
+# Where the command may take longer than the session waits, nothing of it outlives the agent.
+my $told = "$keys/told";
+my $hanging = "sleep 1000 & echo \$! \$\$ > $told; sleep 1000; :";
+my $impatient = keys_session($node, { %binding, 'kms.start_timeout' => '300ms',
+    'kms.command' => "exec $agent_path serve --keyring $ring --passphrase-command " . sql_quote($hanging) });
+fails_with($impatient, $open, 'KM008', 'a passphrase command that hangs for longer than kms.start_timeout');
+my @left = split ' ', slurp_file($told);
+is(scalar @left, 2, '... with a child');
+ok(becomes(sub { !grep { is_alive($_) } @left }), '... is gone with the agent, its child too');
+$impatient->quit;
+
+# --- rekey while sessions run: an agent that knows where the next KEK will be goes on
+
+kms_admin($keys, 'rekey', '--passphrase-command', "cat $known", '--new-key-file', "$keys/back");
+rename "$keys/back", $kek or die $!;
+my $lasting = "$command --next-key-file $keys/next";
+my %running = map { $_ => keys_session($node, { %binding, 'kms.command' => $lasting, 'kms.mode' => $_ }) } qw(local remote envelope);
+$running{envelope}->get("SELECT kms.create_data_key('kept', 'turned')");
+my %ask = (
+    # Bound anew, it is asked for again.
+    local => "SET kms.keys = ''; SET kms.keys = '$binding{'kms.keys'}'; SELECT kms.decode_text(2, kms.encode(2, 'local'::text))",
+    remote => "SELECT kms.decode_text(2, kms.encode(2, 'remote'::text))",
+    envelope => "SELECT convert_from(kms.unwrap('turned', kms.wrap('turned', 'envelope')), 'UTF8')",
+);
+my @modes = sort keys %running;
+$running{$_}->get($ask{$_}) foreach @modes;
+my %pid = map { $_ => agent_pid($running{$_}) } @modes;
+my @refused;
+my $all_answer = sub {
+    foreach my $mode (@modes) {
+        my $answer = outcome($running{$mode}, $ask{$mode});
+        push @refused, "$_[0], $mode: $answer" if $answer ne $mode;
+    }
+};
+foreach my $round (1 .. 5) {
+    $all_answer->("before rekey $round");
+    kms_admin($keys, 'rekey', '--new-key-file', "$keys/next");
+    $all_answer->("after rekey $round");
+    $running{remote}->get("SELECT kms.rotate_key('turned')") if $round == 3;
+    rename "$keys/next", $kek or die $!;
+    $all_answer->("with the key file of rekey $round in its place");
+}
+is("@refused", '', 'five times another KEK, and sessions in every mode go on');
+is($running{remote}->get("SELECT max(version) FROM kms.list_keys('turned')"), 4, '... and rotate keys meanwhile');
+is(join(' ', map { agent_pid($running{$_}) } @modes), join(' ', map { $pid{$_} } @modes), '... with the agents that they had');
+$_->quit foreach values %running;
 
 $node->stop;
 no_crash($node);

@@ -74,6 +74,57 @@ print(sealed.key_tag(open(sys.argv[2], "rb").read(), sys.argv[3]).hex(), end="")
 }
 $_->quit foreach values %session;
 
+# --- what is wrapped in SQL opens in Python, and the other way round
+
+# Lines of hex: what Python wraps as secrets, of lines of hex.
+my $wrap = <<'PYTHON';
+import os, pathlib, sys
+sys.path.insert(0, str(pathlib.Path(sys.argv[1]).parent))
+import sealed
+algorithm, kek, context = sys.argv[2], pathlib.Path(sys.argv[3]).read_bytes(), bytes.fromhex(sys.argv[4])
+for line in sys.stdin:
+    wrapped = sealed.wrap(kek, algorithm, os.urandom(24), bytes.fromhex(line), sealed.secret_context(context))
+    print(wrapped.hex())
+PYTHON
+
+my $envelope = keys_session($node, { 'kms.mode' => 'envelope' });
+foreach my $algorithm (sort keys %data_key) {
+    my @kek = ('--algorithm', $algorithm, '--key', "$raw/$algorithm");
+    my (@wrong, @secrets);
+    foreach my $context (@contexts) {
+        my $plain = join '', map { "$_\n" } @plaintexts;
+        my $values = join ', ', map { "('\\x$_'::bytea)" } @plaintexts;
+        my $wrapped = $envelope->get("SELECT encode(kms.wrap('$algorithm', x, '\\x$context'), 'hex') FROM (VALUES $values) v(x)");
+        my ($code, $opened) = run_python("$wrapped\n", $decoder, 'unwrap', @kek, '--secret', $context);
+        push @wrong, "Python opens SQL's, context $context: $opened" if $code != 0 || $opened ne $plain;
+
+        ($code, $wrapped) = run_python($plain, '-c', $wrap, $decoder, $algorithm, "$raw/$algorithm", $context);
+        my $theirs = join ', ', map { "('\\x$_'::bytea)" } split /\n/, $wrapped;
+        $opened = $envelope->get("SELECT encode(kms.unwrap('$algorithm', x, '\\x$context'), 'hex') FROM (VALUES $theirs) v(x)");
+        push @wrong, "SQL opens Python's, context $context: $opened" if $code != 0 || "$opened\n" ne $plain;
+    }
+    is("@wrong", '', "$algorithm: SQL and Python open what the other has wrapped");
+
+    # A data key under it, and a value under that: from the rows alone, with the KEK.
+    my $name = "na\xc3\xafve $algorithm";
+    $envelope->get("SELECT kms.create_data_key('$name', '$algorithm', a) FROM (VALUES ('$algorithm')) v(a)");
+    $envelope->get("SELECT kms.rotate_data_key('$name')");
+    my $sealed = $envelope->get("SELECT encode(kms.encode_with('$name', 'by the data key'::text), 'hex')");
+    my $stored = "FROM kms.data_key WHERE name = convert_to('$name', 'UTF8') AND version = 2";
+    my $form = join ':', $algorithm, 2, unpack 'H*', $name;
+    my ($code, $opened) = run_python($envelope->get("SELECT encode(wrapped, 'hex') $stored") . "\n",
+        $decoder, 'unwrap', @kek, '--data-key', $form);
+    chomp $opened;
+    is($code, 0, "... a data key's wrapped form too") or diag $opened;
+    write_text("$raw/opened", pack 'H*', $opened);
+    (undef, $opened) = run_python("$sealed\n", $decoder, 'open', '--algorithm', $algorithm, '--key', "$raw/opened");
+    is($opened, unpack('H*', 'by the data key') . "\n", '... and what it has sealed');
+    (undef, $opened) = run_python($envelope->get("SELECT encode(wrapped, 'hex') $stored") . "\n",
+        $decoder, 'unwrap', @kek, '--data-key', $form =~ s/:2:/:1:/r);
+    like($opened, qr/^Corrupt/, '... under no other version');
+}
+$envelope->quit;
+
 # --- the example agents
 
 my $shared = test_folder('shared');
