@@ -59,8 +59,13 @@ TimePoint HeldKeys::next_expiry(std::chrono::seconds time_to_live) const {
     return expiry(oldest(), time_to_live);
 }
 
+// Rows mostly come in the order of their keys.
 HeldKeys* KeyCache::find(std::uint32_t owner, ByteView identifier) {
-    const auto found = entries_.find(Name{owner, text_of(identifier)});
+    const Name name{owner, text_of(identifier)};
+    if (!by_use_.empty() && Name{by_use_.front()->owner, by_use_.front()->identifier} == name) {
+        return by_use_.front();
+    }
+    const auto found = entries_.find(name);
     return found != entries_.end() ? found->get() : nullptr;
 }
 

@@ -39,7 +39,10 @@ SELECT format('pgbench, %s sessions, encrypted to plaintext', n), 'pgbench', 'en
 FROM (VALUES (1), (2), (8), (32)) AS sessions (n);
 INSERT INTO asked VALUES
     ('scan without workers to scan with one', 'parallel', 'scan', 0, 'scan', 1, 'at least', 1.7),
-    ('first encode of a session to /bin/true', 'first use', 'encode', 0, 'true', 0, 'at most', 3);
+    ('first encode of a session to /bin/true', 'first use', 'encode', 0, 'true', 0, 'at most', 3),
+    ('reencrypt to an UPDATE in the same batches', 'rotation', 'reencrypt', 0, 'UPDATE', 0, 'at most', 1.3),
+    ('reencrypt to an UPDATE with kms.recode', 'rotation', 'reencrypt', 0, 'recode by hand', 0, 'at most', 1.3),
+    ('census to count(column)', 'rotation', 'census', 0, 'count', 0, 'at most', 1.5);
 INSERT INTO asked
 SELECT format('memory of %s, after %s calls', name, to_char(at, 'FM9,999,999')), 'memory', contestant, at,
     name || ' before', at, 'at most', 1.05

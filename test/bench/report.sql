@@ -24,7 +24,8 @@ $$;
 \pset null ''
 SELECT bool_or(subject = 'encode') AS calls, bool_or(subject = 'pgbench') AS pgbench,
     bool_or(subject = 'parallel') AS parallel, bool_or(subject = 'first use') AS first_use,
-    bool_or(subject = 'memory') AS memory, bool_or(subject = 'pipelined') AS pipelined
+    bool_or(subject = 'rotation') AS rotation, bool_or(subject = 'memory') AS memory,
+    bool_or(subject = 'pipelined') AS pipelined
 FROM measured \gset has_
 
 \o :tables
@@ -57,6 +58,10 @@ FROM middle WHERE subject = 'parallel' ORDER BY at;
 \if :has_first_use
 \qecho 'First use in a session'
 SELECT contestant, shown(value) AS microseconds FROM middle WHERE subject = 'first use' ORDER BY value;
+\endif
+\if :has_rotation
+\qecho 'Rotation: milliseconds for the whole table'
+SELECT contestant, shown(value) AS milliseconds FROM middle WHERE subject = 'rotation' ORDER BY value;
 \endif
 \if :has_memory
 \qecho 'Memory, kB'
