@@ -27,7 +27,7 @@ RESET ROLE;
 
 -- None is STRICT, and none that touches a key is IMMUTABLE.
 SELECT proname FROM pg_proc WHERE pronamespace = 'kms'::regnamespace AND proisstrict;
-SELECT proname FROM pg_proc WHERE pronamespace = 'kms'::regnamespace AND provolatile = 'i';
+SELECT proname FROM pg_proc WHERE pronamespace = 'kms'::regnamespace AND provolatile = 'i' ORDER BY 1;
 
 -- Values may be made and read by parallel workers; session_keys and status are their leader's.
 SELECT proname, provolatile, proparallel FROM pg_proc
