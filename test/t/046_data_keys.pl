@@ -57,6 +57,23 @@ is($_->answer->{state}, '', 'a session rotates 25 times') foreach @sessions;
 is($node->safe_psql('postgres', q{SELECT count(*), max(version), count(DISTINCT key_tag) FROM kms.data_keys WHERE name = 'free'}), '101|101|101', '... and no version is lost');
 $_->quit foreach @sessions;
 
+# --- an agent that fails, or wraps what does not open: nothing is stored
+
+my $folder = test_folder('relay');
+my $relay = 'exec /usr/bin/python3 ' . example_agent('relay.py') . " $folder " . ($agent =~ s/^exec //r);
+my %state = (
+    'wrap 1 fail denied' => 'KM003', 'wrap 1 spoil' => 'KM005', 'wrap 1 repeat' => 'KM009', 'wrap 1 die' => 'KM007', 'wrap 1 hang' => 'KM008',
+    'unwrap 1 fail denied' => 'KM003', 'unwrap 1 spoil' => 'KM009', 'unwrap 1 repeat' => 'KM009', 'unwrap 1 die' => 'KM007');
+foreach my $plan (sort keys %state) {
+    write_text("$folder/plan", $plan);
+    foreach my $sql (q{SELECT kms.create_data_key('new', 'main')}, q{SELECT kms.rotate_data_key('orders')}) {
+        my $session = keys_session($node, { 'kms.command' => $relay, 'kms.request_timeout' => '1s' });
+        fails_with($session, $sql, $state{$plan}, "$plan: $sql");
+        $session->quit;
+    }
+}
+is($node->safe_psql('postgres', q{SELECT count(*) FILTER (WHERE name = 'new'), max(version) FILTER (WHERE name = 'orders') FROM kms.data_keys}), '0|6', 'nothing of it is stored');
+
 # A transaction may make more data keys than the server's lock table has room for.
 my $many = kms_node('many', %settings, 'max_locks_per_transaction' => 10, 'max_connections' => 10);
 is($many->safe_psql('postgres', q{SELECT count(kms.create_data_key('tenant ' || n, 'main')) FROM generate_series(1, 3000) n}), 3000, 'one transaction makes 3,000 data keys');
