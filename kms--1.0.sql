@@ -447,16 +447,16 @@ RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_enab
 CREATE FUNCTION kms.enable_key(key_identifier bytea, version int)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_enable_key';
 
-CREATE FUNCTION kms.disable_key(key_identifier text, version int)
+CREATE FUNCTION kms.disable_key(key_identifier text, version int, force bool DEFAULT false)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_disable_key';
 
-CREATE FUNCTION kms.disable_key(key_identifier bytea, version int)
+CREATE FUNCTION kms.disable_key(key_identifier bytea, version int, force bool DEFAULT false)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_disable_key';
 
-CREATE FUNCTION kms.destroy_key(key_identifier text, version int)
+CREATE FUNCTION kms.destroy_key(key_identifier text, version int, force bool DEFAULT false)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_destroy_key';
 
-CREATE FUNCTION kms.destroy_key(key_identifier bytea, version int)
+CREATE FUNCTION kms.destroy_key(key_identifier bytea, version int, force bool DEFAULT false)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_destroy_key';
 
 CREATE FUNCTION kms.list_keys(

@@ -4,6 +4,9 @@
 #include "crypto/random.hpp"
 #include "pg/administer.hpp"
 #include "pg/key_arguments.hpp"
+#include "pg/listed_versions.hpp"
+#include "pg/registry.hpp"
+#include "pg/retirement.hpp"
 #include "pg/settings.hpp"
 #include "pg/values.hpp"
 
@@ -20,20 +23,80 @@ ByteView prefix_argument(FunctionCallInfo fcinfo) {
     return prefix;
 }
 
-Datum change(FunctionCallInfo fcinfo, const char* action, std::string_view verb) {
-    const KeyUse use = use_of_identifier(action, required_identifier(fcinfo, 0));
-    const std::uint32_t version = version_argument(fcinfo, 1);
+void change(const KeyUse& use, std::uint32_t version, std::string_view verb) {
     administer(use, [&](Line line) { return change_version(line, verb, use.identifier, version); });
-    PG_RETURN_VOID();
 }
 
-void fetch_list(Session& session, const KeyUse& use) {
-    const Failure failure = in_session(session, use.subject(), [&]() -> Status {
-        KMS_ASSIGN(Line line, session.line(use));
-        KMS_ASSIGN(session.listed, list_keys(line, use.identifier));
-        return {};
-    });
-    finish(session, failure);
+// What the agent says of the version that is to be retired; nullptr: it is not there, or destroyed.
+const wire::ListedVersion* version_to_retire(const KeyUse& use, std::uint32_t version) {
+    const Failure failure = list_versions(use);
+    if (failure && failure.cause.code == Code::unsupported) {
+        raise_error(use.subject(), Code::unsupported,
+                    "Whether rows need the version is told by its key tag, which this agent does "
+                    "not list; force => true does without.");
+    }
+    if (failure) {
+        raise(failure);
+    }
+    const wire::ListedVersion* listed = listed_version(use.identifier, version);
+    const bool is_there = listed != nullptr && listed->state != wire::VersionState::destroyed;
+    return is_there ? listed : nullptr;
+}
+
+void require_disabled(const KeyUse& use, const wire::ListedVersion& listed) {
+    if (listed.state != wire::VersionState::disabled) {
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("could not destroy key \"%s\": its version %u is not disabled",
+                               shown_identifier(use.identifier), listed.version),
+                        errdetail("Values may be sealed under it while their rows are counted."),
+                        errhint("Disable it first with kms.disable_key(), or use force => true.")));
+    }
+}
+
+// In a subtransaction, which lets go of the tables that were looked at: whoever waits shall not
+// keep others from them.
+template <typename Act>
+void without_keeping_locks(Act&& act) {
+    MemoryContext memory = CurrentMemoryContext;
+    ResourceOwner owner = CurrentResourceOwner;
+    ErrorData* volatile error = nullptr;
+    BeginInternalSubTransaction(nullptr);
+    MemoryContextSwitchTo(memory);
+    PG_TRY()
+        ;
+        { act(); }
+        PG_CATCH();
+        {
+            MemoryContextSwitchTo(memory);
+            error = CopyErrorData();
+            FlushErrorState();
+        }
+    PG_END_TRY();
+    RollbackAndReleaseCurrentSubTransaction();
+    MemoryContextSwitchTo(memory);
+    CurrentResourceOwner = owner;
+    if (error != nullptr) {
+        ReThrowError(error);
+    }
+}
+
+// Rows are counted twice, so that who waits does not do so in vain.
+void refuse_destruction_if_needed(const KeyUse& use, std::uint32_t version) {
+    const wire::ListedVersion* listed = version_to_retire(use, version);
+    if (listed == nullptr) {
+        return;
+    }
+    const KeyTag tag = listed->tag;
+    require_disabled(use, *listed);
+    without_keeping_locks([&] { refuse_if_needed(use.action, use.identifier, version, tag); });
+    outlast_its_users(use.identifier, version);
+    refuse_if_needed(use.action, use.identifier, version, tag);
+}
+
+void refuse_disabling_if_needed(const KeyUse& use, std::uint32_t version) {
+    if (const wire::ListedVersion* listed = version_to_retire(use, version)) {
+        refuse_if_needed(use.action, use.identifier, version, listed->tag);
+    }
 }
 
 void add_row(RowSet& rows, const wire::ListedVersion& listed) {
@@ -84,25 +147,40 @@ KMS_FUNCTION(kms_rotate_key) {
 }
 
 KMS_FUNCTION(kms_enable_key) {
-    return change(fcinfo, "enable key", wire::verb::enable);
+    const KeyUse use = use_of_identifier("enable key", required_identifier(fcinfo, 0));
+    change(use, version_argument(fcinfo, 1), wire::verb::enable);
+    PG_RETURN_VOID();
 }
 
 KMS_FUNCTION(kms_disable_key) {
-    return change(fcinfo, "disable key", wire::verb::disable);
+    const KeyUse use = use_of_identifier("disable key", required_identifier(fcinfo, 0));
+    const std::uint32_t version = version_argument(fcinfo, 1);
+    if (!required_bool(fcinfo, 2, "force") && !registered_columns().empty()) {
+        refuse_disabling_if_needed(use, version);
+    }
+    change(use, version, wire::verb::disable);
+    PG_RETURN_VOID();
 }
 
 KMS_FUNCTION(kms_destroy_key) {
-    return change(fcinfo, "destroy key", wire::verb::destroy);
+    const KeyUse use = use_of_identifier("destroy key", required_identifier(fcinfo, 0));
+    const std::uint32_t version = version_argument(fcinfo, 1);
+    if (!required_bool(fcinfo, 2, "force") && !registered_columns().empty()) {
+        refuse_destruction_if_needed(use, version);
+    }
+    change(use, version, wire::verb::destroy);
+    PG_RETURN_VOID();
 }
 
 KMS_FUNCTION(kms_list_keys) {
     const ByteView prefix = prefix_argument(fcinfo);
     const KeyUse use =
         use_of_identifier(prefix.empty() ? "list keys" : "list keys with prefix", prefix);
-    Session& session = pg::session();
-    fetch_list(session, use);
+    if (const Failure failure = list_versions(use)) {
+        raise(failure);
+    }
     RowSet rows(fcinfo);
-    for (const wire::ListedVersion& version : session.listed) {
+    for (const wire::ListedVersion& version : pg::session().listed) {
         add_row(rows, version);
     }
     PG_RETURN_NULL();

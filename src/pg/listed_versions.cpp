@@ -21,11 +21,7 @@ const wire::ListedVersion* newest(ByteView key_identifier, Fits&& fits) {
 
 }  // namespace
 
-bool try_list_versions(ByteView key_identifier) {
-    if (mode() == Mode::refused || *command() == '\0') {
-        return false;
-    }
-    const KeyUse use = use_of_identifier("list key", key_identifier);
+Failure list_versions(const KeyUse& use) {
     Session& session = pg::session();
     const Failure failure = in_session(session, use.subject(), [&]() -> Status {
         KMS_ASSIGN(Line line, session.line(use));
@@ -33,7 +29,12 @@ bool try_list_versions(ByteView key_identifier) {
         return {};
     });
     settle(session, failure);
-    return !failure;
+    return failure;
+}
+
+bool try_list_versions(ByteView key_identifier) {
+    const bool can_ask = mode() != Mode::refused && *command() != '\0';
+    return can_ask && !list_versions(use_of_identifier("list key", key_identifier));
 }
 
 const wire::ListedVersion* listed_version(ByteView key_identifier, const KeyTag& tag) {

@@ -1,0 +1,126 @@
+#include "pg/retirement.hpp"
+
+#include "pg/census.hpp"
+#include "pg/collected.hpp"
+#include "pg/key_arguments.hpp"
+#include "pg/owner.hpp"
+#include "pg/registry.hpp"
+#include "pg/settings.hpp"
+#include "pg/sqlstates.hpp"
+
+namespace kms::pg {
+namespace {
+
+constexpr std::size_t most_lines = 20;
+
+std::uint64_t rows_of(const RegisteredColumn& column, const KeyTag& tag) {
+    std::uint64_t rows = 0;
+    for (const CensusEntry& entry : take_census(column.relation, column.attribute)) {
+        if (entry.is_sealed() && entry.tag() == tag) {
+            rows += entry.rows;
+        }
+    }
+    return rows;
+}
+
+// What a session fetched before it could no longer. The agent of remote mode holds nothing.
+void outlast_caches(ByteView identifier, std::uint32_t version) {
+    const auto seconds = cache_ttl().count();
+    if (mode() == Mode::remote || seconds == 0) {
+        return;
+    }
+    ereport(NOTICE, (errmsg("waiting %d s for sessions that may hold version %u of key \"%s\"",
+                            static_cast<int>(seconds), version, shown_identifier(identifier)),
+                     errdetail("The time is kms.cache_ttl.")));
+    (void)DirectFunctionCall1(pg_sleep, Float8GetDatum(static_cast<double>(seconds)));
+}
+
+// A transaction that has sealed a value and not yet stored it has no number of its own.
+void outlast_running_transactions() {
+    int count = 0;
+    const VirtualTransactionId* running =
+        GetCurrentVirtualXIDs(InvalidTransactionId, false, false,
+                              PROC_IS_AUTOVACUUM | PROC_IN_VACUUM | PROC_IN_SAFE_IC, &count);
+    for (int i = 0; i < count; ++i) {
+        (void)VirtualXactLock(running[i], true);
+    }
+}
+
+void outlast_prepared_transactions() {
+    const Caller caller = act_as_owner_of(registered_column_table());
+    SPI_connect();
+    if (SPI_execute("SELECT transaction FROM pg_prepared_xacts WHERE database = current_database()",
+                    false, 0) != SPI_OK_SELECT) {
+        elog(ERROR, "could not read pg_prepared_xacts");
+    }
+    for (std::uint64_t i = 0; i < SPI_processed; ++i) {
+        bool is_null = false;
+        const Datum transaction =
+            SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &is_null);
+        XactLockTableWait(DatumGetTransactionId(transaction), nullptr, nullptr, XLTW_None);
+    }
+    SPI_finish();
+    act_as(caller);
+}
+
+}  // namespace
+
+std::span<const ColumnRows> count_rows(const KeyTag& tag) {
+    Collected<ColumnRows> columns;
+    for (const RegisteredColumn& column : registered_columns()) {
+        const bool is_here = column.relation != InvalidOid;
+        const std::uint64_t rows = is_here ? rows_of(column, tag) : 0;
+        if (!is_here || rows != 0) {
+            columns.add({full_name(column), is_here, rows});
+        }
+    }
+    return columns.all();
+}
+
+std::uint64_t sum_of_rows(std::span<const ColumnRows> columns) {
+    std::uint64_t sum = 0;
+    for (const ColumnRows& column : columns) {
+        sum += column.rows;
+    }
+    return sum;
+}
+
+const char* shown_rows(std::span<const ColumnRows> columns) {
+    StringInfoData lines;
+    initStringInfo(&lines);
+    for (const ColumnRows& column : columns.first(std::min(columns.size(), most_lines))) {
+        appendStringInfoString(&lines, lines.len == 0 ? "" : "\n");
+        if (column.is_here) {
+            appendStringInfo(&lines, "%s: " UINT64_FORMAT "%s", column.column, column.rows,
+                             column.rows == 1 ? " row" : " rows");
+        } else {
+            appendStringInfo(&lines, "%s: not found, so its rows cannot be counted", column.column);
+        }
+    }
+    if (columns.size() > most_lines) {
+        appendStringInfo(&lines, "\nand %zu more columns", columns.size() - most_lines);
+    }
+    return lines.data;
+}
+
+void refuse_if_needed(const char* action, ByteView identifier, std::uint32_t version,
+                      const KeyTag& tag) {
+    const std::span<const ColumnRows> columns = count_rows(tag);
+    if (!columns.empty()) {
+        ereport(ERROR,
+                (errcode(sqlstate::still_needed),
+                 errmsg("could not %s \"%s\": rows need its version %u", action,
+                        shown_identifier(identifier), version),
+                 errdetail("%s", shown_rows(columns)),
+                 errhint("Bring them to the current version with CALL kms.reencrypt(), or use "
+                         "force => true.")));
+    }
+}
+
+void outlast_its_users(ByteView identifier, std::uint32_t version) {
+    outlast_caches(identifier, version);
+    outlast_running_transactions();
+    outlast_prepared_transactions();
+}
+
+}  // namespace kms::pg

@@ -1,0 +1,37 @@
+// Which rows would be lost with a key version: a census of every registered column, in the name of
+// the extension's owner, since whoever retires a key may not be allowed to read the tables. Shown
+// are names and numbers only. Act one.
+#pragma once
+
+#include <span>
+
+#include "crypto/algorithm.hpp"
+#include "pg/pg.hpp"
+
+namespace kms::pg {
+
+struct ColumnRows {
+    const char* column;  // schema, table and column, with quotes where they are needed
+    bool is_here;        // false: no such column was found, and its rows cannot be counted
+    std::uint64_t rows;
+};
+
+// Columns that hold rows of the version, or that cannot be counted. Whatever key a column is
+// registered with, it may hold rows of another.
+std::span<const ColumnRows> count_rows(const KeyTag& tag);
+
+std::uint64_t sum_of_rows(std::span<const ColumnRows> columns);
+
+// A line for each column, for a DETAIL; of many only the first.
+const char* shown_rows(std::span<const ColumnRows> columns);
+
+// KM012 while there is any such column. `action` as in Subject.
+void refuse_if_needed(const char* action, ByteView identifier, std::uint32_t version,
+                      const KeyTag& tag);
+
+// After a version can no longer be fetched from its agent: waits until no session of this database
+// can hold it, as far as this session's kms.cache_ttl is theirs, and until every transaction is
+// over that may have sealed under it.
+void outlast_its_users(ByteView identifier, std::uint32_t version);
+
+}  // namespace kms::pg
