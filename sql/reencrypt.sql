@@ -112,11 +112,11 @@ UPDATE "Over There"."The People" SET "The SSN" = NULL WHERE id IN (1, 2, 3, 4, 6
 -- A version that is destroyed, and a key that cannot be used at all.
 INSERT INTO "Over There"."The People" VALUES (7000, kms.encode_with('pii', 'ssn 7000', '7000')), (7001, kms.encode_with('pii', 'ssn 7001', '7001'));
 SELECT kms.rotate_key('pii') - 1 AS previous \gset
-SELECT kms.disable_key('pii', :previous);
+SELECT kms.disable_key('pii', :previous, force => true);
 \set VERBOSITY terse
 CALL kms.reencrypt('"Over There"."The People"', 'The SSN', 100);
 \set VERBOSITY default
-SELECT kms.disable_key('pii', :previous + 1);
+SELECT kms.disable_key('pii', :previous + 1, force => true);
 CALL kms.reencrypt('"Over There"."The People"', 'The SSN');
 SELECT kms.enable_key('pii', :previous), kms.enable_key('pii', :previous + 1);
 SET kms.command = 'exit 3';
