@@ -123,6 +123,35 @@ CALL kms.destroy_data_key('a', 3);
 ROLLBACK;
 TABLE pg_temp.opened;
 
+-- Nothing is retired while a registered column needs it, unless by force.
+CREATE TABLE regress_kms_row (id int, value bytea);
+SELECT kms.register_column('regress_kms_row', 'value', 'r');
+SELECT kms.create_data_key('r', 'main');
+INSERT INTO regress_kms_row SELECT n, kms.encode_with('r', 'x') FROM generate_series(1, 30) n;
+SELECT kms.disable_data_key('r', 1);
+CALL kms.destroy_data_key('r', 1);
+CALL kms.destroy_data_key('r', 1, shred => true);
+CALL kms.destroy_data_key('r', 1, dry_run => true);
+CALL kms.destroy_data_key('r', 1, dry_run => true, shred => true, force => true);
+SELECT count(*) FROM regress_kms_row WHERE kms.decode_with_text('r', value) = 'x';
+SELECT kms.disable_data_key('r', 1, force => true), kms.enable_data_key('r', 1);
+SELECT kms.rotate_data_key('r');
+UPDATE regress_kms_row SET value = kms.recode_with('r', value) WHERE id > 10;
+CALL kms.destroy_data_key('r', 1, dry_run => true);
+BEGIN;
+CALL kms.destroy_data_key('r', 1, force => true);
+ROLLBACK;
+UPDATE regress_kms_row SET value = kms.recode_with('r', value) WHERE id > 1;
+CALL kms.destroy_data_key('r', 1, shred => true, force => true);
+CALL kms.destroy_data_key('r', 1, shred => true);
+SELECT count(*) FROM regress_kms_row WHERE id > 1 AND kms.decode_with_text('r', value) = 'x';
+DELETE FROM regress_kms_row WHERE id = 1;
+UPDATE regress_kms_row SET value = NULL;
+SELECT kms.rotate_data_key('r');
+SELECT kms.disable_data_key('r', 2);
+CALL kms.destroy_data_key('r', 2);
+DROP TABLE regress_kms_row;
+
 -- An agent that cannot wrap, or not do the rest.
 SET kms.mode = local;
 SET kms.command = 'printf ''ok 0 0 kms/1 get rotate describe\n''; cat > /dev/null';

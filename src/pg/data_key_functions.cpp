@@ -5,6 +5,7 @@
 #include "pg/data_key_lookup.hpp"
 #include "pg/data_key_writer.hpp"
 #include "pg/key_arguments.hpp"
+#include "pg/retirement.hpp"
 #include "pg/version_lock.hpp"
 
 namespace kms::pg {
@@ -53,7 +54,8 @@ Datum add_version(ByteView kek, const DataKeyId& id) {
 }
 
 // Nothing to do where it is so already.
-Datum change_state(FunctionCallInfo fcinfo, const char* action, wire::VersionState state) {
+Datum change_state(FunctionCallInfo fcinfo, const char* action, wire::VersionState state,
+                   bool force) {
     const ByteView name = required_identifier(fcinfo, 0, "name");
     const std::uint32_t version = version_argument(fcinfo, 1);
     const DataKeyVersion key = lock_version(action, name, version);
@@ -64,6 +66,9 @@ Datum change_state(FunctionCallInfo fcinfo, const char* action, wire::VersionSta
     if (key.state != state) {
         if (state == wire::VersionState::disabled) {
             lock_for_retiring(key.tag);
+            if (!force) {
+                refuse_if_needed(action, name, version, key.tag);
+            }
         }
         set_data_key_state(name, version, state);
     }
@@ -108,13 +113,13 @@ KMS_FUNCTION(kms_rotate_data_key) {
 
 KMS_FUNCTION(kms_enable_data_key) {
     require_writable("kms.enable_data_key()");
-    return change_state(fcinfo, "enable data key", wire::VersionState::enabled);
+    return change_state(fcinfo, "enable data key", wire::VersionState::enabled, true);
 }
 
 KMS_FUNCTION(kms_disable_data_key) {
     require_writable("kms.disable_data_key()");
-    (void)required_bool(fcinfo, 2, "force");
-    return change_state(fcinfo, "disable data key", wire::VersionState::disabled);
+    const bool force = required_bool(fcinfo, 2, "force");
+    return change_state(fcinfo, "disable data key", wire::VersionState::disabled, force);
 }
 
 KMS_FUNCTION(kms_data_keys) {

@@ -11,6 +11,7 @@
 #include "pg/data_key_writer.hpp"
 #include "pg/kek_versions.hpp"
 #include "pg/key_arguments.hpp"
+#include "pg/retirement.hpp"
 #include "pg/rewrap_data_keys.hpp"
 #include "pg/version_lock.hpp"
 
@@ -77,21 +78,37 @@ void notice_shred(const DataKeyVersion& key, const char* will_be) {
                    "that were sealed under the KEK itself.")));
 }
 
-void rehearse(const Destruction& what, const DataKeyVersion& key) {
+std::int64_t count_lost_rows(const DataKeyVersion& key, const char* become) {
+    const auto columns = count_rows(key.tag);
+    const auto rows = static_cast<std::int64_t>(sum_of_rows(columns));
+    if (!columns.empty()) {
+        ereport(NOTICE, (errmsg("rows of registered columns that %s unreadable: " INT64_FORMAT,
+                                become, rows),
+                         errdetail("%s", shown_rows(columns))));
+    }
+    return rows;
+}
+
+std::int64_t rehearse(const Destruction& what, const DataKeyVersion& key) {
     if (what.shred) {
         notice_shred(key, "would be");
     }
+    return count_lost_rows(key, "would become");
 }
 
-void destroy_row(const Destruction& what, const DataKeyVersion& key) {
+std::int64_t destroy_row(const Destruction& what, const DataKeyVersion& key) {
     if (key.state == wire::VersionState::destroyed) {
-        return;
+        return count_lost_rows(key, "are");
     }
     lock_for_retiring(key.tag);
+    if (!what.force) {
+        refuse_if_needed(action, what.name, what.version, key.tag);
+    }
     mark_data_key_destroyed(what.name, what.version);
     if (!what.shred) {
         notice_plain(what, key);
     }
+    return what.force ? count_lost_rows(key, "become") : 0;
 }
 
 // Every other data key is brought to a KEK version that never wrapped this one.
@@ -141,26 +158,27 @@ void destroy_versions(const KeyUse& kek, const Destruction& what) {
     notice_shred(key, key.kek_version_first == key.kek_version_last ? "is" : "are");
 }
 
-void shred(const Destruction& what, const KeyUse& kek) {
+std::int64_t shred(const Destruction& what, const KeyUse& kek) {
     lock_kek(kek.identifier);
     const DataKeyVersion key = lock_version(action, what.name, what.version);
-    destroy_row(what, key);
+    const std::int64_t rows_lost = destroy_row(what, key);
     leave_versions(kek, key);
     SPI_connect_ext(SPI_OPT_NONATOMIC);
     commit_and_go_on();
     SPI_finish();
     destroy_versions(kek, what);
+    return rows_lost;
 }
 
-void destroy(const Destruction& what) {
+std::int64_t destroy(const Destruction& what) {
     const DataKeyVersion key = version_of(action, what.name, what.version);
     if (what.dry_run) {
-        rehearse(what, key);
-    } else if (what.shred) {
-        shred(what, use_of_identifier("shred with key", key.kek));
-    } else {
-        destroy_row(what, lock_version(action, what.name, what.version));
+        return rehearse(what, key);
     }
+    if (what.shred) {
+        return shred(what, use_of_identifier("shred with key", key.kek));
+    }
+    return destroy_row(what, lock_version(action, what.name, what.version));
 }
 
 }  // namespace
@@ -171,8 +189,7 @@ KMS_FUNCTION(kms_destroy_data_key) {
     if (what.shred && !what.dry_run) {
         require_no_transaction_block(fcinfo);
     }
-    destroy(what);
-    Datum values[1] = {Int64GetDatum(0)};
+    Datum values[1] = {Int64GetDatum(destroy(what))};
     bool nulls[1] = {};
     return row_datum(fcinfo, values, nulls);
 }

@@ -92,6 +92,13 @@ $one->get('COMMIT');
 is($two->answer->{state}, '', '... until the transaction is over');
 fails_with($one, q{SELECT kms.encode_with('k1', 'x')}, 'KM011', '... and then nothing is sealed under it');
 
+$node->safe_psql('postgres', q{CREATE TABLE registered (value bytea); SELECT kms.register_column('registered', 'value', 'k1'), kms.create_data_key('counted', 'main')});
+$one->get(q{BEGIN; INSERT INTO registered SELECT kms.encode_with('counted', 'x')});
+$two->send(q{CALL kms.destroy_data_key('counted', 1)});
+waits_for($two, 'version', 'destruction waits for a row that is not committed');
+$one->get('COMMIT');
+like($two->answer->{err}, qr/KM012: could not destroy data key "counted": rows need its version 1\nDETAIL:  public.registered.value: 1 row$/m, '... and counts it');
+
 $one->get(q{BEGIN; SAVEPOINT s; SELECT kms.encode_with('k2', 'x'); ROLLBACK TO s});
 is($two->ask(q{CALL kms.destroy_data_key('k2', 1)})->{state}, '', 'what was rolled back to a savepoint holds up nobody');
 $one->get(q{SELECT kms.encode_with('k3', 'x'); SAVEPOINT s; SELECT kms.encode_with('k4', 'x'); RELEASE s; SAVEPOINT t; SELECT kms.encode_with('k3', 'x'); ROLLBACK TO t});
