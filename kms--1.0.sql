@@ -216,6 +216,11 @@ CREATE FUNCTION kms.census(
     OUT key_tag bytea, OUT suite int, OUT rows bigint, OUT bytes bigint)
 RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_census';
 
+CREATE FUNCTION kms.key_age(
+    OUT key_identifier text, OUT version int, OUT created timestamptz, OUT age interval,
+    OUT rows bigint)
+RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_key_age';
+
 -- Bindings
 
 CREATE FUNCTION kms.set_key(local_id int, key_identifier text, is_local bool DEFAULT false)

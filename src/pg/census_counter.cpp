@@ -105,6 +105,17 @@ std::span<const CensusEntry> CensusCounter::entries() const {
     return {entries, count};
 }
 
+std::uint64_t CensusCounter::rows_under(const KeyTag& tag) const {
+    std::uint64_t rows = 0;
+    for (const Suite suite : {Suite::xaes_256_gcm, Suite::aes_siv, Suite::aes_gcm}) {
+        SealedUnder under = {static_cast<Byte>(suite)};
+        copy_bytes(tag, ByteSpan(under).last(key_tag_length));
+        const void* entry = hash_search(entries_, under.data(), HASH_FIND, nullptr);
+        rows += entry != nullptr ? static_cast<const CensusEntry*>(entry)->rows : 0;
+    }
+    return rows;
+}
+
 varlena* pack_census(std::span<const CensusEntry> entries) {
     varlena* packed = allocate_value(entries.size_bytes(), {"take a census"});
     std::memcpy(VARDATA(packed), entries.data(), entries.size_bytes());

@@ -30,6 +30,7 @@ class CensusCounter {
 
     void add(std::span<const CensusEntry> entries);
     std::span<const CensusEntry> entries() const;
+    std::uint64_t rows_under(const KeyTag& tag) const;  // of any suite
 
   private:
     void count(ByteView beginning, std::size_t length);

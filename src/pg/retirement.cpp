@@ -14,13 +14,9 @@ namespace {
 constexpr std::size_t most_lines = 20;
 
 std::uint64_t rows_of(const RegisteredColumn& column, const KeyTag& tag) {
-    std::uint64_t rows = 0;
-    for (const CensusEntry& entry : take_census(column.relation, column.attribute)) {
-        if (entry.is_sealed() && entry.tag() == tag) {
-            rows += entry.rows;
-        }
-    }
-    return rows;
+    CensusCounter counter(CurrentMemoryContext);
+    counter.add(take_census(column.relation, column.attribute));
+    return counter.rows_under(tag);
 }
 
 // What a session fetched before it could no longer. The agent of remote mode holds nothing.

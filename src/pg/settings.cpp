@@ -18,6 +18,7 @@ int start_timeout_value = 5000;
 int request_timeout_value = 10000;
 int cache_ttl_value = 300;
 int max_cached_keys_value = 1000;
+int max_age_value = 0;
 
 const KeyList no_keys{0, true};
 const KeyList* current_keys = &no_keys;
@@ -40,7 +41,8 @@ const config_enum_entry mode_options[] = {
 // the value that the server or the superuser wanted.
 constexpr const char* guarded_names[] = {"kms.command",       "kms.mode",
                                          "kms.start_timeout", "kms.request_timeout",
-                                         "kms.cache_ttl",     "kms.max_cached_keys"};
+                                         "kms.cache_ttl",     "kms.max_cached_keys",
+                                         "kms.max_age"};
 constexpr std::size_t guarded_count = std::size(guarded_names);
 const char* refused_name = nullptr;  // where this process has loaded the library itself
 
@@ -146,6 +148,9 @@ void define_key_settings() {
                             "The one that was used least recently is wiped for a new one.",
                             &max_cached_keys_value, 1000, 1, 1000000, PGC_SUSET, at_load, nullptr,
                             nullptr, nullptr);
+    DefineCustomIntVariable("kms.max_age", "Age of a key version that is warned about.",
+                            "Of the version that seals. 0 warns about none.", &max_age_value, 0, 0,
+                            INT_MAX, PGC_SUSET, GUC_UNIT_S | at_load, nullptr, nullptr, nullptr);
 }
 
 }  // namespace
@@ -199,6 +204,10 @@ Deadlines deadlines() {
 
 std::chrono::seconds cache_ttl() {
     return std::chrono::seconds(cache_ttl_value);
+}
+
+std::chrono::seconds max_age() {
+    return std::chrono::seconds(max_age_value);
 }
 
 std::size_t max_cached_keys() {

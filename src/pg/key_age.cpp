@@ -1,0 +1,161 @@
+// key_age(): the age of the current version of each key that is in use, and how many rows of
+// registered columns are sealed under it.
+#include "pg/key_age.hpp"
+
+#include <algorithm>
+
+#include "pg/census.hpp"
+#include "pg/data_keys.hpp"
+#include "pg/key_arguments.hpp"
+#include "pg/listed_versions.hpp"
+#include "pg/registry.hpp"
+#include "pg/settings.hpp"
+
+namespace kms::pg {
+namespace {
+
+constexpr std::size_t most_names = 10;
+
+struct CurrentVersion {
+    ByteView identifier;
+    std::uint32_t version;
+    KeyTag tag;
+    TimestampTz created;
+};
+
+bool is_old(TimestampTz created) {
+    const auto most = max_age().count();
+    return most != 0 && GetCurrentTimestamp() - created > most * USECS_PER_SEC;
+}
+
+const char* shown_age(TimestampTz created) {
+    return psprintf("%d days", static_cast<int>((GetCurrentTimestamp() - created) / USECS_PER_DAY));
+}
+
+Datum age_datum(TimestampTz created) {
+    return DirectFunctionCall2(timestamp_mi, TimestampTzGetDatum(GetCurrentTimestamp()),
+                               TimestampTzGetDatum(created));
+}
+
+// Keys whose age is looked at, as rows of the result.
+class Ages {
+  public:
+    explicit Ages(FunctionCallInfo fcinfo) : rows_(fcinfo), sealed_(CurrentMemoryContext) {
+        initStringInfo(&names_);
+        for (const RegisteredColumn& column : registered_columns()) {
+            if (column.relation != InvalidOid) {
+                sealed_.add(take_census(column.relation, column.attribute));
+            }
+        }
+    }
+
+    void add(const CurrentVersion& key) {
+        Datum values[5] = {identifier_datum(key.identifier), UInt32GetDatum(key.version),
+                           TimestampTzGetDatum(key.created), age_datum(key.created),
+                           Int64GetDatum(static_cast<std::int64_t>(sealed_.rows_under(key.tag)))};
+        bool nulls[5] = {};
+        rows_.add(values, nulls);
+        if (is_old(key.created)) {
+            note_old(key.identifier);
+        }
+    }
+
+    // The agent does not say.
+    void add_unknown(ByteView identifier) {
+        Datum values[5] = {identifier_datum(identifier)};
+        bool nulls[5] = {false, true, true, true, true};
+        rows_.add(values, nulls);
+    }
+
+    // One for all of them: there may be a key for every tenant.
+    void warn() const {
+        if (old_ != 0) {
+            ereport(WARNING, (errmsg("keys older than kms.max_age: %zu", old_),
+                              errdetail("%s%s", names_.data, old_ > most_names ? ", ..." : ""),
+                              errhint("Rotate them, and bring their rows to the new version with "
+                                      "CALL kms.reencrypt().")));
+        }
+    }
+
+  private:
+    void note_old(ByteView identifier) {
+        if (old_++ < most_names) {
+            appendStringInfo(&names_, "%s\"%s\"", names_.len == 0 ? "" : ", ",
+                             shown_identifier(identifier));
+        }
+    }
+
+    RowSet rows_;
+    CensusCounter sealed_;
+    StringInfoData names_;
+    std::size_t old_ = 0;
+};
+
+bool seals(const DataKeyRow& row) {
+    return row.key.state != wire::VersionState::destroyed &&
+           read_data_key(row.name).newest()->version == row.key.version;
+}
+
+void add_data_keys(Ages& ages) {
+    DataKeyScan scan;
+    MemoryContext per_row =
+        AllocSetContextCreate(CurrentMemoryContext, "kms key age", ALLOCSET_SMALL_SIZES);
+    MemoryContext caller = MemoryContextSwitchTo(per_row);
+    DataKeyRow row;
+    while (scan.next(row)) {
+        if (seals(row)) {
+            ages.add({row.name, row.key.version, row.key.tag, row.key.created});
+        }
+        MemoryContextReset(per_row);
+    }
+    scan.end();
+    MemoryContextSwitchTo(caller);
+    MemoryContextDelete(per_row);
+}
+
+void add_key_at_agent(Ages& ages, ByteView identifier) {
+    const wire::ListedVersion* newest =
+        try_list_versions(identifier) ? newest_listed(identifier) : nullptr;
+    if (newest == nullptr) {
+        ages.add_unknown(identifier);
+    } else if (newest->state != wire::VersionState::destroyed) {
+        ages.add({identifier, newest->version, newest->tag,
+                  timestamp_of(std::chrono::seconds(newest->created))});
+    }
+}
+
+// Of those that columns are registered with; what other keys the agent has is no matter here.
+void add_keys_at_agent(Ages& ages) {
+    const std::span<const RegisteredColumn> columns = registered_columns();
+    for (std::size_t i = 0; i < columns.size(); ++i) {
+        const ByteView identifier = columns[i].key_identifier;
+        const bool is_first = std::none_of(
+            columns.begin(), columns.begin() + i, [&](const RegisteredColumn& earlier) {
+                return std::ranges::equal(earlier.key_identifier, identifier);
+            });
+        if (is_first && read_data_key(identifier).newest() == nullptr) {
+            add_key_at_agent(ages, identifier);
+        }
+    }
+}
+
+}  // namespace
+
+void warn_if_old(ByteView identifier, TimestampTz created) {
+    if (is_old(created)) {
+        ereport(WARNING,
+                (errmsg("key \"%s\" is older than kms.max_age", shown_identifier(identifier)),
+                 errdetail("Its current version was created %s ago.", shown_age(created)),
+                 errhint("Rotate it.")));
+    }
+}
+
+KMS_FUNCTION(kms_key_age) {
+    Ages ages(fcinfo);
+    add_data_keys(ages);
+    add_keys_at_agent(ages);
+    ages.warn();
+    PG_RETURN_NULL();
+}
+
+}  // namespace kms::pg
