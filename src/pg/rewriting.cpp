@@ -44,7 +44,10 @@ void commit_and_pause(Rewriting& run, MemoryContext batch_memory, bool wrote) {
     write_progress(run, "rewriting");
     commit_batch();
     MemoryContextReset(batch_memory);
-    tell_progress(run);
+    const bool first_pass = run.done == run.done_in_pass;
+    if (wrote || first_pass) {
+        tell_progress(run);
+    }
     if (wrote) {
         sleep_for(run.pause_ms);
     }

@@ -10,7 +10,7 @@ use IPC::Run ();
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $patience = 60;    # seconds for any answer
+my $patience = $ENV{KMS_PATIENCE} // 60;    # seconds for any answer
 
 # Options: user, dbname, env (a hash for psql's environment).
 sub new {
