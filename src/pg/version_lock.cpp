@@ -62,9 +62,10 @@ void at_transaction_end(XactEvent /*event*/, void* /*argument*/) {
 }
 
 void let_go_from(int level) {
-    const auto gone = std::ranges::remove_if(
-        held_versions(), [level](const Held& lock) { return lock.level >= level; });
-    held_count -= gone.size();
+    const auto versions = held_versions();
+    const auto left = std::remove_if(versions.begin(), versions.end(),
+                                     [level](const Held& lock) { return lock.level >= level; });
+    held_count = static_cast<std::size_t>(left - versions.begin());
     all_level = all_level >= level ? 0 : all_level;
     ++epoch;
 }

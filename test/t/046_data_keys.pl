@@ -12,7 +12,7 @@ use Test::More;
 my $ring = test_folder('ring');
 my $agent = make_keyring($ring, 'main');
 my %settings = ('kms.command' => $agent, 'kms.mode' => 'envelope');
-my $node = kms_node('data_keys', %settings);
+my $node = kms_node('data_keys', %settings, 'max_prepared_transactions' => 2);
 my ($one, $two) = map { keys_session($node) } 1 .. 2;
 
 my %lock = (version => 'objsubid = 27510', all => 'objsubid = 27489', name => "locktype = 'transactionid'");
@@ -124,6 +124,14 @@ $one->send(q{SELECT length(kms.encode_with('k7', 'x'))});
 waits_for($one, 'version', 'one who would seal waits for a destruction');
 $two->get('ROLLBACK');
 is($one->answer->{out}, 50, '... and seals where it was rolled back');
+
+# A prepared transaction keeps what it has locked.
+$one->get(q{SELECT kms.create_data_key('p', 'main'); BEGIN; SELECT kms.encode_with('p', 'x'), kms.create_data_key('prepared', 'main'); PREPARE TRANSACTION 'kms'});
+fails_with($two, "SET statement_timeout = '100ms'; CALL kms.destroy_data_key('p', 1)", '57014', 'destruction waits for a prepared transaction');
+fails_with($two, q{SELECT kms.rotate_kek('main')}, '57014', '... and so does a rotation of the KEK under which it has created a data key');
+$two->get('RESET statement_timeout');
+$one->get(q{COMMIT PREPARED 'kms'});
+is($two->get(q{CALL kms.destroy_data_key('p', 1); SELECT kms.decode_with_text('prepared', kms.encode_with('prepared', 'x'))}), "0\nx", '... until it is committed, and its data key is there');
 
 # More versions than a transaction has locks for.
 $one->get(q{BEGIN; SELECT count(kms.encode_with('k' || n, 'x')) FROM generate_series(8, 100) n});
