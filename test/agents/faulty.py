@@ -6,7 +6,7 @@ after it. Every mode without a fault of its own serves:
     echo      the request's body        source N  N bytes of body      sink  the length of the body
     whoami    the identity last told    pid       the agent's process
 """
-import hashlib, os, signal, sys, time
+import hashlib, os, re, signal, sys, time
 
 mode, arguments = sys.argv[1], sys.argv[2:]
 source, sink = os.fdopen(0, "rb", 65536), os.fdopen(1, "wb", 65536)
@@ -270,7 +270,8 @@ def keys():  # keys [N [VERB=FAULT…]]: get, wrap and unwrap, in turns of N; "!
 
     def fault_of(verb, words, body):
         asked = words[0].encode() if verb == "get" else body[int(words[1]):]
-        return asked[1:].decode() if asked.startswith(b"!") else faults.get(verb)
+        # A random key may begin with a '!' too.
+        return asked[1:].decode() if re.fullmatch(b"![a-z-]+", asked) else faults.get(verb)
 
     def answer(verb, number, words, body):
         fault, good = fault_of(verb, words, body), result(verb, words, body)
