@@ -22,6 +22,16 @@ SELECT key_identifier, version, created > now() - interval '1 hour' AS fresh, ag
 -- Old ones are warned about.
 UPDATE kms.data_key SET created = created - interval '100 days' WHERE name IN ('orders') AND version = 3;
 SELECT key_identifier, version, age > interval '99 days' AS old, rows FROM kms.key_age() ORDER BY 1;
+SET kms.mode = 'envelope';
+SELECT kms.set_key(3, 'orders'), kms.set_key(4, 'spent');
+SET kms.mode = 'local';
+SELECT kms.set_key(1, 'held');
+SELECT pg_sleep(2.1);
+SET kms.max_age = 1;
+SELECT kms.set_key(1, 'held');
+SET kms.mode = 'remote';
+SELECT kms.set_key(1, 'held');
+RESET kms.mode;
 RESET kms.max_age;
 SELECT count(*) FROM kms.key_age();
 SET kms.max_age = '101d';

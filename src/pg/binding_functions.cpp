@@ -1,6 +1,7 @@
 // set_key, unset_key and the view session_keys.
 #include <algorithm>
 
+#include "pg/key_age.hpp"
 #include "pg/settings.hpp"
 #include "pg/values.hpp"
 
@@ -64,6 +65,7 @@ void probe_now(const Subject& subject, std::int32_t local_id) {
     } else if (failure) {
         raise(failure);
     }
+    warn_if_old(use);
 }
 
 void bind_key(std::int32_t local_id, ByteView identifier, bool is_local) {

@@ -96,6 +96,19 @@ bool seals(const DataKeyRow& row) {
            read_data_key(row.name).newest()->version == row.key.version;
 }
 
+// Of the current version; the agent may not say.
+std::optional<TimestampTz> creation_of(const KeyUse& use) {
+    if (use.stored != nullptr) {
+        return use.stored->newest()->created;
+    }
+    const wire::ListedVersion* newest =
+        try_list_versions(use.identifier) ? newest_listed(use.identifier) : nullptr;
+    if (newest == nullptr) {
+        return std::nullopt;
+    }
+    return timestamp_of(std::chrono::seconds(newest->created));
+}
+
 void add_data_keys(Ages& ages) {
     DataKeyScan scan;
     MemoryContext per_row =
@@ -141,11 +154,15 @@ void add_keys_at_agent(Ages& ages) {
 
 }  // namespace
 
-void warn_if_old(ByteView identifier, TimestampTz created) {
-    if (is_old(created)) {
+void warn_if_old(const KeyUse& use) {
+    if (max_age().count() == 0) {
+        return;
+    }
+    const auto created = creation_of(use);
+    if (created && is_old(*created)) {
         ereport(WARNING,
-                (errmsg("key \"%s\" is older than kms.max_age", shown_identifier(identifier)),
-                 errdetail("Its current version was created %s ago.", shown_age(created)),
+                (errmsg("key \"%s\" is older than kms.max_age", shown_identifier(use.identifier)),
+                 errdetail("Its current version was created %s ago.", shown_age(*created)),
                  errhint("Rotate it.")));
     }
 }

@@ -1,12 +1,12 @@
 // How old a key version may get: kms.max_age.
 #pragma once
 
-#include "base/bytes.hpp"
-#include "pg/pg.hpp"
+#include "pg/session.hpp"
 
 namespace kms::pg {
 
-// A WARNING where the version, which seals, was created longer ago than kms.max_age.
-void warn_if_old(ByteView identifier, TimestampTz created);
+// A WARNING where the current version of a key, which is being bound, was created longer ago than
+// that. Asks the agent to list it, if there is a limit and the key is the agent's.
+void warn_if_old(const KeyUse& use);
 
 }  // namespace kms::pg
