@@ -63,6 +63,7 @@ CREATE TABLE kms.registered_column (
     registered timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (relation_schema, relation_name, column_name)
 );
+CREATE INDEX ON kms.registered_column (relation);
 
 -- What another cluster called the column by is worth nothing here. A table that is missing after a
 -- restore must not keep out the rows of the others.
@@ -117,30 +118,41 @@ AS 'MODULE_PATHNAME', 'kms_context_after_rename';
 CREATE FUNCTION kms.follow_rename()
 RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+    relations oid[];
+    column_command record;
     renamed record;
 BEGIN
-    IF NOT EXISTS (SELECT FROM kms.registered_column) THEN
+    IF TG_TAG IN ('ALTER TABLE', 'ALTER INDEX') THEN
+        WITH RECURSIVE altered AS (
+            SELECT objid FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_class'::regclass
+            UNION ALL
+            SELECT i.inhrelid FROM altered p JOIN pg_inherits i ON i.inhparent = p.objid
+        )
+        SELECT array_agg(objid) INTO relations FROM altered;
+    ELSE
+        SELECT array_agg(relation) INTO relations FROM kms.registered_column;
+    END IF;
+    IF NOT EXISTS (SELECT FROM kms.registered_column r WHERE r.relation = ANY (relations)) THEN
         RETURN;
     END IF;
     BEGIN
+        SELECT command INTO column_command
+        FROM pg_event_trigger_ddl_commands() WHERE object_type LIKE '% column';
         FOR renamed IN
-            SELECT d.command, d.object_type LIKE '% column' AS is_column,
-                r.relation_schema, r.relation_name, r.column_name,
+            SELECT r.relation_schema, r.relation_name, r.column_name,
                 n.nspname, c.relname, a.attname, r.relation, r.context_expression
-            FROM pg_event_trigger_ddl_commands() d
-                JOIN kms.registered_column r ON d.classid <> 'pg_class'::regclass
-                    OR d.objid = r.relation
-                    OR EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = r.relation)
+            FROM kms.registered_column r
                 JOIN pg_class c ON c.oid = r.relation
                 JOIN pg_namespace n ON n.oid = c.relnamespace
                 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = r.attribute
-            WHERE (r.relation_schema <> n.nspname)::int + (r.relation_name <> c.relname)::int
+            WHERE r.relation = ANY (relations)
+                AND (r.relation_schema <> n.nspname)::int + (r.relation_name <> c.relname)::int
                     + (r.column_name <> a.attname)::int <= 1
         LOOP
             BEGIN
-                IF renamed.is_column AND renamed.context_expression IS NOT NULL THEN
+                IF column_command.command IS NOT NULL AND renamed.context_expression IS NOT NULL THEN
                     renamed.context_expression := kms.context_after_rename(
-                        renamed.relation, renamed.context_expression, renamed.command);
+                        renamed.relation, renamed.context_expression, column_command.command);
                 END IF;
             EXCEPTION WHEN OTHERS THEN
                 RAISE WARNING USING
