@@ -1,0 +1,129 @@
+# Destroying a version of a key at the agent outlasts whoever may still seal under it, and keeps
+# nobody from the tables meanwhile.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use KmsKeys;
+use KmsTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $ring = test_folder('ring');
+my $node = kms_node('retirement', 'kms.command' => make_keyring($ring, 'k'), 'kms.keys' => '1=k', 'kms.cache_ttl' => '1s', max_prepared_transactions => 3);
+my $keeper = kms_session($node);
+my $writer = kms_session($node);
+my $third = kms_session($node);
+$keeper->get(q{CREATE TABLE person (id int, ssn bytea); SELECT kms.register_column('person', 'ssn', 'k')});
+
+# A newer version seals from now on; that of before has no rows.
+my $version = 0;
+sub replace_version {
+    $keeper->get(q{TRUNCATE person; SELECT kms.rotate_key('k')});
+    ++$version;
+    return;
+}
+
+sub state_of { return $keeper->get("SELECT state FROM kms.list_keys('k') WHERE version = $_[0]") }
+
+# The keeper awaits another's transaction, and not the clock any more.
+sub awaits_transaction {
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    return ok(becomes(sub {
+        $node->safe_psql('postgres', 'SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = \'Lock\' AND pid = ' . $keeper->pid) == 1;
+    }), $_[0]);
+}
+
+# --- a value that is sealed, and not yet stored
+
+$writer->get('BEGIN');
+my $sealed = $writer->get(q{SELECT kms.encode(1, 'sealed in time')});
+replace_version();
+$keeper->get("SELECT kms.disable_key('k', 1)");
+$keeper->send("SELECT kms.destroy_key('k', 1)");
+awaits_transaction('destroying waits for a transaction that may have sealed');
+is($third->ask(q{SET lock_timeout = '2s'; ALTER TABLE person ADD COLUMN more int; ALTER TABLE person DROP COLUMN more})->{state}, '', '... and keeps nobody from the table');
+$writer->get("INSERT INTO person VALUES (1, '$sealed'); COMMIT");
+my $refused = $keeper->answer;
+is($refused->{state}, 'KM012', '... which has stored what it sealed');
+like($refused->{err}, qr/^DETAIL:  public\.person\.ssn: 1 row$/m, '... as is told');
+is(state_of(1), 'disabled', '... and the version lives');
+
+# --- prepared, and rolled back or committed later
+
+$keeper->get("SELECT kms.enable_key('k', 1)");
+foreach my $end (qw(COMMIT ROLLBACK)) {
+    $keeper->get('TRUNCATE person');
+    $writer->get("BEGIN; INSERT INTO person VALUES (1, '$sealed'); PREPARE TRANSACTION 'p'");
+    $keeper->get("SELECT kms.disable_key('k', 1)");
+    $keeper->send("SELECT kms.destroy_key('k', 1)");
+    awaits_transaction('destroying waits for a prepared transaction');
+    $writer->get("$end PREPARED 'p'");
+    is($keeper->answer->{state}, $end eq 'COMMIT' ? 'KM012' : '', "... and its $end tells");
+}
+is(state_of(1), 'destroyed', '... after which it is destroyed');
+
+# --- who is not waited for, and what ends the wait
+
+replace_version();
+$node->safe_psql('postgres', 'CREATE DATABASE elsewhere');
+my $elsewhere = kms_session($node, dbname => 'elsewhere');
+$elsewhere->get('BEGIN; SELECT 1');
+$keeper->get("SELECT kms.disable_key('k', 2)");
+is($keeper->ask("SELECT kms.destroy_key('k', 2)")->{state}, '', 'a transaction of another database is not waited for');
+$elsewhere->quit;
+
+replace_version();
+$writer->get('BEGIN; SELECT 1');
+$keeper->get("SELECT kms.disable_key('k', 3)");
+is($keeper->ask(q{SET lock_timeout = '200ms'; SELECT kms.destroy_key('k', 3)})->{state}, '55P03', 'lock_timeout ends the wait');
+$keeper->get('RESET lock_timeout');
+is($keeper->ask(q{SET statement_timeout = '300ms'; SELECT kms.destroy_key('k', 3)})->{state}, '57014', 'statement_timeout ends it');
+$keeper->get('RESET statement_timeout');
+$keeper->send("SELECT kms.destroy_key('k', 3)");
+awaits_transaction('a wait');
+$node->safe_psql('postgres', 'SELECT pg_cancel_backend(' . $keeper->pid . ')');
+is($keeper->answer->{state}, '57014', '... is cancelled');
+is(state_of(3), 'disabled', '... and the version lives');
+is($keeper->ask("SELECT kms.destroy_key('k', 3, force => true)")->{state}, '', 'who is in a hurry forces it');
+$writer->get('COMMIT');
+
+# --- settings that leave nothing to wait for
+
+replace_version();
+$keeper->get("SELECT kms.disable_key('k', 4)");
+my $unasked = $keeper->ask(q{SET kms.mode = 'remote'; SELECT kms.destroy_key('k', 4); RESET kms.mode});
+is($unasked->{err}, '', 'no session of remote mode holds a key');
+
+# --- within a block that goes on after the refusal
+
+replace_version();
+$keeper->get(q{INSERT INTO person VALUES (1, kms.encode(1, 'x')); SELECT kms.rotate_key('k')});
+my $caught = $keeper->ask(<<'SQL');
+DO $$ BEGIN
+    PERFORM kms.disable_key('k', 6, force => true);
+    PERFORM kms.destroy_key('k', 6);
+EXCEPTION WHEN SQLSTATE 'KM012' THEN RAISE NOTICE 'caught as %', current_user;
+END $$;
+SELECT count(*) FROM person;
+SQL
+is($caught->{state}, '', 'a refusal that is caught');
+is($caught->{out}, '1', '... leaves the transaction to go on');
+
+# --- agents that do not list their keys
+
+write_text("$ring/plain", 'k' x 32);
+my $plain = kms_session($node);
+$plain->get("SET kms.command = 'sh @{[ example_agent('agent.sh') ]} $ring'; SET kms.keys = '1=plain'");
+my $unlisted = fails_with($plain, "SELECT kms.disable_key('plain', 1)", 'KM010', 'an agent that does not list its keys');
+like($unlisted->{detail}, qr/force => true/, '... is told of force');
+is($plain->get(q{SELECT key_identifier, rows FROM kms.census('person', 'ssn')}), '|1', '... and makes no difference to a census');
+is($plain->get(q{SELECT key_identifier, version, rows FROM kms.key_age()}), 'k||', '... and key_age says what it knows');
+$plain->get("SET kms.command = 'exec sleep 1000'; SET kms.start_timeout = '200ms'");
+is($plain->get(q{SELECT key_identifier, rows FROM kms.census('person', 'ssn')}), '|1', 'nor does one that hangs');
+
+$_->quit foreach $keeper, $writer, $third, $plain;
+$node->stop;
+no_crash($node);
+done_testing();
