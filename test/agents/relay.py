@@ -11,9 +11,9 @@ verb, which the other agent has answered by then. Acts:
     fail CODE      answers with that error
     spoil          changes the last byte of the answer
     repeat         gives the answer to the request before
-    hang           does not answer
+    hang           answers nothing more
 """
-import os, pathlib, signal, subprocess, sys, threading, time
+import os, pathlib, signal, subprocess, sys, threading
 
 folder = pathlib.Path(sys.argv[1])
 plan = (folder / "plan").read_text().split() if (folder / "plan").exists() else ["", "0", ""]
@@ -57,7 +57,8 @@ def act(words, body, before):
     if what == "repeat":
         return [words[0], words[1], "0"] + before[0][3:], before[1]
     if what == "hang":
-        time.sleep(1000)
+        source.read()
+        return None
     return words, body
 
 
