@@ -142,10 +142,10 @@ void add_keys_at_agent(Ages& ages) {
     const std::span<const RegisteredColumn> columns = registered_columns();
     for (std::size_t i = 0; i < columns.size(); ++i) {
         const ByteView identifier = columns[i].key_identifier;
-        const bool is_first = std::none_of(
-            columns.begin(), columns.begin() + i, [&](const RegisteredColumn& earlier) {
-                return std::ranges::equal(earlier.key_identifier, identifier);
-            });
+        const auto is_same = [&](const RegisteredColumn& earlier) {
+            return std::ranges::equal(earlier.key_identifier, identifier);
+        };
+        const bool is_first = std::ranges::none_of(columns.first(i), is_same);
         if (is_first && read_data_key(identifier).newest() == nullptr) {
             add_key_at_agent(ages, identifier);
         }
