@@ -91,6 +91,8 @@ SELECT kms.encode(2, 'x');
 \set VERBOSITY default
 UPDATE kms.data_key d SET wrapped = '' WHERE name = 'siv';
 SELECT kms.encode(2, 'x');
+-- No fault of the value's.
+SELECT kms.try_decode(2, '\x02' || key_tag || decode(repeat('00', 16), 'hex')) FROM kms.data_key WHERE name = 'siv';
 UPDATE kms.data_key d SET wrapped = k.wrapped, algorithm = 'rot13' FROM kept k WHERE d.name = 'siv' AND k.name = 'siv';
 SELECT kms.encode(2, 'x');
 UPDATE kms.data_key SET algorithm = 'xaes-256-gcm' WHERE name = 'siv';

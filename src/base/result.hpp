@@ -24,6 +24,7 @@ enum class Code {
     failed,       // the operation failed for a reason of the agent's own
 
     malformed,    // not a sealed value
+    damaged_key,  // what is stored of a data key is not what was wrapped
     not_text,     // a plaintext that is not text in the database's encoding
     too_large,    // beyond a documented limit
     timed_out,    // a deadline passed

@@ -10,10 +10,22 @@ bool is_usable(const DataKeyVersion& version) {
     return version.state == wire::VersionState::enabled;
 }
 
-// What the agent finds no wrapped key is a damaged row, and no damaged value.
+// A failure with the key is none with the value, which try_decode would pass over.
+Code key_failure(Code code) {
+    switch (code) {
+        case Code::malformed:
+        case Code::corrupt:
+            return Code::damaged_key;
+        case Code::wrong_key:
+            return Code::not_found;
+        default:
+            return code;
+    }
+}
+
 Error about_kek(ByteView kek, const Error& error) {
-    const Code code = error.code == Code::malformed ? Code::corrupt : error.code;
-    return {code, "By the KEK \"" + escape(Alphabet::identifier, kek) + "\": " + error.text};
+    return {key_failure(error.code),
+            "By the KEK \"" + escape(Alphabet::identifier, kek) + "\": " + error.text};
 }
 
 }  // namespace

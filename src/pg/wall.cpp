@@ -33,6 +33,8 @@ constexpr Report reports[] = {
      "A key made with no-export is used with kms.mode = remote."},
     {Code::wrong_key, "KM004", "sealed under another key or version", ""},
     {Code::corrupt, "KM005", "tampered with, or sealed with another context", ""},
+    {Code::damaged_key, "XX001", "what is stored of the data key is damaged",
+     "Restore its row of kms.data_key from a backup."},
     {Code::malformed, "KM006", "not a kms ciphertext", ""},
     {Code::not_text, "22021", "the plaintext is not text in the database's encoding",
      "Use kms.decode, which returns bytea."},
