@@ -74,9 +74,10 @@ void require_writable(const char* function) {
 
 void lock_data_key(ByteView name) {
     const Parameters<1> parameters = {{BYTEAOID}, {bytes_datum(name)}};
-    (void)execute("SELECT FROM kms.data_key WHERE name = $1 ORDER BY version LIMIT 1"
-                  " FOR NO KEY UPDATE",
-                  parameters);
+    (void)execute(
+        "SELECT FROM kms.data_key WHERE name = $1 ORDER BY version LIMIT 1"
+        " FOR NO KEY UPDATE",
+        parameters);
 }
 
 bool insert_data_key(ByteView kek, const DataKeyId& id, const KeyTag& tag,
@@ -86,10 +87,11 @@ bool insert_data_key(ByteView kek, const DataKeyId& id, const KeyTag& tag,
         {bytes_datum(id.name), UInt32GetDatum(id.version), text_datum(info_of(id.algorithm).name),
          bytes_datum(tag), bytes_datum(kek), UInt32GetDatum(wrapped.kek_version),
          bytes_datum(wrapped.bytes)}};
-    return execute("INSERT INTO kms.data_key (name, version, algorithm, key_tag, kek, kek_version,"
-                   " wrapped, kek_version_first) VALUES ($1, $2, $3, $4, $5, $6, $7, $6)"
-                   " ON CONFLICT (name, version) DO NOTHING",
-                   parameters) == 1;
+    return execute(
+               "INSERT INTO kms.data_key (name, version, algorithm, key_tag, kek, kek_version,"
+               " wrapped, kek_version_first) VALUES ($1, $2, $3, $4, $5, $6, $7, $6)"
+               " ON CONFLICT (name, version) DO NOTHING",
+               parameters) == 1;
 }
 
 void set_data_key_state(ByteView name, std::uint32_t version, wire::VersionState state) {

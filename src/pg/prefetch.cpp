@@ -68,9 +68,10 @@ WantedKeys missing_keys(Session& session, Way way, std::span<const Call> calls) 
 void drop_repetitions(WantedKeys& wanted) {
     const Failure failure = guarded({"fetch keys"}, [&]() -> Status {
         std::unordered_set<std::string> names;
-        const auto repeated = std::ranges::remove_if(
-            wanted.all(), [&](const Wanted& key) { return !names.insert(name_of(key)).second; });
-        wanted.count -= repeated.size();
+        Wanted* end = wanted.first + wanted.count;
+        end = std::remove_if(wanted.first, end,
+                             [&](const Wanted& key) { return !names.insert(name_of(key)).second; });
+        wanted.count = static_cast<std::size_t>(end - wanted.first);
         return {};
     });
     if (failure) {

@@ -186,7 +186,7 @@ $standby->stop;
 my $stranger = test_folder('stranger');
 my $strange_agent = make_keyring($stranger, 'main');
 my $session = keys_session($other, { 'kms.command' => $strange_agent });
-fails_with($session, $opened, 'KM004', 'with another keyring nothing opens');
+fails_with($session, $opened, 'KM002', 'with another keyring nothing opens');
 $session->quit;
 
 $_->stop foreach $node, $other;

@@ -33,8 +33,8 @@ sub serves {
 }
 
 my %fault = (
-    version => 'KM009', long => 'KM009', other => 'KM005', short => 'KM005', empty => 'KM005', die => 'KM007',
-    'not-found' => 'KM002', denied => 'KM003', 'wrong-key' => 'KM004', corrupt => 'KM005', invalid => 'KM005',
+    version => 'KM009', long => 'KM009', other => 'XX001', short => 'XX001', empty => 'XX001', die => 'KM007',
+    'not-found' => 'KM002', denied => 'KM003', 'wrong-key' => 'KM002', corrupt => 'XX001', invalid => 'XX001',
     unavailable => 'KM007', unsupported => 'KM010', disabled => 'KM011', failed => 'KM007',
 );
 foreach my $fault (sort keys %fault) {
