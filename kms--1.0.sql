@@ -43,10 +43,14 @@ CREATE TABLE kms.data_key (
 CREATE FUNCTION kms.data_key_changed()
 RETURNS trigger LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'kms_data_key_changed';
 
--- Sessions that hold keys of the table look again.
-CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON kms.data_key
-FOR EACH STATEMENT EXECUTE FUNCTION kms.data_key_changed();
+-- Sessions that hold keys of the table look again. For each row, since a subscription's worker fires
+-- no trigger that is for each statement.
+CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE ON kms.data_key
+FOR EACH ROW EXECUTE FUNCTION kms.data_key_changed();
 ALTER TABLE kms.data_key ENABLE ALWAYS TRIGGER changed;
+CREATE TRIGGER emptied AFTER TRUNCATE ON kms.data_key
+FOR EACH STATEMENT EXECUTE FUNCTION kms.data_key_changed();
+ALTER TABLE kms.data_key ENABLE ALWAYS TRIGGER emptied;
 
 SELECT pg_catalog.pg_extension_config_dump('kms.data_key', '');
 

@@ -13,7 +13,7 @@ use Time::HiRes qw(sleep);
 
 my $folder = PostgreSQL::Test::Utils::tempdir;
 my $node = PostgreSQL::Test::Cluster->new('envelope');
-$node->init(allows_streaming => 1);
+$node->init(allows_streaming => 'logical');
 my $serve = make_keyring($folder, 'kek');
 $node->append_conf('postgresql.conf', "kms.command = '$serve'\nkms.mode = 'envelope'\n");
 $node->start;
@@ -178,6 +178,30 @@ is($reader->get($seal), 6, '... under whose version it seals');
 fails_with($reader, $_, '25006', "... but cannot: $_") foreach "SELECT kms.rotate_data_key('orders')", "SELECT kms.create_data_key('new', 'kek')";
 $reader->quit;
 $replica->stop;
+
+# --- a database that subscribes to the table
+
+$node->safe_psql('postgres', q{CREATE DATABASE subscriber; CREATE PUBLICATION keys FOR TABLE kms.data_key});
+$node->safe_psql('postgres', q{SELECT pg_create_logical_replication_slot('keys', 'pgoutput')});
+my $connection = $node->connstr('postgres') =~ s/'/''/gr;
+$node->safe_psql('subscriber', qq{CREATE EXTENSION kms;
+    CREATE SUBSCRIPTION keys CONNECTION '$connection' PUBLICATION keys WITH (create_slot = false)});
+$node->wait_for_subscription_sync($node, 'keys', 'subscriber');
+my $subscriber = kms_session($node, dbname => 'subscriber');
+my $current = sub { return $subscriber->get("SELECT version FROM kms.data_keys WHERE key_tag = (kms.inspect(kms.encode(1, 'x'))).key_tag") };
+$subscriber->get("SELECT kms.set_key(1, 'orders')");
+is($current->(), 6, 'a database that subscribes to the table seals under its data keys');
+$one->get("SELECT kms.rotate_data_key('orders')");
+$node->wait_for_catchup('keys');
+is($current->(), 7, '... and follows a rotation at once');
+$one->get("SELECT kms.disable_data_key('orders', 7, force => true)");
+$node->wait_for_catchup('keys');
+fails_with($subscriber, "SELECT kms.encode(1, 'x')", 'KM011', '... and a version that is disabled');
+$one->get("SELECT kms.enable_data_key('orders', 7)");
+$node->safe_psql('subscriber', 'ALTER SUBSCRIPTION keys DISABLE');
+$node->safe_psql('subscriber', 'ALTER SUBSCRIPTION keys SET (slot_name = NONE)');
+$node->safe_psql('subscriber', 'DROP SUBSCRIPTION keys');
+$subscriber->quit;
 
 # --- a crash of the server leaves every version that has sealed
 
