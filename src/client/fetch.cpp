@@ -154,9 +154,8 @@ Result<FetchedKey> fetch_one(Status (*fetch)(Line, std::span<const Wanted>, cons
 
 }  // namespace
 
-bool may_open_in_other_form(const Error& failure) {
-    return failure.code == Code::not_found || failure.code == Code::disabled ||
-           failure.code == Code::wrong_key;
+bool may_open_in_other_form(Code failure) {
+    return failure == Code::not_found || failure == Code::disabled || failure == Code::wrong_key;
 }
 
 Status get_keys(Line line, std::span<const WantedKey> wanted, const TakeKey& take) {

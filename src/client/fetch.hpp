@@ -43,7 +43,7 @@ struct WrappedKey {
 
 // Whether the KEK version that made a wrapped form is one that this agent does not have, or no
 // more: another form of the key may open.
-bool may_open_in_other_form(const Error& failure);
+bool may_open_in_other_form(Code failure);
 
 // Takes the key at `index`, or why there is none: what concerns one key ends nothing. An Error that
 // it returns ends the exchange.

@@ -98,7 +98,7 @@ class Rewrapping {
 
     Status take_first(std::size_t index, const Result<FetchedKey>& key) {
         const bool has_other = !keys_[index].wrapped_before.empty();
-        if (!key && has_other && may_open_in_other_form(key.error())) {
+        if (!key && has_other && may_open_in_other_form(key.error().code)) {
             unopened_.push_back(index);
             return {};
         }

@@ -154,6 +154,14 @@ KeyUse use_of_data_key(KeyUse use) {
     return use;
 }
 
+bool is_outdated(const KeyUse& use, const Failure& failure) {
+    if (!failure || use.stored == nullptr || !may_open_in_other_form(failure.cause.code)) {
+        return false;
+    }
+    AcceptInvalidationMessages();
+    return use.circumstances != key_circumstances();
+}
+
 RowSet::RowSet(FunctionCallInfo fcinfo) {
     auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
     if (result == nullptr || !IsA(result, ReturnSetInfo) ||

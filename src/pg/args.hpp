@@ -46,6 +46,23 @@ KeyUse use_of_local_id(const char* action, std::int32_t local_id);
 // The same for a use of the DEK itself: reads what kms.data_key has of it, in envelope mode.
 KeyUse use_of_data_key(KeyUse use);
 
+// Whether a failure may be due to a form that is no longer in the table: who shreds a key destroys
+// KEK versions as soon as every other key has another form.
+bool is_outdated(const KeyUse& use, const Failure& failure);
+
+// Asks for a DEK with what the table has of it, until that was not outdated. All three acts.
+template <typename Ask>
+Failure ask_for_data_key(Session& session, KeyUse& use, const Subject& subject, Ask ask) {
+    for (;;) {
+        use = use_of_data_key(use);
+        const Failure failure = in_session(session, subject, ask);
+        settle(session, failure);
+        if (!is_outdated(use, failure)) {
+            return failure;
+        }
+    }
+}
+
 // Rows of a set-returning function, collected in a tuplestore.
 class RowSet {
   public:

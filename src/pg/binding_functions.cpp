@@ -50,11 +50,11 @@ Status probe(Session& session, const KeyUse& use) {
 // bound all the same: its older versions may still be read.
 void probe_now(const Subject& subject, std::int32_t local_id) {
     Session& session = pg::session();
-    KeyUse use = use_of_data_key(use_of_identifier(subject.action, subject.identifier));
+    KeyUse use = use_of_identifier(subject.action, subject.identifier);
     use.local_id = local_id;
     session.bound_under = 0;
-    const Failure failure = in_session(session, subject, [&] { return probe(session, use); });
-    settle(session, failure);
+    const Failure failure =
+        ask_for_data_key(session, use, subject, [&] { return probe(session, use); });
     if (failure && failure.cause.code == Code::disabled) {
         ereport(
             WARNING,

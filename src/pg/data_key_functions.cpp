@@ -124,18 +124,7 @@ KMS_FUNCTION(kms_disable_data_key) {
 
 KMS_FUNCTION(kms_data_keys) {
     RowSet rows(fcinfo);
-    DataKeyScan scan;
-    MemoryContext per_row =
-        AllocSetContextCreate(CurrentMemoryContext, "kms data key", ALLOCSET_SMALL_SIZES);
-    MemoryContext caller = MemoryContextSwitchTo(per_row);
-    DataKeyRow row;
-    while (scan.next(row)) {
-        add_row(rows, row);
-        MemoryContextReset(per_row);
-    }
-    scan.end();
-    MemoryContextSwitchTo(caller);
-    MemoryContextDelete(per_row);
+    for_each_data_key([&](const DataKeyRow& row) { add_row(rows, row); });
     PG_RETURN_NULL();
 }
 

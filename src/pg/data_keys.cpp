@@ -74,6 +74,7 @@ DataKeyVersion version_of(const Row& row) {
             .kek_version_last = DatumGetUInt32(row[kek_version_column])};
 }
 
+// In the current memory context.
 DataKeyRow row_of(Relation table, HeapTuple tuple) {
     Row row;
     heap_deform_tuple(heap_copytuple(tuple), RelationGetDescr(table), row.values, row.nulls);
@@ -136,22 +137,32 @@ const DataKeyRow* find_data_key(const KeyTag& tag) {
     return found;
 }
 
-DataKeyScan::DataKeyScan() : table_(table_open(data_key_table(), AccessShareLock)) {
-    scan_ = systable_beginscan(table_, InvalidOid, false, nullptr, 0, nullptr);
-}
+DataKeyScan::DataKeyScan()
+    : table_(table_open(data_key_table(), AccessShareLock)),
+      scan_(systable_beginscan(table_, InvalidOid, false, nullptr, 0, nullptr)),
+      row_memory_(
+          AllocSetContextCreate(CurrentMemoryContext, "kms data key", ALLOCSET_SMALL_SIZES)) {}
 
 bool DataKeyScan::next(DataKeyRow& row) {
-    const HeapTuple tuple = systable_getnext(scan_);
-    if (tuple == nullptr) {
+    MemoryContextReset(row_memory_);
+    tuple_ = systable_getnext(scan_);
+    if (tuple_ == nullptr) {
         return false;
     }
-    row = row_of(table_, tuple);
+    MemoryContext caller = MemoryContextSwitchTo(row_memory_);
+    row = kept();
+    MemoryContextSwitchTo(caller);
     return true;
+}
+
+DataKeyRow DataKeyScan::kept() const {
+    return row_of(table_, tuple_);
 }
 
 void DataKeyScan::end() {
     systable_endscan(scan_);
     table_close(table_, AccessShareLock);
+    MemoryContextDelete(row_memory_);
 }
 
 Oid data_key_table() {

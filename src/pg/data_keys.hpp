@@ -57,13 +57,30 @@ const DataKeyRow* find_data_key(const KeyTag& tag);
 class DataKeyScan {
   public:
     DataKeyScan();
-    bool next(DataKeyRow& row);  // false: there are no more
+    bool next(DataKeyRow& row);  // there until the next one is; false: there are no more
+    DataKeyRow kept() const;     // the same row, in the current memory context
+    MemoryContext row_memory() const { return row_memory_; }
     void end();
 
   private:
     Relation table_;
     SysScanDesc scan_;
+    MemoryContext row_memory_;  // emptied before each row
+    HeapTuple tuple_ = nullptr;
 };
+
+// Visits each of them. What is allocated meanwhile goes with the row.
+template <typename Visit>
+void for_each_data_key(Visit&& visit) {
+    DataKeyScan scan;
+    MemoryContext caller = MemoryContextSwitchTo(scan.row_memory());
+    DataKeyRow row;
+    while (scan.next(row)) {
+        visit(row);
+    }
+    MemoryContextSwitchTo(caller);
+    scan.end();
+}
 
 Oid data_key_table();
 

@@ -117,7 +117,7 @@ void leave_versions(const KeyUse& kek, const DataKeyVersion& key) {
     if (current <= key.kek_version_last) {
         current = rotate_kek_at_agent(kek);
     }
-    (void)rewrap_data_keys(kek, current);
+    rewrap_data_keys(kek, current);
     drop_second_forms(kek.identifier);
 }
 
@@ -137,17 +137,14 @@ bool is_wrapped_by(const DataKeyVersion& key, const DataKeyVersion& destroyed) {
 
 // Somebody may have written the table by hand meanwhile.
 void refuse_if_others_need(const DataKeyVersion& destroyed) {
-    DataKeyScan scan;
-    DataKeyRow row;
-    while (scan.next(row)) {
+    for_each_data_key([&](const DataKeyRow& row) {
         if (is_wrapped_by(row.key, destroyed)) {
             ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                             errmsg("data key \"%s\" is still wrapped by version %u of its KEK",
                                    shown_identifier(row.name), row.key.kek_version_last),
                             errhint("Repeat the call.")));
         }
-    }
-    scan.end();
+    });
 }
 
 void destroy_versions(const KeyUse& kek, const Destruction& what) {

@@ -65,7 +65,7 @@ Result<FetchedKey> unwrap_version(Line line, ByteView name, const DataKeyVersion
     if (opened) {
         return opened;
     }
-    if (version.wrapped_before.kek_version != 0 && may_open_in_other_form(opened.error())) {
+    if (version.wrapped_before.kek_version != 0 && may_open_in_other_form(opened.error().code)) {
         KMS_ASSIGN(const WrappedKey older, wrapped_key(name, version, version.wrapped_before));
         if (auto opened_before = unwrap_data_key(line, older)) {
             return opened_before;

@@ -110,20 +110,11 @@ std::optional<TimestampTz> creation_of(const KeyUse& use) {
 }
 
 void add_data_keys(Ages& ages) {
-    DataKeyScan scan;
-    MemoryContext per_row =
-        AllocSetContextCreate(CurrentMemoryContext, "kms key age", ALLOCSET_SMALL_SIZES);
-    MemoryContext caller = MemoryContextSwitchTo(per_row);
-    DataKeyRow row;
-    while (scan.next(row)) {
+    for_each_data_key([&](const DataKeyRow& row) {
         if (seals(row)) {
             ages.add({row.name, row.key.version, row.key.tag, row.key.created});
         }
-        MemoryContextReset(per_row);
-    }
-    scan.end();
-    MemoryContextSwitchTo(caller);
-    MemoryContextDelete(per_row);
+    });
 }
 
 void add_key_at_agent(Ages& ages, ByteView identifier) {

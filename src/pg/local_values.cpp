@@ -21,14 +21,14 @@ struct Step {
     bool again = false;  // the key was wiped meanwhile
 };
 
-Failure look_up_current(Session& session, const KeyUse& use, Step& step) {
-    const Failure failure = in_session(session, use.subject(), [&]() -> Status {
-        KMS_ASSIGN(step.key, session.current_key(use));
+// The current version where there is no tag.
+Failure look_up(Session& session, const Call& call, const std::optional<KeyTag>& tag, Step& step) {
+    KeyUse use = use_of_call(call);
+    return ask_for_data_key(session, use, use.subject(), [&]() -> Status {
+        KMS_ASSIGN(step.key, tag ? session.key_with_tag(use, *tag) : session.current_key(use));
         step.keys = session.cache.find(use.owner, use.identifier);
         return {};
     });
-    settle(session, failure);
-    return failure;
 }
 
 // Nobody retires a stored version while one who has sealed under it may still commit. False: while
@@ -44,9 +44,8 @@ bool lock_version(Step& step) {
 
 Failure look_up_and_lock_current(Session& session, const Call& call, Step& step) {
     for (;;) {
-        const KeyUse use = use_of_data_key(use_of_call(call));
-        const Failure failure = look_up_current(session, use, step);
-        if (failure || use.stored == nullptr || lock_version(step)) {
+        const Failure failure = look_up(session, call, std::nullopt, step);
+        if (failure || mode() != Mode::envelope || lock_version(step)) {
             return failure;
         }
     }
@@ -72,14 +71,7 @@ std::uint64_t locked_now() {
     if (step.key != nullptr) {
         return {};
     }
-    const KeyUse use = use_of_data_key(use_of_call(call));
-    const Failure failure = in_session(session, use.subject(), [&]() -> Status {
-        KMS_ASSIGN(step.key, session.key_with_tag(use, tag));
-        step.keys = session.cache.find(use.owner, use.identifier);
-        return {};
-    });
-    settle(session, failure);
-    return failure;
+    return look_up(session, call, tag, step);
 }
 
 // Runs `body` on the step's key, or marks the step for another round.

@@ -135,6 +135,9 @@ std::size_t most_prefetched() {
 
 void prefetch(Way way, std::span<const Call> calls) {
     Session& session = pg::session();
+    MemoryContext memory =
+        AllocSetContextCreate(CurrentMemoryContext, "kms keys ahead", ALLOCSET_DEFAULT_SIZES);
+    MemoryContext caller = MemoryContextSwitchTo(memory);
     WantedKeys wanted = missing_keys(session, way, calls);
     drop_repetitions(wanted);
     if (wanted.count > 1) {
@@ -143,7 +146,8 @@ void prefetch(Way way, std::span<const Call> calls) {
         }
         fetch(session, wanted.all());
     }
-    pfree(wanted.first);
+    MemoryContextSwitchTo(caller);
+    MemoryContextDelete(memory);
 }
 
 }  // namespace kms::pg

@@ -50,7 +50,7 @@ Batch read_batch(DataKeyScan& scan, ByteView kek, std::uint32_t current) {
     while (batch.count < most_rows && scan.next(row)) {
         if (is_under(row, kek, current)) {
             (void)algorithm_of(row);
-            batch.rows[batch.count++] = row;
+            batch.rows[batch.count++] = scan.kept();
         }
     }
     batch.forms = static_cast<NewForm*>(palloc0(batch.count * sizeof(NewForm)));
@@ -96,26 +96,23 @@ void rewrap_batch(const KeyUse& kek, Batch& batch) {
 
 }  // namespace
 
-std::uint64_t rewrap_data_keys(const KeyUse& kek, std::uint32_t current) {
+void rewrap_data_keys(const KeyUse& kek, std::uint32_t current) {
     DataKeyScan scan;
     MemoryContext per_batch =
         AllocSetContextCreate(CurrentMemoryContext, "kms data keys", ALLOCSET_DEFAULT_SIZES);
     MemoryContext caller = MemoryContextSwitchTo(per_batch);
-    std::uint64_t count = 0;
     bool more = true;
     while (more) {
         Batch batch = read_batch(scan, kek.identifier, current);
         if (batch.count != 0) {
             rewrap_batch(kek, batch);
         }
-        count += batch.count;
         more = batch.count == most_rows;
         MemoryContextReset(per_batch);
     }
     scan.end();
     MemoryContextSwitchTo(caller);
     MemoryContextDelete(per_batch);
-    return count;
 }
 
 }  // namespace kms::pg

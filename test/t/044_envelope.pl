@@ -151,6 +151,12 @@ my $readable = "SELECT count(*) FROM document WHERE kms.decode_with_text(tenant,
 is($one->get($readable), 500, 'a key a row, more than are held');
 is($one->get("SELECT bool_and(plain = 'of ' || substr(tenant, 8)) FROM (SELECT unnest(t) AS tenant, unnest(kms.decode_with_text_array(t, b)) AS plain
     FROM (SELECT array_agg(tenant) AS t, array_agg(body) AS b FROM document) d) u"), 't', '... and in one array');
+my $peak = sub { process_status($one->pid)->{VmHWM} =~ s/ kB//r / 1024 };
+my $many = sub { "SELECT cardinality(kms.encode_with_array(array_agg('tenant/' || n % 500 + 1), array_agg('x'::text))) FROM generate_series(1, $_[0]) n" };
+$one->get($many->(1000));
+my $before = $peak->();
+is($one->get($many->(60000)), 60000, '... and in a long array');
+cmp_ok($peak->() - $before, '<', 40, '... where what is read of keys does not pile up');
 $one->get('RESET kms.max_cached_keys');
 is($one->get($readable), 500, '... and when all are held');
 $requests = $one->get('SELECT requests FROM kms.status()');

@@ -14,7 +14,7 @@ my $folder = test_folder('relay');
 my $ring = test_folder('ring');
 my $agent = make_keyring($ring, 'main');
 my $relay = 'exec /usr/bin/python3 ' . example_agent('relay.py') . " $folder " . ($agent =~ s/^exec //r);
-my $node = kms_node('shred', 'kms.command' => $agent, 'kms.mode' => 'envelope', 'restart_after_crash' => 'on');
+my $node = kms_node('shred', 'kms.command' => $agent, 'kms.mode' => 'envelope', 'restart_after_crash' => 'on', 'shared_buffers' => '16MB');
 
 $node->safe_psql('postgres', <<'SQL');
 CREATE TABLE sealed (name text, version int, value bytea);
@@ -125,7 +125,39 @@ is($session->answer->{state}, '', '... and takes it along');
 is($node->safe_psql('postgres', q{SELECT kms.decode_with_text('other 21', kms.encode_with('other 21', 'x'))}), 'x', '... so that it opens');
 is(opens_from_backup($victim), 'KM011 KM011', '... and the other does not');
 
-$_->quit foreach $creator, $session;
+$creator->quit;
+
+# --- what another session has read before
+
+$victim = new_victim();
+my $reader = keys_session($node, { 'kms.command' => "touch $folder/starting; while [ ! -e $folder/shredded ]; do sleep 0.1; done; $agent" });
+$reader->send(q{SELECT kms.decode_with_text(name, value) FROM sealed WHERE name = 'other 1'});
+my $binder = keys_session($node, { 'kms.command' => "touch $folder/binding; while [ ! -e $folder/shredded ]; do sleep 0.1; done; $agent" });
+$binder->send(q{SELECT kms.set_key(1, 'other 1')});
+ok(becomes(sub { -e "$folder/starting" && -e "$folder/binding" }), 'two sessions have read the row of another data key, and wait for their agents');
+is($session->ask(shred($victim))->{state}, '', '... while the KEK versions of that row are destroyed');
+write_text("$folder/shredded", '');
+is($reader->answer->{out}, 'x', '... and one opens it by its new form');
+is($binder->answer->{state}, '', '... and one binds it');
+$_->quit foreach $reader, $binder;
+
+# --- what it takes of memory
+
+$node->safe_psql('postgres', <<'SQL');
+INSERT INTO kms.data_key (name, version, algorithm, key_tag, kek, kek_version, wrapped, kek_version_first)
+SELECT convert_to('elsewhere ' || n, 'UTF8'), 1, 'xaes-256-gcm', int8send(n), 'another', 1, repeat('x', 81)::bytea, 1
+FROM generate_series(1, 200000) n;
+SQL
+$victim = new_victim();
+$node->safe_psql('postgres', 'CHECKPOINT');
+my $peak = sub { process_status($session->pid)->{VmHWM} =~ s/ kB//r / 1024 };
+$session->get("SELECT count(*) FROM kms.data_keys");
+my $before = $peak->();
+is($session->ask(shred($victim))->{state}, '', 'shredded among many data keys');
+$session->get(q{SELECT kms.rotate_kek('main')});
+cmp_ok($peak->() - $before, '<', 30, '... which are not all in memory at once');
+
+$session->quit;
 $node->stop;
 no_crash($node);
 done_testing();
