@@ -45,7 +45,7 @@ INSERT INTO query (query) VALUES
   ($$SELECT kms.encode_with(NULL::text, NULL::text)$$),
   ($$SELECT kms.encode_with('none such', NULL::text)$$),
   ($$SELECT kms.decode_with('tenant/1', NULL)$$),
-  ($$SELECT kms.decode_with_text('tenant/1', kms.encode_with('tenant/1', '\xff'::bytea))$$),
+  ($$SELECT kms.decode_with_text('tenant/1', kms.encode_with('tenant/1', '\x00'::bytea))$$),
   ($$SELECT kms.decode_with_text_array(array_agg(tenant), array_agg(sealed)) FROM (SELECT DISTINCT ON (tenant) * FROM row WHERE tenant ~ '/[1-4]$' ORDER BY tenant, mode) r$$),
   ($$SELECT kms.decode_with_text_array(array_agg(tenant), array_agg(sealed_in_context), contexts => array_agg(tenant::bytea)) FROM (SELECT DISTINCT ON (tenant) * FROM row WHERE tenant ~ '/[1-4]$' ORDER BY tenant, mode) r$$),
   ($$SELECT kms.decode_with_text_array(array_agg(tenant), array_agg(sealed_in_context)) FROM (SELECT DISTINCT ON (tenant) * FROM row WHERE tenant ~ '/[1-4]$' ORDER BY tenant, mode) r$$),

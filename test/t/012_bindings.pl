@@ -221,8 +221,8 @@ $session = kms_session($node, user => 'plain');
 is(key_in_use($session) . ' ' . $session->get('SELECT mode FROM kms.status()'), 'three remote',
     'what a superuser stored for the role is taken');
 $session->quit;
-$session = keys_session($node, { 'kms.mode' => 'envelope', 'kms.keys' => '1=one' });
-fails_with($session, $encode, '22023', 'a mode that is none yet leaves no other in force');
+$session = keys_session($node, { 'kms.mode' => 'enveloped', 'kms.keys' => '1=one' });
+fails_with($session, $encode, '22023', 'a mode that is none leaves no other in force');
 $session->quit;
 
 # --- transactions: a pooled connection, prepared transactions, functions
