@@ -14,7 +14,7 @@ $readme =~ s{/var/lib/postgresql/kms}{$folder}g;
 
 my ($tour) = $readme =~ /^## Five-minute tour\n(.*?)^## /ms or BAIL_OUT('the README has no tour');
 my @blocks = $tour =~ /^```(sh|sql)\n(.*?)^```$/msg;
-is(@blocks / 2, 7, 'the tour has its blocks');
+is(@blocks / 2, 8, 'the tour has its blocks');
 like($blocks[0], qr/^sh$/, 'the tour begins in a shell');
 
 my $node = PostgreSQL::Test::Cluster->new('tour');
@@ -35,7 +35,7 @@ like($out, qr/customer-pii\s+1\s+xaes-256-gcm/, 'the keyring lists its key');
 my $status = $node->psql('postgres', $sql, stdout => \$out, stderr => \$err,
     on_error_stop => 1, extra_params => ['-a']);
 is($status, 0, 'the SQL works') or diag $err;
-is($err, '', 'without a complaint');
+unlike($err, qr/ERROR|WARNING/, 'without a complaint');
 
 # What the tour promises, in the order of its statements; -a shows each before its result.
 sub shows {
@@ -50,10 +50,12 @@ shows(q{SELECT (kms.inspect(ssn)).* FROM person;},
     '1\|\\\\x[0-9a-f]{16}\|\\\\x[0-9a-f]{48}\|11', 'what a ciphertext shows');
 shows(q{SELECT kms.try_decode(1, ssn, 'person.ssn 8') FROM person;}, '', 'another row\'s context');
 shows(q{SELECT kms.rotate_key('customer-pii');}, '2', 'a second version');
-shows(q{SELECT key_identifier, version, algorithm, state FROM kms.list_keys();},
-    "customer-pii\\|1\\|xaes-256-gcm\\|enabled\ncustomer-pii\\|2\\|xaes-256-gcm\\|enabled", 'both are listed');
+like($err, qr/column "ssn" of "person": 1 rows re-encrypted/, 'a re-encryption');
+shows(q{SELECT key_identifier, version, rows FROM kms.census('person', 'ssn');}, 'customer-pii\|2\|1', '... and what it leaves');
+shows(q{SELECT tenant, kms.decode_with_text(tenant, body) FROM note;}, "tenant-1\\|of tenant-1\ntenant-2\\|of tenant-2", 'a key a row');
+shows(q{SELECT kms.rotate_kek('main');}, '2', 'a second version of the KEK');
 is(() = $out =~ /^\Q$read\E\n078-05-1120$/mg, 4,
-    'read after the first version is gone, remotely, in a transaction, as another role');
+    'read after the first version is disabled, remotely, in a transaction, as another role');
 shows(q{SELECT name, kms.decode_batch_text(1, ssn, 'person.ssn ' || id::text::bytea) OVER () FROM person;},
     'Ada\|078-05-1120', 'the window form reads it');
 shows('SELECT mode, agent, requests FROM kms.status();', 'remote\|kms-agent/[0-9.]+\|[0-9]+',
