@@ -72,6 +72,20 @@ UPDATE kms.data_key SET kek_version_before = 1 WHERE name = 'orders' AND version
 UPDATE kms.data_key SET name = '' WHERE name = 'orders' AND version = 2;
 \set VERBOSITY default
 
+-- Columns that a newer version of the extension has added are no matter.
+BEGIN;
+INSERT INTO kms.registered_column (relation_schema, relation_name, column_name, key_identifier) VALUES ('none', 'none', 'none', 'orders');
+DO $$
+BEGIN
+    FOR n IN 1..50 LOOP
+        EXECUTE format('ALTER TABLE kms.data_key ADD COLUMN new_%s text DEFAULT repeat(''A'', 100)', n);
+        EXECUTE format('ALTER TABLE kms.registered_column ADD COLUMN new_%s text DEFAULT repeat(''A'', 100)', n);
+    END LOOP;
+END $$;
+SELECT version, state FROM kms.data_keys WHERE name = 'orders' ORDER BY 1;
+SELECT full_name FROM kms.registered_columns;
+ROLLBACK;
+
 -- Nothing is written where nothing can be, and the agent is not asked.
 SET kms.command = 'false';
 SET default_transaction_read_only = on;

@@ -4,6 +4,7 @@
 
 #include "pg/args.hpp"
 #include "pg/collected.hpp"
+#include "pg/own_table.hpp"
 
 namespace kms::pg {
 namespace {
@@ -20,16 +21,7 @@ enum Column : int {
     wrapped_column,
     kek_version_before_column,
     wrapped_before_column,
-    kek_version_first_column,
-    column_count = kek_version_first_column
-};
-
-struct Row {
-    Datum values[column_count];
-    bool nulls[column_count];
-
-    Datum operator[](Column column) const { return values[column - 1]; }
-    bool has(Column column) const { return !nulls[column - 1]; }
+    kek_version_first_column
 };
 
 Oid known_table = InvalidOid;
@@ -49,7 +41,7 @@ KeyTag tag_of(Datum datum) {
     return tag;
 }
 
-WrappedForm form_of(const Row& row, Column kek_version, Column wrapped) {
+WrappedForm form_of(const OwnRow& row, Column kek_version, Column wrapped) {
     if (!row.has(kek_version) || !row.has(wrapped)) {
         return {0, {}};
     }
@@ -61,7 +53,7 @@ wire::VersionState state_of(Datum word) {
     return wire::parse_state(text_of(bytes_of_datum(word))).value_or(wire::VersionState::destroyed);
 }
 
-DataKeyVersion version_of(const Row& row) {
+DataKeyVersion version_of(const OwnRow& row) {
     return {.version = DatumGetUInt32(row[version_column]),
             .algorithm = text_of(bytes_of_datum(row[algorithm_column])),
             .tag = tag_of(row[key_tag_column]),
@@ -76,8 +68,7 @@ DataKeyVersion version_of(const Row& row) {
 
 // In the current memory context.
 DataKeyRow row_of(Relation table, HeapTuple tuple) {
-    Row row;
-    heap_deform_tuple(heap_copytuple(tuple), RelationGetDescr(table), row.values, row.nulls);
+    const OwnRow row(table, tuple);
     return {bytes_of_datum(row[name_column]), version_of(row)};
 }
 
@@ -171,11 +162,7 @@ Oid data_key_table() {
         CacheRegisterRelcacheCallback(note_change, 0);
         listening = true;
     }
-    const Oid table = get_relname_relid("data_key", get_namespace_oid("kms", false));
-    if (table == InvalidOid) {
-        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("there is no table kms.data_key"),
-                        errhint("Make the extension with CREATE EXTENSION kms.")));
-    }
+    const Oid table = own_table("data_key");
     if (table != known_table) {
         known_table = table;
         ++changes;

@@ -1,6 +1,7 @@
 #include "pg/registry.hpp"
 
 #include "pg/collected.hpp"
+#include "pg/own_table.hpp"
 
 namespace kms::pg {
 namespace {
@@ -13,8 +14,7 @@ enum Column : int {
     attribute_column,
     key_identifier_column,
     context_column,
-    registered_column,
-    column_count = registered_column
+    registered_column
 };
 
 const char* name_of(Datum name) {
@@ -40,18 +40,17 @@ void find_by_names(RegisteredColumn& column) {
     }
 }
 
-RegisteredColumn column_of(const Datum* values, const bool* nulls) {
-    const auto value = [&](Column column) { return values[column - 1]; };
-    const bool has_context = !nulls[context_column - 1];
+RegisteredColumn column_of(const OwnRow& row) {
+    const bool has_context = row.has(context_column);
     RegisteredColumn column = {
         .relation = InvalidOid,
         .attribute = InvalidAttrNumber,
-        .key_identifier = bytes_of_datum(value(key_identifier_column)),
-        .context_expression = has_context ? TextDatumGetCString(value(context_column)) : nullptr,
-        .schema_name = name_of(value(schema_column)),
-        .relation_name = name_of(value(relation_column)),
-        .column_name = name_of(value(name_column)),
-        .registered = DatumGetTimestampTz(value(registered_column))};
+        .key_identifier = bytes_of_datum(row[key_identifier_column]),
+        .context_expression = has_context ? TextDatumGetCString(row[context_column]) : nullptr,
+        .schema_name = name_of(row[schema_column]),
+        .relation_name = name_of(row[relation_column]),
+        .column_name = name_of(row[name_column]),
+        .registered = DatumGetTimestampTz(row[registered_column])};
     find_by_names(column);
     return column;
 }
@@ -63,10 +62,7 @@ std::span<const RegisteredColumn> read_columns(ScanKeyData* key, int keys) {
     SysScanDesc scan = systable_beginscan_ordered(table, index, nullptr, keys, key);
     Collected<RegisteredColumn> columns;
     while (HeapTuple tuple = systable_getnext_ordered(scan, ForwardScanDirection)) {
-        Datum values[column_count];
-        bool nulls[column_count];
-        heap_deform_tuple(heap_copytuple(tuple), RelationGetDescr(table), values, nulls);
-        columns.add(column_of(values, nulls));
+        columns.add(column_of(OwnRow(table, tuple)));
     }
     systable_endscan_ordered(scan);
     index_close(index, AccessShareLock);
@@ -103,13 +99,7 @@ const char* full_name(const RegisteredColumn& column) {
 }
 
 Oid registered_column_table() {
-    const Oid table = get_relname_relid("registered_column", get_namespace_oid("kms", false));
-    if (table == InvalidOid) {
-        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
-                        errmsg("there is no table kms.registered_column"),
-                        errhint("Make the extension with CREATE EXTENSION kms.")));
-    }
-    return table;
+    return own_table("registered_column");
 }
 
 }  // namespace kms::pg
