@@ -168,7 +168,7 @@ SELECT kms.unwrap('main', kms.encode(1, 'x'));
 -- It outlives a rotation of the KEK.
 SELECT kms.rotate_key('main');
 SELECT convert_from(kms.unwrap('main', :'wrapped'), 'UTF8');
-SELECT kms.disable_key('main', 1);
+SELECT kms.disable_key('main', 1, force => true);
 SELECT kms.unwrap('main', :'wrapped');
 RESET kms.command;
 DELETE FROM kms.data_key;

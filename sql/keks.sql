@@ -29,8 +29,11 @@ SELECT kms.rotate_kek('main');
 SELECT * FROM pg_temp.forms ORDER BY 1, 2;
 TABLE pg_temp.opened;
 
--- A second form serves where the KEK version of the first does not.
+-- A KEK version that data keys need is retired by force only.
 SELECT kms.disable_key('main', 5);
+SELECT kms.destroy_key('main', 5);
+-- A second form serves where the KEK version of the first does not.
+SELECT kms.disable_key('main', 5, force => true);
 SELECT kms.rotate_kek('main');
 SELECT * FROM pg_temp.forms ORDER BY 1, 2;
 SELECT kms.enable_key('main', 5);

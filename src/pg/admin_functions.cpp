@@ -27,8 +27,12 @@ void change(const KeyUse& use, std::uint32_t version, std::string_view verb) {
     administer(use, [&](Line line) { return change_version(line, verb, use.identifier, version); });
 }
 
-// What the agent says of the version that is to be retired; nullptr: it is not there, or destroyed.
+// What the agent says of the version that is to be retired; nullptr: it is not there, or destroyed,
+// or there is nothing to be counted.
 const wire::ListedVersion* version_to_retire(const KeyUse& use, std::uint32_t version) {
+    if (registered_columns().empty()) {
+        return nullptr;
+    }
     const Failure failure = list_versions(use);
     if (failure && failure.cause.code == Code::unsupported) {
         raise_error(use.subject(), Code::unsupported,
@@ -84,16 +88,21 @@ void without_keeping_locks(Act&& act) {
 void refuse_destruction_if_needed(const KeyUse& use, std::uint32_t version) {
     const wire::ListedVersion* listed = version_to_retire(use, version);
     if (listed == nullptr) {
+        refuse_if_wrapping(use.action, use.identifier, version);
         return;
     }
     const KeyTag tag = listed->tag;
     require_disabled(use, *listed);
-    without_keeping_locks([&] { refuse_if_needed(use.action, use.identifier, version, tag); });
+    without_keeping_locks([&] {
+        refuse_if_wrapping(use.action, use.identifier, version);
+        refuse_if_needed(use.action, use.identifier, version, tag);
+    });
     outlast_its_users(use.identifier, version);
     refuse_if_needed(use.action, use.identifier, version, tag);
 }
 
 void refuse_disabling_if_needed(const KeyUse& use, std::uint32_t version) {
+    refuse_if_wrapping(use.action, use.identifier, version);
     if (const wire::ListedVersion* listed = version_to_retire(use, version)) {
         refuse_if_needed(use.action, use.identifier, version, listed->tag);
     }
@@ -155,7 +164,7 @@ KMS_FUNCTION(kms_enable_key) {
 KMS_FUNCTION(kms_disable_key) {
     const KeyUse use = use_of_identifier("disable key", required_identifier(fcinfo, 0));
     const std::uint32_t version = version_argument(fcinfo, 1);
-    if (!required_bool(fcinfo, 2, "force") && !registered_columns().empty()) {
+    if (!required_bool(fcinfo, 2, "force")) {
         refuse_disabling_if_needed(use, version);
     }
     change(use, version, wire::verb::disable);
@@ -165,7 +174,7 @@ KMS_FUNCTION(kms_disable_key) {
 KMS_FUNCTION(kms_destroy_key) {
     const KeyUse use = use_of_identifier("destroy key", required_identifier(fcinfo, 0));
     const std::uint32_t version = version_argument(fcinfo, 1);
-    if (!required_bool(fcinfo, 2, "force") && !registered_columns().empty()) {
+    if (!required_bool(fcinfo, 2, "force")) {
         refuse_destruction_if_needed(use, version);
     }
     change(use, version, wire::verb::destroy);

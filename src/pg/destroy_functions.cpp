@@ -128,17 +128,10 @@ void commit_and_go_on() {
     EnsurePortalSnapshotExists();
 }
 
-bool is_wrapped_by(const DataKeyVersion& key, const DataKeyVersion& destroyed) {
-    return key.state != wire::VersionState::destroyed &&
-           key.kek_version_last >= destroyed.kek_version_first &&
-           key.kek_version_last <= destroyed.kek_version_last &&
-           std::ranges::equal(key.kek, destroyed.kek);
-}
-
 // Somebody may have written the table by hand meanwhile.
 void refuse_if_others_need(const DataKeyVersion& destroyed) {
     for_each_data_key([&](const DataKeyRow& row) {
-        if (is_wrapped_by(row.key, destroyed)) {
+        if (row.key.needs(destroyed.kek, destroyed.kek_version_first, destroyed.kek_version_last)) {
             ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                             errmsg("data key \"%s\" is still wrapped by version %u of its KEK",
                                    shown_identifier(row.name), row.key.kek_version_last),

@@ -1,7 +1,9 @@
 #include "pg/retirement.hpp"
 
 #include "pg/census.hpp"
+#include "pg/change_lock.hpp"
 #include "pg/collected.hpp"
+#include "pg/data_keys.hpp"
 #include "pg/key_arguments.hpp"
 #include "pg/owner.hpp"
 #include "pg/registry.hpp"
@@ -110,6 +112,23 @@ void refuse_if_needed(const char* action, ByteView identifier, std::uint32_t ver
                  errdetail("%s", shown_rows(columns)),
                  errhint("Bring them to the current version with CALL kms.reencrypt(), or use "
                          "force => true.")));
+    }
+}
+
+void refuse_if_wrapping(const char* action, ByteView kek, std::uint32_t version) {
+    lock_kek(kek);
+    std::uint64_t count = 0;
+    for_each_data_key(
+        [&](const DataKeyRow& row) { count += row.key.needs(kek, version, version) ? 1 : 0; });
+    if (count != 0) {
+        ereport(
+            ERROR,
+            (errcode(sqlstate::still_needed),
+             errmsg("could not %s \"%s\": data keys need its version %u", action,
+                    shown_identifier(kek), version),
+             errdetail("Versions of data keys that are wrapped by it: " UINT64_FORMAT ".", count),
+             errhint("Wrap them by another version with kms.rotate_kek(), or use "
+                     "force => true.")));
     }
 }
 

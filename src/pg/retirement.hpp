@@ -29,6 +29,10 @@ const char* shown_rows(std::span<const ColumnRows> columns);
 void refuse_if_needed(const char* action, ByteView identifier, std::uint32_t version,
                       const KeyTag& tag);
 
+// The same while data keys of this database are wrapped by the version. Nobody wraps one by it
+// until the transaction is over.
+void refuse_if_wrapping(const char* action, ByteView kek, std::uint32_t version);
+
 // After a version can no longer be fetched from its agent: waits until no session of this database
 // can hold it, as far as this session's kms.cache_ttl is theirs, and until every transaction is
 // over that may have sealed under it.

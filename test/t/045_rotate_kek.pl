@@ -103,7 +103,7 @@ rotate_again('after wrong answers');
 # --- a second form serves where the KEK version of the first does not
 
 my $newest = versions() =~ s/\|.*//r;
-$node->safe_psql('postgres', "SELECT kms.disable_key('main', $newest)");
+$node->safe_psql('postgres', "SELECT kms.disable_key('main', $newest, force => true)");
 all_open('the newest KEK version is disabled');
 $node->safe_psql('postgres', "SELECT kms.enable_key('main', $newest)");
 
