@@ -81,6 +81,7 @@ ByteView bytes_at(HeapTuple row, TupleDesc shape, int column) {
 // Rows: ctid, table, plaintext, context, ciphertext.
 void compare_rows(const Pair& pair, HeapTuple* rows, TupleDesc shape, std::uint64_t count) {
     auto* calls = static_cast<Call*>(palloc(sizeof(Call) * count));
+    // NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers
     auto* results = static_cast<varlena**>(palloc(sizeof(varlena*) * count));
     for (std::uint64_t i = 0; i < count; ++i) {
         if (is_null_at(rows[i], shape, 3) || is_null_at(rows[i], shape, 5)) {
