@@ -197,6 +197,24 @@ SELECT phase, rows_done, rows_total, rows_skipped FROM kms.reencrypt_progress WH
 DROP TRIGGER refusal ON t;
 DROP TRIGGER statement ON t;
 
+-- Each kind of trigger fires once for what it is about, but for those that want to see all rows at once.
+CREATE TABLE fired (name text, rows bigint);
+CREATE FUNCTION count_rows() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO fired VALUES (TG_NAME, (SELECT count(*) FROM t)); RETURN NULL; END $$;
+CREATE TRIGGER before_statement BEFORE UPDATE OF c ON t FOR EACH STATEMENT EXECUTE FUNCTION count_rows();
+CREATE TRIGGER after_statement AFTER UPDATE OF c ON t FOR EACH STATEMENT EXECUTE FUNCTION count_rows();
+CREATE TRIGGER of_other_statement AFTER UPDATE OF other ON t FOR EACH STATEMENT EXECUTE FUNCTION count_rows();
+CREATE TRIGGER after_row AFTER UPDATE OF c ON t FOR EACH ROW WHEN (OLD.c <> NEW.c AND OLD.id = NEW.id) EXECUTE FUNCTION count_rows();
+CREATE CONSTRAINT TRIGGER at_commit AFTER UPDATE ON t DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION count_rows();
+SELECT kms.rotate_key('k');
+CALL kms.reencrypt('t', 'c', 10, triggers => 'fire');
+SELECT name, count(*), min(rows) FROM fired GROUP BY name ORDER BY name;
+CREATE TRIGGER all_rows AFTER UPDATE ON t REFERENCING NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION count_rows();
+CALL kms.reencrypt('t', 'c', triggers => 'fire');
+ALTER TABLE t DISABLE TRIGGER all_rows;
+CALL kms.reencrypt('t', 'c', triggers => 'fire');
+DROP FUNCTION count_rows CASCADE;
+DROP TABLE fired;
+
 -- What else is refused.
 CREATE RULE others AS ON UPDATE TO t DO ALSO SELECT 1;
 CALL kms.reencrypt('t', 'c');
@@ -242,6 +260,33 @@ CALL kms.reencrypt('large', 'c');
 SELECT bool_and(kms.decode_with_text('k', c) = repeat(chr(64 + id), (ARRAY[0, 1, 126, 127, 2000, 100000, 3000000])[1 + id % 7])), count(*),
     count(DISTINCT substring(c, 2, 8)) FROM large;
 DROP TABLE large;
+
+-- All else in a row stays as it is, and what holds for an UPDATE holds here.
+CREATE DOMAIN sealed AS bytea CHECK (length(VALUE) > 40);
+CREATE TABLE whole (gone text, id int GENERATED ALWAYS AS IDENTITY, large text, c sealed NOT NULL, twice int GENERATED ALWAYS AS (length(large) * 2) STORED,
+    UNIQUE (id) DEFERRABLE INITIALLY DEFERRED, CHECK (octet_length(c) < 100), EXCLUDE USING hash (c WITH =)) WITH (fillfactor = 50);
+ALTER TABLE whole ALTER large SET STORAGE EXTERNAL;
+INSERT INTO whole (gone, large, c) SELECT 'gone', repeat(n::text, 3000), kms.encode_with('k', 'v' || n) FROM generate_series(1, 20) n;
+ALTER TABLE whole DROP COLUMN gone, ADD later int DEFAULT 7;
+CREATE INDEX ON whole (md5(c)) WHERE id > 5;
+CREATE TEMP TABLE before AS SELECT id, large, twice, later FROM whole;
+SELECT kms.register_column('whole', 'c', 'k'::text), kms.rotate_key('k');
+CALL kms.reencrypt('whole', 'c', 3);
+SELECT count(*), bool_and((b.large, b.twice, b.later) = (w.large, w.twice, w.later)), bool_and(kms.decode_with_text('k', c) = 'v' || id),
+    count(DISTINCT substring(c, 2, 8)) FROM whole w JOIN before b USING (id);
+SET enable_seqscan = off;
+SELECT count(*) FROM whole a JOIN whole b ON md5(a.c) = md5(b.c) AND a.id > 5 AND b.id > 5;
+RESET enable_seqscan;
+ALTER DOMAIN sealed ADD CONSTRAINT not_so_long CHECK (length(VALUE) < 40) NOT VALID;
+SELECT kms.rotate_key('k');
+CALL kms.reencrypt('whole', 'c');
+ALTER DOMAIN sealed DROP CONSTRAINT not_so_long;
+ALTER TABLE whole ADD CHECK (length(c) < 40) NOT VALID;
+\set VERBOSITY terse
+CALL kms.reencrypt('whole', 'c');
+\set VERBOSITY default
+DROP TABLE whole, before;
+DROP DOMAIN sealed;
 
 -- Who may: EXECUTE is not enough, owning the table is what counts.
 CREATE ROLE regress_kms_owner;

@@ -25,6 +25,15 @@ ByteView required_identifier(FunctionCallInfo fcinfo, int index,
 ByteView bytes_argument(FunctionCallInfo fcinfo, int index);
 ByteView bytes_of_datum(Datum datum);
 
+inline bool stands_in_its_row(const varlena* value) {
+    return !VARATT_IS_EXTERNAL(value) && !VARATT_IS_COMPRESSED(value);
+}
+
+// Of a value that stands in its row, or has been fetched.
+inline ByteView bytes_of_packed(const varlena* value) {
+    return {reinterpret_cast<const Byte*>(VARDATA_ANY(value)), VARSIZE_ANY_EXHDR(value)};
+}
+
 // A bytea or text of `length` bytes, to be filled through bytes_in(); 54000 where PostgreSQL cannot
 // hold it.
 varlena* allocate_value(std::size_t length, const Subject& subject);

@@ -22,14 +22,6 @@ CensusEntry* allocate_entries(std::size_t count) {
         MemoryContextAllocHuge(CurrentMemoryContext, (count + 1) * sizeof(CensusEntry)));
 }
 
-bool stands_in_its_row(const varlena* value) {
-    return !VARATT_IS_EXTERNAL(value) && !VARATT_IS_COMPRESSED(value);
-}
-
-ByteView bytes_of_packed(const varlena* value) {
-    return {reinterpret_cast<const Byte*>(VARDATA_ANY(value)), VARSIZE_ANY_EXHDR(value)};
-}
-
 // Rows and bytes are left alone.
 SealedUnder under_of(ByteView beginning, std::size_t length, std::size_t& least) {
     SealedUnder under = not_sealed;

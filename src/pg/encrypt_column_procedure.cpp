@@ -152,7 +152,6 @@ KMS_FUNCTION(kms_encrypt_column) {
     require_not_generated(run.relation, run.source);
     prepare_column(run.relation, wanted);
     run.target = get_attnum(run.relation, wanted.encrypted);
-    run.cast = cast_to_bytes(get_atttype(run.relation, run.source));
     require_context_without(run.relation, run.source, run.target);
     require_rewritable(run);
     (void)current_key(run);

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "pg/context_expression.hpp"
 #include "pg/registry.hpp"
+#include "pg/row_values.hpp"
 
 namespace kms::pg {
 namespace {
@@ -14,11 +14,8 @@ constexpr const char* action = "encrypt a value with";
 struct Prepared {
     AttrNumber plain;
     AttrNumber encrypted;
-    bool text_depends;  // on settings
     ByteView identifier;
-    ExprState* bytes;    // of the plaintext: bytea or text
-    ExprState* context;  // nullptr: none
-    ExprContext* rows;
+    RowValues values;
     TupleTableSlot* row;
 };
 
@@ -65,17 +62,6 @@ const RegisteredColumn* registration_of(Relation table, const char* name) {
     return found;
 }
 
-Expr* bytes_expression(Relation table, AttrNumber attribute) {
-    const auto* column = TupleDescAttr(RelationGetDescr(table), attribute - 1);
-    auto* value = reinterpret_cast<Node*>(
-        makeVar(1, attribute, column->atttypid, column->atttypmod, column->attcollation, 0));
-    if (getBaseType(column->atttypid) != BYTEAOID) {
-        value = coerce_to_target_type(nullptr, value, column->atttypid, TEXTOID, -1,
-                                      COERCION_EXPLICIT, COERCE_EXPLICIT_CAST, -1);
-    }
-    return expression_planner(reinterpret_cast<Expr*>(value));
-}
-
 Prepared* prepare(const TriggerData* call) {
     const Relation table = call->tg_relation;
     char** names = call->tg_trigger->tgargs;
@@ -84,17 +70,9 @@ Prepared* prepare(const TriggerData* call) {
     prepared->plain = require_column(table, names[0]);
     prepared->encrypted = require_column(table, names[1]);
     prepared->identifier = column->key_identifier;
-    Expr* bytes = bytes_expression(table, prepared->plain);
-    prepared->text_depends = contain_mutable_functions(reinterpret_cast<Node*>(bytes));
-    prepared->bytes = ExecInitExpr(bytes, nullptr);
-    if (column->context_expression != nullptr) {
-        prepared->context =
-            ExecInitExpr(stored_context(table, column->context_expression), nullptr);
-    }
-    prepared->rows = CreateStandaloneExprContext();
+    prepared->values = prepare_row_values(table, prepared->plain, column->context_expression);
     prepared->row =
         MakeSingleTupleTableSlot(CreateTupleDescCopy(RelationGetDescr(table)), &TTSOpsHeapTuple);
-    prepared->rows->ecxt_scantuple = prepared->row;
     return prepared;
 }
 
@@ -108,32 +86,27 @@ Prepared& prepared_for(FunctionCallInfo fcinfo, const TriggerData* call) {
     return *static_cast<Prepared*>(function->fn_extra);
 }
 
-// In memory that lasts as long as the trigger's call.
-Datum evaluate(Prepared& prepared, ExprState* expression, HeapTuple tuple, bool* is_null) {
-    ExecStoreHeapTuple(tuple, prepared.row, false);
-    return ExecEvalExpr(expression, prepared.rows, is_null);
+// The tuple, until the next.
+TupleTableSlot* row_of(Prepared& prepared, HeapTuple tuple) {
+    return ExecStoreHeapTuple(tuple, prepared.row, false);
 }
 
 ByteView context_of(Prepared& prepared, HeapTuple tuple) {
-    if (prepared.context == nullptr) {
-        return {};
-    }
-    bool is_null = false;
-    const Datum context = evaluate(prepared, prepared.context, tuple, &is_null);
-    if (is_null) {
+    const auto context = context_of_row(prepared.values, row_of(prepared, tuple));
+    if (!context) {
         raise_null("the row's context");
     }
-    return bytes_of_datum(context);
+    return *context;
 }
 
 ByteView plaintext_of(Prepared& prepared, HeapTuple tuple) {
-    bool is_null = false;
-    if (!prepared.text_depends) {
-        return bytes_of_datum(evaluate(prepared, prepared.bytes, tuple, &is_null));
+    TupleTableSlot* row = row_of(prepared, tuple);
+    if (!prepared.values.text_depends) {
+        return bytes_of_row(prepared.values, row).value_or(ByteView{});
     }
     const int level = NewGUCNestLevel();
     fix_text_settings(GUC_ACTION_SAVE);
-    const ByteView bytes = bytes_of_datum(evaluate(prepared, prepared.bytes, tuple, &is_null));
+    const ByteView bytes = bytes_of_row(prepared.values, row).value_or(ByteView{});
     AtEOXact_GUC(false, level);
     return bytes;
 }

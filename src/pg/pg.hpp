@@ -15,6 +15,7 @@ extern "C" {
 #include "access/parallel.h"
 #include "access/relation.h"
 #include "access/table.h"
+#include "access/tableam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/catalog.h"
@@ -256,6 +257,44 @@ inline void run(QueryDesc* query) {
     ExecutorRun(query, ForwardScanDirection, 0);
 #else
     ExecutorRun(query, ForwardScanDirection, 0, true);
+#endif
+}
+
+// makeNode() is not C++.
+template <typename Node>
+Node* make_node(NodeTag tag) {
+    auto* node = static_cast<Node*>(palloc0(sizeof(Node)));
+    node->type = tag;
+    return node;
+}
+
+// The range table of a statement that updates columns of one table, as triggers and constraints
+// look it up.
+inline void init_updated_table(EState* statement, Relation table, Bitmapset* columns) {
+    auto* entry = make_node<RangeTblEntry>(T_RangeTblEntry);
+    entry->rtekind = RTE_RELATION;
+    entry->relid = RelationGetRelid(table);
+    entry->relkind = table->rd_rel->relkind;
+    entry->rellockmode = RowExclusiveLock;
+#if PG_VERSION_NUM >= 160000
+    List* permissions = NIL;
+    addRTEPermissionInfo(&permissions, entry)->updatedCols = columns;
+#if PG_VERSION_NUM >= 180000
+    ExecInitRangeTable(statement, list_make1(entry), permissions, bms_make_singleton(1));
+#else
+    ExecInitRangeTable(statement, list_make1(entry), permissions);
+#endif
+#else
+    entry->updatedCols = columns;
+    ExecInitRangeTable(statement, list_make1(entry));
+#endif
+}
+
+inline void init_recheck(EPQState* recheck, EState* statement) {
+#if PG_VERSION_NUM >= 160000
+    EvalPlanQualInit(recheck, statement, nullptr, NIL, -1, NIL);
+#else
+    EvalPlanQualInit(recheck, statement, nullptr, NIL, -1);
 #endif
 }
 

@@ -11,7 +11,6 @@ KMS_FUNCTION(kms_reencrypt) {
     run.batch = batch_argument(fcinfo, 2);
     run.pause_ms = pause_argument(fcinfo, 3);
     run.triggers = triggers_argument(fcinfo, 4);
-    run.cast = "";
     require_non_atomic(fcinfo, run.procedure);
     require_rewritable(run);
     (void)current_key(run);

@@ -9,27 +9,9 @@ constexpr std::int64_t pauses_ms[] = {100, 300, 1000, 2000, 3000};
 // Of any kind: somebody may go on sealing with an old key for ever.
 constexpr int most_passes = 20;
 
-// Reads headers alone, in one snapshot: nothing moves behind it.
-std::int64_t count_unwritten(Rewriting& run) {
-    begin_batch(run);
-    const RunKey key = current_key(run, true);
-    const Relation relation = table_open(run.relation, AccessShareLock);
-    const char* sql =
-        psprintf("SELECT count(*) FROM %s AS r WHERE %s", quoted_name(relation), unwritten(run));
-    table_close(relation, NoLock);
-    Oid types[] = {BYTEAOID};
-    Datum values[] = {bytes_datum(key.tag)};
-    SPI_execute_with_args(sql, lengthof(types), types, values, nullptr, true, 0);
-    bool is_null = false;
-    const std::int64_t count =
-        DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
-    SPI_freetuptable(SPI_tuptable);
-    return count;
-}
-
 // The tables that hold rows: partitions, or the relation itself and what inherits from it.
 List* tables_of(Oid relation) {
-    const List* all = find_all_inheritors(relation, NoLock, nullptr);
+    const List* all = find_all_inheritors(relation, AccessShareLock, nullptr);
     List* tables = NIL;
     for (int i = 0; i < list_length(all); ++i) {
         const Oid table = list_nth_oid(all, i);
@@ -38,6 +20,33 @@ List* tables_of(Oid relation) {
         }
     }
     return tables;
+}
+
+std::int64_t count_in(const Rewriting& run, Oid oid, const RunKey& key) {
+    const Relation table = table_open(oid, AccessShareLock);
+    const Unwritten unwritten = unwritten_in(run, table, key);
+    TupleTableSlot* row = table_slot_create(table, nullptr);
+    TableScanDesc scan = table_beginscan(table, GetActiveSnapshot(), 0, nullptr);
+    std::int64_t count = 0;
+    while (table_scan_getnextslot(scan, ForwardScanDirection, row)) {
+        count += is_unwritten(unwritten, row) ? 1 : 0;
+    }
+    table_endscan(scan);
+    ExecDropSingleTupleTableSlot(row);
+    table_close(table, NoLock);
+    return count;
+}
+
+// Reads headers alone, in one snapshot: nothing moves behind it.
+std::int64_t count_unwritten(Rewriting& run) {
+    begin_batch(run);
+    const RunKey key = current_key(run, true);
+    const List* tables = tables_of(run.relation);
+    std::int64_t count = 0;
+    for (int i = 0; i < list_length(tables); ++i) {
+        count += count_in(run, list_nth_oid(tables, i), key);
+    }
+    return count;
 }
 
 void commit_and_pause(Rewriting& run, MemoryContext batch_memory, bool wrote) {
@@ -66,6 +75,7 @@ void rewrite_table(Rewriting& run, Oid table, MemoryContext batch_memory) {
 void run_pass(Rewriting& run, MemoryContext batch_memory) {
     run.done_in_pass = 0;
     run.bad_in_pass = 0;
+    run.example = {};
     begin_batch(run);
     const List* tables = tables_of(run.relation);
     commit_batch();

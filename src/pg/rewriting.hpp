@@ -25,7 +25,6 @@ struct Rewriting {
     Oid relation;
     AttrNumber source;  // what is read: ciphertexts, or plaintexts where `target` is another column
     AttrNumber target;  // what is written, and is registered
-    const char* cast;   // behind the source's name, which is then text or bytea
     Oid own_trigger;    // its function, which may fire; InvalidOid for none
     int batch;          // rows
     std::int64_t pause_ms;
@@ -57,7 +56,6 @@ std::int64_t pause_argument(FunctionCallInfo fcinfo, int index);  // millisecond
 Triggers triggers_argument(FunctionCallInfo fcinfo, int index);
 
 void begin_batch(const Rewriting& run);  // READ COMMITTED, safe settings, a snapshot
-void set_locally(const char* setting, const char* value);
 void commit_batch();
 void sleep_for(std::int64_t milliseconds);
 
@@ -65,7 +63,6 @@ void sleep_for(std::int64_t milliseconds);
 void fix_text_settings(GucAction until);
 
 const char* quoted_name(Relation table);
-const char* quoted_column(const Rewriting& run, AttrNumber column);
 const char* column_label(const Rewriting& run);  // column "c" of table "t"
 
 // --- refusals (rewriting_checks.cpp): 42501, 0A000, 55000
@@ -78,8 +75,8 @@ void require_rewritable_table(const Rewriting& run, Relation table);
 struct RunKey {
     const char* action;  // for messages
     ByteView identifier;
-    ByteView tag;         // of its current version
-    const char* context;  // SQL over the row's columns
+    ByteView tag;                    // of its current version
+    const char* context_expression;  // as it is registered; nullptr: none
 };
 
 // Raises what keeps the key from being used. Looks again now and then, or where `anew` says so.
@@ -99,8 +96,16 @@ struct Place {
 // Everything of a transaction but its commit.
 void rewrite_batch(Rewriting& run, Place& place);
 
-// As SQL over r: the row is not written yet, where $1 is the tag of the current key.
-const char* unwritten(const Rewriting& run);
+// Which rows of a table are to be written: those whose value is under another key, or that have a
+// plaintext alone.
+struct Unwritten {
+    AttrNumber source;
+    AttrNumber target;
+    ByteView tag;
+};
+
+Unwritten unwritten_in(const Rewriting& run, Relation table, const RunKey& key);
+bool is_unwritten(const Unwritten& unwritten, TupleTableSlot* row);
 
 // --- progress (rewriting_progress.cpp)
 

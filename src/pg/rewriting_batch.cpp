@@ -1,112 +1,68 @@
-// One batch: rows are locked, their values sealed anew, and written back.
+// One batch: rows are read in a range of the table, their values sealed anew, and written back.
 //
-// The rows come from a scan of a range of the table that locks what nobody else has locked, so that
-// it never waits. A row that somebody changed while it was looked at comes as it is now, maybe from
-// elsewhere in the table: the scan does not go on from there.
+// Nothing is locked while it is read and sealed. Whatever somebody has changed meanwhile, or keeps
+// locked, is passed over when it is written: so nobody is waited for, and no change is lost.
 #include <algorithm>
 
+#include "crypto/sealed.hpp"
 #include "pg/rewriting.hpp"
+#include "pg/row_values.hpp"
+#include "pg/row_writer.hpp"
 
 namespace kms::pg {
 namespace {
 
-// As much of a table as one statement looks through: a transaction over rows that need nothing is
-// short too.
+// As much of a table as one transaction looks through: it is short where rows need nothing too.
 constexpr BlockNumber window = 8192;
 // Of values that are in memory at once.
 constexpr std::size_t chunk_bytes = std::size_t{4} << 20;
+constexpr std::size_t chunk_rows = 8192;
 
-struct Target {
-    const char* table;  // its name, quoted
-    const char* source;
-    const char* column;
-    const char* lock;
+// Rows that are read, and what is to be written.
+struct Chunk {
+    MemoryContext memory;  // of what the arrays point to
+    std::size_t count;
+    std::size_t bytes;
+    Call* calls;
+    varlena** results;  // nullptr: the row stays as it is
+    ItemPointerData* places;
 };
 
-// Rows as they were locked: ctid, xmin, the value, its context.
-struct Rows {
-    SPITupleTable* table;
-    std::uint64_t count;
-
-    Datum value(std::uint64_t row, int column, bool* is_null) const {
-        return SPI_getbinval(table->vals[row], table->tupdesc, column, is_null);
-    }
-    Datum value(std::uint64_t row, int column) const {
-        bool is_null = false;
-        return value(row, column, &is_null);
-    }
-    ItemPointerData place(std::uint64_t row) const {
-        return *reinterpret_cast<ItemPointer>(DatumGetPointer(value(row, 1)));
-    }
-    TransactionId made_by(std::uint64_t row) const { return DatumGetTransactionId(value(row, 2)); }
+// What a transaction works with.
+struct Batch {
+    Rewriting& run;
+    Relation table;
+    RunKey key;
+    AttrNumber target;
+    RowValues values;
+    int taken;  // rows
+    Chunk chunk;
 };
 
-// What an UPDATE of the column will need: less does not keep foreign keys to the row waiting.
-const char* lock_for(Relation table, AttrNumber column) {
-    const Bitmapset* keys = RelationGetIndexAttrBitmap(table, INDEX_ATTR_BITMAP_KEY);
-    return bms_is_member(column - FirstLowInvalidHeapAttributeNumber, keys) ? "UPDATE"
-                                                                            : "NO KEY UPDATE";
+AttrNumber column_in(const Rewriting& run, Relation table, AttrNumber column) {
+    return get_attnum(RelationGetRelid(table), get_attname(run.relation, column, false));
 }
 
-Target target_of(const Rewriting& run, Relation table) {
-    const char* name = get_attname(run.relation, run.target, false);
-    return {quoted_name(table), quoted_column(run, run.source), quote_identifier(name),
-            lock_for(table, get_attnum(RelationGetRelid(table), name))};
+Chunk make_chunk() {
+    return {
+        .memory = AllocSetContextCreate(CurrentMemoryContext, "kms rows", ALLOCSET_DEFAULT_SIZES),
+        .count = 0,
+        .bytes = 0,
+        .calls = static_cast<Call*>(palloc(sizeof(Call) * chunk_rows)),
+        .results = static_cast<varlena**>(palloc(sizeof(varlena*) * chunk_rows)),
+        .places = static_cast<ItemPointerData*>(palloc(sizeof(ItemPointerData) * chunk_rows))};
 }
 
-SPIPlanPtr prepare(const char* sql, int count, Oid* types) {
-    SPIPlanPtr plan = SPI_prepare(sql, count, types);
-    if (plan == nullptr) {
-        elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
-    }
-    return plan;
-}
-
-// Only a scan of the range will do; any other looks through the whole table.
-void want_range_scan() {
-    for (const char* other : {"enable_seqscan", "enable_indexscan", "enable_indexonlyscan",
-                              "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin"}) {
-        set_locally(other, "off");
-    }
-    set_locally("enable_tidscan", "on");
-    set_locally("enable_nestloop", "on");
-}
-
-// With the snapshot that is active, so that it is known which rows have changed since.
-Rows lock_rows(const Rewriting& run, const RunKey& key, const Target& target, Place& place,
-               ItemPointer end) {
-    const char* sql = psprintf(
-        "SELECT r.ctid, r.xmin, r.%s%s, %s FROM ONLY %s AS r "
-        "WHERE r.ctid >= $2 AND r.ctid < $3 AND %s LIMIT $4 FOR %s SKIP LOCKED",
-        target.source, run.cast, key.context, target.table, unwritten(run), target.lock);
-    Oid types[] = {BYTEAOID, TIDOID, TIDOID, INT8OID};
-    Datum values[] = {bytes_datum(key.tag), PointerGetDatum(&place.next), PointerGetDatum(end),
-                      Int64GetDatum(run.batch)};
-    SPIPlanPtr plan = prepare(sql, lengthof(types), types);
-    SPI_execute_snapshot(plan, values, nullptr, GetActiveSnapshot(), InvalidSnapshot, false, true,
-                         0);
-    const Rows rows = {SPI_tuptable, SPI_processed};
-    SPI_freeplan(plan);
-    return rows;
-}
-
-// unnest() stands where it needs no tuplestore.
-void write_rows(const Target& target, Datum* places, Datum* values, int count, Rewriting& run) {
-    const char* sql = psprintf(
-        "UPDATE ONLY %s AS r SET %s = n.value "
-        "FROM (SELECT unnest($1) AS place, unnest($2) AS value) AS n "
-        "WHERE r.ctid = n.place",
-        target.table, target.column);
-    Oid types[] = {TIDARRAYOID, BYTEAARRAYOID};
-    Datum arrays[] = {
-        PointerGetDatum(
-            construct_array(places, count, TIDOID, sizeof(ItemPointerData), false, TYPALIGN_SHORT)),
-        PointerGetDatum(construct_array(values, count, BYTEAOID, -1, false, TYPALIGN_INT))};
-    SPI_execute_with_args(sql, lengthof(types), types, arrays, nullptr, false, 0);
-    const auto written = static_cast<std::int64_t>(SPI_processed);
-    run.done += written;
-    run.done_in_pass += written;
-    run.bad_in_pass += count - written;  // triggers have kept them as they are
+Batch open_batch(Rewriting& run, Relation table) {
+    const RunKey key = current_key(run);
+    return {.run = run,
+            .table = table,
+            .key = key,
+            .target = column_in(run, table, run.target),
+            .values = prepare_row_values(table, column_in(run, table, run.source),
+                                         key.context_expression),
+            .taken = 0,
+            .chunk = make_chunk()};
 }
 
 // --- values
@@ -118,10 +74,11 @@ bool is_about_the_value(const Failure& failure) {
            code == Code::disabled || code == Code::too_large;
 }
 
-void note_bad(Rewriting& run, Oid table, ItemPointerData place, int sqlstate, const char* reason) {
+void note_bad(Rewriting& run, Relation table, ItemPointerData place, int sqlstate,
+              const char* reason) {
     ++run.bad_in_pass;
     if (run.example.relation == InvalidOid) {
-        run.example.relation = table;
+        run.example.relation = RelationGetRelid(table);
         run.example.place = place;
         run.example.sqlstate = sqlstate;
         strlcpy(run.example.reason, reason, sizeof(run.example.reason));
@@ -134,25 +91,9 @@ Failure seal_anew(const Rewriting& run, std::span<const Call> calls, varlena** r
                                : reseal(calls, std::nullopt, results, done);
 }
 
-// Some rows of a batch, and what is to be written.
-struct Chunk {
-    Oid table;
-    std::size_t count;
-    Call* calls;
-    varlena** results;  // nullptr: the row stays as it is
-    ItemPointerData* places;
-};
-
-Chunk make_chunk(Oid table, std::uint64_t most) {
-    return {table, 0, static_cast<Call*>(palloc(sizeof(Call) * most)),
-            static_cast<varlena**>(palloc(sizeof(varlena*) * most)),
-            static_cast<ItemPointerData*>(palloc(sizeof(ItemPointerData) * most))};
-}
-
 // After a failure only a few are tried at once: where many are bad, not all of the rest again.
-void seal_chunk(Rewriting& run, const Chunk& chunk) {
-    constexpr std::size_t many = 8192;
-    std::size_t at_once = many;
+void seal_chunk(Rewriting& run, Relation table, const Chunk& chunk) {
+    std::size_t at_once = chunk_rows;
     for (std::size_t first = 0; first < chunk.count;) {
         const std::size_t count = std::min(at_once, chunk.count - first);
         std::size_t done = 0;
@@ -160,7 +101,7 @@ void seal_chunk(Rewriting& run, const Chunk& chunk) {
             seal_anew(run, {chunk.calls + first, count}, chunk.results + first, done);
         if (!failure) {
             first += count;
-            at_once = std::min(2 * at_once, many);
+            at_once = std::min(2 * at_once, chunk_rows);
             continue;
         }
         if (failure.pending || !is_about_the_value(failure)) {
@@ -168,66 +109,83 @@ void seal_chunk(Rewriting& run, const Chunk& chunk) {
         }
         first += done;
         chunk.results[first] = nullptr;
-        note_bad(run, chunk.table, chunk.places[first], failure.cause.sqlstate,
-                 failure.cause.message);
+        note_bad(run, table, chunk.places[first], failure.cause.sqlstate, failure.cause.message);
         at_once = std::max<std::size_t>(done / 2, 1);
         ++first;
     }
 }
 
-void write_chunk(Rewriting& run, const Target& target, const Chunk& chunk) {
-    seal_chunk(run, chunk);
-    auto* places = static_cast<Datum*>(palloc(2 * sizeof(Datum) * (chunk.count + 1)));
-    Datum* values = places + chunk.count;
-    int count = 0;
-    for (std::size_t i = 0; i < chunk.count; ++i) {
-        if (chunk.results[i] != nullptr) {
-            places[count] = PointerGetDatum(&chunk.places[i]);
-            values[count++] = PointerGetDatum(chunk.results[i]);
-        }
-    }
-    if (count != 0) {
-        write_rows(target, places, values, count, run);
-    }
-}
-
-// Takes rows from `row` on, until their values are enough for once.
-std::uint64_t fill_chunk(Rewriting& run, const RunKey& key, const Rows& rows, std::uint64_t row,
-                         Chunk& chunk) {
-    std::size_t bytes = 0;
-    for (; row < rows.count && bytes < chunk_bytes; ++row) {
-        bool no_context = false;
-        const Datum context = rows.value(row, 4, &no_context);
-        if (no_context) {
-            note_bad(run, chunk.table, rows.place(row), ERRCODE_NULL_VALUE_NOT_ALLOWED,
-                     "its context is NULL");
+void write_results(Batch& batch) {
+    RowWriter* writer = open_row_writer(batch.table, batch.target);
+    for (std::size_t i = 0; i < batch.chunk.count; ++i) {
+        CHECK_FOR_INTERRUPTS();
+        if (batch.chunk.results[i] == nullptr) {
             continue;
         }
-        Call& call = chunk.calls[chunk.count];
-        call = {.action = key.action,
-                .local_id = 0,
-                .data = bytes_of_datum(rows.value(row, 3)),
-                .context = bytes_of_datum(context),
-                .identifier = key.identifier};
-        bytes += call.data.size() + call.context.size();
-        chunk.places[chunk.count++] = rows.place(row);
+        switch (
+            write_row(*writer, &batch.chunk.places[i], PointerGetDatum(batch.chunk.results[i]))) {
+            case Written::done:
+                ++batch.run.done;
+                ++batch.run.done_in_pass;
+                break;
+            case Written::kept_by_trigger:
+                ++batch.run.bad_in_pass;
+                break;
+            case Written::passed_over:
+                break;
+        }
     }
-    return row;
+    close_row_writer(writer);
 }
 
-void write_all(Rewriting& run, const RunKey& key, const Target& target, Oid table,
-               const Rows& rows) {
-    MemoryContext memory =
-        AllocSetContextCreate(CurrentMemoryContext, "kms rows", ALLOCSET_DEFAULT_SIZES);
-    MemoryContext caller = MemoryContextSwitchTo(memory);
-    for (std::uint64_t row = 0; row < rows.count;) {
-        MemoryContextReset(memory);
-        Chunk chunk = make_chunk(table, rows.count - row);
-        row = fill_chunk(run, key, rows, row, chunk);
-        write_chunk(run, target, chunk);
+void write_chunk(Batch& batch) {
+    Chunk& chunk = batch.chunk;
+    if (chunk.count != 0) {
+        MemoryContext caller = MemoryContextSwitchTo(chunk.memory);
+        seal_chunk(batch.run, batch.table, chunk);
+        write_results(batch);
+        MemoryContextSwitchTo(caller);
+    }
+    MemoryContextReset(chunk.memory);
+    chunk.count = chunk.bytes = 0;
+}
+
+// The page that they may stand in does not stay.
+ByteView kept(ByteView bytes) {
+    auto* copy = static_cast<Byte*>(palloc(bytes.size() + 1));
+    copy_bytes(bytes, ByteSpan(copy, bytes.size()));
+    return {copy, bytes.size()};
+}
+
+void take_row(Batch& batch, TupleTableSlot* row) {
+    ++batch.taken;
+    const auto context = context_of_row(batch.values, row);
+    if (!context) {
+        note_bad(batch.run, batch.table, row->tts_tid, ERRCODE_NULL_VALUE_NOT_ALLOWED,
+                 "its context is NULL");
+        return;
+    }
+    Chunk& chunk = batch.chunk;
+    Call& call = chunk.calls[chunk.count];
+    call = {.action = batch.key.action,
+            .local_id = 0,
+            .data = kept(bytes_of_row(batch.values, row).value_or(ByteView{})),
+            .context = kept(*context),
+            .identifier = batch.key.identifier};
+    chunk.bytes += call.data.size() + call.context.size();
+    chunk.places[chunk.count++] = row->tts_tid;
+}
+
+void take_if_unwritten(Batch& batch, const Unwritten& unwritten, TupleTableSlot* row) {
+    Chunk& chunk = batch.chunk;
+    MemoryContext caller = MemoryContextSwitchTo(chunk.memory);
+    if (is_unwritten(unwritten, row)) {
+        take_row(batch, row);
     }
     MemoryContextSwitchTo(caller);
-    MemoryContextDelete(memory);
+    if (chunk.count == chunk_rows || chunk.bytes >= chunk_bytes) {
+        write_chunk(batch);
+    }
 }
 
 // --- where the pass stands
@@ -238,30 +196,45 @@ void begin_at(Place& place, Relation table) {
     ItemPointerSet(&place.next, 0, FirstOffsetNumber);
 }
 
+// The last place of the window.
 ItemPointerData end_of_window(const Place& place) {
     const BlockNumber next = ItemPointerGetBlockNumberNoCheck(&place.next);
     ItemPointerData end;
-    ItemPointerSet(&end, place.end - next > window ? next + window : place.end, 0);
+    ItemPointerSet(&end, std::min(place.end - next, window) + next - 1, MaxOffsetNumber);
     return end;
 }
 
-// Rows that changed under the scan may have come from behind its end.
-void move_on(const Rewriting& run, const Rows& rows, ItemPointerData end, Place& place) {
-    if (rows.count < static_cast<std::uint64_t>(run.batch)) {
-        place.next = end;
-        place.ended = ItemPointerGetBlockNumberNoCheck(&end) >= place.end;
-        return;
-    }
-    const Snapshot snapshot = GetActiveSnapshot();
-    ItemPointerData last = rows.place(rows.count - 1);
-    for (std::uint64_t row = rows.count; row-- > 0;) {
-        if (!XidInMVCCSnapshot(rows.made_by(row), snapshot)) {
-            last = rows.place(row);
+ItemPointerData behind(const ItemPointerData& place) {
+    ItemPointerData next;
+    ItemPointerSet(&next, ItemPointerGetBlockNumberNoCheck(&place),
+                   OffsetNumberNext(ItemPointerGetOffsetNumberNoCheck(&place)));
+    return next;
+}
+
+ItemPointerData page_behind(const ItemPointerData& place) {
+    ItemPointerData next;
+    ItemPointerSet(&next, ItemPointerGetBlockNumberNoCheck(&place) + 1, FirstOffsetNumber);
+    return next;
+}
+
+// Takes rows until the batch is full or the window at its end; returns where to go on.
+ItemPointerData take_rows(Batch& batch, Place& place) {
+    ItemPointerData end = end_of_window(place);
+    const Unwritten unwritten = unwritten_in(batch.run, batch.table, batch.key);
+    TupleTableSlot* row = table_slot_create(batch.table, nullptr);
+    TableScanDesc scan =
+        table_beginscan_tidrange(batch.table, GetActiveSnapshot(), &place.next, &end);
+    ItemPointerData next = page_behind(end);
+    while (table_scan_getnextslot_tidrange(scan, ForwardScanDirection, row)) {
+        take_if_unwritten(batch, unwritten, row);
+        if (batch.taken == batch.run.batch) {
+            next = behind(row->tts_tid);
             break;
         }
     }
-    ItemPointerSet(&place.next, ItemPointerGetBlockNumberNoCheck(&last),
-                   OffsetNumberNext(ItemPointerGetOffsetNumberNoCheck(&last)));
+    table_endscan(scan);
+    ExecDropSingleTupleTableSlot(row);
+    return next;
 }
 
 void rewrite_some(Rewriting& run, Relation table, Place& place) {
@@ -269,25 +242,45 @@ void rewrite_some(Rewriting& run, Relation table, Place& place) {
         require_rewritable_table(run, table);
         begin_at(place, table);
     }
-    want_range_scan();
-    const RunKey key = current_key(run);
-    const Target target = target_of(run, table);
-    ItemPointerData end = end_of_window(place);
-    const Rows rows = lock_rows(run, key, target, place, &end);
-    write_all(run, key, target, RelationGetRelid(table), rows);
-    move_on(run, rows, end, place);
-    SPI_freetuptable(rows.table);
+    if (place.end != 0) {
+        Batch batch = open_batch(run, table);
+        place.next = take_rows(batch, place);
+        write_chunk(batch);
+    }
+    place.ended = ItemPointerGetBlockNumberNoCheck(&place.next) >= place.end;
+}
+
+bool begins_under(const varlena* value, ByteView tag) {
+    const ByteView bytes = bytes_of_packed(value);
+    return bytes.size() >= sealed_beginning &&
+           std::memcmp(bytes.data() + 1, tag.data(), key_tag_length) == 0;
+}
+
+bool is_under(varlena* value, ByteView tag) {
+    if (stands_in_its_row(value)) {
+        return begins_under(value, tag);
+    }
+    varlena* beginning = pg_detoast_datum_slice(value, 0, sealed_beginning);
+    const bool is_under = begins_under(beginning, tag);
+    pfree(beginning);
+    return is_under;
 }
 
 }  // namespace
 
-const char* unwritten(const Rewriting& run) {
-    const char* source = quoted_column(run, run.source);
-    if (run.is_first_time()) {
-        return psprintf("r.%s IS NOT NULL AND r.%s IS NULL", source,
-                        quoted_column(run, run.target));
+Unwritten unwritten_in(const Rewriting& run, Relation table, const RunKey& key) {
+    return {.source = column_in(run, table, run.source),
+            .target = column_in(run, table, run.target),
+            .tag = key.tag};
+}
+
+bool is_unwritten(const Unwritten& unwritten, TupleTableSlot* row) {
+    bool is_null = false;
+    const Datum source = slot_getattr(row, unwritten.source, &is_null);
+    if (is_null || unwritten.source != unwritten.target) {
+        return !is_null && slot_attisnull(row, unwritten.target);
     }
-    return psprintf("substring(r.%s, 2, %zu) <> $1", source, sizeof(KeyTag));
+    return !is_under(reinterpret_cast<varlena*>(DatumGetPointer(source)), unwritten.tag);
 }
 
 void rewrite_batch(Rewriting& run, Place& place) {

@@ -51,6 +51,30 @@ void require_quiet_triggers(const Rewriting& run, Relation table) {
     }
 }
 
+// A statement of ours collects no rows for them.
+void require_no_transition_tables(const Rewriting& run, Relation table) {
+    const TriggerDesc* triggers = table->trigdesc;
+    for (int i = 0; triggers != nullptr && i < triggers->numtriggers; ++i) {
+        const Trigger& trigger = triggers->triggers[i];
+        const bool has_table = trigger.tgoldtable != nullptr || trigger.tgnewtable != nullptr;
+        if (has_table && TRIGGER_FOR_UPDATE(trigger.tgtype) && fires(run, trigger)) {
+            refuse(run, ERRCODE_FEATURE_NOT_SUPPORTED,
+                   psprintf("Trigger \"%s\" of \"%s\" has a transition table.", trigger.tgname,
+                            name_of(table)),
+                   "Say triggers => 'skip', or disable it meanwhile.");
+        }
+    }
+}
+
+void require_visible_rows(const Rewriting& run, Relation table) {
+    if (check_enable_rls(RelationGetRelid(table), InvalidOid, true) == RLS_ENABLED) {
+        refuse(run, ERRCODE_INSUFFICIENT_PRIVILEGE,
+               psprintf("Rows of \"%s\" may be hidden by its row-level security policies.",
+                        name_of(table)),
+               "ALTER TABLE … NO FORCE ROW LEVEL SECURITY lets its owner see all of them.");
+    }
+}
+
 void require_no_update_rule(const Rewriting& run, Relation table) {
     const RuleLock* rules = table->rd_rules;
     for (int i = 0; rules != nullptr && i < rules->numLocks; ++i) {
@@ -153,7 +177,10 @@ void require_rewritable_table(const Rewriting& run, Relation table) {
         refuse(run, ERRCODE_FEATURE_NOT_SUPPORTED,
                psprintf("\"%s\" is a temporary table of another session.", name_of(table)), "");
     }
-    if (run.triggers != Triggers::fire) {
+    require_visible_rows(run, table);
+    if (run.triggers == Triggers::fire) {
+        require_no_transition_tables(run, table);
+    } else {
         require_quiet_triggers(run, table);
     }
     require_no_update_rule(run, table);

@@ -45,12 +45,11 @@ RunKey current_key(Rewriting& run, bool anew) {
                         errmsg("%s is not registered", column_label(run)),
                         errhint("Say which key it has with kms.register_column().")));
     }
-    const char* context = column->context_expression;
     RunKey key = {
         .action = run.is_first_time() ? "encrypt a value with" : "re-encrypt a value with",
         .identifier = column->key_identifier,
         .tag = {},
-        .context = context != nullptr ? psprintf("(%s)", context) : "''::bytea"};
+        .context_expression = column->context_expression};
     const TimestampTz now = GetCurrentTimestamp();
     if (anew || TimestampDifferenceExceeds(run.refreshed, now, believed_ms)) {
         forget(key);

@@ -2,6 +2,14 @@
 #include "pg/rewriting.hpp"
 
 namespace kms::pg {
+namespace {
+
+void set_locally(const char* setting, const char* value) {
+    (void)set_config_option(setting, value, superuser() ? PGC_SUSET : PGC_USERSET, PGC_S_SESSION,
+                            GUC_ACTION_LOCAL, true, 0, false);
+}
+
+}  // namespace
 
 void require_non_atomic(FunctionCallInfo fcinfo, const char* procedure) {
     const auto* call = reinterpret_cast<const CallContext*>(fcinfo->context);
@@ -19,11 +27,6 @@ void require_non_atomic(FunctionCallInfo fcinfo, const char* procedure) {
     }
 }
 
-void set_locally(const char* setting, const char* value) {
-    (void)set_config_option(setting, value, superuser() ? PGC_SUSET : PGC_USERSET, PGC_S_SESSION,
-                            GUC_ACTION_LOCAL, true, 0, false);
-}
-
 void fix_text_settings(GucAction until) {
     constexpr const char* settings[][2] = {
         {"DateStyle", "ISO, YMD"}, {"IntervalStyle", "postgres"}, {"TimeZone", "UTC"},
@@ -38,9 +41,6 @@ void fix_text_settings(GucAction until) {
 void begin_batch(const Rewriting& run) {
     CHECK_FOR_INTERRUPTS();
     XactIsoLevel = XACT_READ_COMMITTED;
-    set_locally("search_path", "pg_catalog, pg_temp");
-    set_locally("row_security", "off");
-    set_locally("jit", "off");
     if (run.triggers == Triggers::skip) {
         set_locally("session_replication_role", "replica");
     }
@@ -131,10 +131,6 @@ AttrNumber column_argument(FunctionCallInfo fcinfo, int index, Oid relation) {
 const char* quoted_name(Relation table) {
     return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(table)),
                                       RelationGetRelationName(table));
-}
-
-const char* quoted_column(const Rewriting& run, AttrNumber column) {
-    return quote_identifier(get_attname(run.relation, column, false));
 }
 
 const char* column_label(const Rewriting& run) {

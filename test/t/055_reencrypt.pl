@@ -212,6 +212,14 @@ $session->ask("CALL kms.encrypt_column('plain', 'v', 'envelope', context_express
 is($session->get("SELECT count(*), bool_and(kms.decode_with_text('envelope', v_encrypted, id::text::bytea) = v) FROM plain"), '3000|t', '... and agrees with what was written meanwhile');
 like($session->ask("SELECT kms.switch_column('plain', 'v')")->{err}, qr/3000 rows of "plain" have their values in column "v_encrypted" alone/, '... before the plaintext goes');
 
+# --- values that are small in the table and large as text: a batch of them is 225 MB
+
+$session->get("CREATE TABLE wide AS SELECT n AS id, array_fill(n, ARRAY[300000]) AS v FROM generate_series(1000, 1149) n");
+$session->get("CALL kms.encrypt_column('wide', 'v', 'envelope')");
+my ($most) = slurp_if_there('/proc/' . $session->pid . '/status') =~ /VmHWM:\s+(\d+) kB/;
+cmp_ok($most, '<', 300_000, 'a batch is never in memory as a whole');
+is($session->get("SELECT count(*), bool_and(length(v_encrypted) > 1500000) FROM wide"), '150|t', '... and all of it is encrypted');
+
 $_->quit foreach $session, $other;
 $node->stop;
 no_crash($node);

@@ -1,0 +1,22 @@
+// What is sealed of a table's row: a column's value as bytes, and the row's context. Act one.
+#pragma once
+
+#include "pg/args.hpp"
+
+namespace kms::pg {
+
+struct RowValues {
+    bool text_depends;   // on settings
+    ExprState* bytes;    // of the column: bytea or text
+    ExprState* context;  // nullptr: the empty one
+    ExprContext* row;
+};
+
+// `context_expression` as it is registered, nullptr for none. Lives in the current memory.
+RowValues prepare_row_values(Relation table, AttrNumber column, const char* context_expression);
+
+// Of the row that `slot` holds; nothing for NULL. Views are of the slot's memory or the current.
+std::optional<ByteView> bytes_of_row(const RowValues& values, TupleTableSlot* slot);
+std::optional<ByteView> context_of_row(const RowValues& values, TupleTableSlot* slot);
+
+}  // namespace kms::pg

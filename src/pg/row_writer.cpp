@@ -1,0 +1,116 @@
+#include "pg/row_writer.hpp"
+
+#include <algorithm>
+
+namespace kms::pg {
+
+struct RowWriter {
+    Relation table;
+    AttrNumber column;
+    Oid domain;           // InvalidOid: its type is none
+    void* domain_checks;  // what domain_check() keeps
+    LockTupleMode lock;
+    MemoryContext memory;
+    EState* statement;
+    ResultRelInfo* result;
+    EPQState recheck;
+    TupleTableSlot* before;
+    TupleTableSlot* after;
+};
+
+namespace {
+
+Bitmapset* set_of(AttrNumber column) {
+    return bms_make_singleton(column - FirstLowInvalidHeapAttributeNumber);
+}
+
+// What the update of the column takes: the weaker one does not keep foreign keys to the row
+// waiting.
+LockTupleMode lock_for(Relation table, AttrNumber column) {
+    const Bitmapset* keys = RelationGetIndexAttrBitmap(table, INDEX_ATTR_BITMAP_KEY);
+    return bms_overlap(keys, set_of(column)) ? LockTupleExclusive : LockTupleNoKeyExclusive;
+}
+
+Oid domain_of(Relation table, AttrNumber column) {
+    const Oid type = TupleDescAttr(RelationGetDescr(table), column - 1)->atttypid;
+    return getBaseType(type) != type ? type : InvalidOid;
+}
+
+EState* make_statement(Relation table, AttrNumber column, ResultRelInfo** result) {
+    EState* statement = CreateExecutorState();
+    MemoryContext caller = MemoryContextSwitchTo(statement->es_query_cxt);
+    statement->es_snapshot = GetActiveSnapshot();
+    init_updated_table(statement, table, set_of(column));
+    *result = make_node<ResultRelInfo>(T_ResultRelInfo);
+    InitResultRelInfo(*result, table, 1, nullptr, 0);
+    statement->es_opened_result_relations = lappend(statement->es_opened_result_relations, *result);
+    ExecOpenIndices(*result, false);
+    MemoryContextSwitchTo(caller);
+    return statement;
+}
+
+bool lock_unchanged(RowWriter& writer, ItemPointer place) {
+    TM_FailureData failure;
+    return table_tuple_lock(writer.table, place, writer.statement->es_snapshot, writer.before,
+                            GetCurrentCommandId(true), writer.lock, LockWaitSkip, 0,
+                            &failure) == TM_Ok;
+}
+
+void store_after(RowWriter& writer, Datum value) {
+    const auto count = static_cast<std::size_t>(RelationGetDescr(writer.table)->natts);
+    slot_getallattrs(writer.before);
+    ExecClearTuple(writer.after);
+    std::copy_n(writer.before->tts_values, count, writer.after->tts_values);
+    std::copy_n(writer.before->tts_isnull, count, writer.after->tts_isnull);
+    writer.after->tts_values[writer.column - 1] = value;
+    writer.after->tts_isnull[writer.column - 1] = false;
+    ExecStoreVirtualTuple(writer.after);
+}
+
+}  // namespace
+
+RowWriter* open_row_writer(Relation table, AttrNumber column) {
+    auto* writer = static_cast<RowWriter*>(palloc0(sizeof(RowWriter)));
+    writer->table = table;
+    writer->column = column;
+    writer->domain = domain_of(table, column);
+    writer->lock = lock_for(table, column);
+    writer->memory = CurrentMemoryContext;
+    writer->statement = make_statement(table, column, &writer->result);
+    init_recheck(&writer->recheck, writer->statement);
+    writer->before = table_slot_create(table, nullptr);
+    writer->after = MakeSingleTupleTableSlot(RelationGetDescr(table), &TTSOpsVirtual);
+    AfterTriggerBeginQuery();
+    ExecBSUpdateTriggers(writer->statement, writer->result);
+    return writer;
+}
+
+Written write_row(RowWriter& writer, ItemPointer place, Datum value) {
+    if (writer.domain != InvalidOid) {
+        domain_check(value, false, writer.domain, &writer.domain_checks, writer.memory);
+    }
+    if (!lock_unchanged(writer, place)) {
+        return Written::passed_over;
+    }
+    store_after(writer, value);
+    ItemPointerSetInvalid(&writer.after->tts_tid);
+    ExecSimpleRelationUpdate(writer.result, writer.statement, &writer.recheck, writer.before,
+                             writer.after);
+    const bool is_written = ItemPointerIsValid(&writer.after->tts_tid);
+    ResetPerTupleExprContext(writer.statement);
+    return is_written ? Written::done : Written::kept_by_trigger;
+}
+
+void close_row_writer(RowWriter* writer) {
+    ExecASUpdateTriggers(writer->statement, writer->result, nullptr);
+    AfterTriggerEndQuery(writer->statement);
+    EvalPlanQualEnd(&writer->recheck);
+    ExecDropSingleTupleTableSlot(writer->before);
+    ExecDropSingleTupleTableSlot(writer->after);
+    ExecResetTupleTable(writer->statement->es_tupleTable, false);
+    ExecCloseResultRelations(writer->statement);
+    FreeExecutorState(writer->statement);
+    pfree(writer);
+}
+
+}  // namespace kms::pg

@@ -1,0 +1,26 @@
+// Writes one column of rows of a table as an UPDATE does, with its triggers, constraints and
+// indexes, but never waits: act three.
+#pragma once
+
+#include "pg/pg.hpp"
+
+namespace kms::pg {
+
+struct RowWriter;
+
+enum class Written {
+    done,
+    passed_over,      // somebody has changed the row, or keeps it locked
+    kept_by_trigger,  // stays as it is
+};
+
+// From here to its end it is one statement to the table's triggers. Lives in the current memory,
+// and needs an active snapshot.
+RowWriter* open_row_writer(Relation table, AttrNumber column);
+
+// Of the row version that stands at `place` in the active snapshot.
+Written write_row(RowWriter& writer, ItemPointer place, Datum value);
+
+void close_row_writer(RowWriter* writer);
+
+}  // namespace kms::pg
