@@ -280,13 +280,13 @@ inline void init_updated_table(EState* statement, Relation table, Bitmapset* col
     List* permissions = NIL;
     addRTEPermissionInfo(&permissions, entry)->updatedCols = columns;
 #if PG_VERSION_NUM >= 180000
-    ExecInitRangeTable(statement, list_make1(entry), permissions, bms_make_singleton(1));
+    ExecInitRangeTable(statement, lappend(NIL, entry), permissions, bms_make_singleton(1));
 #else
-    ExecInitRangeTable(statement, list_make1(entry), permissions);
+    ExecInitRangeTable(statement, lappend(NIL, entry), permissions);
 #endif
 #else
     entry->updatedCols = columns;
-    ExecInitRangeTable(statement, list_make1(entry));
+    ExecInitRangeTable(statement, lappend(NIL, entry));
 #endif
 }
 
