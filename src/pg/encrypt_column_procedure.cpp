@@ -99,8 +99,8 @@ void prepare_column(Oid relation, const Wanted& wanted) {
     add_column(relation, name, wanted);
 }
 
-// It goes when the columns are switched.
-void require_context_without(Oid relation, AttrNumber plain, AttrNumber encrypted) {
+// The plaintext goes when the columns are switched; what is generated comes after the trigger.
+void require_context_at_hand(Oid relation, AttrNumber plain, AttrNumber encrypted) {
     const RegisteredColumn* column = find_registered_column(relation, encrypted);
     if (column == nullptr || column->context_expression == nullptr) {
         return;
@@ -109,11 +109,18 @@ void require_context_without(Oid relation, AttrNumber plain, AttrNumber encrypte
     Bitmapset* columns = nullptr;
     pull_varattnos(reinterpret_cast<Node*>(stored_context(table, column->context_expression)), 1,
                    &columns);
-    relation_close(table, NoLock);
-    if (bms_is_member(plain - FirstLowInvalidHeapAttributeNumber, columns)) {
-        ereport(ERROR, (errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
-                        errmsg("the context expression is over the plaintext column")));
+    for (int member = bms_next_member(columns, -1); member >= 0;
+         member = bms_next_member(columns, member)) {
+        const int number = member + FirstLowInvalidHeapAttributeNumber;
+        const auto* over = TupleDescAttr(RelationGetDescr(table), number - 1);
+        if (number == plain || over->attgenerated != '\0') {
+            ereport(ERROR, (errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
+                            errmsg("the context expression is over %s column \"%s\"",
+                                   number == plain ? "the plaintext" : "the generated",
+                                   NameStr(over->attname))));
+        }
     }
+    relation_close(table, NoLock);
 }
 
 void require_not_generated(Oid relation, AttrNumber plain) {
@@ -152,7 +159,7 @@ KMS_FUNCTION(kms_encrypt_column) {
     require_not_generated(run.relation, run.source);
     prepare_column(run.relation, wanted);
     run.target = get_attnum(run.relation, wanted.encrypted);
-    require_context_without(run.relation, run.source, run.target);
+    require_context_at_hand(run.relation, run.source, run.target);
     require_rewritable(run);
     (void)current_key(run);
     rewrite_column(run);

@@ -1,5 +1,5 @@
 // reencrypt: brings every row of a registered column to the current version of its key.
-#include "pg/rewriting.hpp"
+#include "pg/in_step.hpp"
 
 namespace kms::pg {
 
@@ -11,6 +11,7 @@ KMS_FUNCTION(kms_reencrypt) {
     run.batch = batch_argument(fcinfo, 2);
     run.pause_ms = pause_argument(fcinfo, 3);
     run.triggers = triggers_argument(fcinfo, 4);
+    run.own_trigger = in_step_function();
     require_non_atomic(fcinfo, run.procedure);
     require_rewritable(run);
     (void)current_key(run);
