@@ -147,6 +147,18 @@ ALTER TABLE t RENAME c TO d;
 INSERT INTO t VALUES (4, 'a');
 ALTER TABLE t RENAME d TO c;
 
+-- Nor when the encrypted column is no longer one.
+BEGIN;
+ALTER TABLE t ALTER c_encrypted TYPE int USING 1;
+SAVEPOINT changed;
+INSERT INTO t VALUES (4, 'a');
+ROLLBACK TO changed;
+SELECT kms.switch_column('t', 'c');
+ROLLBACK TO changed;
+ALTER TABLE t RENAME c_encrypted TO elsewhere;
+SELECT kms.switch_column('t', 'c');
+ROLLBACK;
+
 -- Who writes needs no privilege of kms.
 CREATE ROLE regress_kms_writer;
 CREATE ROLE regress_kms_keeper;

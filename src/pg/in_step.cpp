@@ -4,6 +4,7 @@
 
 #include "pg/registry.hpp"
 #include "pg/row_values.hpp"
+#include "pg/table_column.hpp"
 
 namespace kms::pg {
 namespace {
@@ -69,6 +70,7 @@ Prepared* prepare(const TriggerData* call) {
     auto* prepared = static_cast<Prepared*>(palloc0(sizeof(Prepared)));
     prepared->plain = require_column(table, names[0]);
     prepared->encrypted = require_column(table, names[1]);
+    require_bytea(table, prepared->encrypted);
     prepared->identifier = column->key_identifier;
     prepared->values = prepare_row_values(table, prepared->plain, column->context_expression);
     prepared->row =

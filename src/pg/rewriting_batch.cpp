@@ -8,6 +8,7 @@
 #include "pg/rewriting.hpp"
 #include "pg/row_values.hpp"
 #include "pg/row_writer.hpp"
+#include "pg/table_column.hpp"
 
 namespace kms::pg {
 namespace {
@@ -269,9 +270,9 @@ bool is_under(varlena* value, ByteView tag) {
 }  // namespace
 
 Unwritten unwritten_in(const Rewriting& run, Relation table, const RunKey& key) {
-    return {.source = column_in(run, table, run.source),
-            .target = column_in(run, table, run.target),
-            .tag = key.tag};
+    const AttrNumber target = column_in(run, table, run.target);
+    require_bytea(table, target);  // somebody may have changed its type since the last batch
+    return {.source = column_in(run, table, run.source), .target = target, .tag = key.tag};
 }
 
 bool is_unwritten(const Unwritten& unwritten, TupleTableSlot* row) {

@@ -1,5 +1,6 @@
 // Which columns are not rewritten, and why.
 #include "pg/rewriting.hpp"
+#include "pg/table_column.hpp"
 
 namespace kms::pg {
 namespace {
@@ -163,13 +164,6 @@ void require_kind(const Rewriting& run, Relation table) {
     }
 }
 
-void require_type(const Rewriting& run, Relation table) {
-    const auto* target = TupleDescAttr(RelationGetDescr(table), run.target - 1);
-    if (getBaseType(target->atttypid) != BYTEAOID) {
-        refuse(run, ERRCODE_FEATURE_NOT_SUPPORTED, "It is not of type bytea.", "");
-    }
-}
-
 }  // namespace
 
 void require_rewritable_table(const Rewriting& run, Relation table) {
@@ -197,7 +191,7 @@ void require_rewritable(const Rewriting& run) {
     if (!owns_table(run.relation, GetUserId())) {
         aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, name_of(relation));
     }
-    require_type(run, relation);
+    require_bytea(relation, run.target);
     relation_close(relation, NoLock);
     const List* all = find_all_inheritors(run.relation, AccessShareLock, nullptr);
     for (int i = 0; i < list_length(all); ++i) {

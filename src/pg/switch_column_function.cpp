@@ -4,6 +4,7 @@
 #include "pg/in_step.hpp"
 #include "pg/owner.hpp"
 #include "pg/registry.hpp"
+#include "pg/table_column.hpp"
 
 namespace kms::pg {
 namespace {
@@ -28,6 +29,9 @@ Pair find_pair(FunctionCallInfo fcinfo) {
     const Relation table = relation_open(relation, AccessShareLock);
     const InStepTrigger trigger = find_in_step_trigger(table, get_attname(relation, plain, false));
     const char* name = quoted_name(table);
+    if (trigger.name != nullptr) {
+        require_bytea(table, attribute_named(table, trigger.encrypted));
+    }
     relation_close(table, NoLock);
     const RegisteredColumn* column =
         trigger.name == nullptr

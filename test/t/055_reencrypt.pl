@@ -197,6 +197,28 @@ $other->get('DROP TABLE parted_4; ALTER TABLE parted ATTACH PARTITION parted_6 F
 is(rewritten($session->answer), 600, '... one of which is dropped, one renamed, and one attached');
 is($session->get("SELECT count(*), count(DISTINCT substring(c, 2, 8)), bool_and(kms.decode_with_text('envelope', c) = 'v' || id) FROM parted"), '600|1|t', '... and all rows are done');
 
+# --- the column is no longer what it was
+
+my %changes = (
+    'ALTER TABLE parted ALTER c TYPE int USING 1' => qr/column "c" is of type integer/,
+    'ALTER TABLE parted DROP COLUMN c' => qr/is not registered/,
+    "SELECT kms.unregister_column('parted', 'c')" => qr/is not registered/,
+    'DROP TABLE parted' => qr/is not registered/,
+);
+foreach my $change (sort keys %changes) {
+    $session->get(<<"SQL");
+DROP TABLE IF EXISTS parted;
+CREATE TABLE parted (id int, c bytea) PARTITION BY RANGE (id);
+CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (10000);
+INSERT INTO parted SELECT n, kms.encode_with('envelope', 'v' || n) FROM generate_series(0, 599) n;
+SELECT kms.register_column('parted', 'c', 'envelope'::text), kms.rotate_data_key('envelope');
+SQL
+    $session->send("CALL kms.reencrypt('parted', 'c', batch => 10, pause => '10 ms')");
+    ok(has_come($other, 'parted', 20), 'a run in whose middle somebody says:');
+    $other->get($change);
+    like($session->answer->{err}, $changes{$change}, $change);
+}
+
 # --- a column is encrypted while it is written
 
 $session->get('CREATE TABLE plain AS SELECT n AS id, $$v$$ || n AS v FROM generate_series(1, 3000) n');
