@@ -41,6 +41,10 @@ class EndingChildren {
     // Reaps and signals what is due. Async-signal-safe.
     void advance(TimePoint now) noexcept;
 
+    // The last word of a process that ends: each child gets the signal that is next, without the
+    // rest of its grace period.
+    void leave() noexcept;
+
     bool empty() const { return count_ == 0; }
     std::size_t size() const { return count_; }
 

@@ -71,6 +71,16 @@ void EndingChildren::advance(TimePoint now) noexcept {
     }
 }
 
+void EndingChildren::leave() noexcept {
+    if (busy_ != 0) {
+        return;
+    }
+    const Busy busy(busy_);
+    for (std::size_t i = 0; i < count_; ++i) {
+        next_stage(endings_[i], endings_[i].since);
+    }
+}
+
 void EndingChildren::next_stage(Ending& ending, TimePoint now) noexcept {
     if (ending.stage == Stage::stubborn || ending.stage == Stage::reported) {
         return;

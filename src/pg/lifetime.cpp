@@ -127,13 +127,14 @@ void at_subtransaction_end(SubXactEvent event, SubTransactionId /*mine*/,
 }
 
 // A worker's exit delays its query, and a FATAL error may come at any midpoint: wipe, close the
-// agent's input, wait for nothing.
+// agent's input, wait for nothing. Who was given up before is signalled, for nobody will later.
 void at_session_end(int /*code*/, Datum /*argument*/) {
     if (Session* session = session_if_any) {
         session->busy = 1;
         session->cache.wipe_all();
         session->reply.release();
         session->opened.clear();
+        session->agent.ending().leave();
         session->agent.abandon();
     }
 }

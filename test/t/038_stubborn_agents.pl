@@ -37,7 +37,13 @@ unlike(new_log($node), qr/does not end/, '... which is nothing to tell of');
 restart(100);
 is($session->get("SELECT kms.decode_text(1, kms.encode(1, 'x'::text))"), 'x', 'the session goes on with a hundred');
 ok(becomes(sub { children_of($session->pid) == 1 }), '... and in the end none is left, not as a zombie either');
+
+$session->get("SET kms.command = 'exec sleep 1000'; SET kms.start_timeout = '200ms'");
+fails_with($session, q{SELECT kms.encode(1, 'x')}, 'KM008', 'an agent that never says anything');
+my ($silent) = children_of($session->pid);
+ok($silent && kill(0, $silent), '... has a while to end by itself');
 $session->quit;
+ok(becomes(sub { !kill 0, $silent }), '... or until its session ends');
 $node->stop;
 no_crash($node);
 done_testing();

@@ -242,6 +242,16 @@ TEST_F(EndingTest, HasItsGraceAndIsThenTerminated) {
     EXPECT_TRUE(ends(pid, now + grace));
 }
 
+TEST_F(EndingTest, IsSignalledWhereNobodyWillLater) {
+    const pid_t pid = begin("echo; exec sleep 60");
+    const pid_t ignores = begin("trap '' TERM; echo; while :; do sleep 0.1; done 2>/dev/null");
+    ending.add(ignores, now - grace);
+    ending.add(pid, now);
+    std::this_thread::sleep_for(50ms);
+    ending.leave();
+    EXPECT_TRUE(ends(pid, now) && ::kill(ignores, 0) != 0);
+}
+
 TEST_F(EndingTest, IsKilledWhereItIgnoresTheRest) {
     const pid_t pid = begin("trap '' TERM; echo; while :; do sleep 0.1; done 2>/dev/null");
     ending.add(pid, now);
