@@ -76,8 +76,10 @@ HeldKeys& KeyCache::find_or_add(std::uint32_t owner, ByteView identifier) {
     auto entry = std::make_unique<HeldKeys>();
     entry->owner = owner;
     entry->identifier = text_of(identifier);
+    std::list<HeldKeys*> used{entry.get()};  // nothing is left behind where memory runs out
     HeldKeys& keys = **entries_.insert(std::move(entry)).first;
-    keys.place = by_use_.insert(by_use_.begin(), &keys);
+    keys.place = used.begin();
+    by_use_.splice(by_use_.begin(), used);
     return keys;
 }
 
