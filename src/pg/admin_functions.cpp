@@ -57,33 +57,6 @@ void require_disabled(const KeyUse& use, const wire::ListedVersion& listed) {
     }
 }
 
-// In a subtransaction, which lets go of the tables that were looked at: whoever waits shall not
-// keep others from them.
-template <typename Act>
-void without_keeping_locks(Act&& act) {
-    MemoryContext memory = CurrentMemoryContext;
-    ResourceOwner owner = CurrentResourceOwner;
-    ErrorData* volatile error = nullptr;
-    BeginInternalSubTransaction(nullptr);
-    MemoryContextSwitchTo(memory);
-    PG_TRY()
-        ;
-        { act(); }
-        PG_CATCH();
-        {
-            MemoryContextSwitchTo(memory);
-            error = CopyErrorData();
-            FlushErrorState();
-        }
-    PG_END_TRY();
-    RollbackAndReleaseCurrentSubTransaction();
-    MemoryContextSwitchTo(memory);
-    CurrentResourceOwner = owner;
-    if (error != nullptr) {
-        ReThrowError(error);
-    }
-}
-
 // Rows are counted twice, so that who waits does not do so in vain.
 void refuse_destruction_if_needed(const KeyUse& use, std::uint32_t version) {
     const wire::ListedVersion* listed = version_to_retire(use, version);
@@ -97,7 +70,8 @@ void refuse_destruction_if_needed(const KeyUse& use, std::uint32_t version) {
         refuse_if_wrapping(use.action, use.identifier, version);
         refuse_if_needed(use.action, use.identifier, version, tag);
     });
-    outlast_its_users(use.identifier, version);
+    outlast_caches(use.identifier, version);
+    outlast_transactions();
     refuse_if_needed(use.action, use.identifier, version, tag);
 }
 

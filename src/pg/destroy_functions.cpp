@@ -11,6 +11,7 @@
 #include "pg/data_key_writer.hpp"
 #include "pg/kek_versions.hpp"
 #include "pg/key_arguments.hpp"
+#include "pg/registry.hpp"
 #include "pg/retirement.hpp"
 #include "pg/rewrap_data_keys.hpp"
 #include "pg/version_lock.hpp"
@@ -96,6 +97,15 @@ std::int64_t rehearse(const Destruction& what, const DataKeyVersion& key) {
     return count_lost_rows(key, "would become");
 }
 
+// Rows are counted before and after, so that whoever has copied one of them was there before.
+void outlast_copies(const Destruction& what, const KeyTag& tag) {
+    if (registered_columns().empty()) {
+        return;
+    }
+    without_keeping_locks([&] { refuse_if_needed(action, what.name, what.version, tag); });
+    outlast_transactions();
+}
+
 std::int64_t destroy_row(const Destruction& what, const DataKeyVersion& key) {
     if (key.state == wire::VersionState::destroyed) {
         return count_lost_rows(key, "are");
@@ -164,6 +174,9 @@ std::int64_t destroy(const Destruction& what) {
     const DataKeyVersion key = version_of(action, what.name, what.version);
     if (what.dry_run) {
         return rehearse(what, key);
+    }
+    if (!what.force && key.state != wire::VersionState::destroyed) {
+        outlast_copies(what, key.tag);
     }
     if (what.shred) {
         return shred(what, use_of_identifier("shred with key", key.kek));

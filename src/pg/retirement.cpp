@@ -21,18 +21,6 @@ std::uint64_t rows_of(const RegisteredColumn& column, const KeyTag& tag) {
     return counter.rows_under(tag);
 }
 
-// What a session fetched before it could no longer. The agent of remote mode holds nothing.
-void outlast_caches(ByteView identifier, std::uint32_t version) {
-    const auto seconds = cache_ttl().count();
-    if (mode() == Mode::remote || seconds == 0) {
-        return;
-    }
-    ereport(NOTICE, (errmsg("waiting %d s for sessions that may hold version %u of key \"%s\"",
-                            static_cast<int>(seconds), version, shown_identifier(identifier)),
-                     errdetail("The time is kms.cache_ttl.")));
-    (void)DirectFunctionCall1(pg_sleep, Float8GetDatum(static_cast<double>(seconds)));
-}
-
 // A transaction that has sealed a value and not yet stored it has no number of its own.
 void outlast_running_transactions() {
     int count = 0;
@@ -132,8 +120,19 @@ void refuse_if_wrapping(const char* action, ByteView kek, std::uint32_t version)
     }
 }
 
-void outlast_its_users(ByteView identifier, std::uint32_t version) {
-    outlast_caches(identifier, version);
+// The agent of remote mode holds nothing.
+void outlast_caches(ByteView identifier, std::uint32_t version) {
+    const auto seconds = cache_ttl().count();
+    if (mode() == Mode::remote || seconds == 0) {
+        return;
+    }
+    ereport(NOTICE, (errmsg("waiting %d s for sessions that may hold version %u of key \"%s\"",
+                            static_cast<int>(seconds), version, shown_identifier(identifier)),
+                     errdetail("The time is kms.cache_ttl.")));
+    (void)DirectFunctionCall1(pg_sleep, Float8GetDatum(static_cast<double>(seconds)));
+}
+
+void outlast_transactions() {
     outlast_running_transactions();
     outlast_prepared_transactions();
 }

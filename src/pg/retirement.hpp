@@ -33,9 +33,39 @@ void refuse_if_needed(const char* action, ByteView identifier, std::uint32_t ver
 // until the transaction is over.
 void refuse_if_wrapping(const char* action, ByteView kek, std::uint32_t version);
 
-// After a version can no longer be fetched from its agent: waits until no session of this database
-// can hold it, as far as this session's kms.cache_ttl is theirs, and until every transaction is
-// over that may have sealed under it.
-void outlast_its_users(ByteView identifier, std::uint32_t version);
+// After a version can no longer be fetched from its agent: waits until no session can hold it, as
+// far as this session's kms.cache_ttl is theirs.
+void outlast_caches(ByteView identifier, std::uint32_t version);
+
+// Waits until every transaction of this database is over that runs or is prepared now: it may have
+// sealed a value, or copied one, in a row that cannot be counted yet.
+void outlast_transactions();
+
+// In a subtransaction, which lets go of the tables that were looked at: whoever waits shall not
+// keep others from them.
+template <typename Act>
+void without_keeping_locks(Act&& act) {
+    MemoryContext memory = CurrentMemoryContext;
+    ResourceOwner owner = CurrentResourceOwner;
+    ErrorData* volatile error = nullptr;
+    BeginInternalSubTransaction(nullptr);
+    MemoryContextSwitchTo(memory);
+    PG_TRY()
+        ;
+        { act(); }
+        PG_CATCH();
+        {
+            MemoryContextSwitchTo(memory);
+            error = CopyErrorData();
+            FlushErrorState();
+        }
+    PG_END_TRY();
+    RollbackAndReleaseCurrentSubTransaction();
+    MemoryContextSwitchTo(memory);
+    CurrentResourceOwner = owner;
+    if (error != nullptr) {
+        ReThrowError(error);
+    }
+}
 
 }  // namespace kms::pg

@@ -15,7 +15,8 @@ my %settings = ('kms.command' => $agent, 'kms.mode' => 'envelope');
 my $node = kms_node('data_keys', %settings, 'max_prepared_transactions' => 2);
 my ($one, $two) = map { keys_session($node) } 1 .. 2;
 
-my %lock = (version => 'objsubid = 27510', all => 'objsubid = 27489', name => "locktype = 'transactionid'");
+my %lock = (version => 'objsubid = 27510', all => 'objsubid = 27489', name => "locktype = 'transactionid'",
+    transaction => "locktype = 'virtualxid'");
 
 sub waits_for {
     my ($session, $what, $name) = @_;
@@ -95,9 +96,10 @@ fails_with($one, q{SELECT kms.encode_with('k1', 'x')}, 'KM011', '... and then no
 $node->safe_psql('postgres', q{CREATE TABLE registered (value bytea); SELECT kms.register_column('registered', 'value', 'k1'), kms.create_data_key('counted', 'main')});
 $one->get(q{BEGIN; INSERT INTO registered SELECT kms.encode_with('counted', 'x')});
 $two->send(q{CALL kms.destroy_data_key('counted', 1)});
-waits_for($two, 'version', 'destruction waits for a row that is not committed');
+waits_for($two, 'transaction', 'destruction waits for a row that is not committed');
 $one->get('COMMIT');
 like($two->answer->{err}, qr/KM012: could not destroy data key "counted": rows need its version 1\nDETAIL:  public.registered.value: 1 row$/m, '... and counts it');
+$node->safe_psql('postgres', 'DROP TABLE registered');
 
 $one->get(q{BEGIN; SAVEPOINT s; SELECT kms.encode_with('k2', 'x'); ROLLBACK TO s});
 is($two->ask(q{CALL kms.destroy_data_key('k2', 1)})->{state}, '', 'what was rolled back to a savepoint holds up nobody');
