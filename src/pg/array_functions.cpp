@@ -1,5 +1,6 @@
 // encode_array, decode_array, decode_text_array and the forms that name a key for each element: a
 // call for each element, all at once.
+#include "pg/collected.hpp"
 #include "pg/values.hpp"
 
 namespace kms::pg {
@@ -16,13 +17,6 @@ struct Elements {
 
     std::span<const Call> all() const { return {calls, calls_count}; }
 };
-
-template <typename T>
-T* allocate_many(int count) {
-    // NOLINTNEXTLINE(bugprone-sizeof-expression): T may be a pointer
-    const Size size = sizeof(T) * static_cast<Size>(std::max(count, 1));
-    return static_cast<T*>(MemoryContextAllocHuge(CurrentMemoryContext, size));
-}
 
 int element_count(const ArrayType* array) {
     return ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));

@@ -1,4 +1,4 @@
-// What is collected one by one, in PostgreSQL's memory, which ereport() may jump away from.
+// Many of a kind in PostgreSQL's memory, which ereport() may jump away from.
 #pragma once
 
 #include <algorithm>
@@ -9,6 +9,16 @@
 
 namespace kms::pg {
 
+// Uninitialised.
+template <typename T>
+T* allocate_many(std::size_t count) {
+    static_assert(std::is_trivially_destructible_v<T>);
+    // NOLINTNEXTLINE(bugprone-sizeof-expression): T may be a pointer
+    const Size size = sizeof(T) * std::max<std::size_t>(count, 1);
+    return static_cast<T*>(MemoryContextAllocHuge(CurrentMemoryContext, size));
+}
+
+// Added one by one.
 template <typename T>
 class Collected {
     static_assert(std::is_trivially_copyable_v<T>);

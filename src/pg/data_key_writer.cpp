@@ -3,6 +3,7 @@
 #include <array>
 
 #include "pg/args.hpp"
+#include "pg/collected.hpp"
 #include "pg/owner.hpp"
 
 namespace kms::pg {
@@ -39,7 +40,7 @@ class Columns {
   public:
     explicit Columns(std::size_t room) {
         for (Datum*& column : columns_) {
-            column = static_cast<Datum*>(palloc(room * sizeof(Datum)));
+            column = allocate_many<Datum>(room);
         }
     }
 

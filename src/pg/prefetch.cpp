@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <unordered_set>
 
+#include "pg/collected.hpp"
 #include "pg/envelope.hpp"
 #include "pg/modes.hpp"
 #include "pg/settings.hpp"
@@ -52,7 +53,7 @@ bool names_same_key(const Call& a, const Call& b) {
 }
 
 WantedKeys missing_keys(Session& session, Way way, std::span<const Call> calls) {
-    WantedKeys wanted = {static_cast<Wanted*>(palloc(sizeof(Wanted) * calls.size())), 0};
+    WantedKeys wanted = {allocate_many<Wanted>(calls.size()), 0};
     for (std::size_t i = 0; i < calls.size(); ++i) {
         const auto header =
             way == Way::open ? read_sealed_header(calls[i].data) : std::optional<SealedHeader>();

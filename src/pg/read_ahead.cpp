@@ -2,6 +2,7 @@
 
 #include <new>
 
+#include "pg/collected.hpp"
 #include "pg/session.hpp"
 #include "pg/settings.hpp"
 
@@ -32,12 +33,6 @@ bool can_be_called(const WindowRows& rows) {
 Circumstances circumstances() {
     return {GetUserId(), settings_generation(),
             session_if_any != nullptr ? session_if_any->changes : 0};
-}
-
-template <typename T>
-T* allocate(std::size_t count) {
-    // NOLINTNEXTLINE(bugprone-sizeof-expression): T may be a pointer
-    return static_cast<T*>(palloc(sizeof(T) * count));
 }
 
 }  // namespace
@@ -110,9 +105,9 @@ void ReadAhead::begin(std::size_t most) {
     failure_ = nullptr;
     MemoryContextReset(memory_);
     MemoryContext caller = MemoryContextSwitchTo(memory_);
-    call_of_row_ = allocate<std::int32_t>(most);
-    calls_ = allocate<Call>(most);
-    results_ = allocate<varlena*>(most);
+    call_of_row_ = allocate_many<std::int32_t>(most);
+    calls_ = allocate_many<Call>(most);
+    results_ = allocate_many<varlena*>(most);
     MemoryContextSwitchTo(caller);
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "client/values.hpp"
+#include "pg/collected.hpp"
 #include "pg/modes.hpp"
 #include "pg/settings.hpp"
 
@@ -111,7 +112,7 @@ Failure transform_remotely(Way way, std::span<const Call> calls, varlena** resul
 Failure reseal_remotely(std::span<const Call> calls, std::optional<std::int32_t> to_id,
                         varlena** results, std::size_t& done) {
     Session& session = pg::session();
-    auto* again = static_cast<Call*>(palloc(sizeof(Call) * std::max<std::size_t>(1, calls.size())));
+    auto* again = allocate_many<Call>(calls.size());
     if (to_id) {
         use_of_local_id("recode", *to_id);
     }

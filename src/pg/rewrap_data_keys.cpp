@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "client/rewrap.hpp"
+#include "pg/collected.hpp"
 #include "pg/data_key_writer.hpp"
 #include "pg/key_arguments.hpp"
 
@@ -45,7 +46,7 @@ Algorithm algorithm_of(const DataKeyRow& row) {
 
 // Rows from where the last batch has ended, in the current memory context.
 Batch read_batch(DataKeyScan& scan, ByteView kek, std::uint32_t current) {
-    Batch batch = {static_cast<DataKeyRow*>(palloc(most_rows * sizeof(DataKeyRow))), nullptr, 0, 0};
+    Batch batch = {allocate_many<DataKeyRow>(most_rows), nullptr, 0, 0};
     DataKeyRow row;
     while (batch.count < most_rows && scan.next(row)) {
         if (is_under(row, kek, current)) {

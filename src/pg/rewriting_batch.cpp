@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "crypto/sealed.hpp"
+#include "pg/collected.hpp"
 #include "pg/rewriting.hpp"
 #include "pg/row_values.hpp"
 #include "pg/row_writer.hpp"
@@ -49,9 +50,9 @@ Chunk make_chunk() {
         .memory = AllocSetContextCreate(CurrentMemoryContext, "kms rows", ALLOCSET_DEFAULT_SIZES),
         .count = 0,
         .bytes = 0,
-        .calls = static_cast<Call*>(palloc(sizeof(Call) * chunk_rows)),
-        .results = static_cast<varlena**>(palloc(sizeof(varlena*) * chunk_rows)),
-        .places = static_cast<ItemPointerData*>(palloc(sizeof(ItemPointerData) * chunk_rows))};
+        .calls = allocate_many<Call>(chunk_rows),
+        .results = allocate_many<varlena*>(chunk_rows),
+        .places = allocate_many<ItemPointerData>(chunk_rows)};
 }
 
 Batch open_batch(Rewriting& run, Relation table) {

@@ -96,12 +96,13 @@ bool is_in_expression(Node* expression, AttrNumber attribute) {
 void require_not_generated_from(const Rewriting& run, Relation table) {
     const AttrNumber target = target_in(run, table);
     const TupleDesc shape = RelationGetDescr(table);
-    for (AttrNumber i = 1; i <= shape->natts; ++i) {
-        const auto* column = TupleDescAttr(shape, i - 1);
+    for (int i = 0; i < shape->natts; ++i) {
+        const auto* column = TupleDescAttr(shape, i);
         if (column->attisdropped || column->attgenerated == '\0') {
             continue;
         }
-        if (i == target || is_in_expression(build_column_default(table, i), target)) {
+        if (column->attnum == target ||
+            is_in_expression(build_column_default(table, column->attnum), target)) {
             refuse(run, ERRCODE_FEATURE_NOT_SUPPORTED,
                    psprintf("Column \"%s\" of \"%s\" is generated from it.",
                             NameStr(column->attname), name_of(table)),

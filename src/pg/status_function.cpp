@@ -1,5 +1,6 @@
 // status(): the session's key agent, for people. Starts nothing.
 #include "pg/agent_count.hpp"
+#include "pg/collected.hpp"
 #include "pg/settings.hpp"
 #include "pg/values.hpp"
 
@@ -10,7 +11,7 @@ constexpr int columns = 13;
 
 Datum capabilities_datum(const KeyAgent& agent) {
     const auto& capabilities = agent.capabilities();
-    auto* words = static_cast<Datum*>(palloc(sizeof(Datum) * (capabilities.size() + 1)));
+    auto* words = allocate_many<Datum>(capabilities.size());
     int count = 0;
     for (const std::string& capability : capabilities) {
         words[count++] = text_datum(capability);

@@ -1,6 +1,7 @@
 // switch_column: the encrypted column takes over, and the plaintext goes.
 #include <algorithm>
 
+#include "pg/collected.hpp"
 #include "pg/in_step.hpp"
 #include "pg/owner.hpp"
 #include "pg/registry.hpp"
@@ -84,9 +85,8 @@ ByteView bytes_at(HeapTuple row, TupleDesc shape, int column) {
 
 // Rows: ctid, table, plaintext, context, ciphertext.
 void compare_rows(const Pair& pair, HeapTuple* rows, TupleDesc shape, std::uint64_t count) {
-    auto* calls = static_cast<Call*>(palloc(sizeof(Call) * count));
-    // NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers
-    auto* results = static_cast<varlena**>(palloc(sizeof(varlena*) * count));
+    auto* calls = allocate_many<Call>(count);
+    auto* results = allocate_many<varlena*>(count);
     for (std::uint64_t i = 0; i < count; ++i) {
         if (is_null_at(rows[i], shape, 3) || is_null_at(rows[i], shape, 5)) {
             raise_difference(pair, rows[i], shape, "is not encrypted, or has no plaintext");
