@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "base/fields.hpp"
 #include "crypto/sealed.hpp"
 
 #include "base/floor.hpp"
@@ -45,41 +46,6 @@ Error damaged() {
 
 Error cut_short() {
     return {Code::malformed, "the keyring is cut short"};
-}
-
-// Takes bytes off the front; what is missing reads as zero and leaves the cursor failed.
-class Cursor {
-  public:
-    explicit Cursor(ByteView bytes) : rest_(bytes) {}
-
-    ByteView bytes(std::size_t count) {
-        if (count > rest_.size()) {
-            failed_ = true;
-            rest_ = {};
-            return {};
-        }
-        const ByteView taken = rest_.first(count);
-        rest_ = rest_.subspan(count);
-        return taken;
-    }
-
-    std::uint64_t number(std::size_t width) { return load_be(bytes(width)); }
-
-    template <std::size_t N>
-    void fill(std::array<Byte, N>& out) {
-        std::ranges::copy(bytes(N), out.begin());
-    }
-
-    bool failed() const { return failed_; }
-    bool at_end() const { return rest_.empty(); }
-
-  private:
-    ByteView rest_;
-    bool failed_ = false;
-};
-
-void append_number(SecretBytes& out, std::size_t width, std::uint64_t value) {
-    store_be(out.extend(width), value);
 }
 
 void append_entry(SecretBytes& out, std::string_view key, const KeyringEntry& entry) {
@@ -268,7 +234,7 @@ Result<Keyring> parse_entries(ByteView bytes) {
         last = named.key;
         KMS_TRY(keyring.restore(named.key, std::move(named.entry)));
     }
-    if (cursor.failed() || !cursor.at_end()) {
+    if (cursor.failed() || cursor.left() != 0) {
         return damaged();
     }
     return keyring;
