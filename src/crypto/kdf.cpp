@@ -27,7 +27,27 @@ Status derive(const char* name, const OSSL_PARAM* params, ByteSpan out) {
     return {};
 }
 
-constexpr std::size_t hkdf_sha256_most = 255 * 32;
+struct Hkdf {
+    const char* digest;
+    std::size_t digest_length;
+    int mode;
+};
+
+Status hkdf(Hkdf form, ByteView key, ByteView salt, ByteView info, ByteSpan out) {
+    if (key.empty() || out.empty() || out.size() > 255 * form.digest_length) {
+        return Error{Code::invalid, "HKDF cannot derive this many bytes from such a key"};
+    }
+    const OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, const_cast<char*>(form.digest), 0),
+        OSSL_PARAM_construct_int(OSSL_KDF_PARAM_MODE, &form.mode),
+        octets(OSSL_KDF_PARAM_KEY, key),
+        octets(OSSL_KDF_PARAM_SALT, salt),
+        octets(OSSL_KDF_PARAM_INFO, info),
+        OSSL_PARAM_construct_end(),
+    };
+    return derive("HKDF", params, out);
+}
+
 constexpr unsigned scrypt_most_log2_n = 30;
 
 }  // namespace
@@ -37,18 +57,11 @@ Status hkdf_sha256(ByteView key, ByteView info, ByteSpan out) {
 }
 
 Status hkdf_sha256(ByteView key, ByteView salt, ByteView info, ByteSpan out) {
-    if (key.empty() || out.empty() || out.size() > hkdf_sha256_most) {
-        return Error{Code::invalid, "HKDF-SHA256 cannot derive this many bytes from such a key"};
-    }
-    char digest[] = "SHA256";
-    const OSSL_PARAM params[] = {
-        OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, digest, 0),
-        octets(OSSL_KDF_PARAM_KEY, key),
-        octets(OSSL_KDF_PARAM_SALT, salt),
-        octets(OSSL_KDF_PARAM_INFO, info),
-        OSSL_PARAM_construct_end(),
-    };
-    return derive("HKDF", params, out);
+    return hkdf({"SHA256", 32, EVP_KDF_HKDF_MODE_EXTRACT_AND_EXPAND}, key, salt, info, out);
+}
+
+Status hkdf_expand_sha512(ByteView key, ByteView info, ByteSpan out) {
+    return hkdf({"SHA512", 64, EVP_KDF_HKDF_MODE_EXPAND_ONLY}, key, {}, info, out);
 }
 
 Status derive_subkey(ByteView key, std::string_view label, std::string_view algorithm,

@@ -1,4 +1,4 @@
-// Key derivation: HKDF-SHA256 (RFC 5869) and scrypt (RFC 7914).
+// Key derivation: HKDF (RFC 5869) and scrypt (RFC 7914).
 #pragma once
 
 #include <string_view>
@@ -13,6 +13,10 @@ Status hkdf_sha256(ByteView key, ByteView info, ByteSpan out);
 
 // The general form, for vectors with a salt.
 Status hkdf_sha256(ByteView key, ByteView salt, ByteView info, ByteSpan out);
+
+// The second half of HKDF with SHA-512, for a key that is uniformly random already. At most 255 *
+// 64 bytes.
+Status hkdf_expand_sha512(ByteView key, ByteView info, ByteSpan out);
 
 // Fills `out` with the subkey `label` of a data key: info = label, one space, algorithm's name.
 Status derive_subkey(ByteView key, std::string_view label, std::string_view algorithm,

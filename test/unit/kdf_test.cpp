@@ -1,5 +1,7 @@
 #include "crypto/kdf.hpp"
 
+#include <openssl/hmac.h>
+
 #include "vectors.hpp"
 
 #include "base/floor.hpp"
@@ -54,6 +56,41 @@ TEST(Hkdf, RefusesWhatItCannotDerive) {
     EXPECT_CODE(hkdf_sha256(key, {}, more), Code::invalid);
     EXPECT_CODE(hkdf_sha256(key, {}, {}), Code::invalid);
     EXPECT_CODE(hkdf_sha256({}, {}, most), Code::invalid);
+}
+
+// RFC 5869's extract is the HMAC of the input under the salt.
+std::vector<Byte> extract_sha512(ByteView salt, ByteView input) {
+    std::vector<Byte> key(64);
+    EXPECT_NE(HMAC(EVP_sha512(), salt.data(), static_cast<int>(salt.size()), input.data(),
+                   input.size(), key.data(), nullptr),
+              nullptr);
+    return key;
+}
+
+TEST(HkdfExpandSha512, Wycheproof) {
+    const auto path = test::public_vectors("hkdf_sha512_test.json");
+    if (!path) {
+        GTEST_SKIP() << "KMS_VECTORS is not set";
+    }
+    test::for_each_wycheproof(*path, [](const test::Json&, const test::Json& vector) {
+        std::vector<Byte> out(vector["size"].get<std::size_t>());
+        const auto key = extract_sha512(test::unhex(vector, "salt"), test::unhex(vector, "ikm"));
+        const Status derived = hkdf_expand_sha512(key, test::unhex(vector, "info"), out);
+        EXPECT_EQ(static_cast<bool>(derived), vector["result"] == "valid");
+        if (derived) {
+            EXPECT_EQ(to_hex(out), vector["okm"]);
+        }
+    });
+}
+
+TEST(HkdfExpandSha512, RefusesWhatItCannotDerive) {
+    std::vector<Byte> most(255 * 64);
+    std::vector<Byte> more(255 * 64 + 1);
+    const auto key = test::pattern(32);
+    EXPECT_TRUE(hkdf_expand_sha512(key, {}, most));
+    EXPECT_CODE(hkdf_expand_sha512(key, {}, more), Code::invalid);
+    EXPECT_CODE(hkdf_expand_sha512(key, {}, {}), Code::invalid);
+    EXPECT_CODE(hkdf_expand_sha512({}, {}, most), Code::invalid);
 }
 
 TEST(Subkey, InfoIsLabelSpaceAlgorithm) {
