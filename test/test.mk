@@ -69,7 +69,7 @@ $(eval $(call variant,plain,$(CXX),-O2 $(test_flags)))
 $(eval $(call variant,fuzzed,clang++,-O1 $(test_flags) $(sanitizers) -fsanitize=fuzzer-no-link))
 
 build/unit_test: $(patsubst %.cpp,build/sanitized/%.o,$(part_sources) $(unit_tests))
-	$(CXX) $(sanitizers) -o $@ $^ -lgtest -lgtest_main -lcrypto -pthread
+	$(CXX) $(sanitizers) -o $@ $^ -lgtest -lgtest_main -lcrypto -lz -pthread
 
 build/slow_test: $(patsubst %.cpp,build/plain/%.o,$(part_sources) $(slow_tests))
 	$(CXX) -o $@ $^ -lgtest -lgtest_main -lcrypto -pthread
