@@ -202,4 +202,5 @@ prove_file() {
 
 suite_python() {
     expect "sealed.py agrees with its vectors" in_tree /usr/bin/python3 test/sealed.py selftest
+    expect "blobs.py agrees with its vectors" in_tree /usr/bin/python3 test/blobs.py selftest
 }
