@@ -87,12 +87,21 @@ TEST(BlobManifest, RoundTripsWhateverIsThere) {
     }
 }
 
-TEST(BlobManifest, ThousandsOfSegments) {
-    BlobManifest manifest;
+BlobManifest longest_manifest() {
+    BlobManifest manifest = full_manifest();
+    manifest.name = SecretBytes::copy_of(Bytes(max_blob_name_length));
+    manifest.content_type = SecretBytes::copy_of(Bytes(max_blob_name_length));
+    manifest.metadata = SecretBytes::copy_of(Bytes(max_blob_metadata_length));
+    manifest.segments.clear();
     for (std::uint64_t number = 0; number < max_blob_segments; ++number) {
         manifest.segments.push_back(segment(number * 3, max_blob_segment_length));
-        manifest.total_length += max_blob_segment_length;
     }
+    manifest.total_length = max_blob_segments * max_blob_segment_length;
+    return manifest;
+}
+
+TEST(BlobManifest, ThousandsOfSegments) {
+    BlobManifest manifest = longest_manifest();
     expect_round_trip(manifest);
     manifest.segments.push_back(segment(~std::uint64_t{0}, 1));
     ++manifest.total_length;
@@ -100,11 +109,7 @@ TEST(BlobManifest, ThousandsOfSegments) {
 }
 
 TEST(BlobManifest, TextsAreBounded) {
-    BlobManifest manifest;
-    manifest.name = SecretBytes::copy_of(Bytes(max_blob_name_length));
-    manifest.content_type = SecretBytes::copy_of(Bytes(max_blob_name_length));
-    manifest.metadata = SecretBytes::copy_of(Bytes(max_blob_metadata_length));
-    expect_round_trip(manifest);
+    BlobManifest manifest = longest_manifest();
     for (auto* one : {&manifest.name, &manifest.content_type, &manifest.metadata}) {
         const std::size_t most = (*one)->size();
         **one = SecretBytes::copy_of(Bytes(most + 1));
@@ -216,12 +221,16 @@ TEST(BlobManifest, EveryBitAndEveryTruncationOfTheSealedOne) {
     EXPECT_TRUE(open_manifest(key, id, 7, sealed->view()));
 }
 
+// Its length alone is enough to refuse it, whatever key it names.
 TEST(BlobManifest, OneThatIsTooLongIsNotOpened) {
     SealingKey key = manifest_key();
-    const Bytes bytes(std::size_t{5} << 20, 1);
-    Bytes sealed(key.sealed_size(bytes.size()));
-    ASSERT_TRUE(key.seal(bytes, bytes_of(blob_manifest_context(id, 7)), sealed));
-    EXPECT_CODE(open_manifest(key, id, 7, sealed), Code::corrupt);
+    SealingKey other = manifest_key(2);
+    const auto longest = seal_manifest(key, id, 7, longest_manifest());
+    ASSERT_TRUE(longest);
+    EXPECT_TRUE(open_manifest(key, id, 7, longest->view()));
+    EXPECT_CODE(open_manifest(other, id, 7, longest->view()), Code::wrong_key);
+    const Bytes longer = test::joined({longest->data(), longest->data() + longest->size()}, {0});
+    EXPECT_CODE(open_manifest(other, id, 7, longer), Code::corrupt);
 }
 
 }  // namespace
