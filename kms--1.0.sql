@@ -615,5 +615,101 @@ LANGUAGE C AS 'MODULE_PATHNAME', 'kms_encrypt_column';
 CREATE FUNCTION kms.switch_column(relation regclass, column_name name)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_switch_column';
 
+-- Encrypted blobs of any size
+
+-- What is in the clear of a blob, and nothing else is. The manifest says the same, and the bytes of
+-- every segment.
+CREATE TABLE kms.blob (
+    id uuid PRIMARY KEY,
+    key_tag bytea NOT NULL CHECK (length(key_tag) = 8),  -- of the key version that wraps its key
+    wrapped bytea NOT NULL,
+    manifest bytea NOT NULL,
+    version bigint NOT NULL CHECK (version > 0),
+    created timestamptz NOT NULL,
+    modified timestamptz NOT NULL,
+    expires timestamptz,
+    size_class int NOT NULL  -- it has less than 2 ^ size_class bytes, and the half of that or more
+);
+ALTER TABLE kms.blob ALTER manifest SET STORAGE EXTERNAL;
+CREATE INDEX ON kms.blob (key_tag);
+CREATE INDEX ON kms.blob (expires) WHERE expires IS NOT NULL;
+
+-- A segment's rows, one after another, are its message.
+CREATE TABLE kms.blob_chunk (
+    blob_id uuid NOT NULL,
+    segment bigint NOT NULL,
+    chunk int NOT NULL,  -- the first in the row
+    data bytea NOT NULL,
+    PRIMARY KEY (blob_id, segment, chunk)
+);
+ALTER TABLE kms.blob_chunk ALTER data SET STORAGE EXTERNAL;
+
+SELECT pg_catalog.pg_extension_config_dump('kms.blob', '');
+SELECT pg_catalog.pg_extension_config_dump('kms.blob_chunk', '');
+
+CREATE FUNCTION kms.blob_put(
+    local_id int, data bytea, name text DEFAULT NULL, content_type text DEFAULT NULL,
+    metadata jsonb DEFAULT NULL, expires_at timestamptz DEFAULT NULL,
+    expire_in interval DEFAULT NULL, last_modified timestamptz DEFAULT NULL,
+    complete bool DEFAULT true)
+RETURNS uuid LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_blob_put';
+
+-- Those that change a blob return its new version.
+CREATE FUNCTION kms.blob_append(
+    id uuid, data bytea, if_version bigint DEFAULT NULL, complete bool DEFAULT NULL)
+RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_blob_append';
+
+CREATE FUNCTION kms.blob_replace(id uuid, data bytea, if_version bigint DEFAULT NULL)
+RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_blob_replace';
+
+CREATE FUNCTION kms.blob_compact(id uuid, if_version bigint DEFAULT NULL)
+RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_blob_compact';
+
+-- What is NULL stays as it is; `clear` names what shall be there no more.
+CREATE FUNCTION kms.blob_set_meta(
+    id uuid, name text DEFAULT NULL, content_type text DEFAULT NULL, metadata jsonb DEFAULT NULL,
+    expires_at timestamptz DEFAULT NULL, expire_in interval DEFAULT NULL,
+    last_modified timestamptz DEFAULT NULL, clear text[] DEFAULT '{}',
+    if_version bigint DEFAULT NULL)
+RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_blob_set_meta';
+
+CREATE FUNCTION kms.blob_copy(id uuid, to_id int DEFAULT NULL)
+RETURNS uuid LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_blob_copy';
+
+-- False: there was none.
+CREATE FUNCTION kms.blob_delete(id uuid, if_version bigint DEFAULT NULL)
+RETURNS bool LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_blob_delete';
+
+CREATE FUNCTION kms.blob_get(id uuid)
+RETURNS bytea LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'kms_blob_get';
+
+CREATE FUNCTION kms.blob_read(id uuid, start bigint, length bigint)
+RETURNS bytea LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'kms_blob_read';
+
+CREATE FUNCTION kms.blob_verify(id uuid, OUT size bigint, OUT sha256 bytea, OUT complete bool)
+LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'kms_blob_verify';
+
+CREATE FUNCTION kms.blob_meta(
+    id uuid, OUT name text, OUT content_type text, OUT metadata jsonb, OUT size bigint,
+    OUT version bigint, OUT created timestamptz, OUT last_modified timestamptz,
+    OUT expires_at timestamptz, OUT complete bool, OUT segments int)
+LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'kms_blob_meta';
+
+CREATE FUNCTION kms.blob_list(
+    prefix text DEFAULT '', OUT id uuid, OUT name text, OUT content_type text, OUT metadata jsonb,
+    OUT size bigint, OUT version bigint, OUT created timestamptz, OUT last_modified timestamptz,
+    OUT expires_at timestamptz, OUT complete bool, OUT segments int)
+RETURNS SETOF record LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'kms_blob_list';
+
+CREATE FUNCTION kms.blob_expire(most int DEFAULT 1000)
+RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_blob_expire';
+
+-- To another key, or to the current version of a key: the contents stay as they are.
+CREATE FUNCTION kms.blob_recode(id uuid, to_id int)
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_blob_recode';
+
+CREATE FUNCTION kms.rewrap_blobs(local_id int, most bigint DEFAULT NULL)
+RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_rewrap_blobs';
+
 -- Who may call what is the owner's decision.
 REVOKE ALL ON ALL ROUTINES IN SCHEMA kms FROM PUBLIC;

@@ -19,6 +19,7 @@ bool expired(const HeldKey& key, TimePoint now, std::chrono::seconds time_to_liv
 
 void wipe(HeldKey& key) {
     key.key.wipe();
+    key.wrapping.wipe();
     key.wiped = true;
 }
 
@@ -35,6 +36,27 @@ HeldKey* store(HeldKeys& keys, std::unique_ptr<HeldKey> fresh) {
 }
 
 }  // namespace
+
+Result<HeldWrappingKey> HeldWrappingKey::from_data_key(Algorithm algorithm, ByteView data_key) {
+    HeldWrappingKey key;
+    key.subkey_ = SecretBytes(wrapping_subkey_length);
+    KMS_TRY(derive_wrapping_subkey(algorithm, data_key, key.subkey_.span()));
+    return key;
+}
+
+Result<SealingKey*> HeldWrappingKey::ready(const KeyTag& tag) {
+    if (!ready_) {
+        KMS_ASSIGN(ready_, SealingKey::from_subkey(Algorithm::xaes_256_gcm, subkey_.view(), tag));
+    }
+    return &*ready_;
+}
+
+void HeldWrappingKey::wipe() noexcept {
+    kms::wipe(subkey_.span());
+    if (ready_) {
+        ready_->wipe();
+    }
+}
 
 [[gnu::hot]] HeldKey* HeldKeys::find(const KeyTag& tag) {
     for (const auto& held : versions) {
@@ -85,8 +107,11 @@ HeldKeys& KeyCache::find_or_add(std::uint32_t owner, ByteView identifier) {
 
 Result<HeldKey*> KeyCache::hold(HeldKeys& keys, const FetchedKey& fetched, bool is_current) {
     KMS_ASSIGN(SealingKey key, SealingKey::from_data_key(fetched.algorithm, fetched.key.view()));
-    auto fresh = std::make_unique<HeldKey>(
-        HeldKey{fetched.version, std::move(key), Clock::now(), std::chrono::system_clock::now()});
+    KMS_ASSIGN(HeldWrappingKey wrapping,
+               HeldWrappingKey::from_data_key(fetched.algorithm, fetched.key.view()));
+    auto fresh =
+        std::make_unique<HeldKey>(HeldKey{fetched.version, std::move(key), std::move(wrapping),
+                                          Clock::now(), std::chrono::system_clock::now()});
     const std::size_t before = keys.versions.size();
     HeldKey* held = store(keys, std::move(fresh));
     if (is_current) {

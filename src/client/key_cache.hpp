@@ -22,13 +22,31 @@
 
 namespace kms {
 
+// The `kms/1 wrap` subkey of a data key, made ready when it is first used.
+class HeldWrappingKey {
+  public:
+    static Result<HeldWrappingKey> from_data_key(Algorithm algorithm, ByteView data_key);
+
+    // `tag`: the data key's.
+    Result<SealingKey*> ready(const KeyTag& tag);
+
+    void wipe() noexcept;
+
+  private:
+    SecretBytes subkey_;
+    std::optional<SealingKey> ready_;
+};
+
 struct HeldKey {
     std::uint32_t version;
     SealingKey key;
+    HeldWrappingKey wrapping;
     TimePoint fetched_at;
     std::chrono::system_clock::time_point fetched_on;  // for people
     bool wiped = false;
     std::uint64_t locked_in = 0;  // the caller's mark of the epoch in which it may be sealed under
+
+    Result<SealingKey*> wrapping_key() { return wrapping.ready(key.tag()); }
 };
 
 // All that is held under one identifier for one owner.

@@ -239,6 +239,10 @@ SealingKey::SealingKey(SealingKey&&) noexcept = default;
 SealingKey& SealingKey::operator=(SealingKey&&) noexcept = default;
 SealingKey::~SealingKey() = default;
 
+Status derive_wrapping_subkey(Algorithm algorithm, ByteView data_key, ByteSpan out) {
+    return derive_subkey(data_key, "kms/1 wrap", info_of(algorithm).name, out);
+}
+
 Result<SealingKey> SealingKey::from_data_key(Algorithm algorithm, ByteView data_key) {
     KMS_ASSIGN(const KeyTag tag, compute_key_tag(algorithm, data_key));
     const AlgorithmInfo& info = info_of(algorithm);
@@ -250,8 +254,8 @@ Result<SealingKey> SealingKey::from_data_key(Algorithm algorithm, ByteView data_
 
 Result<SealingKey> SealingKey::wrapping_from_data_key(Algorithm algorithm, ByteView data_key) {
     KMS_ASSIGN(const KeyTag tag, compute_key_tag(algorithm, data_key));
-    SecretArray<32> subkey;
-    KMS_TRY(derive_subkey(data_key, "kms/1 wrap", info_of(algorithm).name, subkey.span()));
+    SecretArray<wrapping_subkey_length> subkey;
+    KMS_TRY(derive_wrapping_subkey(algorithm, data_key, subkey.span()));
     return from_subkey(Algorithm::xaes_256_gcm, subkey.view(), tag);
 }
 

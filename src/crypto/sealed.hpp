@@ -36,6 +36,10 @@ constexpr std::size_t sealed_beginning = 1 + key_tag_length;
 // That of the shortest value with this beginning; nullopt: no sealed value begins so.
 std::optional<std::size_t> least_sealed_length(ByteView beginning);
 
+// The `kms/1 wrap` subkey of a data key, for SealingKey::from_subkey with xaes-256-gcm.
+constexpr std::size_t wrapping_subkey_length = 32;
+Status derive_wrapping_subkey(Algorithm algorithm, ByteView data_key, ByteSpan out);
+
 // One key version, ready to seal and open. Holds subkeys only, never the data key. Not for threads;
 // after a fork it goes on safely (see process_epoch).
 class SealingKey {
@@ -43,8 +47,8 @@ class SealingKey {
     // Draws the `kms/1 seal` (or `kms/1 siv`) subkey and the tag from a data key.
     static Result<SealingKey> from_data_key(Algorithm algorithm, ByteView data_key);
 
-    // Draws the `kms/1 wrap` subkey instead, 32 bytes whatever the algorithm: for wrapping other
-    // keys and secrets, always with suite 0x01.
+    // Draws the `kms/1 wrap` subkey instead: for wrapping other keys and secrets, whatever the
+    // algorithm with suite 0x01.
     static Result<SealingKey> wrapping_from_data_key(Algorithm algorithm, ByteView data_key);
 
     // A subkey that was drawn elsewhere, such as a keyring's own; for xaes-256-gcm 32 bytes.

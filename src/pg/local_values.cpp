@@ -108,7 +108,7 @@ template <typename GetKey, typename MakeRoom, typename Fill>
         if (const Failure failure = make_room(step)) {
             return failure;
         }
-        const Failure failure = with_key(session, call, step, [&] { return fill(step.key->key); });
+        const Failure failure = with_key(session, call, step, [&] { return fill(*step.key); });
         if (!step.again) {
             return failure;
         }
@@ -129,7 +129,7 @@ template <typename MakeRoom>
         [&](Step& step) {
             return make_room(sealed->plaintext_length, subject_of(call, step.keys), room);
         },
-        [&](SealingKey& key) { return key.open(call.data, call.context, room); });
+        [&](HeldKey& held) { return held.key.open(call.data, call.context, room); });
 }
 
 Failure open_for_session(Session& session, const Call& call) {
@@ -159,7 +159,9 @@ Failure open_for_session(Session& session, const Call& call) {
                                      subject_of(call, step.keys));
             return Failure();
         },
-        [&](SealingKey& key) { return key.seal(call.data, call.context, bytes_in(*result)); });
+        [&](HeldKey& held) {
+            return held.key.seal(call.data, call.context, bytes_in(*result));
+        });
 }
 
 [[gnu::hot]] Failure open_locally(const Call& call, varlena** result) {
@@ -169,6 +171,13 @@ Failure open_for_session(Session& session, const Call& call) {
                          room = bytes_in(*result);
                          return Failure();
                      });
+}
+
+Failure with_current_key(const Call& call, UseKey use_key, void* state) {
+    Session& session = pg::session();
+    return transform_with_key(
+        session, call, [&](Step& step) { return get_current(session, call, step); },
+        [](Step&) { return Failure(); }, [&](HeldKey& held) { return use_key(held, state); });
 }
 
 // The plaintext is kept by the session: fetching the target's key may take longer than the source's

@@ -10,4 +10,7 @@ constexpr int not_found = MAKE_SQLSTATE('K', 'M', '0', '0', '2');
 constexpr int not_offered = MAKE_SQLSTATE('K', 'M', '0', '1', '0');
 constexpr int still_needed = MAKE_SQLSTATE('K', 'M', '0', '1', '2');
 
+constexpr int no_blob = MAKE_SQLSTATE('K', 'M', '0', '1', '3');
+constexpr int other_version = MAKE_SQLSTATE('K', 'M', '0', '1', '4');
+
 }  // namespace kms::pg::sqlstate

@@ -1,0 +1,208 @@
+#include "pg/blob_rows.hpp"
+
+#include <algorithm>
+
+#include "pg/args.hpp"
+#include "pg/own_table.hpp"
+
+namespace kms::pg {
+namespace {
+
+enum Column : int {
+    id_column = 1,
+    key_tag_column,
+    wrapped_column,
+    manifest_column,
+    version_column,
+    created_column,
+    modified_column,
+    expires_column,
+    size_class_column
+};
+
+KeyTag tag_of(ByteView bytes) {
+    KeyTag tag{};
+    copy_bytes(bytes.first(std::min(bytes.size(), tag.size())), tag);
+    return tag;
+}
+
+// In the current memory context.
+const BlobRow* row_of(Relation table, HeapTuple tuple) {
+    const OwnRow row(table, tuple);
+    const bool expires = row.has(expires_column);
+    auto* blob = static_cast<BlobRow*>(palloc(sizeof(BlobRow)));
+    *blob = {.id = uuid_of(row[id_column]),
+             .key_tag = tag_of(bytes_of_datum(row[key_tag_column])),
+             .wrapped = bytes_of_datum(row[wrapped_column]),
+             .manifest = bytes_of_datum(row[manifest_column]),
+             .version = DatumGetInt64(row[version_column]),
+             .created = DatumGetTimestampTz(row[created_column]),
+             .modified = DatumGetTimestampTz(row[modified_column]),
+             .expires = expires,
+             .expiry = expires ? DatumGetTimestampTz(row[expires_column]) : 0,
+             .size_class = DatumGetInt32(row[size_class_column])};
+    return blob;
+}
+
+KeptStatement lock_row = {
+    "SELECT FROM kms.blob WHERE id = $1 FOR NO KEY UPDATE", 1, {UUIDOID}};
+KeptStatement insert_row = {
+    "INSERT INTO kms.blob (id, key_tag, wrapped, manifest, version, created, modified, expires,"
+    " size_class) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+    9,
+    {UUIDOID, BYTEAOID, BYTEAOID, BYTEAOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+     TIMESTAMPTZOID, INT4OID}};
+KeptStatement update_row = {
+    "UPDATE kms.blob SET key_tag = $2, wrapped = $3, manifest = $4, version = $5, modified = $7,"
+    " expires = $8, size_class = $9 WHERE id = $1 AND created = $6",
+    9,
+    {UUIDOID, BYTEAOID, BYTEAOID, BYTEAOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+     TIMESTAMPTZOID, INT4OID}};
+KeptStatement delete_row = {"DELETE FROM kms.blob WHERE id = $1", 1, {UUIDOID}};
+KeptStatement insert_chunk_row = {
+    "INSERT INTO kms.blob_chunk (blob_id, segment, chunk, data) VALUES ($1, $2, $3, $4)",
+    4,
+    {UUIDOID, INT8OID, INT4OID, BYTEAOID}};
+KeptStatement delete_chunk_rows = {
+    "DELETE FROM kms.blob_chunk WHERE blob_id = $1", 1, {UUIDOID}};
+KeptStatement delete_older_chunk_rows = {
+    "DELETE FROM kms.blob_chunk WHERE blob_id = $1 AND segment < $2", 2, {UUIDOID, INT8OID}};
+
+// Whoever has locked the row has just read it.
+void require_one(std::uint64_t count) {
+    if (count != 1) {
+        ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+                        errmsg("a row of kms.blob has changed meanwhile")));
+    }
+}
+
+void write(KeptStatement& statement, const BlobRow& row) {
+    Datum values[9] = {uuid_datum(row.id),
+                       bytes_datum(row.key_tag),
+                       bytes_datum(row.wrapped),
+                       bytes_datum(row.manifest),
+                       Int64GetDatum(row.version),
+                       TimestampTzGetDatum(row.created),
+                       TimestampTzGetDatum(row.modified),
+                       TimestampTzGetDatum(row.expiry),
+                       Int32GetDatum(row.size_class)};
+    require_one(statement.execute(values, row.expires ? nullptr : "       n "));
+}
+
+}  // namespace
+
+std::uint64_t KeptStatement::execute(Datum* values, const char* nulls) {
+    if (plan == nullptr) {
+        const SPIPlanPtr made = SPI_prepare(text, parameters, types);
+        if (made == nullptr || SPI_keepplan(made) != 0) {
+            elog(ERROR, "could not prepare: %s", text);
+        }
+        plan = made;
+    }
+    if (SPI_execute_plan(plan, values, nulls, false, 0) < 0) {
+        elog(ERROR, "could not execute: %s", text);
+    }
+    return SPI_processed;
+}
+
+const BlobRow* find_blob(const BlobId& id) {
+    const Relation table = table_open(blob_table(), AccessShareLock);
+    ScanKeyData key;
+    ScanKeyInit(&key, id_column, BTEqualStrategyNumber, F_UUID_EQ, uuid_datum(id));
+    SysScanDesc scan =
+        systable_beginscan(table, primary_key_of(table), true, GetActiveSnapshot(), 1, &key);
+    const HeapTuple tuple = systable_getnext(scan);
+    const BlobRow* row = tuple != nullptr ? row_of(table, tuple) : nullptr;
+    systable_endscan(scan);
+    table_close(table, AccessShareLock);
+    return row != nullptr && !row->has_expired() ? row : nullptr;
+}
+
+BlobScan::BlobScan()
+    : table_(table_open(blob_table(), AccessShareLock)),
+      scan_(systable_beginscan(table_, InvalidOid, false, GetActiveSnapshot(), 0, nullptr)) {}
+
+const BlobRow* BlobScan::next() {
+    const HeapTuple tuple = systable_getnext(scan_);
+    return tuple != nullptr ? row_of(table_, tuple) : nullptr;
+}
+
+void BlobScan::end() {
+    systable_endscan(scan_);
+    table_close(table_, AccessShareLock);
+}
+
+Oid blob_table() {
+    return own_table("blob");
+}
+
+Oid blob_chunk_table() {
+    return own_table("blob_chunk");
+}
+
+BlobWriter::BlobWriter() : caller_(act_as_owner_of(blob_table())) {
+    SPI_connect();
+}
+
+void BlobWriter::end() {
+    if (has_snapshot_) {
+        PopActiveSnapshot();
+    }
+    SPI_finish();
+    act_as(caller_);
+}
+
+const BlobRow* BlobWriter::lock(const BlobId& id) {
+    Datum values[1] = {uuid_datum(id)};
+    if (lock_row.execute(values) == 0) {
+        return nullptr;
+    }
+    PushActiveSnapshot(GetTransactionSnapshot());
+    has_snapshot_ = true;
+    return find_blob(id);
+}
+
+void BlobWriter::insert(const BlobRow& row) {
+    write(insert_row, row);
+}
+
+void BlobWriter::update(const BlobRow& row) {
+    write(update_row, row);
+}
+
+void BlobWriter::remove(const BlobId& id) {
+    Datum values[1] = {uuid_datum(id)};
+    (void)delete_chunk_rows.execute(values);
+    require_one(delete_row.execute(values));
+}
+
+void BlobWriter::insert_chunks(const BlobId& id, std::uint64_t segment, std::uint64_t first_chunk,
+                               varlena* data) {
+    Datum values[4] = {uuid_datum(id), Int64GetDatum(static_cast<std::int64_t>(segment)),
+                       Int32GetDatum(static_cast<std::int32_t>(first_chunk)),
+                       PointerGetDatum(data)};
+    require_one(insert_chunk_row.execute(values));
+}
+
+void BlobWriter::remove_chunks(const BlobId& id, std::uint64_t below_segment) {
+    Datum values[2] = {uuid_datum(id), Int64GetDatum(static_cast<std::int64_t>(below_segment))};
+    (void)delete_older_chunk_rows.execute(values);
+}
+
+Datum uuid_datum(const BlobId& id) {
+    auto* uuid = static_cast<pg_uuid_t*>(palloc(sizeof(pg_uuid_t)));
+    copy_bytes(id, uuid->data);
+    return UUIDPGetDatum(uuid);
+}
+
+BlobId uuid_of(Datum datum) {
+    BlobId id;
+    copy_bytes(DatumGetUUIDP(datum)->data, id);
+    return id;
+}
+
+const char* shown_id(const BlobId& id) {
+    return DatumGetCString(DirectFunctionCall1(uuid_out, uuid_datum(id)));
+}
+
+}  // namespace kms::pg

@@ -1,0 +1,91 @@
+// The tables kms.blob and kms.blob_chunk. Act one.
+//
+// Read without regard to the caller's privileges, and changed in the name of the extension's owner:
+// who may do what with blobs is a matter of EXECUTE on the functions, and of keys.
+#pragma once
+
+#include <span>
+
+#include "base/bytes.hpp"
+#include "crypto/algorithm.hpp"
+#include "crypto/blob_keys.hpp"
+#include "pg/owner.hpp"
+
+namespace kms::pg {
+
+// Views are of the memory context that it was read in.
+struct BlobRow {
+    BlobId id;
+    KeyTag key_tag;
+    ByteView wrapped;
+    ByteView manifest;
+    std::int64_t version;
+    TimestampTz created;
+    TimestampTz modified;
+    bool expires;
+    TimestampTz expiry;
+    int size_class;
+
+    bool has_expired() const { return expires && expiry <= GetCurrentTimestamp(); }
+};
+
+// By the active snapshot. nullptr: there is none, or it has expired.
+const BlobRow* find_blob(const BlobId& id);
+
+// All of them, in no order, as the active snapshot shows them; expired ones too.
+class BlobScan {
+  public:
+    BlobScan();
+    const BlobRow* next();  // in the current memory context; nullptr: there are no more
+    void end();
+
+  private:
+    Relation table_;
+    SysScanDesc scan_;
+};
+
+Oid blob_table();
+Oid blob_chunk_table();
+
+// Changes of the tables between its making and end(), in the owner's name and in the memory of
+// SPI, which end() lets go of. A failure in between needs no end().
+class BlobWriter {
+  public:
+    BlobWriter();
+    void end();
+
+    // Locks the row, and makes what is now there the active snapshot. nullptr: there is no such
+    // blob, or it has expired.
+    const BlobRow* lock(const BlobId& id);
+
+    void insert(const BlobRow& row);
+    void update(const BlobRow& row);  // all but id and created
+    void remove(const BlobId& id);    // with its chunks
+
+    void insert_chunks(const BlobId& id, std::uint64_t segment, std::uint64_t first_chunk,
+                       varlena* data);
+    // Of segments with smaller numbers.
+    void remove_chunks(const BlobId& id, std::uint64_t below_segment);
+
+  private:
+    Caller caller_;
+    bool has_snapshot_ = false;
+};
+
+// A statement whose plan is kept for the session; executed between SPI_connect and SPI_finish.
+struct KeptStatement {
+    const char* text;
+    int parameters;
+    Oid types[9];
+    SPIPlanPtr plan = nullptr;
+
+    std::uint64_t execute(Datum* values, const char* nulls = nullptr);  // the number of rows
+};
+
+Datum uuid_datum(const BlobId& id);
+BlobId uuid_of(Datum datum);
+
+// For messages.
+const char* shown_id(const BlobId& id);
+
+}  // namespace kms::pg
