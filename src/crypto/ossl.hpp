@@ -17,6 +17,7 @@ struct Free {
     void operator()(EVP_CIPHER_CTX* p) const { EVP_CIPHER_CTX_free(p); }
     void operator()(EVP_MAC* p) const { EVP_MAC_free(p); }
     void operator()(EVP_MAC_CTX* p) const { EVP_MAC_CTX_free(p); }
+    void operator()(EVP_MD_CTX* p) const { EVP_MD_CTX_free(p); }
     void operator()(EVP_KDF* p) const { EVP_KDF_free(p); }
     void operator()(EVP_KDF_CTX* p) const { EVP_KDF_CTX_free(p); }
 };

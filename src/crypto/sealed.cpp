@@ -277,6 +277,11 @@ const KeyTag& SealingKey::tag() const {
     return state_->tag;
 }
 
+std::size_t wrapped_size(std::size_t length) {
+    const std::size_t nonce_length = info_of(Algorithm::xaes_256_gcm).nonce_length;
+    return header_length + nonce_length + length + authenticator_length;
+}
+
 std::size_t SealingKey::sealed_size(std::size_t plaintext_length) const {
     return plaintext_length + state_->overhead();
 }

@@ -38,6 +38,7 @@ std::optional<std::size_t> least_sealed_length(ByteView beginning);
 
 // The `kms/1 wrap` subkey of a data key, for SealingKey::from_subkey with xaes-256-gcm.
 constexpr std::size_t wrapping_subkey_length = 32;
+std::size_t wrapped_size(std::size_t length);  // of a secret with so many bytes
 Status derive_wrapping_subkey(Algorithm algorithm, ByteView data_key, ByteSpan out);
 
 // One key version, ready to seal and open. Holds subkeys only, never the data key. Not for threads;

@@ -12,7 +12,7 @@ namespace kms::pg {
 
 // Measured: see doc/blobs.md, "Rows".
 constexpr std::uint64_t chunks_in_row = 16;
-constexpr std::uint64_t plain_in_row = chunks_in_row * chunked::chunk_length;
+constexpr std::uint64_t plain_in_full_row = chunks_in_row * chunked::chunk_length;
 
 struct BlobRowPlace {
     std::uint64_t first_chunk;
@@ -28,7 +28,7 @@ class BlobLayout {
 
     constexpr std::uint64_t chunks() const { return length_ / chunked::chunk_length + 1; }
     constexpr std::uint64_t rows() const {
-        return std::max<std::uint64_t>(1, (length_ + plain_in_row - 1) / plain_in_row);
+        return std::max<std::uint64_t>(1, (length_ + plain_in_full_row - 1) / plain_in_full_row);
     }
     constexpr std::uint64_t row_of_chunk(std::uint64_t chunk) const {
         return std::min(chunk / chunks_in_row, rows() - 1);
@@ -39,6 +39,16 @@ class BlobLayout {
         const std::uint64_t end = row + 1 == rows() ? chunks() : first + chunks_in_row;
         const std::uint64_t header = row == 0 ? chunked::header_length : 0;
         return {first, end - first, header, header + sealed_before(end) - sealed_before(first)};
+    }
+
+    constexpr std::uint64_t plain_in_row(const BlobRowPlace& row) const {
+        return std::min(length_ - row.first_chunk * chunked::chunk_length,
+                        row.chunks * chunked::chunk_length);
+    }
+
+    // Of a sealed chunk's first byte in its row.
+    constexpr std::uint64_t offset_in_row(const BlobRowPlace& row, std::uint64_t chunk) const {
+        return row.header + sealed_before(chunk) - sealed_before(row.first_chunk);
     }
 
     constexpr std::uint64_t plain_in_chunk(std::uint64_t chunk) const {

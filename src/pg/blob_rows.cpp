@@ -44,27 +44,28 @@ const BlobRow* row_of(Relation table, HeapTuple tuple) {
     return blob;
 }
 
-KeptStatement lock_row = {
-    "SELECT FROM kms.blob WHERE id = $1 FOR NO KEY UPDATE", 1, {UUIDOID}};
+KeptStatement lock_row = {"SELECT FROM kms.blob WHERE id = $1 FOR NO KEY UPDATE", 1, {UUIDOID}};
 KeptStatement insert_row = {
     "INSERT INTO kms.blob (id, key_tag, wrapped, manifest, version, created, modified, expires,"
     " size_class) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     9,
-    {UUIDOID, BYTEAOID, BYTEAOID, BYTEAOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
-     TIMESTAMPTZOID, INT4OID}};
+    {UUIDOID, BYTEAOID, BYTEAOID, BYTEAOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+     INT4OID}};
 KeptStatement update_row = {
     "UPDATE kms.blob SET key_tag = $2, wrapped = $3, manifest = $4, version = $5, modified = $7,"
     " expires = $8, size_class = $9 WHERE id = $1 AND created = $6",
     9,
-    {UUIDOID, BYTEAOID, BYTEAOID, BYTEAOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
-     TIMESTAMPTZOID, INT4OID}};
+    {UUIDOID, BYTEAOID, BYTEAOID, BYTEAOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+     INT4OID}};
+KeptStatement update_row_key = {"UPDATE kms.blob SET key_tag = $2, wrapped = $3 WHERE id = $1",
+                                3,
+                                {UUIDOID, BYTEAOID, BYTEAOID}};
 KeptStatement delete_row = {"DELETE FROM kms.blob WHERE id = $1", 1, {UUIDOID}};
 KeptStatement insert_chunk_row = {
     "INSERT INTO kms.blob_chunk (blob_id, segment, chunk, data) VALUES ($1, $2, $3, $4)",
     4,
     {UUIDOID, INT8OID, INT4OID, BYTEAOID}};
-KeptStatement delete_chunk_rows = {
-    "DELETE FROM kms.blob_chunk WHERE blob_id = $1", 1, {UUIDOID}};
+KeptStatement delete_chunk_rows = {"DELETE FROM kms.blob_chunk WHERE blob_id = $1", 1, {UUIDOID}};
 KeptStatement delete_older_chunk_rows = {
     "DELETE FROM kms.blob_chunk WHERE blob_id = $1 AND segment < $2", 2, {UUIDOID, INT8OID}};
 
@@ -91,18 +92,33 @@ void write(KeptStatement& statement, const BlobRow& row) {
 
 }  // namespace
 
-std::uint64_t KeptStatement::execute(Datum* values, const char* nulls) {
-    if (plan == nullptr) {
-        const SPIPlanPtr made = SPI_prepare(text, parameters, types);
-        if (made == nullptr || SPI_keepplan(made) != 0) {
-            elog(ERROR, "could not prepare: %s", text);
-        }
-        plan = made;
+void KeptStatement::prepare() {
+    if (plan != nullptr) {
+        return;
     }
+    const SPIPlanPtr made = SPI_prepare(text, parameters, types);
+    if (made == nullptr || SPI_keepplan(made) != 0) {
+        elog(ERROR, "could not prepare: %s", text);
+    }
+    plan = made;
+}
+
+std::uint64_t KeptStatement::execute(Datum* values, const char* nulls) {
+    const Caller caller = act_as_owner_of(blob_table());
+    prepare();
     if (SPI_execute_plan(plan, values, nulls, false, 0) < 0) {
         elog(ERROR, "could not execute: %s", text);
     }
+    act_as(caller);
     return SPI_processed;
+}
+
+Portal KeptStatement::open(Datum* values) {
+    const Caller caller = act_as_owner_of(blob_table());
+    prepare();
+    Portal cursor = SPI_cursor_open(nullptr, plan, values, nullptr, false);
+    act_as(caller);
+    return cursor;
 }
 
 const BlobRow* find_blob(const BlobId& id) {
@@ -140,7 +156,7 @@ Oid blob_chunk_table() {
     return own_table("blob_chunk");
 }
 
-BlobWriter::BlobWriter() : caller_(act_as_owner_of(blob_table())) {
+BlobWriter::BlobWriter() {
     SPI_connect();
 }
 
@@ -149,7 +165,6 @@ void BlobWriter::end() {
         PopActiveSnapshot();
     }
     SPI_finish();
-    act_as(caller_);
 }
 
 const BlobRow* BlobWriter::lock(const BlobId& id) {
@@ -168,6 +183,11 @@ void BlobWriter::insert(const BlobRow& row) {
 
 void BlobWriter::update(const BlobRow& row) {
     write(update_row, row);
+}
+
+void BlobWriter::update_key(const BlobRow& row) {
+    Datum values[3] = {uuid_datum(row.id), bytes_datum(row.key_tag), bytes_datum(row.wrapped)};
+    require_one(update_row_key.execute(values));
 }
 
 void BlobWriter::remove(const BlobId& id) {

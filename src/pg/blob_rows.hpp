@@ -47,8 +47,8 @@ class BlobScan {
 Oid blob_table();
 Oid blob_chunk_table();
 
-// Changes of the tables between its making and end(), in the owner's name and in the memory of
-// SPI, which end() lets go of. A failure in between needs no end().
+// Changes of the tables between its making and end(), in the memory of SPI, which end() lets go of.
+// A failure in between needs no end().
 class BlobWriter {
   public:
     BlobWriter();
@@ -60,7 +60,8 @@ class BlobWriter {
 
     void insert(const BlobRow& row);
     void update(const BlobRow& row);  // all but id and created
-    void remove(const BlobId& id);    // with its chunks
+    void update_key(const BlobRow& row);
+    void remove(const BlobId& id);  // with its chunks
 
     void insert_chunks(const BlobId& id, std::uint64_t segment, std::uint64_t first_chunk,
                        varlena* data);
@@ -68,11 +69,11 @@ class BlobWriter {
     void remove_chunks(const BlobId& id, std::uint64_t below_segment);
 
   private:
-    Caller caller_;
     bool has_snapshot_ = false;
 };
 
-// A statement whose plan is kept for the session; executed between SPI_connect and SPI_finish.
+// A statement whose plan is kept for the session. Executed between SPI_connect and SPI_finish, in
+// the owner's name.
 struct KeptStatement {
     const char* text;
     int parameters;
@@ -80,6 +81,10 @@ struct KeptStatement {
     SPIPlanPtr plan = nullptr;
 
     std::uint64_t execute(Datum* values, const char* nulls = nullptr);  // the number of rows
+    Portal open(Datum* values);
+
+  private:
+    void prepare();
 };
 
 Datum uuid_datum(const BlobId& id);

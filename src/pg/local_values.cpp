@@ -115,10 +115,11 @@ template <typename GetKey, typename MakeRoom, typename Fill>
     }
 }
 
-// `make_room` gets the plaintext's length and the subject of an error, and sets where it goes.
-template <typename MakeRoom>
+// `make_room` gets the plaintext's length and the subject of an error, and sets where it goes;
+// `open_with` gets the key and the room.
+template <typename MakeRoom, typename OpenWith>
 [[gnu::always_inline]] inline Failure open_into(Session& session, const Call& call,
-                                                MakeRoom make_room) {
+                                                MakeRoom make_room, OpenWith open_with) {
     const auto sealed = read_sealed_header(call.data);
     if (!sealed) {
         return not_sealed(call);
@@ -129,18 +130,21 @@ template <typename MakeRoom>
         [&](Step& step) {
             return make_room(sealed->plaintext_length, subject_of(call, step.keys), room);
         },
-        [&](HeldKey& held) { return held.key.open(call.data, call.context, room); });
+        [&](HeldKey& held) { return open_with(held, room); });
 }
 
-Failure open_for_session(Session& session, const Call& call) {
-    return open_into(session, call,
-                     [&](std::size_t length, const Subject& subject, ByteSpan& room) {
-                         return guarded(subject, [&]() -> Status {
-                             session.reply = SecretBytes(length);
-                             room = session.reply.span();
-                             return {};
-                         });
-                     });
+template <typename OpenWith>
+Failure open_for_session(Session& session, const Call& call, OpenWith open_with) {
+    return open_into(
+        session, call,
+        [&](std::size_t length, const Subject& subject, ByteSpan& room) {
+            return guarded(subject, [&]() -> Status {
+                session.reply = SecretBytes(length);
+                room = session.reply.span();
+                return {};
+            });
+        },
+        open_with);
 }
 
 }  // namespace
@@ -159,33 +163,50 @@ Failure open_for_session(Session& session, const Call& call) {
                                      subject_of(call, step.keys));
             return Failure();
         },
-        [&](HeldKey& held) {
-            return held.key.seal(call.data, call.context, bytes_in(*result));
-        });
+        [&](HeldKey& held) { return held.key.seal(call.data, call.context, bytes_in(*result)); });
 }
 
 [[gnu::hot]] Failure open_locally(const Call& call, varlena** result) {
-    return open_into(pg::session(), call,
-                     [&](std::size_t length, const Subject& subject, ByteSpan& room) {
-                         *result = allocate_value(length, subject);
-                         room = bytes_in(*result);
-                         return Failure();
-                     });
+    return open_into(
+        pg::session(), call,
+        [&](std::size_t length, const Subject& subject, ByteSpan& room) {
+            *result = allocate_value(length, subject);
+            room = bytes_in(*result);
+            return Failure();
+        },
+        [&](HeldKey& held, ByteSpan room) { return held.key.open(call.data, call.context, room); });
 }
 
-Failure with_current_key(const Call& call, UseKey use_key, void* state) {
+Failure wrap_locally(const Call& call, varlena** result) {
     Session& session = pg::session();
     return transform_with_key(
         session, call, [&](Step& step) { return get_current(session, call, step); },
-        [](Step&) { return Failure(); }, [&](HeldKey& held) { return use_key(held, state); });
+        [&](Step& step) {
+            *result = allocate_value(wrapped_size(call.data.size()), subject_of(call, step.keys));
+            return Failure();
+        },
+        [&](HeldKey& held) -> Status {
+            KMS_ASSIGN(SealingKey * key, held.wrapping_key());
+            return key->seal(call.data, call.context, bytes_in(*result));
+        });
+}
+
+Failure unwrap_locally(const Call& call) {
+    return open_for_session(session(), call, [&](HeldKey& held, ByteSpan room) -> Status {
+        KMS_ASSIGN(SealingKey * key, held.wrapping_key());
+        return key->open(call.data, call.context, room);
+    });
 }
 
 // The plaintext is kept by the session: fetching the target's key may take longer than the source's
 // key lives, so they are not needed at once.
 Failure reseal_locally(const Call& call, std::optional<std::int32_t> to_id, varlena** result) {
     Session& session = pg::session();
-    if (const Failure failure = open_for_session(session, call)) {
-        return failure;
+    const Failure not_opened = open_for_session(session, call, [&](HeldKey& held, ByteSpan room) {
+        return held.key.open(call.data, call.context, room);
+    });
+    if (not_opened) {
+        return not_opened;
     }
     const Failure failure = seal_locally(sealing_again(call, to_id, session.reply.view()), result);
     session.reply.release();

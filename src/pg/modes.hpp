@@ -12,9 +12,12 @@ Failure seal_locally(const Call& call, varlena** result);
 Failure open_locally(const Call& call, varlena** result);
 Failure reseal_locally(const Call& call, std::optional<std::int32_t> to_id, varlena** result);
 
-// Act two on the key that seal_locally uses, for another use of it. May be run more than once.
-using UseKey = Status (*)(HeldKey& held, void* state);
-Failure with_current_key(const Call& call, UseKey use_key, void* state);
+// The same with the `kms/1 wrap` subkey. What was unwrapped is the session's reply.
+Failure wrap_locally(const Call& call, varlena** result);
+Failure unwrap_locally(const Call& call);
+
+Failure wrap_remotely(const Call& call, varlena** result);
+Failure unwrap_remotely(const Call& call);
 
 Failure transform_remotely(Way way, std::span<const Call> calls, varlena** results,
                            std::size_t& done);

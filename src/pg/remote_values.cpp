@@ -98,7 +98,46 @@ Failure exchange(Session& session, std::span<const Call> calls, std::size_t& don
     return failure;
 }
 
+// What is stored must open in every mode.
+Status require_wrapped(ByteView wrapped, std::size_t length) {
+    const auto header = read_sealed_header(wrapped);
+    if (!header || header->suite != Suite::xaes_256_gcm || header->plaintext_length != length) {
+        return Error{Code::protocol, "the agent wrapped a key in another format"};
+    }
+    return {};
+}
+
+// One call, spoken of with the agent.
+template <typename Ask>
+Failure ask_about(const Call& call, Ask ask) {
+    std::size_t done = 0;
+    Session& session = pg::session();
+    return exchange(session, {&call, 1}, done, [&](Line line) {
+        return ask(line, session, RemoteCalls({&call, 1}, nullptr));
+    });
+}
+
 }  // namespace
+
+Failure wrap_remotely(const Call& call, varlena** result) {
+    return ask_about(call, [&](Line line, Session&, RemoteCalls calls) -> Status {
+        KMS_ASSIGN(const WrappedSecret wrapped,
+                   wrap_key(line, calls.at(0).key, call.context, call.data));
+        KMS_TRY(require_wrapped(wrapped.bytes.view(), call.data.size()));
+        KMS_ASSIGN(*result, try_allocate_value(wrapped.bytes.size()));
+        copy_bytes(wrapped.bytes.view(), bytes_in(*result));
+        return {};
+    });
+}
+
+Failure unwrap_remotely(const Call& call) {
+    return ask_about(call, [&](Line line, Session& session, RemoteCalls calls) -> Status {
+        KMS_ASSIGN(WrappedSecret unwrapped,
+                   unwrap_key(line, calls.at(0).key, call.context, call.data, call.data.size()));
+        session.reply = std::move(unwrapped.bytes);
+        return {};
+    });
+}
 
 Failure transform_remotely(Way way, std::span<const Call> calls, varlena** results,
                            std::size_t& done) {

@@ -60,6 +60,14 @@ Failure transform_one_remotely(Way way, const Call& call, varlena** result) {
                                   : open_locally(call, result);
 }
 
+Failure wrap(const Call& call, varlena** result) {
+    return mode() == Mode::remote ? wrap_remotely(call, result) : wrap_locally(call, result);
+}
+
+Failure unwrap(const Call& call) {
+    return mode() == Mode::remote ? unwrap_remotely(call) : unwrap_locally(call);
+}
+
 Failure reseal(std::span<const Call> calls, std::optional<std::int32_t> to_id, varlena** results,
                std::size_t& done) {
     return mode() == Mode::remote ? reseal_remotely(calls, to_id, results, done)

@@ -36,6 +36,11 @@ Failure transform(Way way, std::span<const Call> calls, varlena** results, std::
 Failure reseal(std::span<const Call> calls, std::optional<std::int32_t> to_id, varlena** results,
                std::size_t& done);
 
+// A key of its own for what is too large to be a value, wrapped by the DEK that the call names;
+// suite 0x01, whatever the DEK's algorithm. What was unwrapped is the session's reply.
+Failure wrap(const Call& call, varlena** result);
+Failure unwrap(const Call& call);
+
 // The key that a call names (KM001 where nothing is bound to its local id).
 KeyUse use_of_call(const Call& call);
 

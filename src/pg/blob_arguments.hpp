@@ -1,0 +1,21 @@
+// Arguments that the functions on blobs share: act one.
+#pragma once
+
+#include "pg/args.hpp"
+#include "pg/open_blob.hpp"
+
+namespace kms::pg {
+
+BlobId blob_id_argument(FunctionCallInfo fcinfo);
+
+// KM013: there is none, or it has expired.
+[[noreturn]] void raise_no_blob(const BlobId& id);
+
+// By the active snapshot, or KM013.
+const BlobRow& required_blob(const BlobId& id);
+
+// What the caller says of a blob, from the argument `first` on: name, content_type, metadata,
+// expires_at, expire_in, last_modified. What is not NULL is put in the blob's manifest or the row.
+void take_description(FunctionCallInfo fcinfo, int first, OpenBlob& blob, BlobRow& row);
+
+}  // namespace kms::pg

@@ -1,0 +1,214 @@
+#include "pg/blob_reader.hpp"
+
+#include <algorithm>
+
+#include "pg/args.hpp"
+#include "pg/blob_layout.hpp"
+#include "pg/own_table.hpp"
+
+namespace kms::pg {
+namespace {
+
+enum Column : AttrNumber { blob_id_column = 1, segment_column, chunk_column, data_column };
+
+constexpr const char* missing = "Rows of kms.blob_chunk are missing, or are not those of the blob.";
+
+[[noreturn]] void raise_corrupt(const OpenBlob& blob, const char* detail) {
+    raise_error(blob.subject(), Code::corrupt, detail);
+}
+
+// Of a value that may stand outside of its row.
+ByteView slice_of(Datum data, std::uint64_t offset, std::uint64_t length) {
+    const auto* slice = reinterpret_cast<const varlena*>(PG_DETOAST_DATUM_SLICE(
+        data, static_cast<std::int32_t>(offset), static_cast<std::int32_t>(length)));
+    return bytes_of_packed(slice);
+}
+
+std::uint64_t length_of(Datum data) {
+    return toast_raw_datum_size(data) - VARHDRSZ;
+}
+
+Status open_chunk(OpenBlob& blob, std::uint64_t number, ByteView sealed, std::uint64_t skip,
+                  ByteSpan out) {
+    const std::size_t length = sealed.size() - gcm_tag_length;
+    if (skip == 0 && out.size() == length) {
+        return blob.opener->open(number, sealed, out);
+    }
+    blob.chunk.resize(length);
+    KMS_TRY(blob.opener->open(number, sealed, blob.chunk.span()));
+    copy_bytes(blob.chunk.view().subspan(skip, out.size()), out);
+    return {};
+}
+
+}  // namespace
+
+// Bytes of one segment, begin to end, and the chunks that have them. The final chunk may have
+// none: it comes with the last byte.
+struct BlobReader::Part {
+    const BlobSegment& segment;
+    BlobLayout layout;
+    std::uint64_t begin;
+    std::uint64_t end;
+    std::uint64_t first_chunk;
+    std::uint64_t end_chunk;
+
+    Part(const BlobSegment& of, std::uint64_t from, std::uint64_t to)
+        : segment(of),
+          layout(of.length),
+          begin(from),
+          end(to),
+          first_chunk(from / chunked::chunk_length),
+          end_chunk(to == of.length ? layout.chunks() : (to - 1) / chunked::chunk_length + 1) {}
+};
+
+BlobReader::BlobReader(OpenBlob& blob)
+    : blob_(blob),
+      table_(table_open(blob_chunk_table(), AccessShareLock)),
+      index_(index_open(primary_key_of(table_), AccessShareLock)),
+      row_memory_(AllocSetContextCreate(CurrentMemoryContext, "kms blob", ALLOCSET_DEFAULT_SIZES)) {
+}
+
+void BlobReader::end() {
+    index_close(index_, AccessShareLock);
+    table_close(table_, AccessShareLock);
+    MemoryContextDelete(row_memory_);
+}
+
+SysScanDesc BlobReader::scan_rows(std::uint64_t segment, std::uint64_t first,
+                                  std::uint64_t last) const {
+    ScanKeyData keys[4];
+    ScanKeyInit(&keys[0], blob_id_column, BTEqualStrategyNumber, F_UUID_EQ, uuid_datum(blob_.id));
+    ScanKeyInit(&keys[1], segment_column, BTEqualStrategyNumber, F_INT8EQ,
+                Int64GetDatum(static_cast<std::int64_t>(segment)));
+    ScanKeyInit(&keys[2], chunk_column, BTGreaterEqualStrategyNumber, F_INT4GE,
+                Int32GetDatum(static_cast<std::int32_t>(first)));
+    ScanKeyInit(&keys[3], chunk_column, BTLessEqualStrategyNumber, F_INT4LE,
+                Int32GetDatum(static_cast<std::int32_t>(last)));
+    return systable_beginscan_ordered(table_, index_, GetActiveSnapshot(), 4, keys);
+}
+
+std::uint64_t BlobReader::count_rows() const {
+    ScanKeyData key;
+    ScanKeyInit(&key, blob_id_column, BTEqualStrategyNumber, F_UUID_EQ, uuid_datum(blob_.id));
+    SysScanDesc scan = systable_beginscan_ordered(table_, index_, GetActiveSnapshot(), 1, &key);
+    std::uint64_t count = 0;
+    while (systable_getnext_ordered(scan, ForwardScanDirection) != nullptr) {
+        ++count;
+    }
+    systable_endscan_ordered(scan);
+    return count;
+}
+
+void BlobReader::find_segment(std::uint64_t offset) {
+    const auto& segments = blob_.manifest.segments;
+    if (offset < segment_begin_) {
+        segment_ = 0;
+        segment_begin_ = 0;
+    }
+    while (offset - segment_begin_ >= segments[segment_].length) {
+        segment_begin_ += segments[segment_].length;
+        ++segment_;
+    }
+}
+
+void BlobReader::read_into(std::uint64_t offset, ByteSpan out) {
+    while (!out.empty()) {
+        find_segment(offset);
+        const BlobSegment& segment = blob_.manifest.segments[segment_];
+        const std::uint64_t begin = offset - segment_begin_;
+        const std::uint64_t length = std::min<std::uint64_t>(out.size(), segment.length - begin);
+        read_part(Part(segment, begin, begin + length), out.first(length));
+        out = out.subspan(length);
+        offset += length;
+    }
+}
+
+ByteView BlobReader::read(std::uint64_t offset, std::size_t length) {
+    in_blob(blob_, [&]() -> Status {
+        blob_.piece.resize(length);
+        return {};
+    });
+    read_into(offset, blob_.piece.span());
+    return blob_.piece.view();
+}
+
+// The header stands in the segment's first row, which the part may not need.
+void BlobReader::open_header(const Part& part) {
+    if (blob_.opener && opened_ == part.segment.number) {
+        return;
+    }
+    SysScanDesc scan = scan_rows(part.segment.number, 0, 0);
+    const HeapTuple tuple = systable_getnext_ordered(scan, ForwardScanDirection);
+    bool is_null = false;
+    const Datum data =
+        tuple != nullptr ? heap_getattr(tuple, data_column, RelationGetDescr(table_), &is_null) : 0;
+    if (tuple == nullptr || length_of(data) != part.layout.row(0).length) {
+        raise_corrupt(blob_, missing);
+    }
+    const ByteView header = slice_of(data, 0, chunked::header_length);
+    in_blob(blob_, [&]() -> Status {
+        blob_.opener.reset();
+        if (!std::ranges::equal(header.last(chunked::commitment_length), part.segment.commitment)) {
+            return Error{Code::corrupt, "A segment is not the one that the manifest names."};
+        }
+        KMS_ASSIGN(blob_.opener,
+                   chunked::MessageOpener::create(
+                       blob_.keys->segment.view(),
+                       bytes_of(blob_segment_context(blob_.id, part.segment.number)), header));
+        return {};
+    });
+    opened_ = part.segment.number;
+    systable_endscan_ordered(scan);
+}
+
+void BlobReader::read_row(const Part& part, std::uint64_t number, Datum data, ByteSpan out) {
+    const BlobLayout& layout = part.layout;
+    const BlobRowPlace row = layout.row(number);
+    if (length_of(data) != row.length) {
+        raise_corrupt(blob_, missing);
+    }
+    const std::uint64_t first = std::max(part.first_chunk, row.first_chunk);
+    const std::uint64_t end = std::min(part.end_chunk, row.first_chunk + row.chunks);
+    const std::uint64_t offset = layout.offset_in_row(row, first);
+    ByteView sealed = slice_of(data, offset, layout.offset_in_row(row, end) - offset);
+    in_blob(blob_, [&]() -> Status {
+        for (std::uint64_t chunk = first; chunk < end; ++chunk) {
+            const std::uint64_t chunk_begin = chunk * chunked::chunk_length;
+            const std::uint64_t length = layout.plain_in_chunk(chunk);
+            const std::uint64_t from = std::max(part.begin, chunk_begin);
+            const std::uint64_t to = std::min(part.end, chunk_begin + length);
+            KMS_TRY(open_chunk(blob_, chunk, sealed.first(length + gcm_tag_length),
+                               from - chunk_begin, out.subspan(from - part.begin, to - from)));
+            sealed = sealed.subspan(length + gcm_tag_length);
+        }
+        return {};
+    });
+}
+
+void BlobReader::read_part(const Part& part, ByteSpan out) {
+    open_header(part);
+    std::uint64_t row = part.layout.row_of_chunk(part.first_chunk);
+    const std::uint64_t last = part.layout.row_of_chunk(part.end_chunk - 1);
+    SysScanDesc scan = scan_rows(part.segment.number, part.layout.row(row).first_chunk,
+                                 part.layout.row(last).first_chunk);
+    while (HeapTuple tuple = systable_getnext_ordered(scan, ForwardScanDirection)) {
+        CHECK_FOR_INTERRUPTS();
+        bool is_null = false;
+        const TupleDesc shape = RelationGetDescr(table_);
+        const auto chunk = DatumGetInt32(heap_getattr(tuple, chunk_column, shape, &is_null));
+        if (row > last || static_cast<std::uint64_t>(chunk) != part.layout.row(row).first_chunk) {
+            raise_corrupt(blob_, missing);
+        }
+        MemoryContext caller = MemoryContextSwitchTo(row_memory_);
+        read_row(part, row, heap_getattr(tuple, data_column, shape, &is_null), out);
+        MemoryContextSwitchTo(caller);
+        MemoryContextReset(row_memory_);
+        ++row;
+    }
+    if (row <= last) {
+        raise_corrupt(blob_, missing);
+    }
+    systable_endscan_ordered(scan);
+}
+
+}  // namespace kms::pg

@@ -1,0 +1,107 @@
+#include "pg/blob_segments.hpp"
+
+#include "pg/args.hpp"
+#include "pg/blob_layout.hpp"
+
+namespace kms::pg {
+namespace {
+
+// A version has fewer segments than this, since a blob has.
+constexpr unsigned bits_of_segment_in_version = 16;
+static_assert(max_blob_segments == std::size_t{1} << bits_of_segment_in_version);
+
+std::uint64_t next_number(const OpenBlob& blob) {
+    const auto& segments = blob.manifest.segments;
+    const std::uint64_t after = segments.empty() ? 0 : segments.back().number + 1;
+    return std::max(first_segment(blob), after);
+}
+
+Status begin_segment(OpenBlob& blob, std::uint64_t number, ByteSpan header) {
+    const std::string context = blob_segment_context(blob.id, number);
+    KMS_ASSIGN(blob.sealer,
+               chunked::MessageSealer::start(blob.keys->segment.view(), bytes_of(context), header));
+    return {};
+}
+
+Status seal_chunks(chunked::MessageSealer& sealer, ByteView plaintext, std::uint64_t chunks,
+                   ByteSpan out) {
+    for (; chunks > 0; --chunks) {
+        const std::size_t length = std::min(plaintext.size(), chunked::chunk_length);
+        const ByteSpan sealed = out.first(length + gcm_tag_length);
+        KMS_TRY(length == chunked::chunk_length ? sealer.seal_chunk(plaintext.first(length), sealed)
+                                                : sealer.seal_final(plaintext, sealed));
+        plaintext = plaintext.subspan(length);
+        out = out.subspan(sealed.size());
+    }
+    return {};
+}
+
+struct Segment {
+    BlobSegment entry;
+    std::uint64_t offset;  // of its first byte in the source
+};
+
+void write_row(BlobWriter& writer, OpenBlob& blob, BlobSource& source, Segment& segment,
+               std::uint64_t number) {
+    const BlobLayout layout(segment.entry.length);
+    const BlobRowPlace row = layout.row(number);
+    varlena* data = allocate_value(row.length, blob.subject());
+    const ByteSpan header = bytes_in(data).first(row.header);
+    const ByteView plaintext = source.read(segment.offset + row.first_chunk * chunked::chunk_length,
+                                           layout.plain_in_row(row));
+    in_blob(blob, [&]() -> Status {
+        if (!header.empty()) {
+            KMS_TRY(begin_segment(blob, segment.entry.number, header));
+            copy_bytes(header.last(chunked::commitment_length), segment.entry.commitment);
+        }
+        return seal_chunks(*blob.sealer, plaintext, row.chunks, bytes_in(data).subspan(row.header));
+    });
+    writer.insert_chunks(blob.id, segment.entry.number, row.first_chunk, data);
+    pfree(data);
+}
+
+void write_segment(BlobWriter& writer, OpenBlob& blob, BlobSource& source, Segment& segment) {
+    const std::uint64_t rows = BlobLayout(segment.entry.length).rows();
+    for (std::uint64_t row = 0; row < rows; ++row) {
+        CHECK_FOR_INTERRUPTS();
+        write_row(writer, blob, source, segment, row);
+    }
+    in_blob(blob, [&]() -> Status {
+        blob.sealer.reset();
+        blob.manifest.segments.push_back(segment.entry);
+        blob.manifest.total_length += segment.entry.length;
+        return {};
+    });
+}
+
+void require_room(const OpenBlob& blob, std::uint64_t length) {
+    const std::uint64_t added = (length + max_blob_segment_length - 1) / max_blob_segment_length;
+    if (added > max_blob_segments - blob.manifest.segments.size()) {
+        ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+                        errmsg("could not %s: it would have more than %zu segments", blob.action,
+                               max_blob_segments),
+                        errhint("kms.blob_compact() makes many into few.")));
+    }
+}
+
+}  // namespace
+
+void write_segments(BlobWriter& writer, OpenBlob& blob, BlobSource& source, std::uint64_t length) {
+    require_room(blob, length);
+    for (std::uint64_t offset = 0; offset < length; offset += max_blob_segment_length) {
+        Segment segment = {
+            {next_number(blob), std::min(max_blob_segment_length, length - offset), {}}, offset};
+        write_segment(writer, blob, source, segment);
+    }
+}
+
+std::uint64_t first_segment(const OpenBlob& blob) {
+    return static_cast<std::uint64_t>(blob.version) << bits_of_segment_in_version;
+}
+
+void forget_segments(OpenBlob& blob) {
+    blob.manifest.segments.clear();
+    blob.manifest.total_length = 0;
+}
+
+}  // namespace kms::pg

@@ -1,0 +1,142 @@
+// What is done to many blobs at once, in bounded batches: rewrap_blobs and blob_expire.
+#include "pg/blob_arguments.hpp"
+#include "pg/data_key_writer.hpp"
+
+namespace kms::pg {
+namespace {
+
+constexpr long batch_length = 1000;
+
+KeptStatement select_others = {
+    "SELECT DISTINCT ON (key_tag) id, key_tag, wrapped FROM kms.blob WHERE key_tag <> $1",
+    1,
+    {BYTEAOID}};
+KeptStatement lock_blobs = {
+    "SELECT id, key_tag, wrapped FROM kms.blob WHERE key_tag = $1"
+    " FOR NO KEY UPDATE SKIP LOCKED",
+    1,
+    {BYTEAOID}};
+KeptStatement delete_expired = {
+    "WITH gone AS (DELETE FROM kms.blob WHERE id = ANY (ARRAY("
+    "SELECT id FROM kms.blob WHERE expires <= $1 ORDER BY expires LIMIT $2"
+    " FOR UPDATE SKIP LOCKED)) RETURNING id),"
+    " chunks AS (DELETE FROM kms.blob_chunk c USING gone WHERE c.blob_id = gone.id)"
+    " SELECT FROM gone",
+    2,
+    {TIMESTAMPTZOID, INT8OID}};
+
+Datum value_at(std::uint64_t row, int column) {
+    bool is_null = false;
+    return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &is_null);
+}
+
+// Of what was selected last: id, key_tag, wrapped.
+BlobRow row_at(std::uint64_t index) {
+    BlobRow row = {};
+    row.id = uuid_of(value_at(index, 1));
+    copy_bytes(bytes_of_datum(value_at(index, 2)), row.key_tag);
+    row.wrapped = bytes_of_datum(value_at(index, 3));
+    return row;
+}
+
+class Rewrapping {
+  public:
+    Rewrapping(BlobWriter& writer, std::int32_t local_id, std::uint64_t most)
+        : writer_(writer),
+          local_id_(local_id),
+          left_(most),
+          memory_(AllocSetContextCreate(CurrentMemoryContext, "kms blob", ALLOCSET_DEFAULT_SIZES)) {
+    }
+
+    // Every blob that another version of the key wraps.
+    std::uint64_t run() {
+        Datum values[1] = {bytes_datum(current_key_tag("rewrap blobs", local_id_))};
+        const std::uint64_t count = select_others.execute(values);
+        SPITupleTable* others = SPI_tuptable;
+        for (std::uint64_t i = 0; i < count && left_ > 0; ++i) {
+            SPI_tuptable = others;
+            const BlobRow row = row_at(i);
+            if (unwrap_blob("rewrap", local_id_, row) != nullptr) {
+                rewrap_all(row.key_tag);
+            }
+        }
+        return done_;
+    }
+
+  private:
+    void rewrap_all(const KeyTag& tag) {
+        Datum values[1] = {bytes_datum(tag)};
+        Portal cursor = lock_blobs.open(values);
+        for (;;) {
+            const auto most = static_cast<long>(std::min<std::uint64_t>(left_, batch_length));
+            SPI_cursor_fetch(cursor, true, most);
+            if (SPI_processed == 0 || most == 0) {
+                break;
+            }
+            rewrap_batch(SPI_tuptable, SPI_processed);
+        }
+        SPI_cursor_close(cursor);
+    }
+
+    void rewrap_batch(SPITupleTable* batch, std::uint64_t count) {
+        for (std::uint64_t i = 0; i < count; ++i) {
+            CHECK_FOR_INTERRUPTS();
+            MemoryContext caller = MemoryContextSwitchTo(memory_);
+            SPI_tuptable = batch;
+            rewrap(row_at(i));
+            MemoryContextSwitchTo(caller);
+            MemoryContextReset(memory_);
+        }
+        SPI_freetuptable(batch);
+        left_ -= count;
+        done_ += count;
+    }
+
+    void rewrap(BlobRow row) {
+        const OpenBlob* blob = unwrap_blob("rewrap", local_id_, row);
+        if (blob == nullptr) {
+            raise_error(
+                {"rewrap blobs", local_id_, {}}, Code::corrupt,
+                psprintf("The key of blob %s is not the one of its row.", shown_id(row.id)));
+        }
+        wrap_blob_key(local_id_, *blob, row);
+        writer_.update_key(row);
+    }
+
+    BlobWriter& writer_;
+    std::int32_t local_id_;
+    std::uint64_t left_;
+    std::uint64_t done_ = 0;
+    MemoryContext memory_;
+};
+
+}  // namespace
+
+KMS_FUNCTION(kms_blob_expire) {
+    require_writable("kms.blob_expire()");
+    const std::int32_t most = required_int(fcinfo, 0, "most");
+    if (most < 1) {
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("most must be positive")));
+    }
+    Datum values[2] = {TimestampTzGetDatum(GetCurrentTimestamp()), Int64GetDatum(most)};
+    BlobWriter writer;
+    const std::uint64_t count = delete_expired.execute(values);
+    writer.end();
+    PG_RETURN_INT64(static_cast<std::int64_t>(count));
+}
+
+KMS_FUNCTION(kms_rewrap_blobs) {
+    require_writable("kms.rewrap_blobs()");
+    const std::int32_t local_id = required_int(fcinfo, 0, "local_id");
+    const std::int64_t most = PG_ARGISNULL(1) ? PG_INT64_MAX : PG_GETARG_INT64(1);
+    if (most < 1) {
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("most must be positive")));
+    }
+    BlobWriter writer;
+    const std::uint64_t count =
+        Rewrapping(writer, local_id, static_cast<std::uint64_t>(most)).run();
+    writer.end();
+    PG_RETURN_INT64(static_cast<std::int64_t>(count));
+}
+
+}  // namespace kms::pg
