@@ -711,5 +711,140 @@ RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_blob
 CREATE FUNCTION kms.rewrap_blobs(local_id int, most bigint DEFAULT NULL)
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_rewrap_blobs';
 
+-- The contents as JSON. PostgreSQL's own error would show what is no JSON.
+CREATE FUNCTION kms.blob_get_json(id uuid)
+RETURNS jsonb LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    data bytea := kms.blob_get(id);
+BEGIN
+    RETURN convert_from(data, 'UTF8')::jsonb;
+EXCEPTION WHEN data_exception THEN
+    RAISE EXCEPTION 'blob % is not JSON', id USING ERRCODE = '22P02';
+END $$;
+
+-- The form of kv-toolbox: parts of 63,000 bytes in base64url. What else there is of metadata comes
+-- as "metadata" beside its own.
+CREATE FUNCTION kms.blob_to_json(id uuid)
+RETURNS jsonb LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    part_length CONSTANT int := 63000;
+    about record;
+    meta jsonb;
+    parts jsonb;
+BEGIN
+    PERFORM kms.blob_read(id, 0, 0);
+    SELECT * INTO about FROM kms.blob_meta(id);
+    meta := jsonb_build_object('kind', 'buffer', 'size', about.size);
+    IF about.name IS NOT NULL THEN
+        meta := meta || jsonb_build_object(
+            'kind', 'file', 'type', coalesce(about.content_type, ''), 'name', about.name,
+            'lastModified', floor(extract(epoch FROM about.last_modified) * 1000)::bigint);
+    ELSIF about.content_type IS NOT NULL THEN
+        meta := meta || jsonb_build_object('kind', 'blob', 'type', about.content_type);
+    END IF;
+    IF about.metadata IS NOT NULL THEN
+        meta := meta || jsonb_build_object('metadata', about.metadata);
+    END IF;
+    SELECT coalesce(jsonb_agg(rtrim(translate(
+        encode(kms.blob_read(id, at, part_length), 'base64'), E'+/\n', '-_'), '=') ORDER BY at), '[]')
+    INTO parts FROM generate_series(0, about.size - 1, part_length) at;
+    RETURN jsonb_build_object('meta', meta, 'parts', parts);
+END $$;
+
+CREATE FUNCTION kms.blob_from_json(
+    local_id int, json jsonb, expires_at timestamptz DEFAULT NULL, expire_in interval DEFAULT NULL)
+RETURNS uuid LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    meta jsonb := json -> 'meta';
+    kind text := meta ->> 'kind';
+    modified timestamptz;
+    data bytea;
+BEGIN
+    IF json IS NULL THEN
+        RAISE EXCEPTION 'json must not be NULL' USING ERRCODE = '22004';
+    END IF;
+    IF jsonb_typeof(json -> 'parts') IS DISTINCT FROM 'array'
+        OR jsonb_path_exists(json, 'strict $.parts[*] ? (@.type() != "string")')
+        OR kind IS NULL OR kind NOT IN ('buffer', 'blob', 'file')
+        OR (kind <> 'buffer' AND jsonb_typeof(meta -> 'type') IS DISTINCT FROM 'string')
+        OR (kind = 'file' AND (jsonb_typeof(meta -> 'name') IS DISTINCT FROM 'string'
+            OR jsonb_typeof(meta -> 'lastModified') IS DISTINCT FROM 'number')) THEN
+        RAISE EXCEPTION 'not the JSON form of a blob' USING ERRCODE = '22023';
+    END IF;
+    BEGIN
+        SELECT coalesce(string_agg(decode(rpad(translate(part, '-_', '+/'),
+            (length(part) + 3) / 4 * 4, '='), 'base64'), '' ORDER BY place), '')
+        INTO data FROM jsonb_array_elements_text(json -> 'parts') WITH ORDINALITY p (part, place);
+        modified := CASE WHEN kind = 'file'
+            THEN to_timestamp((meta ->> 'lastModified')::numeric::float8 / 1000) END;
+    EXCEPTION WHEN data_exception THEN
+        RAISE EXCEPTION 'not the JSON form of a blob' USING ERRCODE = '22023';
+    END;
+    IF meta ? 'size' AND meta -> 'size' <> to_jsonb(length(data)) THEN
+        RAISE EXCEPTION 'the JSON form of a blob of % bytes has parts of % bytes', meta -> 'size',
+            length(data) USING ERRCODE = '22023';
+    END IF;
+    RETURN kms.blob_put(
+        local_id, data, CASE WHEN kind = 'file' THEN meta ->> 'name' END,
+        CASE WHEN kind <> 'buffer' THEN meta ->> 'type' END, meta -> 'metadata', expires_at,
+        expire_in, modified);
+END $$;
+
+-- Large objects, in pieces that become segments.
+CREATE FUNCTION kms.blob_from_lo(
+    local_id int, large_object oid, name text DEFAULT NULL, content_type text DEFAULT NULL,
+    metadata jsonb DEFAULT NULL, expires_at timestamptz DEFAULT NULL,
+    expire_in interval DEFAULT NULL, last_modified timestamptz DEFAULT NULL)
+RETURNS uuid LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    piece_length CONSTANT int := 16 * 1024 * 1024;
+    for_reading CONSTANT int := x'40000'::int;
+    descriptor int;
+    piece bytea;
+    id uuid;
+BEGIN
+    IF large_object IS NULL THEN
+        RAISE EXCEPTION 'large_object must not be NULL' USING ERRCODE = '22004';
+    END IF;
+    descriptor := lo_open(large_object, for_reading);
+    piece := loread(descriptor, piece_length);
+    id := kms.blob_put(local_id, piece, name, content_type, metadata, expires_at, expire_in,
+        last_modified, length(piece) < piece_length);
+    WHILE length(piece) = piece_length LOOP
+        piece := loread(descriptor, piece_length);
+        PERFORM kms.blob_append(id, piece, complete => length(piece) < piece_length);
+    END LOOP;
+    PERFORM lo_close(descriptor);
+    IF last_modified IS NOT NULL THEN
+        PERFORM kms.blob_set_meta(id, last_modified => last_modified);
+    END IF;
+    RETURN id;
+END $$;
+
+CREATE FUNCTION kms.blob_to_lo(id uuid)
+RETURNS oid LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    piece_length CONSTANT int := 4 * 1024 * 1024;
+    for_writing CONSTANT int := x'20000'::int;
+    large_object oid := lo_create(0);
+    descriptor int := lo_open(large_object, for_writing);
+    about record;
+    piece bytea;
+    at bigint := 0;
+BEGIN
+    SELECT * INTO about FROM kms.blob_meta(id);
+    LOOP
+        piece := kms.blob_read(id, at, piece_length);
+        PERFORM lowrite(descriptor, piece);
+        at := at + length(piece);
+        EXIT WHEN length(piece) < piece_length;
+    END LOOP;
+    PERFORM lo_close(descriptor);
+    IF about.version <> (SELECT version FROM kms.blob_meta(id)) THEN
+        RAISE EXCEPTION 'blob % has changed meanwhile', id USING ERRCODE = '40001';
+    END IF;
+    RETURN large_object;
+END $$;
+
 -- Who may call what is the owner's decision.
 REVOKE ALL ON ALL ROUTINES IN SCHEMA kms FROM PUBLIC;
