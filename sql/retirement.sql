@@ -88,3 +88,29 @@ DROP SCHEMA kms_test CASCADE;
 SELECT count(*) FROM kms.registered_columns;
 DROP OWNED BY regress_kms_keeper;
 DROP ROLE regress_kms_keeper;
+
+-- Blobs need the version that wraps their keys, where no column is registered too: at the agent, and
+-- in the database.
+RESET client_min_messages;
+SELECT kms.create_key('of blobs'), kms.set_key(3, 'of blobs'), kms.create_key('kek');
+SELECT count(kms.blob_put(3, '')) FROM generate_series(1, 2);
+SELECT kms.disable_key('of blobs', 1);
+SELECT kms.rotate_key('of blobs'), kms.rewrap_blobs(3, 1), kms.rewrap_blobs(3);
+SELECT kms.blob_put(3, 'x') IS NULL;
+SELECT kms.disable_key('of blobs', 1);
+SELECT kms.destroy_key('of blobs', 1);
+SELECT kms.disable_key('of blobs', 2);
+SET kms.mode = 'envelope';
+SELECT kms.create_data_key('of blobs', 'kek');
+SELECT kms.blob_put(3, 'y') IS NULL, kms.rotate_data_key('of blobs');
+SELECT kms.disable_data_key('of blobs', 1);
+CALL kms.destroy_data_key('of blobs', 1, dry_run => true);
+SELECT kms.rewrap_blobs(3), kms.rewrap_blobs(3);
+SELECT version, rows FROM kms.key_age() WHERE key_identifier = 'of%20blobs';
+CALL kms.destroy_data_key('of blobs', 1);
+SELECT count(*), count(kms.blob_get(id)) FROM kms.blob_list();
+CALL kms.destroy_data_key('of blobs', 2, force => true);
+SELECT count(*) FROM kms.blob_list();
+SELECT kms.blob_get(id) FROM kms.blob WHERE key_tag = (SELECT key_tag FROM kms.data_keys WHERE name = 'of%20blobs' AND version = 2);
+RESET kms.mode;
+SELECT count(*) FILTER (WHERE kms.blob_delete(id)) FROM kms.blob;

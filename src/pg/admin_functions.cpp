@@ -5,7 +5,6 @@
 #include "pg/administer.hpp"
 #include "pg/key_arguments.hpp"
 #include "pg/listed_versions.hpp"
-#include "pg/registry.hpp"
 #include "pg/retirement.hpp"
 #include "pg/settings.hpp"
 #include "pg/values.hpp"
@@ -30,7 +29,7 @@ void change(const KeyUse& use, std::uint32_t version, std::string_view verb) {
 // What the agent says of the version that is to be retired; nullptr: it is not there, or destroyed,
 // or there is nothing to be counted.
 const wire::ListedVersion* version_to_retire(const KeyUse& use, std::uint32_t version) {
-    if (registered_columns().empty()) {
+    if (!may_be_needed()) {
         return nullptr;
     }
     const Failure failure = list_versions(use);

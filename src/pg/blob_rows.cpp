@@ -11,7 +11,7 @@ namespace {
 enum Column : int {
     id_column = 1,
     key_tag_column,
-    wrapped_column,
+    wrapped_column = blob_wrapped_column,
     manifest_column,
     version_column,
     created_column,
@@ -146,6 +146,34 @@ const BlobRow* BlobScan::next() {
 void BlobScan::end() {
     systable_endscan(scan_);
     table_close(table_, AccessShareLock);
+}
+
+std::uint64_t count_blobs(const KeyTag& tag) {
+    const Caller caller = act_as_owner_of(blob_table());
+    SPI_connect();
+    Oid types[1] = {BYTEAOID};
+    Datum values[1] = {bytes_datum(tag)};
+    const SPIPlanPtr plan =
+        SPI_prepare("SELECT count(*) FROM kms.blob WHERE key_tag = $1", 1, types);
+    if (plan == nullptr || SPI_execute_snapshot(plan, values, nullptr, GetLatestSnapshot(),
+                                                InvalidSnapshot, true, false, 1) < 0) {
+        elog(ERROR, "could not count blobs");
+    }
+    bool is_null = false;
+    const Datum count = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null);
+    const auto result = static_cast<std::uint64_t>(DatumGetInt64(count));
+    SPI_finish();
+    act_as(caller);
+    return result;
+}
+
+bool has_blobs() {
+    const Relation table = table_open(blob_table(), AccessShareLock);
+    SysScanDesc scan = systable_beginscan(table, InvalidOid, false, nullptr, 0, nullptr);
+    const bool found = systable_getnext(scan) != nullptr;
+    systable_endscan(scan);
+    table_close(table, AccessShareLock);
+    return found;
 }
 
 Oid blob_table() {

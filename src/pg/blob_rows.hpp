@@ -44,7 +44,12 @@ class BlobScan {
     SysScanDesc scan_;
 };
 
+// Blobs that need the key version with this tag: by the newest snapshot.
+std::uint64_t count_blobs(const KeyTag& tag);
+bool has_blobs();
+
 Oid blob_table();
+constexpr AttrNumber blob_wrapped_column = 3;
 Oid blob_chunk_table();
 
 // Changes of the tables between its making and end(), in the memory of SPI, which end() lets go of.

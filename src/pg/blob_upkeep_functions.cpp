@@ -67,10 +67,10 @@ class Rewrapping {
     void rewrap_all(const KeyTag& tag) {
         Datum values[1] = {bytes_datum(tag)};
         Portal cursor = lock_blobs.open(values);
-        for (;;) {
-            const auto most = static_cast<long>(std::min<std::uint64_t>(left_, batch_length));
-            SPI_cursor_fetch(cursor, true, most);
-            if (SPI_processed == 0 || most == 0) {
+        while (left_ > 0) {
+            SPI_cursor_fetch(cursor, true,
+                             static_cast<long>(std::min<std::uint64_t>(left_, batch_length)));
+            if (SPI_processed == 0) {
                 break;
             }
             rewrap_batch(SPI_tuptable, SPI_processed);

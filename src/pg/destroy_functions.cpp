@@ -11,7 +11,6 @@
 #include "pg/data_key_writer.hpp"
 #include "pg/kek_versions.hpp"
 #include "pg/key_arguments.hpp"
-#include "pg/registry.hpp"
 #include "pg/retirement.hpp"
 #include "pg/rewrap_data_keys.hpp"
 #include "pg/version_lock.hpp"
@@ -83,7 +82,7 @@ std::int64_t count_lost_rows(const DataKeyVersion& key, const char* become) {
     const auto columns = count_rows(key.tag);
     const auto rows = static_cast<std::int64_t>(sum_of_rows(columns));
     if (!columns.empty()) {
-        ereport(NOTICE, (errmsg("rows of registered columns that %s unreadable: " INT64_FORMAT,
+        ereport(NOTICE, (errmsg("rows that %s unreadable: " INT64_FORMAT,
                                 become, rows),
                          errdetail("%s", shown_rows(columns))));
     }
@@ -99,7 +98,7 @@ std::int64_t rehearse(const Destruction& what, const DataKeyVersion& key) {
 
 // Rows are counted before and after, so that whoever has copied one of them was there before.
 void outlast_copies(const Destruction& what, const KeyTag& tag) {
-    if (registered_columns().empty()) {
+    if (!may_be_needed()) {
         return;
     }
     without_keeping_locks([&] { refuse_if_needed(action, what.name, what.version, tag); });

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "pg/blob_rows.hpp"
 #include "pg/census.hpp"
 #include "pg/data_keys.hpp"
 #include "pg/key_arguments.hpp"
@@ -47,6 +48,7 @@ class Ages {
                 sealed_.add(take_census(column.relation, column.attribute));
             }
         }
+        sealed_.add(take_census(blob_table(), blob_wrapped_column));
     }
 
     void add(const CurrentVersion& key) {

@@ -48,6 +48,7 @@ bool may_go_on_after(const Failure& failure) {
         case Code::wrong_key:
         case Code::not_found:
         case Code::denied:
+        case Code::disabled:
         case Code::unsupported:
             return true;
         default:
@@ -79,6 +80,20 @@ std::int32_t unwrap_by_any(const Call& call, const KeyTag& tag) {
         }
     }
     return 0;
+}
+
+// Of a key that is the right one, but cannot be used, that is to be said.
+[[noreturn]] void raise_not_unwrapped(const char* action, const BlobRow& row) {
+    Call call = {action, 0, row.wrapped, kept_context(action, row.id)};
+    for (const Binding& binding : key_list().bindings()) {
+        call.local_id = binding.local_id;
+        const Failure failure = unwrap(call);
+        const Code code = failure.cause.code;
+        if (failure && code != Code::wrong_key && code != Code::not_found) {
+            raise(failure);
+        }
+    }
+    raise_error({action}, Code::wrong_key, "No key that is bound here has wrapped the blob's.");
 }
 
 OpenBlob& keep_blob(const char* action, std::int32_t local_id, const BlobRow& row) {
@@ -160,8 +175,7 @@ OpenBlob* try_open_blob(const char* verb, const BlobRow& row) {
 OpenBlob& open_blob(const char* verb, const BlobRow& row) {
     OpenBlob* blob = try_open_blob(verb, row);
     if (blob == nullptr) {
-        raise_error({action_on(verb, row.id)}, Code::wrong_key,
-                    "No key that is bound here wraps the blob's, or may be used here.");
+        raise_not_unwrapped(action_on(verb, row.id), row);
     }
     return *blob;
 }

@@ -1,5 +1,6 @@
 #include "pg/retirement.hpp"
 
+#include "pg/blob_rows.hpp"
 #include "pg/census.hpp"
 #include "pg/change_lock.hpp"
 #include "pg/collected.hpp"
@@ -51,6 +52,10 @@ void outlast_prepared_transactions() {
 
 }  // namespace
 
+bool may_be_needed() {
+    return !registered_columns().empty() || has_blobs();
+}
+
 std::span<const ColumnRows> count_rows(const KeyTag& tag) {
     Collected<ColumnRows> columns;
     for (const RegisteredColumn& column : registered_columns()) {
@@ -59,6 +64,9 @@ std::span<const ColumnRows> count_rows(const KeyTag& tag) {
         if (!is_here || rows != 0) {
             columns.add({full_name(column), is_here, rows});
         }
+    }
+    if (const std::uint64_t blobs = count_blobs(tag)) {
+        columns.add({"kms.blob", true, blobs});
     }
     return columns.all();
 }
@@ -98,8 +106,8 @@ void refuse_if_needed(const char* action, ByteView identifier, std::uint32_t ver
                  errmsg("could not %s \"%s\": rows need its version %u", action,
                         shown_identifier(identifier), version),
                  errdetail("%s", shown_rows(columns)),
-                 errhint("Bring them to the current version with CALL kms.reencrypt(), or use "
-                         "force => true.")));
+                 errhint("Bring them to the current version with CALL kms.reencrypt(), blobs with "
+                         "kms.rewrap_blobs(), or use force => true.")));
     }
 }
 

@@ -1,6 +1,6 @@
-// Which rows would be lost with a key version: a census of every registered column, in the name of
-// the extension's owner, since whoever retires a key may not be allowed to read the tables. Shown
-// are names and numbers only. Act one.
+// Which rows would be lost with a key version: a census of every registered column, and of blobs,
+// in the name of the extension's owner, since whoever retires a key may not be allowed to read the
+// tables. Shown are names and numbers only. Act one.
 #pragma once
 
 #include <span>
@@ -16,8 +16,11 @@ struct ColumnRows {
     std::uint64_t rows;
 };
 
-// Columns that hold rows of the version, or that cannot be counted. Whatever key a column is
-// registered with, it may hold rows of another.
+// False: there is neither a registered column nor a blob.
+bool may_be_needed();
+
+// Columns that hold rows of the version, or that cannot be counted; blobs come as kms.blob.
+// Whatever key a column is registered with, it may hold rows of another.
 std::span<const ColumnRows> count_rows(const KeyTag& tag);
 
 std::uint64_t sum_of_rows(std::span<const ColumnRows> columns);
