@@ -621,8 +621,8 @@ RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_swit
 -- every segment.
 CREATE TABLE kms.blob (
     id uuid PRIMARY KEY,
-    key_tag bytea NOT NULL CHECK (length(key_tag) = 8),  -- of the key version that wraps its key
-    wrapped bytea NOT NULL,
+    key_tag bytea NOT NULL CHECK (length(key_tag) = 8),  -- of the key version that it needs
+    wrapped bytea,  -- NULL: it has no key of its own, and its chunks are values of the key version
     manifest bytea NOT NULL,
     version bigint NOT NULL CHECK (version > 0),
     created timestamptz NOT NULL,

@@ -75,3 +75,4 @@ SELECT kms.blob_to_lo(:'begun');
 SELECT count(lo_unlink(lo)), count(lo_unlink(back)) FROM large;
 DROP TABLE large;
 DROP FUNCTION again, state_of;
+SELECT DISTINCT kms.blob_delete(id) FROM kms.blob_list();

@@ -111,6 +111,7 @@ CALL kms.destroy_data_key('of blobs', 1);
 SELECT count(*), count(kms.blob_get(id)) FROM kms.blob_list();
 CALL kms.destroy_data_key('of blobs', 2, force => true);
 SELECT count(*) FROM kms.blob_list();
+\set VERBOSITY sqlstate
 SELECT kms.blob_get(id) FROM kms.blob WHERE key_tag = (SELECT key_tag FROM kms.data_keys WHERE name = 'of%20blobs' AND version = 2);
 RESET kms.mode;
-SELECT count(*) FILTER (WHERE kms.blob_delete(id)) FROM kms.blob;
+SELECT DISTINCT kms.blob_delete(id) FROM kms.blob;

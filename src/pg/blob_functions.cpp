@@ -9,7 +9,7 @@ namespace kms::pg {
 namespace {
 
 // Its number is the upper part of its segments' numbers.
-constexpr std::int64_t max_version = (std::int64_t{1} << 47) - 1;
+constexpr std::int64_t max_version = (std::int64_t{1} << 31) - 1;
 
 // A blob that is locked, read and about to be changed.
 struct BlobChange {
@@ -34,6 +34,13 @@ void require_version(FunctionCallInfo fcinfo, int index, const BlobRow& row) {
     }
 }
 
+// All of a direct blob is under one version of its key.
+void bring_to_current_key(BlobWriter& writer, OpenBlob& blob, const BlobRow& row) {
+    if (blob.is_direct && current_key_tag(blob.action, blob.local_id) != row.key_tag) {
+        reseal_segments(writer, blob, open_blob("read", row));
+    }
+}
+
 BlobChange begin_change(FunctionCallInfo fcinfo, int if_version, BlobWriter& writer,
                         const char* verb) {
     const BlobRow row = lock_blob(writer, blob_id_argument(fcinfo));
@@ -42,6 +49,7 @@ BlobChange begin_change(FunctionCallInfo fcinfo, int if_version, BlobWriter& wri
     if (blob.version >= max_version) {
         raise_error(blob.subject(), Code::too_large, "It has too many versions.");
     }
+    bring_to_current_key(writer, blob, row);
     ++blob.version;
     return {row, blob};
 }
@@ -242,8 +250,7 @@ KMS_FUNCTION(kms_blob_recode) {
     const std::int32_t to_id = required_int(fcinfo, 1, "to_id");
     BlobWriter writer;
     BlobRow row = lock_blob(writer, blob_id_argument(fcinfo));
-    wrap_blob_key(to_id, open_blob("recode", row), row);
-    writer.update_key(row);
+    rewrap_blob(writer, to_id, open_blob("recode", row), row);
     writer.end();
     PG_RETURN_VOID();
 }

@@ -14,6 +14,12 @@ namespace kms::pg {
 constexpr std::uint64_t chunks_in_row = 16;
 constexpr std::uint64_t plain_in_full_row = chunks_in_row * chunked::chunk_length;
 
+// What chunks have beside their plaintext: in a message, or as values of their own.
+struct BlobOverhead {
+    std::uint64_t header = chunked::header_length;  // before all chunks
+    std::uint64_t chunk = gcm_tag_length;           // of each
+};
+
 struct BlobRowPlace {
     std::uint64_t first_chunk;
     std::uint64_t chunks;
@@ -24,7 +30,8 @@ struct BlobRowPlace {
 // Of a segment with `length` bytes of plaintext.
 class BlobLayout {
   public:
-    explicit constexpr BlobLayout(std::uint64_t length) : length_(length) {}
+    explicit constexpr BlobLayout(std::uint64_t length, BlobOverhead overhead = {})
+        : length_(length), overhead_(overhead) {}
 
     constexpr std::uint64_t chunks() const { return length_ / chunked::chunk_length + 1; }
     constexpr std::uint64_t rows() const {
@@ -37,7 +44,7 @@ class BlobLayout {
     constexpr BlobRowPlace row(std::uint64_t row) const {
         const std::uint64_t first = row * chunks_in_row;
         const std::uint64_t end = row + 1 == rows() ? chunks() : first + chunks_in_row;
-        const std::uint64_t header = row == 0 ? chunked::header_length : 0;
+        const std::uint64_t header = row == 0 ? overhead_.header : 0;
         return {first, end - first, header, header + sealed_before(end) - sealed_before(first)};
     }
 
@@ -59,11 +66,11 @@ class BlobLayout {
   private:
     // Bytes of sealed chunks before this one.
     constexpr std::uint64_t sealed_before(std::uint64_t chunk) const {
-        return chunk < chunks() ? chunk * chunked::sealed_chunk_length
-                                : length_ + chunk * gcm_tag_length;
+        return std::min(chunk * chunked::chunk_length, length_) + chunk * overhead_.chunk;
     }
 
     std::uint64_t length_;
+    BlobOverhead overhead_;
 };
 
 }  // namespace kms::pg

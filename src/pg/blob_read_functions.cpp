@@ -43,10 +43,10 @@ void require_to_fit(const OpenBlob& blob) {
     }
 }
 
-std::uint64_t rows_of(const BlobManifest& manifest) {
+std::uint64_t rows_of(const OpenBlob& blob) {
     std::uint64_t rows = 0;
-    for (const BlobSegment& segment : manifest.segments) {
-        rows += BlobLayout(segment.length).rows();
+    for (const BlobSegment& segment : blob.manifest.segments) {
+        rows += blob.layout_of(segment.length).rows();
     }
     return rows;
 }
@@ -96,7 +96,7 @@ KMS_FUNCTION(kms_blob_verify) {
     BlobReader reader(blob);
     Sha256Digest digest;
     digest_blob(blob, reader, digest);
-    if (reader.count_rows() != rows_of(blob.manifest)) {
+    if (reader.count_rows() != rows_of(blob)) {
         raise_error(blob.subject(), Code::corrupt, "kms.blob_chunk has other rows of it, too.");
     }
     reader.end();

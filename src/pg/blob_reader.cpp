@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "pg/args.hpp"
-#include "pg/blob_layout.hpp"
+#include "pg/blob_direct.hpp"
 #include "pg/own_table.hpp"
 
 namespace kms::pg {
@@ -40,6 +40,25 @@ Status open_chunk(OpenBlob& blob, std::uint64_t number, ByteView sealed, std::ui
     return {};
 }
 
+// What of chunks is in a range of the segment.
+class CopyOfRange final : public ChunkTaker {
+  public:
+    CopyOfRange(std::uint64_t begin, std::uint64_t end, ByteSpan out)
+        : begin_(begin), end_(end), out_(out) {}
+
+    void take(std::uint64_t chunk, ByteView plaintext) override {
+        const std::uint64_t chunk_begin = chunk * chunked::chunk_length;
+        const std::uint64_t from = std::max(begin_, chunk_begin);
+        const std::uint64_t to = std::min(end_, chunk_begin + plaintext.size());
+        copy_bytes(plaintext.subspan(from - chunk_begin, to - from), out_.subspan(from - begin_));
+    }
+
+  private:
+    std::uint64_t begin_;
+    std::uint64_t end_;
+    ByteSpan out_;
+};
+
 }  // namespace
 
 // Bytes of one segment, begin to end, and the chunks that have them. The final chunk may have
@@ -52,9 +71,9 @@ struct BlobReader::Part {
     std::uint64_t first_chunk;
     std::uint64_t end_chunk;
 
-    Part(const BlobSegment& of, std::uint64_t from, std::uint64_t to)
+    Part(const OpenBlob& blob, const BlobSegment& of, std::uint64_t from, std::uint64_t to)
         : segment(of),
-          layout(of.length),
+          layout(blob.layout_of(of.length)),
           begin(from),
           end(to),
           first_chunk(from / chunked::chunk_length),
@@ -117,7 +136,7 @@ void BlobReader::read_into(std::uint64_t offset, ByteSpan out) {
         const BlobSegment& segment = blob_.manifest.segments[segment_];
         const std::uint64_t begin = offset - segment_begin_;
         const std::uint64_t length = std::min<std::uint64_t>(out.size(), segment.length - begin);
-        read_part(Part(segment, begin, begin + length), out.first(length));
+        read_part(Part(blob_, segment, begin, begin + length), out.first(length));
         out = out.subspan(length);
         offset += length;
     }
@@ -134,7 +153,7 @@ ByteView BlobReader::read(std::uint64_t offset, std::size_t length) {
 
 // The header stands in the segment's first row, which the part may not need.
 void BlobReader::open_header(const Part& part) {
-    if (blob_.opener && opened_ == part.segment.number) {
+    if (blob_.is_direct || (blob_.opener && opened_ == part.segment.number)) {
         return;
     }
     SysScanDesc scan = scan_rows(part.segment.number, 0, 0);
@@ -170,11 +189,21 @@ void BlobReader::read_row(const Part& part, std::uint64_t number, Datum data, By
     const std::uint64_t first = std::max(part.first_chunk, row.first_chunk);
     const std::uint64_t end = std::min(part.end_chunk, row.first_chunk + row.chunks);
     const std::uint64_t offset = layout.offset_in_row(row, first);
-    ByteView sealed = slice_of(data, offset, layout.offset_in_row(row, end) - offset);
+    const ByteView sealed = slice_of(data, offset, layout.offset_in_row(row, end) - offset);
+    if (blob_.is_direct) {
+        CopyOfRange taker(part.begin, part.end, out);
+        open_chunks_directly(blob_, {part.segment.number, first, end, layout, sealed}, taker);
+        return;
+    }
+    open_chunks(part, first, end, sealed, out);
+}
+
+void BlobReader::open_chunks(const Part& part, std::uint64_t first, std::uint64_t end,
+                             ByteView sealed, ByteSpan out) {
     in_blob(blob_, [&]() -> Status {
         for (std::uint64_t chunk = first; chunk < end; ++chunk) {
             const std::uint64_t chunk_begin = chunk * chunked::chunk_length;
-            const std::uint64_t length = layout.plain_in_chunk(chunk);
+            const std::uint64_t length = part.layout.plain_in_chunk(chunk);
             const std::uint64_t from = std::max(part.begin, chunk_begin);
             const std::uint64_t to = std::min(part.end, chunk_begin + length);
             KMS_TRY(open_chunk(blob_, chunk, sealed.first(length + gcm_tag_length),

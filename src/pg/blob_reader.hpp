@@ -28,6 +28,8 @@ class BlobReader final : public BlobSource {
     void find_segment(std::uint64_t offset);
     void read_part(const Part& part, ByteSpan out);
     void read_row(const Part& part, std::uint64_t row, Datum data, ByteSpan out);
+    void open_chunks(const Part& part, std::uint64_t first, std::uint64_t end, ByteView sealed,
+                     ByteSpan out);
     void open_header(const Part& part);
     SysScanDesc scan_rows(std::uint64_t segment, std::uint64_t first, std::uint64_t last) const;
 

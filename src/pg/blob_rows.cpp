@@ -33,7 +33,7 @@ const BlobRow* row_of(Relation table, HeapTuple tuple) {
     auto* blob = static_cast<BlobRow*>(palloc(sizeof(BlobRow)));
     *blob = {.id = uuid_of(row[id_column]),
              .key_tag = tag_of(bytes_of_datum(row[key_tag_column])),
-             .wrapped = bytes_of_datum(row[wrapped_column]),
+             .wrapped = row.has(wrapped_column) ? bytes_of_datum(row[wrapped_column]) : ByteView(),
              .manifest = bytes_of_datum(row[manifest_column]),
              .version = DatumGetInt64(row[version_column]),
              .created = DatumGetTimestampTz(row[created_column]),
@@ -65,6 +65,10 @@ KeptStatement insert_chunk_row = {
     "INSERT INTO kms.blob_chunk (blob_id, segment, chunk, data) VALUES ($1, $2, $3, $4)",
     4,
     {UUIDOID, INT8OID, INT4OID, BYTEAOID}};
+KeptStatement update_chunk_row = {
+    "UPDATE kms.blob_chunk SET data = $4 WHERE blob_id = $1 AND segment = $2 AND chunk = $3",
+    4,
+    {UUIDOID, INT8OID, INT4OID, BYTEAOID}};
 KeptStatement delete_chunk_rows = {"DELETE FROM kms.blob_chunk WHERE blob_id = $1", 1, {UUIDOID}};
 KeptStatement delete_older_chunk_rows = {
     "DELETE FROM kms.blob_chunk WHERE blob_id = $1 AND segment < $2", 2, {UUIDOID, INT8OID}};
@@ -87,7 +91,18 @@ void write(KeptStatement& statement, const BlobRow& row) {
                        TimestampTzGetDatum(row.modified),
                        TimestampTzGetDatum(row.expiry),
                        Int32GetDatum(row.size_class)};
-    require_one(statement.execute(values, row.expires ? nullptr : "       n "));
+    char nulls[] = "         ";
+    nulls[wrapped_column - 1] = row.wrapped.empty() ? 'n' : ' ';
+    nulls[expires_column - 1] = row.expires ? ' ' : 'n';
+    require_one(statement.execute(values, nulls));
+}
+
+void write_chunks(KeptStatement& statement, const BlobId& id, std::uint64_t segment,
+                  std::uint64_t first_chunk, varlena* data) {
+    Datum values[4] = {uuid_datum(id), Int64GetDatum(static_cast<std::int64_t>(segment)),
+                       Int32GetDatum(static_cast<std::int32_t>(first_chunk)),
+                       PointerGetDatum(data)};
+    require_one(statement.execute(values));
 }
 
 }  // namespace
@@ -121,7 +136,7 @@ Portal KeptStatement::open(Datum* values) {
     return cursor;
 }
 
-const BlobRow* find_blob(const BlobId& id) {
+const BlobRow* find_blob_row(const BlobId& id) {
     const Relation table = table_open(blob_table(), AccessShareLock);
     ScanKeyData key;
     ScanKeyInit(&key, id_column, BTEqualStrategyNumber, F_UUID_EQ, uuid_datum(id));
@@ -131,6 +146,11 @@ const BlobRow* find_blob(const BlobId& id) {
     const BlobRow* row = tuple != nullptr ? row_of(table, tuple) : nullptr;
     systable_endscan(scan);
     table_close(table, AccessShareLock);
+    return row;
+}
+
+const BlobRow* find_blob(const BlobId& id) {
+    const BlobRow* row = find_blob_row(id);
     return row != nullptr && !row->has_expired() ? row : nullptr;
 }
 
@@ -226,10 +246,12 @@ void BlobWriter::remove(const BlobId& id) {
 
 void BlobWriter::insert_chunks(const BlobId& id, std::uint64_t segment, std::uint64_t first_chunk,
                                varlena* data) {
-    Datum values[4] = {uuid_datum(id), Int64GetDatum(static_cast<std::int64_t>(segment)),
-                       Int32GetDatum(static_cast<std::int32_t>(first_chunk)),
-                       PointerGetDatum(data)};
-    require_one(insert_chunk_row.execute(values));
+    write_chunks(insert_chunk_row, id, segment, first_chunk, data);
+}
+
+void BlobWriter::update_chunks(const BlobId& id, std::uint64_t segment, std::uint64_t first_chunk,
+                               varlena* data) {
+    write_chunks(update_chunk_row, id, segment, first_chunk, data);
 }
 
 void BlobWriter::remove_chunks(const BlobId& id, std::uint64_t below_segment) {

@@ -29,7 +29,10 @@ struct BlobRow {
     bool has_expired() const { return expires && expiry <= GetCurrentTimestamp(); }
 };
 
-// By the active snapshot. nullptr: there is none, or it has expired.
+// By the active snapshot; an expired one too. nullptr: there is none.
+const BlobRow* find_blob_row(const BlobId& id);
+
+// The same, or nullptr where it has expired.
 const BlobRow* find_blob(const BlobId& id);
 
 // All of them, in no order, as the active snapshot shows them; expired ones too.
@@ -69,6 +72,8 @@ class BlobWriter {
     void remove(const BlobId& id);  // with its chunks
 
     void insert_chunks(const BlobId& id, std::uint64_t segment, std::uint64_t first_chunk,
+                       varlena* data);
+    void update_chunks(const BlobId& id, std::uint64_t segment, std::uint64_t first_chunk,
                        varlena* data);
     // Of segments with smaller numbers.
     void remove_chunks(const BlobId& id, std::uint64_t below_segment);

@@ -1,19 +1,25 @@
 #include "pg/blob_segments.hpp"
 
+#include "crypto/random.hpp"
 #include "pg/args.hpp"
-#include "pg/blob_layout.hpp"
+#include "pg/blob_direct.hpp"
+#include "pg/blob_reader.hpp"
 
 namespace kms::pg {
 namespace {
 
-// A version has fewer segments than this, since a blob has.
-constexpr unsigned bits_of_segment_in_version = 16;
-static_assert(max_blob_segments == std::size_t{1} << bits_of_segment_in_version);
+// A segment's number is its version's, 32 bits, and what is drawn for it: an attempt that was
+// rolled back, and whose rows somebody may put back, had another.
+constexpr unsigned bits_within_version = 32;
 
 std::uint64_t next_number(const OpenBlob& blob) {
     const auto& segments = blob.manifest.segments;
-    const std::uint64_t after = segments.empty() ? 0 : segments.back().number + 1;
-    return std::max(first_segment(blob), after);
+    if (!segments.empty() && segments.back().number >= first_segment(blob)) {
+        return segments.back().number + 1;
+    }
+    std::array<Byte, 4> drawn;
+    in_blob(blob, [&] { return random_public(drawn); });
+    return first_segment(blob) + (load_be(drawn) >> 1);
 }
 
 Status begin_segment(OpenBlob& blob, std::uint64_t number, ByteSpan header) {
@@ -41,14 +47,9 @@ struct Segment {
     std::uint64_t offset;  // of its first byte in the source
 };
 
-void write_row(BlobWriter& writer, OpenBlob& blob, BlobSource& source, Segment& segment,
-               std::uint64_t number) {
-    const BlobLayout layout(segment.entry.length);
-    const BlobRowPlace row = layout.row(number);
+varlena* seal_row(OpenBlob& blob, Segment& segment, const BlobRowPlace& row, ByteView plaintext) {
     varlena* data = allocate_value(row.length, blob.subject());
     const ByteSpan header = bytes_in(data).first(row.header);
-    const ByteView plaintext = source.read(segment.offset + row.first_chunk * chunked::chunk_length,
-                                           layout.plain_in_row(row));
     in_blob(blob, [&]() -> Status {
         if (!header.empty()) {
             KMS_TRY(begin_segment(blob, segment.entry.number, header));
@@ -56,12 +57,24 @@ void write_row(BlobWriter& writer, OpenBlob& blob, BlobSource& source, Segment& 
         }
         return seal_chunks(*blob.sealer, plaintext, row.chunks, bytes_in(data).subspan(row.header));
     });
+    return data;
+}
+
+void write_row(BlobWriter& writer, OpenBlob& blob, BlobSource& source, Segment& segment,
+               std::uint64_t number) {
+    const BlobLayout layout = blob.layout_of(segment.entry.length);
+    const BlobRowPlace row = layout.row(number);
+    const ByteView plaintext = source.read(segment.offset + row.first_chunk * chunked::chunk_length,
+                                           layout.plain_in_row(row));
+    varlena* data = blob.is_direct
+                        ? seal_chunks_directly(blob, segment.entry.number, row, plaintext)
+                        : seal_row(blob, segment, row, plaintext);
     writer.insert_chunks(blob.id, segment.entry.number, row.first_chunk, data);
     pfree(data);
 }
 
 void write_segment(BlobWriter& writer, OpenBlob& blob, BlobSource& source, Segment& segment) {
-    const std::uint64_t rows = BlobLayout(segment.entry.length).rows();
+    const std::uint64_t rows = blob.layout_of(segment.entry.length).rows();
     for (std::uint64_t row = 0; row < rows; ++row) {
         CHECK_FOR_INTERRUPTS();
         write_row(writer, blob, source, segment, row);
@@ -95,8 +108,41 @@ void write_segments(BlobWriter& writer, OpenBlob& blob, BlobSource& source, std:
     }
 }
 
+void reseal_segments(BlobWriter& writer, OpenBlob& to, OpenBlob& from) {
+    BlobReader reader(from);
+    std::uint64_t begin = 0;
+    to.key_tag.reset();
+    for (const BlobSegment& segment : from.manifest.segments) {
+        const BlobLayout layout = from.layout_of(segment.length);
+        for (std::uint64_t number = 0; number < layout.rows(); ++number) {
+            CHECK_FOR_INTERRUPTS();
+            const BlobRowPlace row = layout.row(number);
+            const ByteView plaintext = reader.read(begin + row.first_chunk * chunked::chunk_length,
+                                                   layout.plain_in_row(row));
+            varlena* data = seal_chunks_directly(to, segment.number, row, plaintext);
+            writer.update_chunks(to.id, segment.number, row.first_chunk, data);
+            pfree(data);
+        }
+        begin += segment.length;
+    }
+    reader.end();
+}
+
+void rewrap_blob(BlobWriter& writer, std::int32_t to_id, OpenBlob& blob, BlobRow& row) {
+    if (!blob.is_direct) {
+        wrap_blob_key(to_id, blob, row);
+        writer.update_key(row);
+        return;
+    }
+    OpenBlob& from = open_blob("read", row);
+    blob.local_id = to_id;
+    reseal_segments(writer, blob, from);
+    seal_blob(blob, row);
+    writer.update(row);
+}
+
 std::uint64_t first_segment(const OpenBlob& blob) {
-    return static_cast<std::uint64_t>(blob.version) << bits_of_segment_in_version;
+    return static_cast<std::uint64_t>(blob.version) << bits_within_version;
 }
 
 void forget_segments(OpenBlob& blob) {

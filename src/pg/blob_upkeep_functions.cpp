@@ -1,5 +1,6 @@
 // What is done to many blobs at once, in bounded batches: rewrap_blobs and blob_expire.
 #include "pg/blob_arguments.hpp"
+#include "pg/blob_segments.hpp"
 #include "pg/data_key_writer.hpp"
 
 namespace kms::pg {
@@ -8,14 +9,12 @@ namespace {
 constexpr long batch_length = 1000;
 
 KeptStatement select_others = {
-    "SELECT DISTINCT ON (key_tag) id, key_tag, wrapped FROM kms.blob WHERE key_tag <> $1",
+    "SELECT DISTINCT ON (key_tag) id FROM kms.blob WHERE key_tag <> $1"
+    " ORDER BY key_tag, wrapped NULLS FIRST",
     1,
     {BYTEAOID}};
 KeptStatement lock_blobs = {
-    "SELECT id, key_tag, wrapped FROM kms.blob WHERE key_tag = $1"
-    " FOR NO KEY UPDATE SKIP LOCKED",
-    1,
-    {BYTEAOID}};
+    "SELECT id FROM kms.blob WHERE key_tag = $1 FOR NO KEY UPDATE SKIP LOCKED", 1, {BYTEAOID}};
 KeptStatement delete_expired = {
     "WITH gone AS (DELETE FROM kms.blob WHERE id = ANY (ARRAY("
     "SELECT id FROM kms.blob WHERE expires <= $1 ORDER BY expires LIMIT $2"
@@ -25,18 +24,9 @@ KeptStatement delete_expired = {
     2,
     {TIMESTAMPTZOID, INT8OID}};
 
-Datum value_at(std::uint64_t row, int column) {
+BlobId id_at(const SPITupleTable* rows, std::uint64_t index) {
     bool is_null = false;
-    return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &is_null);
-}
-
-// Of what was selected last: id, key_tag, wrapped.
-BlobRow row_at(std::uint64_t index) {
-    BlobRow row = {};
-    row.id = uuid_of(value_at(index, 1));
-    copy_bytes(bytes_of_datum(value_at(index, 2)), row.key_tag);
-    row.wrapped = bytes_of_datum(value_at(index, 3));
-    return row;
+    return uuid_of(SPI_getbinval(rows->vals[index], rows->tupdesc, 1, &is_null));
 }
 
 class Rewrapping {
@@ -52,18 +42,22 @@ class Rewrapping {
     std::uint64_t run() {
         Datum values[1] = {bytes_datum(current_key_tag("rewrap blobs", local_id_))};
         const std::uint64_t count = select_others.execute(values);
-        SPITupleTable* others = SPI_tuptable;
+        const SPITupleTable* others = SPI_tuptable;
         for (std::uint64_t i = 0; i < count && left_ > 0; ++i) {
-            SPI_tuptable = others;
-            const BlobRow row = row_at(i);
-            if (unwrap_blob("rewrap", local_id_, row) != nullptr) {
-                rewrap_all(row.key_tag);
-            }
+            rewrap_like(id_at(others, i));
         }
         return done_;
     }
 
   private:
+    // All that are under the same key version as this one, if it is one of the key.
+    void rewrap_like(const BlobId& id) {
+        const BlobRow* row = find_blob_row(id);
+        if (row != nullptr && unlock_blob("rewrap", local_id_, *row) != nullptr) {
+            rewrap_all(row->key_tag);
+        }
+    }
+
     void rewrap_all(const KeyTag& tag) {
         Datum values[1] = {bytes_datum(tag)};
         Portal cursor = lock_blobs.open(values);
@@ -82,8 +76,7 @@ class Rewrapping {
         for (std::uint64_t i = 0; i < count; ++i) {
             CHECK_FOR_INTERRUPTS();
             MemoryContext caller = MemoryContextSwitchTo(memory_);
-            SPI_tuptable = batch;
-            rewrap(row_at(i));
+            rewrap(id_at(batch, i));
             MemoryContextSwitchTo(caller);
             MemoryContextReset(memory_);
         }
@@ -92,15 +85,17 @@ class Rewrapping {
         done_ += count;
     }
 
-    void rewrap(BlobRow row) {
-        const OpenBlob* blob = unwrap_blob("rewrap", local_id_, row);
+    // It is locked: what is there now is what counts.
+    void rewrap(const BlobId& id) {
+        PushActiveSnapshot(GetLatestSnapshot());
+        BlobRow row = *find_blob_row(id);
+        OpenBlob* blob = unlock_blob("rewrap", local_id_, row);
         if (blob == nullptr) {
-            raise_error(
-                {"rewrap blobs", local_id_, {}}, Code::corrupt,
-                psprintf("The key of blob %s is not the one of its row.", shown_id(row.id)));
+            raise_error({"rewrap blobs", local_id_, {}}, Code::corrupt,
+                        psprintf("Blob %s is not under the key of its row.", shown_id(id)));
         }
-        wrap_blob_key(local_id_, *blob, row);
-        writer_.update_key(row);
+        rewrap_blob(writer_, local_id_, *blob, row);
+        PopActiveSnapshot();
     }
 
     BlobWriter& writer_;

@@ -2,107 +2,78 @@
 
 #include <bit>
 
-#include "base/key_list.hpp"
 #include "crypto/random.hpp"
+#include "pg/blob_direct.hpp"
+#include "pg/blob_unlock.hpp"
 #include "pg/kept.hpp"
 #include "pg/settings.hpp"
-#include "pg/sqlstates.hpp"
-#include "pg/values.hpp"
 
 namespace kms::pg {
 namespace {
-
-// Where the keys of blobs were found when they were last looked for, by their tags: only a hint.
-constexpr std::size_t hints_count = 64;
-std::int32_t hints[hints_count];
-
-std::int32_t& hint_for(const KeyTag& tag) {
-    return hints[tag[0] % hints_count];
-}
 
 const char* action_on(const char* verb, const BlobId& id) {
     return psprintf("%s blob %s", verb, shown_id(id));
 }
 
-// In the current memory context: no C++ string may be alive where PostgreSQL allocates.
-ByteView kept_context(const char* action, const BlobId& id) {
-    auto* context = static_cast<varlena*>(nullptr);
-    const Failure failure = guarded({action}, [&]() -> Status {
-        const std::string text = blob_key_context(id);
-        KMS_ASSIGN(context, try_allocate_value(text.size()));
-        copy_bytes(bytes_of(text), bytes_in(context));
-        return {};
-    });
-    if (failure) {
-        raise(failure);
-    }
-    return bytes_in(context);
+bool are_keys_kept_away() {
+    return mode() == Mode::remote && blob_keys_at() == BlobKeysAt::agent;
 }
 
-// Whether another key may still be the one: this one is not, or cannot be had.
-bool may_go_on_after(const Failure& failure) {
-    if (failure.pending) {
-        return false;
-    }
-    switch (failure.cause.code) {
-        case Code::wrong_key:
-        case Code::not_found:
-        case Code::denied:
-        case Code::disabled:
-        case Code::unsupported:
-            return true;
-        default:
-            return false;
+bool is_kept_away(const OpenBlob& blob) {
+    return !blob.is_direct && are_keys_kept_away();
+}
+
+void require_not_kept_away(const OpenBlob& blob) {
+    if (is_kept_away(blob)) {
+        raise_error(blob.subject(), Code::unsupported,
+                    "It has a key of its own, which kms.blob_keys = agent keeps out of "
+                    "PostgreSQL.");
     }
 }
 
-bool unwraps(const Call& call, std::int32_t local_id) {
-    Call with = call;
-    with.local_id = local_id;
-    const Failure failure = unwrap(with);
-    if (failure && !may_go_on_after(failure)) {
-        raise(failure);
-    }
-    return !failure;
+std::uint64_t version_of(const OpenBlob& blob) {
+    return static_cast<std::uint64_t>(blob.version);
 }
 
-// The local id whose key has unwrapped the blob's, which is the session's reply; 0: none has.
-std::int32_t unwrap_by_any(const Call& call, const KeyTag& tag) {
-    const KeyList& keys = key_list();
-    std::int32_t& hint = hint_for(tag);
-    if (keys.find(hint) != nullptr && unwraps(call, hint)) {
-        return hint;
-    }
-    for (const Binding& binding : keys.bindings()) {
-        if (binding.local_id != hint && unwraps(call, binding.local_id)) {
-            hint = binding.local_id;
-            return hint;
-        }
-    }
-    return 0;
-}
-
-// Of a key that is the right one, but cannot be used, that is to be said.
-[[noreturn]] void raise_not_unwrapped(const char* action, const BlobRow& row) {
-    Call call = {action, 0, row.wrapped, kept_context(action, row.id)};
-    for (const Binding& binding : key_list().bindings()) {
-        call.local_id = binding.local_id;
-        const Failure failure = unwrap(call);
-        const Code code = failure.cause.code;
-        if (failure && code != Code::wrong_key && code != Code::not_found) {
-            raise(failure);
-        }
-    }
-    raise_error({action}, Code::wrong_key, "No key that is bound here has wrapped the blob's.");
-}
-
-OpenBlob& keep_blob(const char* action, std::int32_t local_id, const BlobRow& row) {
+OpenBlob& keep_blob(const char* verb, const BlobRow& row) {
     auto& blob = keep_in<OpenBlob>(CurrentMemoryContext);
-    blob.action = action;
-    blob.local_id = local_id;
+    blob.action = action_on(verb, row.id);
+    blob.local_id = 0;
     blob.id = row.id;
     blob.version = row.version;
+    blob.is_direct = false;
     return blob;
+}
+
+OpenBlob& keep_stored_blob(const char* verb, const BlobRow& row) {
+    OpenBlob& blob = keep_blob(verb, row);
+    blob.key_tag = row.key_tag;
+    blob.is_direct = row.wrapped.empty();
+    if (blob.is_direct) {
+        blob.overhead = direct_overhead(row.manifest);
+    }
+    return blob;
+}
+
+Failure try_unwrap(const Call& call, varlena** /*result*/) {
+    return unwrap(call);
+}
+
+// What bound keys are tried with: the blob's own key or, where it has none, its manifest.
+struct Lock {
+    TryKey try_key;
+    Call call;
+};
+
+Lock lock_of(const OpenBlob& blob, const BlobRow& row) {
+    if (blob.is_direct) {
+        return {open, {blob.action, 0, row.manifest, kept_bytes(blob, [&] {
+                           return blob_manifest_context(blob.id, version_of(blob));
+                       })}};
+    }
+    return {
+        try_unwrap,
+        {blob.action, 0, row.wrapped, kept_bytes(blob, [&] { return blob_key_context(blob.id); })}};
 }
 
 int size_class_of(std::uint64_t length) {
@@ -114,18 +85,18 @@ std::int64_t unix_time(TimestampTz time) {
     return time + days_apart * USECS_PER_DAY;
 }
 
+KeyTag tag_of(ByteView sealed) {
+    const auto header = read_sealed_header(sealed);
+    return header ? header->tag : KeyTag{};
+}
+
 bool is_manifest_of(const BlobManifest& manifest, const BlobRow& row) {
     return manifest.created == unix_time(row.created) &&
            manifest.modified == unix_time(row.modified) &&
            manifest.expires.has_value() == row.expires &&
            (!row.expires || *manifest.expires == unix_time(row.expiry)) &&
-           size_class_of(manifest.total_length) == row.size_class;
-}
-
-KeyTag tag_of_wrapped(ByteView wrapped) {
-    KeyTag tag;
-    copy_bytes(wrapped.subspan(1, tag.size()), tag);
-    return tag;
+           size_class_of(manifest.total_length) == row.size_class &&
+           row.key_tag == tag_of(row.wrapped.empty() ? row.manifest : row.wrapped);
 }
 
 Status take_key(OpenBlob& blob, SecretBytes key) {
@@ -134,10 +105,16 @@ Status take_key(OpenBlob& blob, SecretBytes key) {
     return {};
 }
 
-Status read_manifest(OpenBlob& blob, const BlobRow& row) {
-    KMS_TRY(take_key(blob, std::move(session_if_any->reply)));
-    KMS_ASSIGN(blob.manifest, open_manifest(blob.keys->manifest, row.id,
-                                            static_cast<std::uint64_t>(row.version), row.manifest));
+// `opened`: the manifest where it is a value of the bound key.
+Status read_manifest(OpenBlob& blob, const BlobRow& row, varlena* opened) {
+    if (blob.is_direct) {
+        KMS_ASSIGN(blob.manifest, parse_manifest(bytes_in(opened)));
+        wipe(bytes_in(opened));
+    } else {
+        KMS_TRY(take_key(blob, std::move(session_if_any->reply)));
+        KMS_ASSIGN(blob.manifest,
+                   open_manifest(blob.keys->manifest, row.id, version_of(blob), row.manifest));
+    }
     if (!is_manifest_of(blob.manifest, row)) {
         return Error{Code::corrupt, "Its row in kms.blob has been changed."};
     }
@@ -158,45 +135,64 @@ Status draw_key(OpenBlob& blob) {
     return take_key(blob, std::move(key));
 }
 
+ByteView seal_manifest_of(OpenBlob& blob) {
+    if (!blob.is_direct) {
+        in_blob(blob, [&]() -> Status {
+            KMS_ASSIGN(blob.piece, seal_manifest(blob.keys->manifest, blob.id, version_of(blob),
+                                                 blob.manifest));
+            return {};
+        });
+        return blob.piece.view();
+    }
+    in_blob(blob, [&]() -> Status {
+        KMS_ASSIGN(blob.piece, write_manifest(blob.manifest));
+        return {};
+    });
+    return seal_manifest_directly(blob);
+}
+
 }  // namespace
 
 OpenBlob* try_open_blob(const char* verb, const BlobRow& row) {
-    const char* action = action_on(verb, row.id);
-    const Call unwrapping = {action, 0, row.wrapped, kept_context(action, row.id)};
-    const std::int32_t local_id = unwrap_by_any(unwrapping, row.key_tag);
-    if (local_id == 0) {
+    OpenBlob& blob = keep_stored_blob(verb, row);
+    if (is_kept_away(blob)) {
         return nullptr;
     }
-    OpenBlob& blob = keep_blob(action, local_id, row);
-    in_blob(blob, [&] { return read_manifest(blob, row); });
+    const Lock lock = lock_of(blob, row);
+    varlena* opened = nullptr;
+    blob.local_id = find_bound_key(lock.try_key, lock.call, row.key_tag, &opened);
+    if (blob.local_id == 0) {
+        return nullptr;
+    }
+    in_blob(blob, [&] { return read_manifest(blob, row, opened); });
     return &blob;
 }
 
 OpenBlob& open_blob(const char* verb, const BlobRow& row) {
-    OpenBlob* blob = try_open_blob(verb, row);
-    if (blob == nullptr) {
-        raise_not_unwrapped(action_on(verb, row.id), row);
+    if (OpenBlob* blob = try_open_blob(verb, row)) {
+        return *blob;
     }
-    return *blob;
+    const OpenBlob& blob = keep_stored_blob(verb, row);
+    require_not_kept_away(blob);
+    const Lock lock = lock_of(blob, row);
+    raise_no_bound_key(lock.try_key, lock.call);
 }
 
-OpenBlob* unwrap_blob(const char* verb, std::int32_t local_id, const BlobRow& row) {
-    const char* action = action_on(verb, row.id);
-    const Call unwrapping = {action, 0, row.wrapped, kept_context(action, row.id)};
-    if (!unwraps(unwrapping, local_id)) {
+OpenBlob* unlock_blob(const char* verb, std::int32_t local_id, const BlobRow& row) {
+    OpenBlob& blob = keep_stored_blob(verb, row);
+    require_not_kept_away(blob);
+    const Lock lock = lock_of(blob, row);
+    varlena* opened = nullptr;
+    if (!tries(lock.try_key, lock.call, local_id, &opened)) {
         return nullptr;
     }
-    OpenBlob& blob = keep_blob(action, local_id, row);
-    blob.key = std::move(session_if_any->reply);
-    return &blob;
-}
-
-KeyTag current_key_tag(const char* action, std::int32_t local_id) {
-    varlena* wrapped = nullptr;
-    if (const Failure failure = wrap({action, local_id, {}, {}}, &wrapped)) {
-        raise(failure);
+    blob.local_id = local_id;
+    if (blob.is_direct) {
+        in_blob(blob, [&] { return read_manifest(blob, row, opened); });
+    } else {
+        blob.key = std::move(session_if_any->reply);
     }
-    return tag_of_wrapped(bytes_in(wrapped));
+    return &blob;
 }
 
 OpenBlob& make_blob(std::int32_t local_id, BlobRow& row) {
@@ -205,20 +201,27 @@ OpenBlob& make_blob(std::int32_t local_id, BlobRow& row) {
     }
     row.version = 1;
     row.created = GetCurrentTimestamp();
-    OpenBlob& blob = keep_blob(action_on("make", row.id), local_id, row);
-    in_blob(blob, [&] { return draw_key(blob); });
-    wrap_blob_key(local_id, blob, row);
+    OpenBlob& blob = keep_blob("make", row);
+    blob.local_id = local_id;
+    blob.is_direct = are_keys_kept_away();
+    if (blob.is_direct) {
+        blob.overhead = {0, 0};
+        (void)use_of_local_id(blob.action, local_id);
+    } else {
+        in_blob(blob, [&] { return draw_key(blob); });
+        wrap_blob_key(local_id, blob, row);
+    }
     return blob;
 }
 
 void wrap_blob_key(std::int32_t local_id, const OpenBlob& blob, BlobRow& row) {
+    const ByteView context = kept_bytes(blob, [&] { return blob_key_context(blob.id); });
     varlena* wrapped = nullptr;
-    const ByteView context = kept_context(blob.action, row.id);
     if (const Failure failure = wrap({blob.action, local_id, blob.key.view(), context}, &wrapped)) {
         raise(failure);
     }
     row.wrapped = bytes_in(wrapped);
-    row.key_tag = tag_of_wrapped(row.wrapped);
+    row.key_tag = tag_of(row.wrapped);
 }
 
 void seal_blob(OpenBlob& blob, BlobRow& row) {
@@ -230,16 +233,10 @@ void seal_blob(OpenBlob& blob, BlobRow& row) {
     if (row.expires) {
         blob.manifest.expires = unix_time(row.expiry);
     }
-    varlena* sealed = nullptr;
-    in_blob(blob, [&]() -> Status {
-        KMS_ASSIGN(const SecretBytes bytes,
-                   seal_manifest(blob.keys->manifest, blob.id,
-                                 static_cast<std::uint64_t>(blob.version), blob.manifest));
-        KMS_ASSIGN(sealed, try_allocate_value(bytes.size()));
-        copy_bytes(bytes.view(), bytes_in(sealed));
-        return {};
-    });
-    row.manifest = bytes_in(sealed);
+    row.manifest = seal_manifest_of(blob);
+    if (blob.is_direct) {
+        row.key_tag = *blob.key_tag;
+    }
 }
 
 void require_complete(const OpenBlob& blob) {
@@ -248,6 +245,15 @@ void require_complete(const OpenBlob& blob) {
                         errmsg("could not %s: it is not complete", blob.action),
                         errhint("kms.blob_append() with complete => true completes it.")));
     }
+}
+
+// Sealing an empty value tells it in every mode.
+KeyTag current_key_tag(const char* action, std::int32_t local_id) {
+    varlena* sealed = nullptr;
+    if (const Failure failure = seal({action, local_id, {}, {}}, &sealed)) {
+        raise(failure);
+    }
+    return tag_of(bytes_in(sealed));
 }
 
 }  // namespace kms::pg

@@ -5,6 +5,8 @@
 
 #include "crypto/blob_manifest.hpp"
 #include "crypto/chunked_encryption.hpp"
+#include "pg/args.hpp"
+#include "pg/blob_layout.hpp"
 #include "pg/blob_rows.hpp"
 #include "pg/wall.hpp"
 
@@ -13,20 +15,28 @@ namespace kms::pg {
 // Kept by a memory context, which wipes it when it goes.
 struct OpenBlob {
     const char* action;     // "read blob ID"
-    std::int32_t local_id;  // whose key wraps the blob's
+    std::int32_t local_id;  // of the bound key
     BlobId id;
     std::int64_t version;
+    BlobManifest manifest;
+    // The bound key's version. Of a new blob that is direct: nullopt until something is sealed.
+    std::optional<KeyTag> key_tag;
+
+    // It has no key of its own: see blob_direct.hpp.
+    bool is_direct;
+    BlobOverhead overhead;
     SecretBytes key;
     std::optional<BlobKeys> keys;
-    BlobManifest manifest;
     // The segment that was read or written last.
     std::optional<chunked::MessageOpener> opener;
     std::optional<chunked::MessageSealer> sealer;
+
     // Plaintext on its way.
     SecretBytes chunk;
     SecretBytes piece;
 
     Subject subject() const { return {action, 0, {}}; }
+    BlobLayout layout_of(std::uint64_t length) const { return BlobLayout(length, overhead); }
 };
 
 // Act two on a blob.
@@ -37,21 +47,32 @@ void in_blob(const OpenBlob& blob, Body&& body) {
     }
 }
 
-// The bound key that wraps the blob's is found by its tag. Raises KM004 where no key that is bound
-// is that one, KM005 where the manifest is not that of the row. `verb`: "read".
+// What `make`, which returns a string, has made, in the current memory context: no C++ string may
+// be alive where PostgreSQL allocates.
+template <typename Make>
+ByteView kept_bytes(const OpenBlob& blob, Make&& make) {
+    varlena* kept = nullptr;
+    in_blob(blob, [&]() -> Status {
+        const auto bytes = make();
+        KMS_ASSIGN(kept, try_allocate_value(bytes.size()));
+        copy_bytes(bytes_of(bytes), bytes_in(kept));
+        return {};
+    });
+    return bytes_in(kept);
+}
+
+// Raises KM004 where no key that is bound is the blob's, KM005 where the manifest is not that of
+// the row, KM010 where its key is to be kept away from here. `verb`: "read".
 OpenBlob& open_blob(const char* verb, const BlobRow& row);
 
-// The same, or nullptr where no key that is bound is that one.
+// The same, or nullptr where no key that is bound is the blob's, or may be used.
 OpenBlob* try_open_blob(const char* verb, const BlobRow& row);
 
-// Its key alone, wrapped by the key that is bound to `local_id`; nullptr where it is not, or where
-// that key may not be used here.
-OpenBlob* unwrap_blob(const char* verb, std::int32_t local_id, const BlobRow& row);
+// By one key alone, and of a blob with a key of its own nothing but that. nullptr where it is
+// another's; KM010 as above.
+OpenBlob* unlock_blob(const char* verb, std::int32_t local_id, const BlobRow& row);
 
-// The tag of what wrap_blob_key wraps by.
-KeyTag current_key_tag(const char* action, std::int32_t local_id);
-
-// A new one of version 1, with a key of its own, that was created now.
+// A new one of version 1, that was created now.
 OpenBlob& make_blob(std::int32_t local_id, BlobRow& row);
 
 // Wraps the blob's key by the current version of the key that is bound to `local_id`.
@@ -62,5 +83,8 @@ void seal_blob(OpenBlob& blob, BlobRow& row);
 
 // 55000 for one that is not complete.
 void require_complete(const OpenBlob& blob);
+
+// Of the version that is current for the key bound to `local_id`.
+KeyTag current_key_tag(const char* action, std::int32_t local_id);
 
 }  // namespace kms::pg

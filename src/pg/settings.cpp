@@ -19,6 +19,7 @@ int request_timeout_value = 10000;
 int cache_ttl_value = 300;
 int max_cached_keys_value = 1000;
 int max_age_value = 0;
+int blob_keys_value = static_cast<int>(BlobKeysAt::session);
 
 const KeyList no_keys{0, true};
 const KeyList* current_keys = &no_keys;
@@ -36,13 +37,19 @@ const config_enum_entry mode_options[] = {
     {nullptr, 0, false},
 };
 
+const config_enum_entry blob_keys_options[] = {
+    {"session", static_cast<int>(BlobKeysAt::session), false},
+    {"agent", static_cast<int>(BlobKeysAt::agent), false},
+    {nullptr, 0, false},
+};
+
 // What only a superuser may set. Where a login brings such a setting before the library is loaded,
 // or the server a value that cannot be, PostgreSQL refuses it at load and takes our default, not
 // the value that the server or the superuser wanted.
 constexpr const char* guarded_names[] = {"kms.command",       "kms.mode",
                                          "kms.start_timeout", "kms.request_timeout",
                                          "kms.cache_ttl",     "kms.max_cached_keys",
-                                         "kms.max_age"};
+                                         "kms.max_age",       "kms.blob_keys"};
 constexpr std::size_t guarded_count = std::size(guarded_names);
 const char* refused_name = nullptr;  // where this process has loaded the library itself
 
@@ -151,6 +158,12 @@ void define_key_settings() {
     DefineCustomIntVariable("kms.max_age", "Age of a key version that is warned about.",
                             "Of the version that seals. 0 warns about none.", &max_age_value, 0, 0,
                             INT_MAX, PGC_SUSET, GUC_UNIT_S | at_load, nullptr, nullptr, nullptr);
+    DefineCustomEnumVariable(
+        "kms.blob_keys", "Who has the keys of blobs with kms.mode = remote.",
+        "session: a session that works on a blob holds its key meanwhile. agent: no key enters "
+        "PostgreSQL, and all contents go through the key agent.",
+        &blob_keys_value, static_cast<int>(BlobKeysAt::session), blob_keys_options, PGC_SUSET,
+        at_load, nullptr, nullptr, nullptr);
 }
 
 }  // namespace
@@ -192,6 +205,10 @@ Mode mode() {
 
 const char* mode_name() {
     return mode_options[mode_value].name;
+}
+
+BlobKeysAt blob_keys_at() {
+    return static_cast<BlobKeysAt>(blob_keys_value);
 }
 
 const char* command() {

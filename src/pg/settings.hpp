@@ -11,10 +11,14 @@ namespace kms::pg {
 // `refused`: none, see require_settings().
 enum class Mode { local, remote, envelope, refused };
 
+// Who has the keys of blobs in remote mode.
+enum class BlobKeysAt { session, agent };
+
 void define_settings();
 
 Mode mode();
 const char* mode_name();
+BlobKeysAt blob_keys_at();
 const char* command();
 Deadlines deadlines();
 std::chrono::seconds cache_ttl();

@@ -1,0 +1,125 @@
+#include "pg/blob_direct.hpp"
+
+#include <string>
+
+#include "pg/collected.hpp"
+#include "pg/values.hpp"
+
+namespace kms::pg {
+namespace {
+
+void wipe_value(varlena* value) {
+    wipe(bytes_in(value));
+}
+
+// In the current memory context: no C++ string may be alive where PostgreSQL allocates.
+ByteView chunk_context(const OpenBlob& blob, std::uint64_t segment, std::uint64_t chunk,
+                       bool final) {
+    return kept_bytes(blob, [&] { return blob_chunk_context(blob.id, segment, chunk, final); });
+}
+
+Call chunk_call(const OpenBlob& blob, std::uint64_t segment, std::uint64_t chunk,
+                std::uint64_t plain_length, ByteView data) {
+    return {blob.action, blob.local_id, data,
+            chunk_context(blob, segment, chunk, plain_length < chunked::chunk_length)};
+}
+
+void transform_all(Way way, std::span<const Call> calls, varlena** results) {
+    std::size_t done = 0;
+    if (const Failure failure = transform(way, calls, results, done)) {
+        raise(failure);
+    }
+}
+
+// All of a blob is under the version of its first value.
+void require_same_version(OpenBlob& blob, ByteView sealed) {
+    const auto header = read_sealed_header(sealed);
+    if (!header) {
+        raise_error(blob.subject(), Code::unsupported,
+                    "The values of its key do not say which version has sealed them.");
+    }
+    if (!blob.key_tag) {
+        blob.key_tag = header->tag;
+    }
+    if (*blob.key_tag != header->tag) {
+        ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+                        errmsg("could not %s: its key was rotated meanwhile", blob.action)));
+    }
+}
+
+varlena* joined(const OpenBlob& blob, std::span<varlena* const> values) {
+    std::size_t length = 0;
+    for (varlena* value : values) {
+        length += bytes_in(value).size();
+    }
+    varlena* all = allocate_value(length, blob.subject());
+    ByteSpan rest = bytes_in(all);
+    for (varlena* value : values) {
+        const ByteView bytes = bytes_in(value);
+        copy_bytes(bytes, rest);
+        rest = rest.subspan(bytes.size());
+        pfree(value);
+    }
+    return all;
+}
+
+}  // namespace
+
+BlobOverhead direct_overhead(ByteView sealed) {
+    const auto header = read_sealed_header(sealed);
+    return {0, header ? sealed.size() - header->plaintext_length : 0};
+}
+
+varlena* seal_chunks_directly(OpenBlob& blob, std::uint64_t segment, const BlobRowPlace& row,
+                              ByteView plaintext) {
+    auto* calls = allocate_many<Call>(row.chunks);
+    auto* results = allocate_many<varlena*>(row.chunks);
+    for (std::uint64_t i = 0; i < row.chunks; ++i) {
+        const ByteView piece = plaintext.first(std::min(plaintext.size(), chunked::chunk_length));
+        calls[i] = chunk_call(blob, segment, row.first_chunk + i, piece.size(), piece);
+        plaintext = plaintext.subspan(piece.size());
+    }
+    transform_all(Way::seal, {calls, row.chunks}, results);
+    for (std::uint64_t i = 0; i < row.chunks; ++i) {
+        require_same_version(blob, bytes_in(results[i]));
+    }
+    return joined(blob, {results, row.chunks});
+}
+
+void open_chunks_directly(OpenBlob& blob, const DirectChunks& chunks, ChunkTaker& taker) {
+    const std::size_t count = chunks.end - chunks.first;
+    auto* calls = allocate_many<Call>(count);
+    auto* results = allocate_many<varlena*>(count);
+    ByteView sealed = chunks.sealed;
+    for (std::size_t i = 0; i < count; ++i) {
+        const std::uint64_t chunk = chunks.first + i;
+        const std::uint64_t plain = chunks.layout.plain_in_chunk(chunk);
+        const std::size_t length = plain + blob.overhead.chunk;
+        calls[i] = chunk_call(blob, chunks.segment, chunk, plain, sealed.first(length));
+        sealed = sealed.subspan(length);
+    }
+    transform_all(Way::open, {calls, count}, results);
+    for (std::size_t i = 0; i < count; ++i) {
+        const ByteView plaintext = bytes_in(results[i]);
+        if (plaintext.size() != chunks.layout.plain_in_chunk(chunks.first + i)) {
+            raise_error(blob.subject(), Code::corrupt, "A chunk has another length.");
+        }
+        taker.take(chunks.first + i, plaintext);
+        wipe_value(results[i]);
+    }
+}
+
+ByteView seal_manifest_directly(OpenBlob& blob) {
+    const ByteView context = kept_bytes(blob, [&] {
+        return blob_manifest_context(blob.id, static_cast<std::uint64_t>(blob.version));
+    });
+    varlena* sealed = nullptr;
+    if (const Failure failure =
+            seal({blob.action, blob.local_id, blob.piece.view(), context}, &sealed)) {
+        raise(failure);
+    }
+    require_same_version(blob, bytes_in(sealed));
+    return bytes_in(sealed);
+}
+
+}  // namespace kms::pg

@@ -1,0 +1,21 @@
+// A blob names the key that it needs by its tag alone, so those that are bound are tried. All three
+// acts.
+#pragma once
+
+#include "pg/values.hpp"
+
+namespace kms::pg {
+
+// What a bound key is tried with: open, or unwrap, which has no result of its own.
+using TryKey = Failure (*)(const Call& call, varlena** result);
+
+// The local id whose key does for `call`; 0: none that is bound and may be used here. `tag`: of the
+// key version.
+std::int32_t find_bound_key(TryKey try_key, const Call& call, const KeyTag& tag, varlena** result);
+
+bool tries(TryKey try_key, const Call& call, std::int32_t local_id, varlena** result);
+
+// KM004; where the right key is bound and cannot be used, what is in the way.
+[[noreturn]] void raise_no_bound_key(TryKey try_key, const Call& call);
+
+}  // namespace kms::pg
