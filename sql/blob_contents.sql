@@ -36,7 +36,7 @@ SELECT * FROM wrong();
 -- Its rows: 16 chunks each, and none for an empty final chunk.
 SELECT what, count(*) AS rows, array_agg(chunk ORDER BY chunk), array_agg(length(data) ORDER BY chunk) FROM blobs b JOIN kms.blob_chunk c ON c.blob_id = b.id
 WHERE what ~ 'put (0|1|16384|262143|262144|262145|278528|524288)$' GROUP BY what ORDER BY min(length(bytes));
-SELECT what, array_agg(DISTINCT segment >> 16 ORDER BY segment >> 16) AS versions, array_agg(DISTINCT segment & 65535) AS index FROM blobs b JOIN kms.blob_chunk c ON c.blob_id = b.id WHERE what ~ 'parts' GROUP BY what, id ORDER BY what LIMIT 3;
+SELECT what, array_agg(DISTINCT segment >> 32 ORDER BY segment >> 32) AS versions FROM blobs b JOIN kms.blob_chunk c ON c.blob_id = b.id WHERE what ~ 'parts' GROUP BY what, id ORDER BY what LIMIT 3;
 
 -- Ranges over every boundary, against those of the plain bytes.
 CREATE TABLE edges AS SELECT DISTINCT at FROM unnest('{0,1,8192,16384,32768,245760,262144,278528,300000,524288,540672,3000000}'::int[]) edge, generate_series(-1, 1) step, LATERAL (SELECT edge + step AS at) s WHERE edge + step >= 0;

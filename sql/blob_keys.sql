@@ -59,7 +59,7 @@ SELECT kms.rewrap_blobs(1, 1);
 SELECT kms.rewrap_blobs(1, 3);
 SELECT kms.rewrap_blobs(1, 1000);
 SELECT kms.rewrap_blobs(1, 100);
-SELECT * FROM by_version();
+SELECT current, sum(blobs) FROM by_version() GROUP BY current ORDER BY current;
 CREATE TABLE manifests AS SELECT id, manifest, version FROM kms.blob;
 SELECT kms.rewrap_blobs(1, 9223372036854775807);
 SELECT kms.rewrap_blobs(1), kms.rewrap_blobs(1, 1);
