@@ -14,6 +14,7 @@
 #include "agent/serve.hpp"
 #include "base/escape.hpp"
 #include "base/floor.hpp"
+#include "base/output.hpp"
 
 namespace kms::agent {
 namespace {

@@ -4,6 +4,7 @@
 
 #include "agent/private_file.hpp"
 #include "base/hex.hpp"
+#include "base/system.hpp"
 #include "base/unique_fd.hpp"
 
 #include "base/floor.hpp"

@@ -1,14 +1,12 @@
 #include "agent/kek_source.hpp"
 
 #include <fcntl.h>
-#include <openssl/err.h>
-#include <openssl/evp.h>
 #include <sys/stat.h>
-
-#include <cstring>
 
 #include "agent/passphrase_command.hpp"
 #include "agent/private_file.hpp"
+#include "base/system.hpp"
+#include "base/terminal.hpp"
 #include "base/unique_fd.hpp"
 #include "crypto/random.hpp"
 
@@ -78,31 +76,25 @@ class Terminal : public KekSource {
 
     Kdf kdf() const override { return Kdf::scrypt; }
 
-    // OpenSSL's prompt restores the echo after a signal; without a terminal it would read the
-    // standard input, which is not ours to read.
     Result<SecretBytes> ask() override {
         if (asked_) {
             return Error{Code::unavailable,
                          "the keyring has another passphrase now: start again to "
                          "be asked for it"};
         }
-        if (!UniqueFd(open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC))) {
+        if (!has_terminal()) {
             return Error{Code::invalid,
                          "there is no terminal to ask for the passphrase: give "
                          "--key-file or --passphrase-command"};
         }
         asked_ = true;
-        SecretBytes line(max_passphrase + 1);
-        const bool twice = asking_ == Asking::twice;
-        const char* prompt =
-            twice ? "New passphrase of the keyring: " : "Passphrase of the keyring: ";
-        if (EVP_read_pw_string(reinterpret_cast<char*>(line.data()), max_passphrase, prompt,
-                               twice) != 0) {
-            ERR_clear_error();
+        const char* prompt = asking_ == Asking::twice ? "New passphrase of the keyring: "
+                                                      : "Passphrase of the keyring: ";
+        auto line = ask_on_terminal(prompt, max_passphrase, asking_);
+        if (!line) {
             return Error{Code::invalid, "no passphrase was given"};
         }
-        line.resize(std::strlen(reinterpret_cast<const char*>(line.data())));
-        return checked_passphrase(std::move(line), "the terminal");
+        return checked_passphrase(std::move(*line), "the terminal");
     }
 
   private:

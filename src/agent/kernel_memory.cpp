@@ -7,8 +7,8 @@
 #include <cerrno>
 #include <vector>
 
-#include "agent/private_file.hpp"
 #include "base/hex.hpp"
+#include "base/system.hpp"
 
 #include "base/floor.hpp"
 

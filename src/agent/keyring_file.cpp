@@ -8,6 +8,8 @@
 
 #include "agent/keyring_format.hpp"
 #include "agent/private_file.hpp"
+#include "base/system.hpp"
+
 #include "base/floor.hpp"
 
 namespace kms::agent {

@@ -1,14 +1,11 @@
 #include "agent/output.hpp"
 
-#include <algorithm>
-#include <array>
-#include <cstdio>
 #include <nlohmann/json.hpp>
 #include <vector>
 
-#include "agent/private_file.hpp"
 #include "base/escape.hpp"
 #include "base/hex.hpp"
+#include "base/output.hpp"
 
 #include "base/floor.hpp"
 
@@ -16,7 +13,6 @@ namespace kms::agent {
 namespace {
 
 using Json = nlohmann::ordered_json;
-using Row = std::array<std::string, 7>;
 
 std::string name_of(std::string_view key) {
     return escape(Alphabet::identifier, bytes_of(key));
@@ -38,7 +34,7 @@ Json to_json(std::string_view key, const KeyringEntry& entry) {
             {"created", time_of(entry.created)}};
 }
 
-Row to_row(std::string_view key, const KeyringEntry& entry) {
+TableRow to_row(std::string_view key, const KeyringEntry& entry) {
     return {name_of(key),
             std::to_string(entry.version),
             std::string(info_of(entry.algorithm).name),
@@ -46,23 +42,6 @@ Row to_row(std::string_view key, const KeyringEntry& entry) {
             std::string(wire::state_word(entry.state)),
             entry.no_export ? "no" : "yes",
             time_of(entry.created)};
-}
-
-std::string aligned(const std::vector<Row>& rows) {
-    std::array<std::size_t, std::tuple_size_v<Row>> widths{};
-    for (const Row& row : rows) {
-        for (std::size_t i = 0; i < row.size(); ++i) {
-            widths[i] = std::max(widths[i], row[i].size());
-        }
-    }
-    std::string text;
-    for (const Row& row : rows) {
-        for (std::size_t i = 0; i + 1 < row.size(); ++i) {
-            text += row[i] + std::string(widths[i] - row[i].size() + 2, ' ');
-        }
-        text += row.back() + '\n';
-    }
-    return text;
 }
 
 std::string line_of(const Json& json) {
@@ -89,7 +68,8 @@ std::string list_text(OutputFormat format, const Keyring& keyring, std::string_v
         });
         return line_of(list);
     }
-    std::vector<Row> rows{{"KEY", "VERSION", "ALGORITHM", "TAG", "STATE", "EXPORT", "CREATED"}};
+    std::vector<TableRow> rows{
+        {"KEY", "VERSION", "ALGORITHM", "TAG", "STATE", "EXPORT", "CREATED"}};
     for_each_version(keyring, prefix, [&](std::string_view key, const KeyringEntry& entry) {
         rows.push_back(to_row(key, entry));
     });
@@ -116,14 +96,6 @@ std::string keyring_text(OutputFormat format, const std::string& path,
     }
     return "keyring " + path + ": generation " + std::to_string(header.generation) +
            ", protected by a " + (key_file ? "key file" : "passphrase") + '\n';
-}
-
-Status print(const std::string& text) {
-    if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() ||
-        std::fflush(stdout) != 0) {
-        return system_error("cannot write to the standard output");
-    }
-    return {};
 }
 
 }  // namespace kms::agent

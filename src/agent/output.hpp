@@ -6,7 +6,6 @@
 
 #include "agent/keyring.hpp"
 #include "agent/keyring_format.hpp"
-#include "base/result.hpp"
 
 namespace kms::agent {
 
@@ -20,8 +19,5 @@ std::string version_text(OutputFormat format, std::string_view key, const Keyrin
 
 // A keyring, after init and rekey.
 std::string keyring_text(OutputFormat format, const std::string& path, const KeyringHeader& header);
-
-// To the standard output, in one piece. Code::io.
-Status print(const std::string& text);
 
 }  // namespace kms::agent

@@ -13,8 +13,8 @@
 #include <optional>
 #include <thread>
 
-#include "agent/private_file.hpp"
 #include "base/clock.hpp"
+#include "base/system.hpp"
 #include "base/unique_fd.hpp"
 
 #include "base/floor.hpp"

@@ -6,9 +6,9 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <system_error>
 #include <thread>
 
+#include "base/system.hpp"
 #include "base/unique_fd.hpp"
 
 #include "base/floor.hpp"
@@ -127,10 +127,6 @@ Status make_durable(int folder, const std::string& path) {
 }
 
 }  // namespace
-
-Error system_error(const std::string& what) {
-    return {Code::io, what + ": " + std::generic_category().message(errno)};
-}
 
 Result<SecretBytes> read_all(int fd, std::size_t limit, const std::string& name) {
     SecretBytes bytes;

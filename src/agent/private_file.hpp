@@ -16,9 +16,6 @@
 
 namespace kms::agent {
 
-// Code::io: "`what`: " and the system's reason from errno.
-Error system_error(const std::string& what);
-
 // Everything from the descriptor's position to its end. Code::too_large beyond `limit` bytes.
 // `name` is for messages.
 Result<SecretBytes> read_all(int fd, std::size_t limit, const std::string& name);

@@ -1,36 +1,16 @@
 #include "agent/process.hpp"
 
-#include <fcntl.h>
 #include <openssl/crypto.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <csignal>
 
-#include "agent/private_file.hpp"
+#include "base/system.hpp"
+
 #include "base/floor.hpp"
 
 namespace kms::agent {
 namespace {
-
-Status open_standard_descriptors() {
-    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
-        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd) {
-            return system_error("cannot open /dev/null");
-        }
-    }
-    return {};
-}
-
-Status forbid_dumps() {
-    const rlimit none{0, 0};
-    if (setrlimit(RLIMIT_CORE, &none) != 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) {
-        return system_error("cannot forbid core dumps");
-    }
-    return {};
-}
 
 // Tables of OpenSSL 1's names, and sentences for errors: a third of a millisecond that a session
 // would wait for. The configuration file, which may ask for a FIPS provider, is read.

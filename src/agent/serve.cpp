@@ -6,9 +6,10 @@
 #include <cerrno>
 #include <optional>
 
-#include "agent/private_file.hpp"
 #include "agent/requests.hpp"
 #include "wire/frame.hpp"
+
+#include "base/system.hpp"
 
 #include "base/floor.hpp"
 
