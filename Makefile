@@ -27,12 +27,13 @@ endif
 MODULE_big = kms
 EXTENSION = kms
 DATA = kms--1.0.sql
-SCRIPTS_built = kms-agent
+SCRIPTS_built = kms-agent kms-blob
 EXTRA_CLEAN = build results regression.diffs regression.out tmp_check
 
 objects_of = $(patsubst %.cpp,build/%.o,$(wildcard $(foreach floor,$(1),src/$(floor)/*.cpp)))
 shared_objects := $(call objects_of,base crypto wire)
 agent_objects := $(call objects_of,agent)
+blob_objects := $(call objects_of,base crypto blob)
 OBJS := $(shared_objects) $(call objects_of,client pg)
 
 REGRESS = $(sort $(basename $(notdir $(wildcard sql/*.sql))))
@@ -42,8 +43,8 @@ REGRESS_OPTS = --load-extension=kms
 installcheck: export PGOPTIONS = -c kms.command= -c kms.mode=local -c kms.keys= -c kms.cache_ttl=300 \
     -c kms.start_timeout=5000 -c kms.request_timeout=10000 -c max_parallel_workers_per_gather=0
 
-# -isystem, or -Werror fails on the server's headers.
-PG_CPPFLAGS = -Isrc -isystem $(shell $(PG_CONFIG) --includedir-server)
+# -isystem, or -Werror fails on the server's headers. libpq's may lie in a folder of the system's.
+PG_CPPFLAGS = -Isrc -isystem $(shell $(PG_CONFIG) --includedir-server) -I$(shell $(PG_CONFIG) --includedir)
 PG_CXXFLAGS = -std=c++20 -Wall -Wextra -Wshadow $(WERROR) -fvisibility=hidden
 ifneq ($(findstring clang,$(CXX)),)
 PG_CXXFLAGS += -Wno-unknown-warning-option
@@ -79,11 +80,14 @@ kms.so: CC = $(CXX)
 kms.so: CFLAGS = $(CXXFLAGS)
 
 # Every session waits for its agent, and loading libstdc++ is a third of a millisecond of that.
-agent_link := -Wl,--gc-sections \
+program_link := -Wl,--gc-sections \
     $(if $(filter /%,$(shell $(CXX) -print-file-name=libstdc++.a)),-static-libstdc++ -static-libgcc)
 
 kms-agent: $(shared_objects) $(agent_objects)
-	$(CXX) $(CXXFLAGS) $(LDFLAGS) -o $@ $^ -lcrypto $(agent_link)
+	$(CXX) $(CXXFLAGS) $(LDFLAGS) -o $@ $^ -lcrypto $(program_link)
+
+kms-blob: $(blob_objects)
+	$(CXX) $(CXXFLAGS) $(LDFLAGS) -o $@ $^ -L$(shell $(PG_CONFIG) --libdir) -lpq -lcrypto $(program_link)
 
 META.json: kms.control
 	sed -i 's/"version": "[0-9.]*"/"version": "$(kms_version).0"/' $@

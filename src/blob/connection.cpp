@@ -1,0 +1,145 @@
+#include "blob/connection.hpp"
+
+#include <poll.h>
+
+#include <array>
+#include <vector>
+
+#include "blob/interruption.hpp"
+
+#include "base/floor.hpp"
+
+namespace kms::blob {
+namespace {
+
+// Parameters as libpq takes them.
+struct Arguments {
+    explicit Arguments(const std::vector<Parameter>& parameters) {
+        for (const Parameter& parameter : parameters) {
+            add(parameter);
+        }
+    }
+
+    void add(const Parameter& parameter) {
+        const ByteView bytes = parameter.text ? bytes_of(*parameter.text) : parameter.bytes;
+        const bool null = !parameter.text && parameter.format == Format::text;
+        // An empty value is not NULL, and an empty span may have no address.
+        const char* value = bytes.data() != nullptr ? text_of(bytes).data() : "";
+        types.push_back(parameter.type);
+        values.push_back(null ? nullptr : value);
+        lengths.push_back(static_cast<int>(bytes.size()));
+        formats.push_back(static_cast<int>(parameter.format));
+    }
+
+    std::vector<Oid> types;
+    std::vector<const char*> values;
+    std::vector<int> lengths;
+    std::vector<int> formats;
+};
+
+}  // namespace
+
+Status Connection::begin_pipeline() {
+    if (PQsetnonblocking(connection_.get(), 1) != 0 ||
+        PQenterPipelineMode(connection_.get()) != 1) {
+        return connection_error(connection_.get());
+    }
+    return {};
+}
+
+Status Connection::send(const Statement& statement) {
+    const Arguments arguments(statement.parameters);
+    if (PQsendQueryParams(connection_.get(), statement.sql,
+                          static_cast<int>(arguments.values.size()), arguments.types.data(),
+                          arguments.values.data(), arguments.lengths.data(),
+                          arguments.formats.data(), static_cast<int>(statement.results)) != 1 ||
+        PQpipelineSync(connection_.get()) != 1) {
+        return connection_error(connection_.get());
+    }
+    return {};
+}
+
+// The server may stop reading until its answers are read: both directions move.
+Status Connection::wait_for_server() {
+    const int unsent = PQflush(connection_.get());
+    if (unsent < 0) {
+        return connection_error(connection_.get());
+    }
+    Status ready = await(PQsocket(connection_.get()),
+                               static_cast<short>(POLLIN | (unsent == 1 ? POLLOUT : 0)));
+    if (!ready) {
+        cancel();
+        return ready;
+    }
+    if (PQconsumeInput(connection_.get()) != 1) {
+        return connection_error(connection_.get());
+    }
+    return {};
+}
+
+Status Connection::flush() {
+    int unsent = PQflush(connection_.get());
+    while (unsent == 1) {
+        KMS_TRY(wait_for_server());
+        unsent = PQflush(connection_.get());
+    }
+    if (unsent < 0) {
+        return connection_error(connection_.get());
+    }
+    return {};
+}
+
+Status Connection::wait_for_result() {
+    while (PQisBusy(connection_.get()) == 1) {
+        KMS_TRY(wait_for_server());
+    }
+    return {};
+}
+
+// Holds nullptr between the results of two statements.
+Result<OwnedResult> Connection::next_result() {
+    KMS_TRY(wait_for_result());
+    return OwnedResult(PQgetResult(connection_.get()));
+}
+
+// A statement's results end with that of its synchronisation.
+Status Connection::skip_to_end() {
+    while (PQstatus(connection_.get()) == CONNECTION_OK) {
+        KMS_ASSIGN(const OwnedResult result, next_result());
+        if (PQresultStatus(result.get()) == PGRES_PIPELINE_SYNC) {
+            return {};
+        }
+    }
+    return connection_error(connection_.get());
+}
+
+Result<Answer> Connection::receive() {
+    KMS_ASSIGN(OwnedResult result, next_result());
+    if (result == nullptr) {
+        return connection_error(connection_.get());
+    }
+    const ExecStatusType status = PQresultStatus(result.get());
+    const Status ended = skip_to_end();
+    if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK) {
+        return server_error(result.get());
+    }
+    if (!ended) {
+        return ended.error();
+    }
+    return Answer(std::move(result));
+}
+
+Result<Answer> Connection::ask(const Statement& statement) {
+    KMS_TRY(send(statement));
+    return receive();
+}
+
+// The server need not finish what nobody waits for.
+void Connection::cancel() {
+    PGcancel* request = PQgetCancel(connection_.get());
+    std::array<char, 256> reason;
+    PQcancel(request, reason.data(), reason.size());
+    PQfreeCancel(request);
+}
+
+}  // namespace kms::blob

@@ -1,0 +1,75 @@
+#include "blob/input.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "base/system.hpp"
+#include "blob/interruption.hpp"
+
+#include "base/floor.hpp"
+
+namespace kms::blob {
+
+Result<Input> Input::open(const std::string& path) {
+    Input input(path);
+    if (!input.is_standard_input()) {
+        input.file_ = UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+        if (!input.file_) {
+            return system_error("cannot open " + path);
+        }
+    }
+    KMS_TRY(input.look());
+    return input;
+}
+
+int Input::fd() const {
+    return is_standard_input() ? STDIN_FILENO : file_.get();
+}
+
+Status Input::look() {
+    struct stat status {};
+    if (fstat(fd(), &status) != 0) {
+        return system_error("cannot look at " + path_);
+    }
+    if (S_ISDIR(status.st_mode)) {
+        return Error{Code::invalid, path_ + " is a directory"};
+    }
+    if (S_ISREG(status.st_mode)) {
+        size_ = static_cast<std::uint64_t>(status.st_size);
+        modified_ = std::int64_t{status.st_mtim.tv_sec} * 1000000 + status.st_mtim.tv_nsec / 1000;
+        posix_fadvise(fd(), 0, 0, POSIX_FADV_SEQUENTIAL);
+    }
+    return {};
+}
+
+std::optional<std::string> Input::name() const {
+    if (is_standard_input()) {
+        return std::nullopt;
+    }
+    return path_.substr(path_.rfind('/') + 1);
+}
+
+Status Input::read(SecretBytes& piece, std::uint64_t length) {
+    piece.reserve(length);
+    piece.resize(length);
+    std::size_t filled = 0;
+    while (filled < length) {
+        KMS_TRY(await(fd(), POLLIN));
+        const ssize_t count = ::read(fd(), piece.data() + filled, length - filled);
+        if (count < 0 && errno != EINTR && errno != EAGAIN) {
+            return system_error("cannot read " + path_);
+        }
+        if (count == 0) {
+            break;
+        }
+        filled += static_cast<std::size_t>(std::max<ssize_t>(count, 0));
+    }
+    piece.resize(filled);
+    return {};
+}
+
+}  // namespace kms::blob

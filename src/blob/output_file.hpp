@@ -1,0 +1,46 @@
+// Where a blob's bytes go: standard output, or a file that gets its name when it has all of them.
+#pragma once
+
+#include <string>
+
+#include "base/bytes.hpp"
+#include "base/result.hpp"
+#include "base/unique_fd.hpp"
+
+namespace kms::blob {
+
+enum class Replace { no, yes };
+
+class OutputFile {
+  public:
+    // Empty: standard output. Code::denied where `path` is there and `replace` does not allow it,
+    // or is anything but a regular file. Code::io.
+    static Result<OutputFile> open(const std::string& path, Replace replace);
+
+    // Removes what was not finished.
+    ~OutputFile();
+    OutputFile(OutputFile&& other) noexcept;
+    OutputFile& operator=(OutputFile&&) = delete;
+
+    // Code::io.
+    Status write(ByteView bytes);
+
+    // Durable, under its name. Code::denied where somebody else has just made a file of that name.
+    // Code::io.
+    Status finish();
+
+  private:
+    OutputFile(std::string path, Replace replace) : path_(std::move(path)), replace_(replace) {}
+
+    bool is_standard_output() const { return path_.empty(); }
+    Error cannot_write() const;
+    Status make_temporary();
+    Status take_name();
+
+    std::string path_;
+    Replace replace_;
+    std::string temporary_;  // empty: there is none
+    UniqueFd file_;
+};
+
+}  // namespace kms::blob

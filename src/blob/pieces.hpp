@@ -1,0 +1,28 @@
+// How long the pieces are in which a blob goes through a connection.
+//
+// A server process holds two or three copies of a piece, this program two. So pieces are short, and
+// grow only as far as 65,536 of them, which is what a blob may have, suffice for files of up to
+// 950 GiB. Each is a little shorter than a power of two: with what a message has besides, it still
+// fits into a buffer of that length, and buffers grow by doubling. All are whole rows of
+// kms.blob_chunk.
+#pragma once
+
+#include <cstdint>
+
+namespace kms::blob {
+
+constexpr std::uint64_t mebibyte = std::uint64_t{1} << 20;
+constexpr std::uint64_t gibibyte = std::uint64_t{1} << 30;
+constexpr std::uint64_t row_length = std::uint64_t{1} << 18;
+
+constexpr std::uint64_t read_length = 4 * mebibyte - row_length;
+
+// Of the piece that follows `sent` bytes.
+constexpr std::uint64_t piece_length(std::uint64_t sent) {
+    const std::uint64_t buffer = sent < 8 * gibibyte    ? 4 * mebibyte
+                                 : sent < 32 * gibibyte ? 8 * mebibyte
+                                                        : 16 * mebibyte;
+    return buffer - row_length;
+}
+
+}  // namespace kms::blob

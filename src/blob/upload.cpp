@@ -1,0 +1,138 @@
+#include "blob/upload.hpp"
+
+#include "blob/pieces.hpp"
+
+#include "base/floor.hpp"
+
+namespace kms::blob {
+namespace {
+
+// What the server has before it: one that it works on, one that arrives.
+constexpr std::size_t most_in_flight = 2;
+
+constexpr std::int64_t first_version = 1;
+
+}  // namespace
+
+Status Upload::put() {
+    SecretBytes piece;
+    KMS_TRY(input_.read(piece, piece_length(0)));
+    if (piece.size() < piece_length(0)) {
+        return put_whole(piece);
+    }
+    KMS_TRY(put_first(piece));
+    Progress progress(!options_.quiet, input_.size());
+    return append_rest(progress);
+}
+
+Status Upload::resume(const std::string& id) {
+    KMS_ASSIGN(const Stored stored, look_up(connection_, id));
+    KMS_TRY(check_prefix(connection_, id, stored, input_, !options_.quiet));
+    sent_ = stored_ = stored.size;
+    version_ = stored.version;
+    if (stored.complete) {
+        return check_end(id);
+    }
+    id_ = id;
+    Progress progress(!options_.quiet, input_.size(), sent_);
+    return append_rest(progress);
+}
+
+// A small one goes in one round trip.
+Status Upload::put_whole(const SecretBytes& piece) {
+    KMS_ASSIGN(const Answer answer, connection_.ask(put_statement(piece, true)));
+    id_ = answer.text(0, 0);
+    stored_ = piece.size();
+    return {};
+}
+
+// Committed only when the id is known here: no blob is left behind that nobody could go on with.
+Status Upload::put_first(const SecretBytes& piece) {
+    KMS_TRY(connection_.send({"BEGIN"}));
+    KMS_TRY(connection_.send(put_statement(piece, false)));
+    KMS_TRY(connection_.receive());
+    KMS_ASSIGN(const Answer answer, connection_.receive());
+    id_ = answer.text(0, 0);
+    version_ = first_version;
+    sent_ = piece.size();
+    return send({"COMMIT"}, piece.size());
+}
+
+Status Upload::append_rest(Progress& progress) {
+    SecretBytes piece;
+    bool last = false;
+    while (!last) {
+        const std::uint64_t length = piece_length(sent_);
+        KMS_TRY(input_.read(piece, length));
+        last = piece.size() < length;
+        KMS_TRY(last ? send_last(piece) : send_piece(piece));
+        KMS_TRY(connection_.flush());
+        KMS_TRY(settle(most_in_flight));
+        progress.show(stored_);
+    }
+    return settle(0);
+}
+
+Status Upload::send(const Statement& statement, std::uint64_t confirms) {
+    KMS_TRY(connection_.send(statement));
+    in_flight_.push_back(confirms);
+    return {};
+}
+
+Status Upload::send_piece(const SecretBytes& piece) {
+    return send(append_statement(piece, false), piece.size());
+}
+
+// To append is to modify: only then the file's own time stays.
+Status Upload::send_last(const SecretBytes& piece) {
+    KMS_TRY(send({"BEGIN"}, 0));
+    KMS_TRY(send(append_statement(piece, true), 0));
+    if (input_.modified()) {
+        KMS_TRY(send({"SELECT kms.blob_set_meta($1, last_modified => $2)",
+                      {uuid_parameter(id_), time_parameter(input_.modified())}},
+                     0));
+    }
+    return send({"COMMIT"}, piece.size());
+}
+
+// Until at most so many answers are outstanding.
+Status Upload::settle(std::size_t most) {
+    while (in_flight_.size() > most) {
+        KMS_TRY(connection_.receive());
+        stored_ += in_flight_.front();
+        in_flight_.pop_front();
+    }
+    return {};
+}
+
+Statement Upload::put_statement(const SecretBytes& piece, bool complete) const {
+    return {
+        "SELECT kms.blob_put(local_id => $1, data => $2, name => $3, content_type => $4, "
+        "metadata => $5, expire_in => $6, last_modified => $7, complete => $8)",
+        {int_parameter(options_.local_id), bytes_parameter(piece.view()),
+         text_parameter(options_.name ? options_.name : input_.name()),
+         text_parameter(options_.type), json_parameter(options_.metadata),
+         interval_parameter(options_.expire_in), time_parameter(input_.modified()),
+         bool_parameter(complete)}};
+}
+
+Statement Upload::append_statement(const SecretBytes& piece, bool complete) {
+    sent_ += piece.size();
+    return {"SELECT kms.blob_append($1, $2, if_version => $3, complete => $4)",
+            {uuid_parameter(id_), bytes_parameter(piece.view()), bigint_parameter(version_++),
+             bool_parameter(complete)}};
+}
+
+// A complete blob that has all of the input is what resuming is for: an answer may have been lost.
+Status Upload::check_end(const std::string& id) {
+    SecretBytes more;
+    KMS_TRY(input_.read(more, 1));
+    if (!more.empty()) {
+        return Error{Code::denied, "the blob " + id + " is complete, and " + input_.path() +
+                                       " goes on behind its " + std::to_string(stored_) + " bytes"};
+    }
+    id_ = id;
+    return {};
+}
+
+}  // namespace kms::blob

@@ -1,0 +1,56 @@
+// An input on its way into a blob.
+#pragma once
+
+#include <deque>
+#include <optional>
+#include <string>
+
+#include "blob/connection.hpp"
+#include "blob/input.hpp"
+#include "blob/options.hpp"
+#include "blob/prefix.hpp"
+#include "blob/progress.hpp"
+
+namespace kms::blob {
+
+class Upload {
+  public:
+    // All three must outlive it.
+    Upload(Connection& connection, Input& input, const Options& options)
+        : connection_(connection), input_(input), options_(options) {}
+
+    // As a new blob.
+    Status put();
+
+    // Goes on with a blob that was not completed.
+    Status resume(const std::string& id);
+
+    // Empty while there is none, or none that will stay.
+    const std::string& id() const { return id_; }
+
+    // Bytes of which the server has said that it keeps them.
+    std::uint64_t stored() const { return stored_; }
+
+  private:
+    Status put_whole(const SecretBytes& piece);
+    Status put_first(const SecretBytes& piece);
+    Status append_rest(Progress& progress);
+    Status send(const Statement& statement, std::uint64_t confirms);
+    Status send_piece(const SecretBytes& piece);
+    Status send_last(const SecretBytes& piece);
+    Status settle(std::size_t most);
+    Statement put_statement(const SecretBytes& piece, bool complete) const;
+    Statement append_statement(const SecretBytes& piece, bool complete);
+    Status check_end(const std::string& id);
+
+    Connection& connection_;
+    Input& input_;
+    const Options& options_;
+    std::string id_;
+    std::int64_t version_ = 0;
+    std::uint64_t sent_ = 0;
+    std::uint64_t stored_ = 0;
+    std::deque<std::uint64_t> in_flight_;  // bytes that each answer to come confirms
+};
+
+}  // namespace kms::blob
