@@ -26,6 +26,18 @@ KeyTag tag_of(ByteView bytes) {
     return tag;
 }
 
+// More than there ever is. What somebody has made longer is cut, and then does not open.
+constexpr std::int32_t longest_wrapped = 1 << 10;
+constexpr std::int32_t longest_manifest = 8 << 20;
+
+ByteView stored_bytes(Datum datum, std::int32_t longest) {
+    const auto* value = reinterpret_cast<const varlena*>(DatumGetPointer(datum));
+    if (!stands_in_its_row(value)) {
+        value = reinterpret_cast<const varlena*>(PG_DETOAST_DATUM_SLICE(datum, 0, longest));
+    }
+    return bytes_of_packed(value);
+}
+
 // In the current memory context.
 const BlobRow* row_of(Relation table, HeapTuple tuple) {
     const OwnRow row(table, tuple);
@@ -33,8 +45,9 @@ const BlobRow* row_of(Relation table, HeapTuple tuple) {
     auto* blob = static_cast<BlobRow*>(palloc(sizeof(BlobRow)));
     *blob = {.id = uuid_of(row[id_column]),
              .key_tag = tag_of(bytes_of_datum(row[key_tag_column])),
-             .wrapped = row.has(wrapped_column) ? bytes_of_datum(row[wrapped_column]) : ByteView(),
-             .manifest = bytes_of_datum(row[manifest_column]),
+             .wrapped = row.has(wrapped_column) ? stored_bytes(row[wrapped_column], longest_wrapped)
+                                                : ByteView(),
+             .manifest = stored_bytes(row[manifest_column], longest_manifest),
              .version = DatumGetInt64(row[version_column]),
              .created = DatumGetTimestampTz(row[created_column]),
              .modified = DatumGetTimestampTz(row[modified_column]),

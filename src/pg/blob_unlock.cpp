@@ -31,6 +31,14 @@ bool is_of_another_key(const Failure& failure) {
     return failure.cause.code == Code::wrong_key || failure.cause.code == Code::not_found;
 }
 
+// What is stored was well formed once.
+[[noreturn]] void raise_of_stored(const Call& call, const Failure& failure) {
+    if (!failure.pending && failure.cause.code == Code::malformed) {
+        raise_error({call.action}, Code::corrupt, changed_blob_row);
+    }
+    raise(failure);
+}
+
 Call by(const Call& call, std::int32_t local_id) {
     Call with = call;
     with.local_id = local_id;
@@ -42,7 +50,7 @@ Call by(const Call& call, std::int32_t local_id) {
 bool tries(TryKey try_key, const Call& call, std::int32_t local_id, varlena** result) {
     const Failure failure = try_key(by(call, local_id), result);
     if (failure && !may_go_on_after(failure)) {
-        raise(failure);
+        raise_of_stored(call, failure);
     }
     return !failure;
 }

@@ -9,6 +9,8 @@ namespace kms::pg {
 // What a bound key is tried with: open, or unwrap, which has no result of its own.
 using TryKey = Failure (*)(const Call& call, varlena** result);
 
+constexpr const char* changed_blob_row = "Its row in kms.blob has been changed.";
+
 // The local id whose key does for `call`; 0: none that is bound and may be used here. `tag`: of the
 // key version.
 std::int32_t find_bound_key(TryKey try_key, const Call& call, const KeyTag& tag, varlena** result);

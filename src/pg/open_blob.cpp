@@ -105,6 +105,16 @@ Status take_key(OpenBlob& blob, SecretBytes key) {
     return {};
 }
 
+// Under the blob's own key, which is the right one by now.
+Result<BlobManifest> open_own_manifest(OpenBlob& blob, const BlobRow& row) {
+    auto manifest = open_manifest(blob.keys->manifest, row.id, version_of(blob), row.manifest);
+    if (!manifest &&
+        (manifest.error().code == Code::wrong_key || manifest.error().code == Code::malformed)) {
+        return Error{Code::corrupt, changed_blob_row};
+    }
+    return manifest;
+}
+
 // `opened`: the manifest where it is a value of the bound key.
 Status read_manifest(OpenBlob& blob, const BlobRow& row, varlena* opened) {
     if (blob.is_direct) {
@@ -112,11 +122,10 @@ Status read_manifest(OpenBlob& blob, const BlobRow& row, varlena* opened) {
         wipe(bytes_in(opened));
     } else {
         KMS_TRY(take_key(blob, std::move(session_if_any->reply)));
-        KMS_ASSIGN(blob.manifest,
-                   open_manifest(blob.keys->manifest, row.id, version_of(blob), row.manifest));
+        KMS_ASSIGN(blob.manifest, open_own_manifest(blob, row));
     }
     if (!is_manifest_of(blob.manifest, row)) {
-        return Error{Code::corrupt, "Its row in kms.blob has been changed."};
+        return Error{Code::corrupt, changed_blob_row};
     }
     return {};
 }
