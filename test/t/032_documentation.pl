@@ -23,11 +23,11 @@ sub blocks_of {
     return @blocks;
 }
 
-# The rows of the table whose head begins with $head, as lists of cells.
+# The rows of the tables whose heads begin with $head, as lists of cells.
 sub table {
     my ($text, $head) = @_;
-    my ($rows) = $text =~ /^\| \Q$head\E .*\n\|[-| ]+\n((?:\|.*\n)+)/m or die "no table of $head";
-    return map { my $row = s/\\\|/\x01/gr; [ map { s/\x01/|/gr } $row =~ /\| (.*?) ?(?=\|)/g ] } split /\n/, $rows;
+    my @tables = $text =~ /^\| \Q$head\E .*\n\|[-| ]+\n((?:\|.*\n)+)/mg or die "no table of $head";
+    return map { my $row = s/\\\|/\x01/gr; [ map { s/\x01/|/gr } $row =~ /\| (.*?) ?(?=\|)/g ] } map { split /\n/ } @tables;
 }
 
 sub run_shell {
@@ -151,7 +151,20 @@ is("@outcomes[0, 1, 3, 4]", '1 1 2 2', 'keys are made and rotated');
 is("@outcomes[5, 6, 7]", '0 0 password of the mail server', '... destroyed and wrapped');
 $envelope->quit;
 
-# --- its tables
+# --- doc/blobs.md: its statements, in their order, as one session of psql
+
+my @scripts = grep { !/^\*/ } blocks_of(page('blobs.md'));
+my (undef, $shown, $complaints) = $node->psql('postgres', join("\n", @scripts), on_error_stop => 1, extra_params => ['-a']);
+is($complaints, '', 'the statements of blobs.md work');
+my @results = map { /^(.*; +-- → (.*))$/mg } @scripts;
+cmp_ok(scalar @results, '>=', 2 * 30, '... and have their results');
+while (my ($line, $result) = splice @results, 0, 2) {
+    my ($statement) = $line =~ /^(.*;)/;
+    like($shown, qr/^\Q$line\E\n\Q$result\E$/m, $statement);
+}
+like(page('blobs.md'), qr/^    \*\/10 \* \* \* \*  psql -X -q -d app -c 'SELECT kms\.blob_expire\(10000\)'$/m, 'blobs.md has a line for cron');
+
+# --- tables of sql.md
 
 foreach my $row (table($manual, 'setting')) {
     my ($name) = $row->[0] =~ /`(.*)`/;
@@ -191,7 +204,7 @@ foreach my $row (grep { $_->[0] =~ /^`(\w+)\(/ } map { table($manual, "$_ | vola
     is($catalog{$name}[0], $row->[1], "$name is $row->[1]");
 }
 
-my %raised = map { $_ => 1 } qw(25001 40001 22004 22023 22021 2202E 54000 55000 53000 53200 XX000 XX001);
+my %raised = map { $_ => 1 } qw(25001 40001 22004 22023 22021 22P02 2202E 54000 55000 53000 53200 XX000 XX001);
 foreach my $file (glob "$top/src/pg/*.cpp $top/src/pg/*.hpp") {
     my $source = slurp_file($file);
     $raised{$_} = 1 foreach $source =~ /"(KM\d{3})"/g, map { s/[^A-Z0-9]//gr } $source =~ /MAKE_SQLSTATE\(('K'[^)]*)\)/g;
