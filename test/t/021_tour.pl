@@ -14,7 +14,7 @@ $readme =~ s{/var/lib/postgresql/kms}{$folder}g;
 
 my ($tour) = $readme =~ /^## Five-minute tour\n(.*?)^## /ms or BAIL_OUT('the README has no tour');
 my @blocks = $tour =~ /^```(sh|sql)\n(.*?)^```$/msg;
-is(@blocks / 2, 8, 'the tour has its blocks');
+is(@blocks / 2, 9, 'the tour has its blocks');
 like($blocks[0], qr/^sh$/, 'the tour begins in a shell');
 
 my $node = PostgreSQL::Test::Cluster->new('tour');
@@ -52,6 +52,8 @@ shows(q{SELECT kms.try_decode(1, ssn, 'person.ssn 8') FROM person;}, '', 'anothe
 shows(q{SELECT kms.rotate_key('customer-pii');}, '2', 'a second version');
 like($err, qr/column "ssn" of "person": 1 rows re-encrypted/, 'a re-encryption');
 shows(q{SELECT key_identifier, version, rows FROM kms.census('person', 'ssn');}, 'customer-pii\|2\|1', '... and what it leaves');
+shows(q{SELECT name, size, convert_from(kms.blob_read(:'contract', 4, 5), 'UTF8') FROM kms.blob_meta(:'contract');},
+    'contract.pdf\|27\|pages', 'a range of a blob');
 shows(q{SELECT tenant, kms.decode_with_text(tenant, body) FROM note;}, "tenant-1\\|of tenant-1\ntenant-2\\|of tenant-2", 'a key a row');
 shows(q{SELECT kms.rotate_kek('main');}, '2', 'a second version of the KEK');
 is(() = $out =~ /^\Q$read\E\n078-05-1120$/mg, 4,
