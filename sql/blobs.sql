@@ -130,6 +130,10 @@ SELECT said_of(:'id', 'SELECT kms.blob_get($1)', 'SELECT kms.blob_read($1, 0, 0)
 SELECT said_of(:'id', 'SELECT kms.blob_put(1, '''', expires_at => ''2000-01-01'')', 'SELECT kms.blob_put(1, '''', expires_at => ''infinity'')', 'SELECT kms.blob_put(1, '''', expires_at => ''-infinity'')',
     'SELECT kms.blob_put(1, '''', expires_at => now() + ''1 day'', expire_in => ''1 day'')', 'SELECT kms.blob_put(1, '''', expire_in => ''-1 day'')', 'SELECT kms.blob_put(1, '''', expire_in => ''0'')',
     'SELECT kms.blob_put(1, '''', expire_in => ''300000 years'')', 'SELECT kms.blob_put(1, '''', last_modified => ''infinity'')', 'SELECT kms.blob_put(1, '''', last_modified => ''-infinity'')');
+-- The last times that can be told.
+SELECT said_of(:'id', 'SELECT kms.blob_put(1, '''', expires_at => ''294247-01-11 UTC'')', 'SELECT kms.blob_put(1, '''', last_modified => ''294276-12-31 UTC'')', 'SELECT kms.blob_put(1, '''', expire_in => ''292240 years'')');
+SELECT kms.blob_put(1, '', expires_at => '294247-01-10 04:00:54.775807 UTC', last_modified => '4714-11-24 00:00:00 UTC BC') AS id \gset
+SELECT expires_at AT TIME ZONE 'UTC' AS expires_at, last_modified AT TIME ZONE 'UTC' AS last_modified FROM kms.blob_meta(:'id');
 SELECT kms.blob_put(1, 'x', 'soon') AS id \gset
 SELECT said_of(:'id', 'SELECT kms.blob_set_meta($1, expires_at => ''2000-01-01'')', 'SELECT kms.blob_set_meta($1, expires_at => ''infinity'')', 'SELECT kms.blob_set_meta($1, expires_at => now() + ''1 day'', expire_in => ''1 day'')',
     'SELECT kms.blob_set_meta($1, last_modified => ''infinity'')', 'SELECT version FROM kms.blob_meta($1)');

@@ -24,10 +24,14 @@ ByteView json_argument(FunctionCallInfo fcinfo, int index) {
     pg_unreachable();
 }
 
-TimestampTz finite_time(FunctionCallInfo fcinfo, int index, const char* otherwise) {
-    const TimestampTz time = PG_GETARG_TIMESTAMPTZ(index);
+// One that microseconds since 1970 can tell, too.
+TimestampTz finite_time(TimestampTz time, const char* otherwise) {
     if (TIMESTAMP_NOT_FINITE(time)) {
         raise_invalid(otherwise);
+    }
+    if (time > last_blob_time) {
+        ereport(ERROR,
+                (errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("timestamp out of range")));
     }
     return time;
 }
@@ -46,8 +50,9 @@ void take_expiry(FunctionCallInfo fcinfo, int at, int in, BlobRow& row) {
         raise_invalid("a blob has expires_at or expire_in, not both");
     }
     row.expires = true;
-    row.expiry = PG_ARGISNULL(in) ? finite_time(fcinfo, at, "expires_at must be finite")
-                                  : time_after(PG_GETARG_DATUM(in));
+    row.expiry =
+        finite_time(PG_ARGISNULL(in) ? PG_GETARG_TIMESTAMPTZ(at) : time_after(PG_GETARG_DATUM(in)),
+                    "a blob's expiry must be finite");
     if (row.has_expired()) {
         raise_invalid("a blob cannot have expired already");
     }
@@ -66,6 +71,12 @@ void raise_no_blob(const BlobId& id) {
     pg_unreachable();
 }
 
+ByteView utf8_of(ByteView text) {
+    const char* here = text_of(text).data();
+    const char* utf8 = pg_server_to_any(here, static_cast<int>(text.size()), PG_UTF8);
+    return utf8 == here ? text : bytes_of(utf8);
+}
+
 const BlobRow& required_blob(const BlobId& id) {
     const BlobRow* row = find_blob(id);
     if (row == nullptr) {
@@ -76,17 +87,18 @@ const BlobRow& required_blob(const BlobId& id) {
 
 void take_description(FunctionCallInfo fcinfo, int first, OpenBlob& blob, BlobRow& row) {
     if (!PG_ARGISNULL(first)) {
-        take_text(blob, &BlobManifest::name, bytes_argument(fcinfo, first));
+        take_text(blob, &BlobManifest::name, utf8_of(bytes_argument(fcinfo, first)));
     }
     if (!PG_ARGISNULL(first + 1)) {
-        take_text(blob, &BlobManifest::content_type, bytes_argument(fcinfo, first + 1));
+        take_text(blob, &BlobManifest::content_type, utf8_of(bytes_argument(fcinfo, first + 1)));
     }
     if (!PG_ARGISNULL(first + 2)) {
-        take_text(blob, &BlobManifest::metadata, json_argument(fcinfo, first + 2));
+        take_text(blob, &BlobManifest::metadata, utf8_of(json_argument(fcinfo, first + 2)));
     }
     take_expiry(fcinfo, first + 3, first + 4, row);
     if (!PG_ARGISNULL(first + 5)) {
-        row.modified = finite_time(fcinfo, first + 5, "last_modified must be finite");
+        row.modified =
+            finite_time(PG_GETARG_TIMESTAMPTZ(first + 5), "last_modified must be finite");
     }
 }
 

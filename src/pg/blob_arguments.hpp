@@ -14,6 +14,9 @@ BlobId blob_id_argument(FunctionCallInfo fcinfo);
 // By the active snapshot, or KM013.
 const BlobRow& required_blob(const BlobId& id);
 
+// Of text in the database's encoding: what manifests have.
+ByteView utf8_of(ByteView text);
+
 // What the caller says of a blob, from the argument `first` on: name, content_type, metadata,
 // expires_at, expire_in, last_modified. What is not NULL is put in the blob's manifest or the row.
 void take_description(FunctionCallInfo fcinfo, int first, OpenBlob& blob, BlobRow& row);

@@ -13,17 +13,20 @@ struct Description {
     bool nulls[columns_count];
 };
 
+// In the database's encoding.
+const char* shown_text(const SecretBytes& text) {
+    const char* copy = pnstrdup(text_of(text.view()).data(), text.size());
+    return pg_any_to_server(copy, static_cast<int>(text.size()), PG_UTF8);
+}
+
 Datum text_or_null(const std::optional<SecretBytes>& text, bool& is_null) {
     is_null = !text;
-    return is_null ? 0 : bytes_datum(text->view());
+    return is_null ? 0 : PointerGetDatum(cstring_to_text(shown_text(*text)));
 }
 
 Datum json_or_null(const std::optional<SecretBytes>& text, bool& is_null) {
     is_null = !text;
-    return is_null ? 0
-                   : DirectFunctionCall1(
-                         jsonb_in,
-                         CStringGetDatum(pnstrdup(text_of(text->view()).data(), text->size())));
+    return is_null ? 0 : DirectFunctionCall1(jsonb_in, CStringGetDatum(shown_text(*text)));
 }
 
 Description describe(const OpenBlob& blob, const BlobRow& row) {
@@ -67,7 +70,7 @@ KMS_FUNCTION(kms_blob_meta) {
 
 // Those that the session has the keys of.
 KMS_FUNCTION(kms_blob_list) {
-    const ByteView prefix = required_bytes(fcinfo, 0, "prefix");
+    const ByteView prefix = utf8_of(required_bytes(fcinfo, 0, "prefix"));
     RowSet rows(fcinfo);
     MemoryContext memory =
         AllocSetContextCreate(CurrentMemoryContext, "kms blob", ALLOCSET_DEFAULT_SIZES);

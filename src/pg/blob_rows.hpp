@@ -13,6 +13,11 @@
 
 namespace kms::pg {
 
+// Manifests have times since 1970, PostgreSQL since 2000.
+constexpr std::int64_t microseconds_apart =
+    (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
+constexpr TimestampTz last_blob_time = PG_INT64_MAX - microseconds_apart;
+
 // Views are of the memory context that it was read in.
 struct BlobRow {
     BlobId id;

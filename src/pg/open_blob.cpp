@@ -80,9 +80,9 @@ int size_class_of(std::uint64_t length) {
     return std::bit_width(length);
 }
 
+// Times after last_blob_time are only in rows that somebody has changed, and become others.
 std::int64_t unix_time(TimestampTz time) {
-    constexpr std::int64_t days_apart = POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE;
-    return time + days_apart * USECS_PER_DAY;
+    return static_cast<std::int64_t>(static_cast<std::uint64_t>(time) + microseconds_apart);
 }
 
 KeyTag tag_of(ByteView sealed) {

@@ -44,6 +44,27 @@ is($utf8->get("SELECT kms.set_key(2, '\xc3\xa9'); SHOW kms.keys"), "\n1=k, 2=%C3
 fails_with($latin1, "SELECT kms.set_key(2, '\xc3\xa9')", 'KM002', '... is another one in another encoding');
 is($latin1->get("SELECT kms.set_key(2, convert_to('\xc3\xa9', 'UTF8')); SHOW kms.keys"), "\n1=k, 2=%C3%A9", '... and the same as bytes');
 
+# --- blobs' names and metadata are UTF-8, in whatever database
+
+sub described { return "SELECT name, content_type, metadata FROM kms.blob_list('\xc3\xa9t') WHERE id = '$_[0]'" }
+my $is_described = "\xc3\xa9t\xc3\xa9|\xc3\xa9|{\"\xc3\xa9\": \"\xc3\xa9\"}";
+my $put = "SELECT kms.blob_put(1, 'x', '\xc3\xa9t\xc3\xa9', '\xc3\xa9', '{\"\xc3\xa9\": \"\xc3\xa9\"}')";
+my %database = (utf8 => $utf8, latin1 => $latin1, ascii => $ascii);
+my $folder = $node->basedir;
+foreach my $from (sort keys %database) {
+    my $id = $database{$from}->get($put);
+    $database{$from}->get("COPY (SELECT * FROM kms.blob WHERE id = '$id') TO '$folder/$from.blob' (ENCODING 'UTF8')");
+    foreach my $to (sort keys %database) {
+        $database{$to}->get("COPY kms.blob FROM '$folder/$from.blob' (ENCODING 'UTF8')") if $from ne $to;
+        is($database{$to}->get(described($id)), $is_described, "a blob put in $from, described in $to");
+    }
+}
+fails_with($ascii, "SELECT kms.blob_put(1, 'x', E'\\xe9')", '22021', 'a name that is not UTF-8');
+my $euro = $utf8->get("SELECT kms.blob_put(1, 'x', '\xe2\x82\xac')");
+$utf8->get("COPY (SELECT * FROM kms.blob WHERE id = '$euro') TO '$folder/euro.blob'");
+$latin1->get("COPY kms.blob FROM '$folder/euro.blob'");
+fails_with($latin1, "SELECT name FROM kms.blob_meta('$euro')", '22P05', 'a name that a database cannot tell');
+
 # --- messages
 
 foreach my $length (60 .. 66) {
