@@ -36,6 +36,16 @@ SELECT kms.rotate_key('k');
 SELECT kms.blob_append(:'blob', ' and more', if_version => 2), kms.blob_compact(:'blob'), kms.blob_set_meta(:'blob', name => 'm');
 SELECT kms.blob_get(:'blob') = data || 'more and more', (kms.blob_verify(:'blob')).size, (kms.blob_meta(:'blob')).segments FROM plain WHERE length = 300000;
 SELECT count(DISTINCT substr(data, 1, 9)) FROM kms.blob_chunk WHERE blob_id = :'blob';
+-- The row tells the version that the chunks need: also where there is nothing to compact, and where nothing stays.
+CREATE FUNCTION of_other_versions(blob uuid) RETURNS bigint LANGUAGE sql AS $$
+SELECT count(*) FROM kms.blob b JOIN kms.blob_chunk c ON c.blob_id = b.id WHERE b.id = blob AND substr(data, 2, 8) <> key_tag $$;
+SELECT kms.blob_put(1, 'compact') AS compact, kms.blob_put(1, 'replaced') AS replaced \gset
+SELECT kms.rotate_key('k');
+SELECT kms.blob_compact(:'compact'), kms.blob_replace(:'replaced', 'otherwise');
+SELECT of_other_versions(:'compact'), of_other_versions(:'replaced'), kms.blob_get(:'compact') = 'compact' AND kms.blob_get(:'replaced') = 'otherwise' AS same;
+SELECT count(DISTINCT key_tag) FROM kms.blob WHERE id IN (:'compact', :'replaced');
+SELECT kms.blob_delete(:'compact'), kms.blob_delete(:'replaced');
+DROP FUNCTION of_other_versions;
 \set VERBOSITY sqlstate
 SELECT kms.rewrap_blobs(1);
 \set VERBOSITY default

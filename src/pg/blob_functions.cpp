@@ -34,13 +34,6 @@ void require_version(FunctionCallInfo fcinfo, int index, const BlobRow& row) {
     }
 }
 
-// All of a direct blob is under one version of its key.
-void bring_to_current_key(BlobWriter& writer, OpenBlob& blob, const BlobRow& row) {
-    if (blob.is_direct && current_key_tag(blob.action, blob.local_id) != row.key_tag) {
-        reseal_segments(writer, blob, open_blob("read", row));
-    }
-}
-
 BlobChange begin_change(FunctionCallInfo fcinfo, int if_version, BlobWriter& writer,
                         const char* verb) {
     const BlobRow row = lock_blob(writer, blob_id_argument(fcinfo));
@@ -49,9 +42,19 @@ BlobChange begin_change(FunctionCallInfo fcinfo, int if_version, BlobWriter& wri
     if (blob.version >= max_version) {
         raise_error(blob.subject(), Code::too_large, "It has too many versions.");
     }
-    bring_to_current_key(writer, blob, row);
     ++blob.version;
     return {row, blob};
+}
+
+// All of a direct blob is under one version of its key: segments that stay come along.
+BlobChange begin_addition(FunctionCallInfo fcinfo, int if_version, BlobWriter& writer,
+                          const char* verb) {
+    BlobChange change = begin_change(fcinfo, if_version, writer, verb);
+    OpenBlob& blob = change.blob;
+    if (blob.is_direct && current_key_tag(blob.action, blob.local_id) != change.row.key_tag) {
+        reseal_segments(writer, blob, open_blob("read", change.row));
+    }
+    return change;
 }
 
 Datum end_change(BlobWriter& writer, BlobChange& change) {
@@ -158,7 +161,7 @@ KMS_FUNCTION(kms_blob_append) {
     require_writable("kms.blob_append()");
     const ByteView data = required_bytes(fcinfo, 1, "data");
     BlobWriter writer;
-    BlobChange change = begin_change(fcinfo, 2, writer, "append to");
+    BlobChange change = begin_addition(fcinfo, 2, writer, "append to");
     bool& complete = change.blob.manifest.complete;
     if (!PG_ARGISNULL(3)) {
         if (complete && !PG_GETARG_BOOL(3)) {
@@ -204,7 +207,7 @@ KMS_FUNCTION(kms_blob_compact) {
 KMS_FUNCTION(kms_blob_set_meta) {
     require_writable("kms.blob_set_meta()");
     BlobWriter writer;
-    BlobChange change = begin_change(fcinfo, 8, writer, "describe");
+    BlobChange change = begin_addition(fcinfo, 8, writer, "describe");
     clear_description(fcinfo, 7, change);
     take_description(fcinfo, 1, change.blob, change.row);
     return end_change(writer, change);

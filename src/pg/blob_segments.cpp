@@ -148,6 +148,7 @@ std::uint64_t first_segment(const OpenBlob& blob) {
 void forget_segments(OpenBlob& blob) {
     blob.manifest.segments.clear();
     blob.manifest.total_length = 0;
+    blob.key_tag.reset();
 }
 
 }  // namespace kms::pg

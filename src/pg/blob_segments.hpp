@@ -40,7 +40,7 @@ void rewrap_blob(BlobWriter& writer, std::int32_t to_id, OpenBlob& blob, BlobRow
 // The least number that a segment of this version has.
 std::uint64_t first_segment(const OpenBlob& blob);
 
-// Lets go of all segments.
+// Lets go of all segments, and of the key version that they are under.
 void forget_segments(OpenBlob& blob);
 
 }  // namespace kms::pg
