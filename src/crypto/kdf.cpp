@@ -2,8 +2,12 @@
 
 #include <openssl/core_names.h>
 
+#include <algorithm>
+#include <array>
 #include <string>
+#include <utility>
 
+#include "base/secret.hpp"
 #include "crypto/ossl.hpp"
 
 #include "base/floor.hpp"
@@ -18,34 +22,93 @@ OSSL_PARAM octets(const char* name, ByteView bytes) {
     return OSSL_PARAM_construct_octet_string(name, const_cast<Byte*>(data), bytes.size());
 }
 
-Status derive(const char* name, const OSSL_PARAM* params, ByteSpan out) {
-    const ossl::Owned<EVP_KDF> kdf(EVP_KDF_fetch(nullptr, name, nullptr));
-    const ossl::Owned<EVP_KDF_CTX> context(EVP_KDF_CTX_new(kdf.get()));
-    if (context == nullptr || EVP_KDF_derive(context.get(), out.data(), out.size(), params) != 1) {
-        return ossl::failure(name);
-    }
-    return {};
-}
-
-struct Hkdf {
-    const char* digest;
-    std::size_t digest_length;
-    int mode;
+struct Digest {
+    const char* name;
+    std::size_t length;
 };
+constexpr Digest sha256 = {"SHA256", 32};
+constexpr Digest sha512 = {"SHA512", 64};
+constexpr std::size_t most_digest = 64;
+constexpr std::array<Byte, most_digest> zeros{};
 
-Status hkdf(Hkdf form, ByteView key, ByteView salt, ByteView info, ByteSpan out) {
-    if (key.empty() || out.empty() || out.size() > 255 * form.digest_length) {
-        return Error{Code::invalid, "HKDF cannot derive this many bytes from such a key"};
-    }
+ossl::Owned<EVP_MAC_CTX> hmac_context(const Digest& digest) {
     const OSSL_PARAM params[] = {
-        OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, const_cast<char*>(form.digest), 0),
-        OSSL_PARAM_construct_int(OSSL_KDF_PARAM_MODE, &form.mode),
-        octets(OSSL_KDF_PARAM_KEY, key),
-        octets(OSSL_KDF_PARAM_SALT, salt),
-        octets(OSSL_KDF_PARAM_INFO, info),
+        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, const_cast<char*>(digest.name), 0),
         OSSL_PARAM_construct_end(),
     };
-    return derive("HKDF", params, out);
+    const ossl::Owned<EVP_MAC> mac(EVP_MAC_fetch(nullptr, OSSL_MAC_NAME_HMAC, nullptr));
+    ossl::Owned<EVP_MAC_CTX> context(mac != nullptr ? EVP_MAC_CTX_new(mac.get()) : nullptr);
+    const bool ready =
+        context != nullptr && EVP_MAC_init(context.get(), zeros.data(), digest.length, params) == 1;
+    return ready ? std::move(context) : nullptr;
+}
+
+// One for each thread and digest, made when it is first used: OpenSSL's look-ups for a new one cost
+// more than the derivation. Its own HKDF makes them each time.
+EVP_MAC_CTX* hmac_context_of(const Digest& digest) {
+    thread_local std::array<ossl::Owned<EVP_MAC_CTX>, 2> contexts;
+    auto& context = contexts[digest.length == sha256.length ? 0 : 1];
+    if (context == nullptr) {
+        context = hmac_context(digest);
+    }
+    return context.get();
+}
+
+// RFC 5869 of OpenSSL's HMAC.
+class Hkdf {
+  public:
+    explicit Hkdf(const Digest& digest) : digest_(digest), hmac_(hmac_context_of(digest)) {}
+    ~Hkdf() {
+        if (hmac_ != nullptr) {
+            set_key(ByteView(zeros).first(digest_.length));
+        }
+    }
+    Hkdf(const Hkdf&) = delete;
+    Hkdf& operator=(const Hkdf&) = delete;
+
+    bool extract(ByteView salt, ByteView key, ByteSpan pseudorandom_key) {
+        return set_key(salt.empty() ? ByteView(zeros).first(digest_.length) : salt) && add(key) &&
+               finish(pseudorandom_key);
+    }
+
+    bool expand(ByteView pseudorandom_key, ByteView info, ByteSpan out) {
+        SecretArray<most_digest> block;
+        ByteView before;
+        for (Byte number = 1; !out.empty(); ++number) {
+            const ByteSpan next = block.span().first(digest_.length);
+            if (!set_key(pseudorandom_key) || !add(before) || !add(info) || !add({&number, 1}) ||
+                !finish(next)) {
+                return false;
+            }
+            const std::size_t taken = std::min(next.size(), out.size());
+            copy_bytes(next.first(taken), out);
+            out = out.subspan(taken);
+            before = next;
+        }
+        return true;
+    }
+
+  private:
+    bool set_key(ByteView key) {
+        return hmac_ != nullptr && EVP_MAC_init(hmac_, key.data(), key.size(), nullptr) == 1;
+    }
+    bool add(ByteView part) {
+        return part.empty() || EVP_MAC_update(hmac_, part.data(), part.size()) == 1;
+    }
+    bool finish(ByteSpan out) {
+        std::size_t length = 0;
+        return EVP_MAC_final(hmac_, out.data(), &length, out.size()) == 1;
+    }
+
+    const Digest& digest_;
+    EVP_MAC_CTX* hmac_;
+};
+
+Status check_lengths(const Digest& digest, ByteView key, ByteSpan out) {
+    if (key.empty() || out.empty() || out.size() > 255 * digest.length) {
+        return Error{Code::invalid, "HKDF cannot derive this many bytes from such a key"};
+    }
+    return {};
 }
 
 constexpr unsigned scrypt_most_log2_n = 30;
@@ -57,11 +120,22 @@ Status hkdf_sha256(ByteView key, ByteView info, ByteSpan out) {
 }
 
 Status hkdf_sha256(ByteView key, ByteView salt, ByteView info, ByteSpan out) {
-    return hkdf({"SHA256", 32, EVP_KDF_HKDF_MODE_EXTRACT_AND_EXPAND}, key, salt, info, out);
+    KMS_TRY(check_lengths(sha256, key, out));
+    Hkdf hkdf(sha256);
+    SecretArray<sha256.length> pseudorandom_key;
+    if (!hkdf.extract(salt, key, pseudorandom_key.span()) ||
+        !hkdf.expand(pseudorandom_key.view(), info, out)) {
+        return ossl::failure("HKDF");
+    }
+    return {};
 }
 
 Status hkdf_expand_sha512(ByteView key, ByteView info, ByteSpan out) {
-    return hkdf({"SHA512", 64, EVP_KDF_HKDF_MODE_EXPAND_ONLY}, key, {}, info, out);
+    KMS_TRY(check_lengths(sha512, key, out));
+    if (!Hkdf(sha512).expand(key, info, out)) {
+        return ossl::failure("HKDF");
+    }
+    return {};
 }
 
 Status derive_subkey(ByteView key, std::string_view label, std::string_view algorithm,
@@ -92,7 +166,12 @@ Status scrypt(ByteView passphrase, ByteView salt, const ScryptCost& cost, ByteSp
         OSSL_PARAM_construct_uint64(OSSL_KDF_PARAM_SCRYPT_MAXMEM, &most_memory),
         OSSL_PARAM_construct_end(),
     };
-    return derive("SCRYPT", params, out);
+    const ossl::Owned<EVP_KDF> kdf(EVP_KDF_fetch(nullptr, "SCRYPT", nullptr));
+    const ossl::Owned<EVP_KDF_CTX> context(EVP_KDF_CTX_new(kdf.get()));
+    if (context == nullptr || EVP_KDF_derive(context.get(), out.data(), out.size(), params) != 1) {
+        return ossl::failure("SCRYPT");
+    }
+    return {};
 }
 
 }  // namespace kms
