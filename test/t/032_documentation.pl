@@ -231,6 +231,29 @@ is($session->get("SELECT count(*) FROM pg_stats_ext_exprs WHERE statistics_name 
     'CREATE STATISTICS takes an expression over decode, as the threat model warns');
 $session->get('DROP STATISTICS opened');
 
+# --- ... and of blobs.md
+
+my $reader = kms_session($node);
+$_->get("SET kms.keys = '1=files'") foreach $session, $reader;
+my $id = $session->get("SELECT kms.blob_put(1, 'contents', expire_in => '1 day')");
+$reader->get("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT kms.blob_meta('$id')");
+$session->get("SELECT kms.rotate_key('files'); BEGIN; SELECT kms.blob_append('$id', ', and more')");
+is($reader->get("SELECT kms.blob_get('$id') = 'contents'"), 't', 'readers wait for nobody');
+my $third = kms_session($node);
+$third->get("SET kms.keys = '1=files'");
+$third->get('SELECT kms.rewrap_blobs(1)');
+is($third->get("SELECT kms.rewrap_blobs(1) = 0 AND key_tag <> (kms.inspect(kms.encode(1, 'x'))).key_tag FROM kms.blob WHERE id = '$id'"), 't', 'rewrap_blobs passes over a blob that is locked');
+$session->get('COMMIT');
+is($third->get('SELECT kms.rewrap_blobs(1)'), 1, '... and comes back to it');
+is($reader->get("SELECT kms.blob_get('$id') = 'contents'"), 't', 'a transaction in REPEATABLE READ sees one version');
+fails_with($reader, "SELECT kms.blob_append('$id', 'x')", '40001', '... and does not change another one');
+$reader->get('ROLLBACK');
+$session->get("UPDATE kms.blob SET expires = now() - interval '1 minute' WHERE id = '$id'; BEGIN; SELECT FROM kms.blob WHERE id = '$id' FOR UPDATE");
+is($third->get('SELECT kms.blob_expire()'), 0, 'blob_expire passes over a blob that is locked');
+$session->get('COMMIT');
+is($third->get('SELECT kms.blob_expire()'), 1, '... and comes back to it');
+$_->quit foreach $reader, $third;
+
 $session->quit;
 $node->stop;
 no_crash($node);

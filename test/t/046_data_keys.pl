@@ -149,6 +149,8 @@ is($two->answer->{state}, '', '... until it is over');
 $node->safe_psql('postgres', <<'SQL');
 CREATE TABLE sealed AS SELECT name, kms.encode_with(name, 'value of ' || name) AS value FROM unnest('{orders,free,k7}'::text[]) name;
 SQL
+$node->safe_psql('postgres', q{SET kms.keys = '1=orders'; CREATE TABLE attachment AS SELECT kms.blob_put(1, repeat('0123456789', 30000)::bytea, 'a file') AS id});
+my $blob = q{SET kms.keys = '1=orders'; SELECT name, size, convert_from(kms.blob_read(id, 299995, 9), 'UTF8'), (kms.blob_verify(id)).complete FROM attachment, kms.blob_meta(id)};
 my $opened = q{SELECT string_agg(kms.decode_with_text(name, value), ', ' ORDER BY name) FROM sealed};
 my $rows = q{SELECT md5(string_agg(k::text, ' ' ORDER BY name, version)) FROM kms.data_key k};
 my $dump = test_folder('dump') . '/all.sql';
@@ -160,6 +162,7 @@ $other->start;
 $other->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, $other->connstr('postgres') ], '... and restored in another cluster');
 is($other->safe_psql('postgres', $rows), $node->safe_psql('postgres', $rows), 'all data keys are there');
 is($other->safe_psql('postgres', $opened), 'value of free, value of k7, value of orders', '... and open what they have sealed');
+is($other->safe_psql('postgres', $blob), 'a file|300000|56789|t', '... and so do blobs');
 is($other->safe_psql('postgres', q{SELECT kms.rotate_data_key('orders')}), 7, '... and are rotated');
 is($other->safe_psql('postgres', q{SELECT kms.rotate_kek('main')}), 3, '... and so is the KEK, for both clusters');
 is($_->safe_psql('postgres', $opened), 'value of free, value of k7, value of orders', '... where all opens') foreach $node, $other;
@@ -177,8 +180,10 @@ $standby->init_from_backup($node, 'base', has_streaming => 1);
 $standby->start;
 is($standby->safe_psql('postgres', $opened), 'value of free, value of k7, value of orders', 'data keys are used on a standby');
 is($standby->safe_psql('postgres', q{SELECT length(kms.encode_with('orders', 'x'))}), 50, '... for sealing too');
+is($standby->safe_psql('postgres', $blob), 'a file|300000|56789|t', '... and for reading blobs');
 my $reader = keys_session($standby);
-fails_with($reader, $_, '25006', 'but not changed') foreach q{SELECT kms.create_data_key('new', 'main')}, q{SELECT kms.rotate_kek('main')}, q{CALL kms.destroy_data_key('free', 1)};
+fails_with($reader, $_, '25006', 'but not changed') foreach q{SELECT kms.create_data_key('new', 'main')}, q{SELECT kms.rotate_kek('main')}, q{CALL kms.destroy_data_key('free', 1)},
+    q{SELECT kms.blob_put(1, 'x')}, q{SELECT kms.blob_append(id, 'x') FROM attachment}, q{SELECT kms.blob_expire()};
 $node->safe_psql('postgres', q{SELECT kms.disable_data_key('free', 101)});
 $node->wait_for_catchup($standby);
 fails_with($reader, q{SELECT kms.encode_with('free', 'x')}, 'KM011', 'what changes on the primary counts there');
