@@ -151,20 +151,11 @@ ByteView BlobReader::read(std::uint64_t offset, std::size_t length) {
     return blob_.piece.view();
 }
 
-// The header stands in the segment's first row, which the part may not need.
-void BlobReader::open_header(const Part& part) {
-    if (blob_.is_direct || (blob_.opener && opened_ == part.segment.number)) {
-        return;
-    }
-    SysScanDesc scan = scan_rows(part.segment.number, 0, 0);
-    const HeapTuple tuple = systable_getnext_ordered(scan, ForwardScanDirection);
-    bool is_null = false;
-    const Datum data =
-        tuple != nullptr ? heap_getattr(tuple, data_column, RelationGetDescr(table_), &is_null) : 0;
-    if (tuple == nullptr || length_of(data) != part.layout.row(0).length) {
-        raise_corrupt(blob_, missing);
-    }
-    const ByteView header = slice_of(data, 0, chunked::header_length);
+bool BlobReader::is_open(const Part& part) const {
+    return blob_.is_direct || (blob_.opener && opened_ == part.segment.number);
+}
+
+void BlobReader::open_segment(const Part& part, ByteView header) {
     in_blob(blob_, [&]() -> Status {
         blob_.opener.reset();
         if (!std::ranges::equal(header.last(chunked::commitment_length), part.segment.commitment)) {
@@ -177,6 +168,19 @@ void BlobReader::open_header(const Part& part) {
         return {};
     });
     opened_ = part.segment.number;
+}
+
+// Alone, where the part does not begin with it.
+void BlobReader::fetch_header(const Part& part) {
+    SysScanDesc scan = scan_rows(part.segment.number, 0, 0);
+    const HeapTuple tuple = systable_getnext_ordered(scan, ForwardScanDirection);
+    bool is_null = false;
+    const Datum data =
+        tuple != nullptr ? heap_getattr(tuple, data_column, RelationGetDescr(table_), &is_null) : 0;
+    if (tuple == nullptr || length_of(data) != part.layout.row(0).length) {
+        raise_corrupt(blob_, missing);
+    }
+    open_segment(part, slice_of(data, 0, chunked::header_length));
     systable_endscan_ordered(scan);
 }
 
@@ -188,8 +192,13 @@ void BlobReader::read_row(const Part& part, std::uint64_t number, Datum data, By
     }
     const std::uint64_t first = std::max(part.first_chunk, row.first_chunk);
     const std::uint64_t end = std::min(part.end_chunk, row.first_chunk + row.chunks);
-    const std::uint64_t offset = layout.offset_in_row(row, first);
-    const ByteView sealed = slice_of(data, offset, layout.offset_in_row(row, end) - offset);
+    const std::uint64_t chunks_begin = layout.offset_in_row(row, first);
+    const std::uint64_t begin = is_open(part) ? chunks_begin : 0;
+    const ByteView slice = slice_of(data, begin, layout.offset_in_row(row, end) - begin);
+    if (!is_open(part)) {
+        open_segment(part, slice.first(row.header));
+    }
+    const ByteView sealed = slice.subspan(chunks_begin - begin);
     if (blob_.is_direct) {
         CopyOfRange taker(part.begin, part.end, out);
         open_chunks_directly(blob_, {part.segment.number, first, end, layout, sealed}, taker);
@@ -215,7 +224,9 @@ void BlobReader::open_chunks(const Part& part, std::uint64_t first, std::uint64_
 }
 
 void BlobReader::read_part(const Part& part, ByteSpan out) {
-    open_header(part);
+    if (part.first_chunk != 0 && !is_open(part)) {
+        fetch_header(part);
+    }
     std::uint64_t row = part.layout.row_of_chunk(part.first_chunk);
     const std::uint64_t last = part.layout.row_of_chunk(part.end_chunk - 1);
     SysScanDesc scan = scan_rows(part.segment.number, part.layout.row(row).first_chunk,

@@ -30,7 +30,9 @@ class BlobReader final : public BlobSource {
     void read_row(const Part& part, std::uint64_t row, Datum data, ByteSpan out);
     void open_chunks(const Part& part, std::uint64_t first, std::uint64_t end, ByteView sealed,
                      ByteSpan out);
-    void open_header(const Part& part);
+    bool is_open(const Part& part) const;
+    void open_segment(const Part& part, ByteView header);
+    void fetch_header(const Part& part);
     SysScanDesc scan_rows(std::uint64_t segment, std::uint64_t first, std::uint64_t last) const;
 
     OpenBlob& blob_;
