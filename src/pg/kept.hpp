@@ -11,7 +11,7 @@ namespace kms::pg {
 
 template <typename T>
 T& keep_in(MemoryContext context) {
-    static_assert(std::is_nothrow_default_constructible_v<T>);
+    static_assert(std::is_nothrow_default_constructible_v<T> && alignof(T) <= MAXIMUM_ALIGNOF);
     struct Kept {
         MemoryContextCallback callback;
         T object;

@@ -77,7 +77,7 @@ Lock lock_of(const OpenBlob& blob, const BlobRow& row) {
 }
 
 int size_class_of(std::uint64_t length) {
-    return std::bit_width(length);
+    return static_cast<int>(std::bit_width(length));
 }
 
 // Times after last_blob_time are only in rows that somebody has changed, and become others.
