@@ -16,10 +16,6 @@ INSERT INTO size VALUES
     (65536, 64, 32, 32, 16),
     (1048576, 4, 4, 4, 2);
 
-CREATE FUNCTION random_bytes(length int) RETURNS bytea LANGUAGE sql VOLATILE AS $$
-SELECT string_agg(gen_random_bytes(least(length, 1024)), '') FROM generate_series(1, (length + 1023) / 1024)
-$$;
-
 CREATE FUNCTION key_256() RETURNS bytea LANGUAGE sql IMMUTABLE AS
 $$SELECT '\x000102030405060708090a0b0c0d0e0f000102030405060708090a0b0c0d0e0f'::bytea$$;
 CREATE FUNCTION iv() RETURNS bytea LANGUAGE sql IMMUTABLE AS

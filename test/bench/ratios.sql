@@ -44,6 +44,19 @@ INSERT INTO asked VALUES
     ('reencrypt to an UPDATE with kms.recode', 'rotation', 'reencrypt', 0, 'recode by hand', 0, 'at most', 1.3),
     ('census to count(column)', 'rotation', 'census', 0, 'count', 0, 'at most', 1.5);
 INSERT INTO asked
+SELECT what || ', to ' || divisor, subject, dividend, at, divisor, at, bound, target
+FROM (SELECT DISTINCT subject, at FROM measured WHERE subject LIKE 'blob %') AS m JOIN (VALUES
+    (1, 'blob put+get', 'put and get 64 KiB', 'blob', 'plain', 'at most', 1.3),
+    (2, 'blob put+get, one transaction', 'the same in one transaction', 'blob', 'plain', NULL, NULL),
+    (3, 'blob put', 'put of a large blob', 'blob', 'plain', 'at most', 1.2),
+    (4, 'blob get', 'get of a large blob', 'blob', 'plain', 'at most', 1.2),
+    (5, 'blob put, kms-blob', 'kms-blob put', 'blob', 'plain', NULL, NULL),
+    (6, 'blob get, kms-blob', 'kms-blob get', 'blob', 'plain', NULL, NULL),
+    (7, 'blob range', '4 KiB of a large blob', 'blob', 'plain', 'at most', 3),
+    (8, 'blob rewrap', 'rewrap of 1 MiB', 'rewrap', 're-encrypt', 'at most', 0.02)
+) AS r (place, subject, what, dividend, divisor, bound, target) USING (subject)
+ORDER BY place;
+INSERT INTO asked
 SELECT format('memory of %s, after %s calls', name, to_char(at, 'FM9,999,999')), 'memory', contestant, at,
     name || ' before', at, 'at most', 1.05
 FROM measured, replace(contestant, ' after', '') AS name

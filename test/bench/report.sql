@@ -25,7 +25,7 @@ $$;
 SELECT bool_or(subject = 'encode') AS calls, bool_or(subject = 'pgbench') AS pgbench,
     bool_or(subject = 'parallel') AS parallel, bool_or(subject = 'first use') AS first_use,
     bool_or(subject = 'rotation') AS rotation, bool_or(subject = 'memory') AS memory,
-    bool_or(subject = 'pipelined') AS pipelined
+    bool_or(subject = 'pipelined') AS pipelined, bool_or(subject LIKE 'blob %') AS blobs
 FROM measured \gset has_
 
 \o :tables
@@ -63,6 +63,11 @@ SELECT contestant, shown(value) AS microseconds FROM middle WHERE subject = 'fir
 \qecho 'Rotation: milliseconds for the whole table'
 SELECT contestant, shown(value) AS milliseconds FROM middle WHERE subject = 'rotation' ORDER BY value;
 \endif
+\if :has_blobs
+\qecho 'Blobs: microseconds each'
+SELECT subject, size_name(at) AS bytes, contestant, shown(value) AS microseconds
+FROM middle WHERE subject LIKE 'blob %' ORDER BY subject, value;
+\endif
 \if :has_memory
 \qecho 'Memory, kB'
 SELECT contestant, calls, kilobytes_before AS before, kilobytes_after AS after,
@@ -80,8 +85,8 @@ SELECT round(value) AS "a second" FROM middle WHERE subject = 'pipelined';
 \o :json
 SELECT jsonb_pretty(jsonb_build_object(
     'machine', :'machine', 'server', current_setting('server_version'), 'kind', :'kind',
-    'ratios', (SELECT jsonb_agg(jsonb_build_object('what', what, 'ratio', ratio, bound, target, 'met', met)
-        ORDER BY place) FROM ratio),
+    'ratios', (SELECT jsonb_agg(jsonb_build_object('what', what, 'ratio', ratio,
+        coalesce(bound, 'at most'), target, 'met', met) ORDER BY place) FROM ratio),
     'calls', (SELECT jsonb_agg(to_jsonb(c) ORDER BY direction DESC, bytes, microseconds) FROM (
         SELECT direction, contestant, bytes, round(microseconds::numeric, 4) AS microseconds,
             round(megabytes_a_second::numeric, 2) AS megabytes_a_second, round(to_floor::numeric, 3) AS to_floor

@@ -9,6 +9,10 @@ CREATE FUNCTION time_true() RETURNS float8 LANGUAGE C VOLATILE AS :'floor', 'tim
 CREATE FUNCTION time_encode(encode regprocedure, local_id int, data bytea, context bytea)
 RETURNS float8 LANGUAGE C VOLATILE AS :'floor', 'time_encode';
 
+CREATE FUNCTION random_bytes(length int) RETURNS bytea LANGUAGE sql VOLATILE AS $$
+SELECT string_agg(gen_random_bytes(least(length, 1024)), '') FROM generate_series(1, (length + 1023) / 1024)
+$$;
+
 -- `at` is a size in bytes, a number of sessions or of workers; `value` is in the subject's unit.
 -- Contestants of a subject take turns in each round, and a ratio is of two values of one round.
 CREATE TABLE measured (subject text, contestant text, at int, round int, value float8);
