@@ -626,7 +626,6 @@ CREATE TABLE kms.blob (
     manifest bytea NOT NULL,
     version bigint NOT NULL CHECK (version > 0),
     created timestamptz NOT NULL,
-    modified timestamptz NOT NULL,
     expires timestamptz,
     size_class int NOT NULL  -- it has less than 2 ^ size_class bytes, and the half of that or more
 );

@@ -90,7 +90,7 @@ SELECT length(name), length(content_type), length(metadata::text), version FROM 
 CREATE TABLE described AS SELECT kms.blob_put(1, '', metadata => j) AS id, j FROM unnest('{"[]","{}","\"\"","1.50","1e400","true","\"\\u0041\\n\\\\\"","[[[null]]]"}'::jsonb[]) j;
 SELECT left(metadata::text, 20), metadata = j AS same FROM described d, kms.blob_meta(d.id) ORDER BY metadata;
 -- The same times to the microsecond; what is in the clear is not more than this.
-SELECT bool_and(m.created = last_modified AND m.created = b.created AND last_modified = b.modified AND expires_at IS NULL AND expires IS NULL AND size_class = 0) FROM described d, kms.blob_meta(d.id) m, kms.blob b WHERE b.id = d.id;
+SELECT bool_and(m.created = last_modified AND m.created = b.created AND last_modified = m.created AND expires_at IS NULL AND expires IS NULL AND size_class = 0) FROM described d, kms.blob_meta(d.id) m, kms.blob b WHERE b.id = d.id;
 SELECT kms.blob_put(1, repeat('x', n)::bytea) AS id, n INTO TEMP sizes FROM unnest('{0,1,2,3,4,7,8,1000,1024}'::int[]) n;
 SELECT n, size_class FROM sizes JOIN kms.blob USING (id) ORDER BY n;
 SELECT count(*) FROM kms.blob b, LATERAL (SELECT kms.blob_delete(b.id)) d;

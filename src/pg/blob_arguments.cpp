@@ -97,8 +97,8 @@ void take_description(FunctionCallInfo fcinfo, int first, OpenBlob& blob, BlobRo
     }
     take_expiry(fcinfo, first + 3, first + 4, row);
     if (!PG_ARGISNULL(first + 5)) {
-        row.modified =
-            finite_time(PG_GETARG_TIMESTAMPTZ(first + 5), "last_modified must be finite");
+        blob.manifest.modified = unix_time(
+            finite_time(PG_GETARG_TIMESTAMPTZ(first + 5), "last_modified must be finite"));
     }
 }
 

@@ -98,9 +98,9 @@ void copy_text(OpenBlob& to, const OpenBlob& from,
 }
 
 void copy_description(OpenBlob& to, BlobRow& to_row, const OpenBlob& from, const BlobRow& row) {
-    to_row.modified = row.modified;
     to_row.expires = row.expires;
     to_row.expiry = row.expiry;
+    to.manifest.modified = from.manifest.modified;
     to.manifest.complete = true;
     copy_text(to, from, &BlobManifest::name);
     copy_text(to, from, &BlobManifest::content_type);
@@ -147,7 +147,7 @@ KMS_FUNCTION(kms_blob_put) {
     const bool complete = required_bool(fcinfo, 8, "complete");
     BlobRow row = {};
     OpenBlob& blob = make_blob(local_id, row);
-    row.modified = row.created;
+    blob.manifest.modified = unix_time(row.created);
     take_description(fcinfo, 2, blob, row);
     blob.manifest.complete = complete;
     BytesSource source(data);
@@ -171,7 +171,7 @@ KMS_FUNCTION(kms_blob_append) {
     }
     BytesSource source(data);
     write_segments(writer, change.blob, source, data.size());
-    change.row.modified = GetCurrentTimestamp();
+    change.blob.manifest.modified = unix_time(GetCurrentTimestamp());
     return end_change(writer, change);
 }
 
@@ -183,7 +183,7 @@ KMS_FUNCTION(kms_blob_replace) {
     BytesSource source(data);
     replace_segments(writer, change.blob, source, data.size());
     change.blob.manifest.complete = true;
-    change.row.modified = GetCurrentTimestamp();
+    change.blob.manifest.modified = unix_time(GetCurrentTimestamp());
     return end_change(writer, change);
 }
 

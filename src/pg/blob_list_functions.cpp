@@ -38,7 +38,7 @@ Description describe(const OpenBlob& blob, const BlobRow& row) {
     it.values[3] = Int64GetDatum(static_cast<std::int64_t>(manifest.total_length));
     it.values[4] = Int64GetDatum(row.version);
     it.values[5] = TimestampTzGetDatum(row.created);
-    it.values[6] = TimestampTzGetDatum(row.modified);
+    it.values[6] = TimestampTzGetDatum(timestamp_of(std::chrono::microseconds(manifest.modified)));
     it.values[7] = TimestampTzGetDatum(row.expiry);
     it.nulls[7] = !row.expires;
     it.values[8] = BoolGetDatum(manifest.complete);

@@ -15,7 +15,6 @@ enum Column : int {
     manifest_column,
     version_column,
     created_column,
-    modified_column,
     expires_column,
     size_class_column
 };
@@ -50,7 +49,6 @@ const BlobRow* row_of(Relation table, HeapTuple tuple) {
              .manifest = stored_bytes(row[manifest_column], longest_manifest),
              .version = DatumGetInt64(row[version_column]),
              .created = DatumGetTimestampTz(row[created_column]),
-             .modified = DatumGetTimestampTz(row[modified_column]),
              .expires = expires,
              .expiry = expires ? DatumGetTimestampTz(row[expires_column]) : 0,
              .size_class = DatumGetInt32(row[size_class_column])};
@@ -59,17 +57,15 @@ const BlobRow* row_of(Relation table, HeapTuple tuple) {
 
 KeptStatement lock_row = {"SELECT FROM kms.blob WHERE id = $1 FOR NO KEY UPDATE", 1, {UUIDOID}};
 KeptStatement insert_row = {
-    "INSERT INTO kms.blob (id, key_tag, wrapped, manifest, version, created, modified, expires,"
-    " size_class) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-    9,
-    {UUIDOID, BYTEAOID, BYTEAOID, BYTEAOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
-     INT4OID}};
+    "INSERT INTO kms.blob (id, key_tag, wrapped, manifest, version, created, expires,"
+    " size_class) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    8,
+    {UUIDOID, BYTEAOID, BYTEAOID, BYTEAOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID}};
 KeptStatement update_row = {
-    "UPDATE kms.blob SET key_tag = $2, wrapped = $3, manifest = $4, version = $5, modified = $7,"
-    " expires = $8, size_class = $9 WHERE id = $1 AND created = $6",
-    9,
-    {UUIDOID, BYTEAOID, BYTEAOID, BYTEAOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
-     INT4OID}};
+    "UPDATE kms.blob SET key_tag = $2, wrapped = $3, manifest = $4, version = $5, expires = $7,"
+    " size_class = $8 WHERE id = $1 AND created = $6",
+    8,
+    {UUIDOID, BYTEAOID, BYTEAOID, BYTEAOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID}};
 KeptStatement update_row_key = {"UPDATE kms.blob SET key_tag = $2, wrapped = $3 WHERE id = $1",
                                 3,
                                 {UUIDOID, BYTEAOID, BYTEAOID}};
@@ -95,16 +91,15 @@ void require_one(std::uint64_t count) {
 }
 
 void write(KeptStatement& statement, const BlobRow& row) {
-    Datum values[9] = {uuid_datum(row.id),
+    Datum values[8] = {uuid_datum(row.id),
                        bytes_datum(row.key_tag),
                        bytes_datum(row.wrapped),
                        bytes_datum(row.manifest),
                        Int64GetDatum(row.version),
                        TimestampTzGetDatum(row.created),
-                       TimestampTzGetDatum(row.modified),
                        TimestampTzGetDatum(row.expiry),
                        Int32GetDatum(row.size_class)};
-    char nulls[] = "         ";
+    char nulls[] = "        ";
     nulls[wrapped_column - 1] = row.wrapped.empty() ? 'n' : ' ';
     nulls[expires_column - 1] = row.expires ? ' ' : 'n';
     require_one(statement.execute(values, nulls));

@@ -18,6 +18,11 @@ constexpr std::int64_t microseconds_apart =
     (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
 constexpr TimestampTz last_blob_time = PG_INT64_MAX - microseconds_apart;
 
+// Times after last_blob_time are only in rows that somebody has changed, and become others.
+inline std::int64_t unix_time(TimestampTz time) {
+    return static_cast<std::int64_t>(static_cast<std::uint64_t>(time) + microseconds_apart);
+}
+
 // Views are of the memory context that it was read in.
 struct BlobRow {
     BlobId id;
@@ -26,7 +31,6 @@ struct BlobRow {
     ByteView manifest;
     std::int64_t version;
     TimestampTz created;
-    TimestampTz modified;
     bool expires;
     TimestampTz expiry;
     int size_class;

@@ -80,11 +80,6 @@ int size_class_of(std::uint64_t length) {
     return static_cast<int>(std::bit_width(length));
 }
 
-// Times after last_blob_time are only in rows that somebody has changed, and become others.
-std::int64_t unix_time(TimestampTz time) {
-    return static_cast<std::int64_t>(static_cast<std::uint64_t>(time) + microseconds_apart);
-}
-
 KeyTag tag_of(ByteView sealed) {
     const auto header = read_sealed_header(sealed);
     return header ? header->tag : KeyTag{};
@@ -92,7 +87,6 @@ KeyTag tag_of(ByteView sealed) {
 
 bool is_manifest_of(const BlobManifest& manifest, const BlobRow& row) {
     return manifest.created == unix_time(row.created) &&
-           manifest.modified == unix_time(row.modified) &&
            manifest.expires.has_value() == row.expires &&
            (!row.expires || *manifest.expires == unix_time(row.expiry)) &&
            size_class_of(manifest.total_length) == row.size_class &&
@@ -237,7 +231,6 @@ void seal_blob(OpenBlob& blob, BlobRow& row) {
     row.version = blob.version;
     row.size_class = size_class_of(blob.manifest.total_length);
     blob.manifest.created = unix_time(row.created);
-    blob.manifest.modified = unix_time(row.modified);
     blob.manifest.expires.reset();
     if (row.expires) {
         blob.manifest.expires = unix_time(row.expiry);
