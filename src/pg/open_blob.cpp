@@ -94,8 +94,24 @@ bool is_manifest_of(const BlobManifest& manifest, const BlobRow& row) {
 }
 
 Status take_key(OpenBlob& blob, SecretBytes key) {
+    if (key.size() != blob_key_length) {
+        return Error{Code::corrupt, "What was unwrapped is not a blob's key."};
+    }
     blob.key = std::move(key);
     KMS_ASSIGN(blob.keys, BlobKeys::derive(blob.key.view()));
+    return {};
+}
+
+// An agent may answer with any bytes, which are not to be wrapped in the place of the key.
+Status take_unlocked_key(OpenBlob& blob, const BlobRow& row) {
+    if (mode() != Mode::remote) {
+        blob.key = std::move(session_if_any->reply);
+        return {};
+    }
+    KMS_TRY(take_key(blob, std::move(session_if_any->reply)));
+    if (blob.keys->manifest.tag() != tag_of(row.manifest)) {
+        return Error{Code::corrupt, changed_blob_row};
+    }
     return {};
 }
 
@@ -190,11 +206,9 @@ OpenBlob* unlock_blob(const char* verb, std::int32_t local_id, const BlobRow& ro
         return nullptr;
     }
     blob.local_id = local_id;
-    if (blob.is_direct) {
-        in_blob(blob, [&] { return read_manifest(blob, row, opened); });
-    } else {
-        blob.key = std::move(session_if_any->reply);
-    }
+    in_blob(blob, [&] {
+        return blob.is_direct ? read_manifest(blob, row, opened) : take_unlocked_key(blob, row);
+    });
     return &blob;
 }
 

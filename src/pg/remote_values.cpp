@@ -1,6 +1,7 @@
 // Remote mode: the key agent seals and opens, and no DEK enters PostgreSQL.
 #include <algorithm>
 
+#include "client/new_data_key.hpp"
 #include "client/values.hpp"
 #include "pg/collected.hpp"
 #include "pg/modes.hpp"
@@ -98,7 +99,7 @@ Failure exchange(Session& session, std::span<const Call> calls, std::size_t& don
     return failure;
 }
 
-// What is stored must open in every mode.
+// What is stored must open, in every mode.
 Status require_wrapped(ByteView wrapped, std::size_t length) {
     const auto header = read_sealed_header(wrapped);
     if (!header || header->suite != Suite::xaes_256_gcm || header->plaintext_length != length) {
@@ -124,6 +125,9 @@ Failure wrap_remotely(const Call& call, varlena** result) {
         KMS_ASSIGN(const WrappedSecret wrapped,
                    wrap_key(line, calls.at(0).key, call.context, call.data));
         KMS_TRY(require_wrapped(wrapped.bytes.view(), call.data.size()));
+        KMS_ASSIGN(const WrappedSecret opened, unwrap_key(line, calls.at(0).key, call.context,
+                                                          wrapped.bytes.view(), call.data.size()));
+        KMS_TRY(check_same(opened.bytes.view(), call.data));
         KMS_ASSIGN(*result, try_allocate_value(wrapped.bytes.size()));
         copy_bytes(wrapped.bytes.view(), bytes_in(*result));
         return {};

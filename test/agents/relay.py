@@ -10,6 +10,9 @@ verb, which the other agent has answered by then. Acts:
     die            kills itself, and does not answer
     fail CODE      answers with that error
     spoil          changes the last byte of the answer
+    garble         changes each byte of the answer
+    cut N          the answer without its last N bytes
+    extend N       the answer with N bytes more
     repeat         gives the answer to the request before
     hang           answers nothing more
 """
@@ -54,6 +57,12 @@ def act(words, body, before):
         return ["error", words[1], "0", argument[0]], b""
     if what == "spoil":
         return words, body[:-1] + bytes([body[-1] ^ 1])
+    if what == "garble":
+        return words, bytes(byte ^ 0x55 for byte in body)
+    if what == "cut":
+        return words, body[: -int(argument[0])]
+    if what == "extend":
+        return words, body + bytes(int(argument[0]))
     if what == "repeat":
         return [words[0], words[1], "0"] + before[0][3:], before[1]
     if what == "hang":
