@@ -4,7 +4,7 @@
 It shares no code with the C++ one. Needs python3-cryptography 38.
 
     blobs.py open --algorithm A --key FILE < lines of JSON, a blob each:
-        {"id": HEX, "version": N, "wrapped": HEX, "manifest": HEX, "segments": {NUMBER: HEX, …}}
+        {"id": HEX, "version": N, "wrapped": HEX or null, "manifest": HEX, "segments": {NUMBER: HEX, …}}
     blobs.py selftest
     blobs.py vectors
 """
@@ -152,12 +152,36 @@ def seal_manifest(blob_key, blob_id, version, manifest, nonce):
 # --- a whole blob
 
 
-def open_blob(kek, algorithm, blob):
-    """The manifest and the bytes; `blob` as in the program's input, with bytes for hex."""
-    blob_key = sealed.unwrap(kek, algorithm, blob["wrapped"], blob_context("key", blob["id"]))
-    manifest = open_manifest(blob_key, blob["id"], blob["version"], blob["manifest"])
+def require_whole(manifest, blob):
     if not manifest["complete"] or {n for n, _, _ in manifest["segments"]} != set(blob["segments"]):
         raise Corrupt("segments are missing, or there are more")
+
+
+def open_directly(key, algorithm, blob):
+    """Of a blob without a key of its own: the manifest and every chunk are values of the key."""
+    context = blob_context("manifest", blob["id"], blob["version"])
+    manifest, data = parse_manifest(sealed.open_sealed(key, algorithm, blob["manifest"], context)), b""
+    require_whole(manifest, blob)
+    step = CHUNK + 1 + 8 + sealed.ALGORITHMS[algorithm][2] + TAG
+    for number, length, commitment in manifest["segments"]:
+        values, plaintext = blob["segments"][number], b""
+        for chunk, at in enumerate(range(0, length + 1, CHUNK)):
+            final = bytes([length - at < CHUNK])
+            context = blob_context("chunk", blob["id"], number, chunk) + final
+            plaintext += sealed.open_sealed(key, algorithm, values[chunk * step : (chunk + 1) * step], context)
+        if len(plaintext) != length or any(commitment):
+            raise Corrupt("another length, or a commitment")
+        data += plaintext
+    return manifest, data
+
+
+def open_blob(kek, algorithm, blob):
+    """The manifest and the bytes; `blob` as in the program's input, with bytes for hex."""
+    if blob["wrapped"] is None:
+        return open_directly(kek, algorithm, blob)
+    blob_key = sealed.unwrap(kek, algorithm, blob["wrapped"], blob_context("key", blob["id"]))
+    manifest = open_manifest(blob_key, blob["id"], blob["version"], blob["manifest"])
+    require_whole(manifest, blob)
     input_key, data = blob_subkey(blob_key, "segment", 32), b""
     for number, length, commitment in manifest["segments"]:
         message = blob["segments"][number]
@@ -173,7 +197,7 @@ def open_blob(kek, algorithm, blob):
 def open_line(kek, algorithm, line):
     blob = json.loads(line)
     for name in ("id", "wrapped", "manifest"):
-        blob[name] = bytes.fromhex(blob[name])
+        blob[name] = blob[name] and bytes.fromhex(blob[name])
     blob["segments"] = {int(n): bytes.fromhex(m) for n, m in blob["segments"].items()}
     manifest, data = open_blob(kek, algorithm, blob)
     texts = {n: None if manifest[n] is None else manifest[n].decode("utf-8") for n, _, _ in TEXTS}
