@@ -72,7 +72,7 @@ agent_needs_no_postgresql() {
 
 hardened() {
     local file
-    for file in kms.so kms-agent; do
+    for file in kms.so kms-agent kms-blob; do
         readelf -d "$top/$file" | grep -q 'BIND_NOW\|FLAGS.*NOW' || return
         [ "$(readelf -h "$top/$file" | awk '/Type:/ { print $2 }')" = DYN ] || return
     done

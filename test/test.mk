@@ -11,11 +11,13 @@ OTHER_CXX ?= $(if $(findstring clang,$(CXX)),g++,clang++)
 export KMS_VECTORS ?= $(realpath ../shared/vectors)
 
 warnings := -Wall -Wextra -Wshadow -Wpedantic $(WERROR)
-test_flags := -std=c++20 -g $(warnings) -Isrc -DKMS_VERSION='"$(kms_version)"' -DKMS_SEND_UNKNOWN_VERBS
+libpq_headers := -I$(shell $(PG_CONFIG) --includedir 2>/dev/null)
+test_flags := -std=c++20 -g $(warnings) -Isrc $(libpq_headers) -DKMS_VERSION='"$(kms_version)"' -DKMS_SEND_UNKNOWN_VERBS
 sanitizers := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
-floor_sources := $(wildcard $(foreach floor,base crypto wire client agent,src/$(floor)/*.cpp))
-part_sources := $(filter-out src/agent/main.cpp,$(floor_sources))
+floor_sources := $(wildcard $(foreach floor,base crypto wire client agent blob,src/$(floor)/*.cpp))
+part_sources := $(filter-out src/agent/main.cpp src/blob/main.cpp,$(floor_sources))
+part_libraries := -L$(shell $(PG_CONFIG) --libdir 2>/dev/null) -lpq -lcrypto
 slow_tests := $(wildcard test/unit/*_slow_test.cpp)
 unit_tests := $(filter-out $(slow_tests),$(wildcard test/unit/*.cpp))
 fuzz_targets := $(patsubst test/fuzz/%.cpp,build/%,$(wildcard test/fuzz/*_fuzz.cpp))
@@ -69,15 +71,15 @@ $(eval $(call variant,plain,$(CXX),-O2 $(test_flags)))
 $(eval $(call variant,fuzzed,clang++,-O1 $(test_flags) $(sanitizers) -fsanitize=fuzzer-no-link))
 
 build/unit_test: $(patsubst %.cpp,build/sanitized/%.o,$(part_sources) $(unit_tests))
-	$(CXX) $(sanitizers) -o $@ $^ -lgtest -lgtest_main -lcrypto -lz -pthread
+	$(CXX) $(sanitizers) -o $@ $^ -lgtest -lgtest_main $(part_libraries) -lz -pthread
 
 build/slow_test: $(patsubst %.cpp,build/plain/%.o,$(part_sources) $(slow_tests))
-	$(CXX) -o $@ $^ -lgtest -lgtest_main -lcrypto -pthread
+	$(CXX) -o $@ $^ -lgtest -lgtest_main $(part_libraries) -pthread
 
 build/%_fuzz: build/fuzzed/test/fuzz/%_fuzz.o $(patsubst %.cpp,build/fuzzed/%.o,$(part_sources))
-	clang++ $(sanitizers) -fsanitize=fuzzer -o $@ $^ -lcrypto
+	clang++ $(sanitizers) -fsanitize=fuzzer -o $@ $^ $(part_libraries)
 
-build/pipes: $(patsubst %.cpp,build/plain/%.o,$(filter-out src/agent/%,$(part_sources)) test/bench/pipes.cpp)
+build/pipes: $(patsubst %.cpp,build/plain/%.o,$(filter-out src/agent/% src/blob/%,$(part_sources)) test/bench/pipes.cpp)
 	$(CXX) -o $@ $^ -lcrypto -pthread
 
 # What make check does of lint: one build/lint/CHECK/FILE.ok for each check that a file passes.
@@ -95,7 +97,7 @@ build/lint/$(1)/%.ok: % FORCE
 	@$(2)
 	@touch $$@
 endef
-other_flags = -std=c++20 -O2 $(filter-out -Wpedantic,$(warnings)) -Isrc -DKMS_VERSION='"$(kms_version)"' \
+other_flags = -std=c++20 -O2 $(filter-out -Wpedantic,$(warnings)) -Isrc $(libpq_headers) -DKMS_VERSION='"$(kms_version)"' \
     -isystem $(shell $(PG_CONFIG) --includedir-server)
 $(eval $(call lint_check,format,clang-format --dry-run -Werror $$<))
 $(eval $(call lint_check,shellcheck,shellcheck -x $$<))

@@ -13,8 +13,9 @@
 #include "agent/output.hpp"
 #include "agent/serve.hpp"
 #include "base/escape.hpp"
-#include "base/floor.hpp"
 #include "base/output.hpp"
+
+#include "base/floor.hpp"
 
 namespace kms::agent {
 namespace {

@@ -66,7 +66,7 @@ Status Connection::wait_for_server() {
         return connection_error(connection_.get());
     }
     Status ready = await(PQsocket(connection_.get()),
-                               static_cast<short>(POLLIN | (unsent == 1 ? POLLOUT : 0)));
+                         static_cast<short>(POLLIN | (unsent == 1 ? POLLOUT : 0)));
     if (!ready) {
         cancel();
         return ready;
@@ -83,10 +83,7 @@ Status Connection::flush() {
         KMS_TRY(wait_for_server());
         unsent = PQflush(connection_.get());
     }
-    if (unsent < 0) {
-        return connection_error(connection_.get());
-    }
-    return {};
+    return unsent < 0 ? connection_error(connection_.get()) : Status();
 }
 
 Status Connection::wait_for_result() {
@@ -111,6 +108,17 @@ Status Connection::skip_to_end() {
         }
     }
     return connection_error(connection_.get());
+}
+
+Result<bool> Connection::has_answer() {
+    const bool connected = PQconsumeInput(connection_.get()) == 1;
+    const Error loss = connection_error(connection_.get());
+    // What the server said last, without being asked, becomes a notice here.
+    const bool ready = PQisBusy(connection_.get()) == 0;
+    if (!connected) {
+        return loss;
+    }
+    return ready;
 }
 
 Result<Answer> Connection::receive() {

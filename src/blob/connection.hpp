@@ -33,6 +33,10 @@ class Connection {
     // Until all is with the server, or with the kernel.
     Status flush();
 
+    // Reads what has come, without waiting. Whether receive() would not wait, if an answer is to
+    // come.
+    Result<bool> has_answer();
+
     // The answer to the first statement that has none yet. What the server refuses is an Error.
     Result<Answer> receive();
 

@@ -50,11 +50,11 @@ Result<Extent> Download::find(const std::string& id, const std::optional<Range>&
 
 Status Download::ask(const std::string& id) {
     const std::uint64_t length = end_of_piece(next_, end_) - next_;
-    KMS_TRY(connection_.send(
-        {"SELECT kms.blob_read($1, $2, $3)",
-         {uuid_parameter(id), bigint_parameter(static_cast<std::int64_t>(next_)),
-          bigint_parameter(static_cast<std::int64_t>(length))},
-         Format::binary}));
+    KMS_TRY(
+        connection_.send({"SELECT kms.blob_read($1, $2, $3)",
+                          {uuid_parameter(id), bigint_parameter(static_cast<std::int64_t>(next_)),
+                           bigint_parameter(static_cast<std::int64_t>(length))},
+                          Format::binary}));
     next_ += length;
     asked_.push_back(length);
     return {};

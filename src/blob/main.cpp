@@ -58,6 +58,7 @@ class CommandLine {
     int run(int argc, char** argv) {
         try {
             app_.parse(argc, argv);
+            check_output();
         } catch (const CLI::ParseError& error) {
             return app_.exit(error) == 0 ? 0 : static_cast<int>(Exit::usage);
         }
@@ -137,14 +138,14 @@ class CommandLine {
     void get_command() {
         CLI::App* command = add("get", "Write a blob, or a part of it, to a file", run_get);
         ids_option(command, 1);
-        command->add_option("-o,--output", options_.file,
-                            "The file, which appears when it is complete;\n"
-                            "the standard output unless given");
+        command->add_option_function<std::string>(
+            "-o,--output",
+            [this](const std::string& path) { options_.file = path == "-" ? "" : path; },
+            "The file, which appears when it is complete;\nthe standard output unless given");
         command->add_flag("--force", options_.force, "Replace the file if it is there");
         command->add_option_function<std::string>(
             "--range", [this](const std::string& text) { set_range(text); },
             "START-END, both counted from 0 and included, or START-");
-        command->parse_complete_callback([this] { check_output(); });
     }
 
     void cat_command() {
@@ -164,10 +165,7 @@ class CommandLine {
     }
 
     void check_output() {
-        if (options_.file == "-") {
-            options_.file.clear();
-        }
-        if (options_.json && options_.file.empty()) {
+        if (app_.got_subcommand("get") && options_.json && options_.file.empty()) {
             throw CLI::RequiredError("--output, beside --json,");
         }
     }

@@ -13,8 +13,8 @@ namespace kms::blob {
 namespace {
 
 void tell_how_to_go_on(const Upload& upload, const Options& options) {
-    complain(size_text(upload.stored()) + " are stored; to go on:\n    kms-blob put --resume " +
-             upload.id() + " " + shell_word(options.file));
+    complain("the beginning is stored; to go on:\n    kms-blob put --resume " + upload.id() + " " +
+             shell_word(options.file));
 }
 
 std::string put_text(const Options& options, const Upload& upload) {

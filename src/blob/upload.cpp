@@ -12,6 +12,18 @@ constexpr std::size_t most_in_flight = 2;
 
 constexpr std::int64_t first_version = 1;
 
+// The version that the next piece is appended to is known to the session, as its own last append
+// returned it: were it counted here, a piece behind one that was refused might be taken.
+constexpr const char* append =
+    "SELECT pg_catalog.set_config('kms_blob.version', kms.blob_append($1, $2,"
+    " if_version => pg_catalog.current_setting('kms_blob.version')::pg_catalog.int8,"
+    " complete => $3)::pg_catalog.text, false)";
+
+Statement start_at(std::int64_t version) {
+    return {"SELECT pg_catalog.set_config('kms_blob.version', $1, false)",
+            {text_parameter(std::to_string(version))}};
+}
+
 }  // namespace
 
 Status Upload::put() {
@@ -29,10 +41,10 @@ Status Upload::resume(const std::string& id) {
     KMS_ASSIGN(const Stored stored, look_up(connection_, id));
     KMS_TRY(check_prefix(connection_, id, stored, input_, !options_.quiet));
     sent_ = stored_ = stored.size;
-    version_ = stored.version;
     if (stored.complete) {
         return check_end(id);
     }
+    KMS_TRY(connection_.ask(start_at(stored.version)));
     id_ = id;
     Progress progress(!options_.quiet, input_.size(), sent_);
     return append_rest(progress);
@@ -50,12 +62,14 @@ Status Upload::put_whole(const SecretBytes& piece) {
 Status Upload::put_first(const SecretBytes& piece) {
     KMS_TRY(connection_.send({"BEGIN"}));
     KMS_TRY(connection_.send(put_statement(piece, false)));
+    KMS_TRY(connection_.send(start_at(first_version)));
     KMS_TRY(connection_.receive());
     KMS_ASSIGN(const Answer answer, connection_.receive());
+    KMS_TRY(connection_.receive());
     id_ = answer.text(0, 0);
-    version_ = first_version;
     sent_ = piece.size();
-    return send({"COMMIT"}, piece.size());
+    KMS_TRY(send({"COMMIT"}, piece.size()));
+    return connection_.flush();
 }
 
 Status Upload::append_rest(Progress& progress) {
@@ -65,6 +79,7 @@ Status Upload::append_rest(Progress& progress) {
         const std::uint64_t length = piece_length(sent_);
         KMS_TRY(input_.read(piece, length));
         last = piece.size() < length;
+        KMS_TRY(settle_what_is_there());
         KMS_TRY(last ? send_last(piece) : send_piece(piece));
         KMS_TRY(connection_.flush());
         KMS_TRY(settle(most_in_flight));
@@ -98,10 +113,26 @@ Status Upload::send_last(const SecretBytes& piece) {
 // Until at most so many answers are outstanding.
 Status Upload::settle(std::size_t most) {
     while (in_flight_.size() > most) {
-        KMS_TRY(connection_.receive());
-        stored_ += in_flight_.front();
-        in_flight_.pop_front();
+        KMS_TRY(take_answer());
     }
+    return {};
+}
+
+// A server that has gone is noticed here, with its reasons, and not by what is sent to it.
+Status Upload::settle_what_is_there() {
+    for (;;) {
+        KMS_ASSIGN(const bool ready, connection_.has_answer());
+        if (!ready || in_flight_.empty()) {
+            return {};
+        }
+        KMS_TRY(take_answer());
+    }
+}
+
+Status Upload::take_answer() {
+    KMS_TRY(connection_.receive());
+    stored_ += in_flight_.front();
+    in_flight_.pop_front();
     return {};
 }
 
@@ -118,9 +149,7 @@ Statement Upload::put_statement(const SecretBytes& piece, bool complete) const {
 
 Statement Upload::append_statement(const SecretBytes& piece, bool complete) {
     sent_ += piece.size();
-    return {"SELECT kms.blob_append($1, $2, if_version => $3, complete => $4)",
-            {uuid_parameter(id_), bytes_parameter(piece.view()), bigint_parameter(version_++),
-             bool_parameter(complete)}};
+    return {append, {uuid_parameter(id_), bytes_parameter(piece.view()), bool_parameter(complete)}};
 }
 
 // A complete blob that has all of the input is what resuming is for: an answer may have been lost.

@@ -39,6 +39,8 @@ class Upload {
     Status send_piece(const SecretBytes& piece);
     Status send_last(const SecretBytes& piece);
     Status settle(std::size_t most);
+    Status settle_what_is_there();
+    Status take_answer();
     Statement put_statement(const SecretBytes& piece, bool complete) const;
     Statement append_statement(const SecretBytes& piece, bool complete);
     Status check_end(const std::string& id);
@@ -47,7 +49,6 @@ class Upload {
     Input& input_;
     const Options& options_;
     std::string id_;
-    std::int64_t version_ = 0;
     std::uint64_t sent_ = 0;
     std::uint64_t stored_ = 0;
     std::deque<std::uint64_t> in_flight_;  // bytes that each answer to come confirms

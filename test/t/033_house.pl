@@ -31,6 +31,7 @@ my %allowed = (
     wire => 'base crypto wire',
     client => 'base crypto wire client',
     agent => 'base crypto wire agent',
+    blob => 'base crypto blob',
     pg => 'base crypto wire client pg',
 );
 is(join(' ', sort keys %allowed), join(' ', sort map { s{src/}{}r } glob 'src/*'), 'the floors are all there are');
@@ -58,11 +59,11 @@ none('its versions differ in src/pg/pg.hpp', grep {
 # --- two error worlds
 
 none('src/pg/wall.cpp has the only catch of the extension', grep {
-    !m{^src/(pg/wall\.cpp|agent/main\.cpp)$} && code_of($_) =~ /\bcatch\s*\(/
+    !m{^src/(?:pg/wall|agent/main|blob/main)\.cpp$} && code_of($_) =~ /\bcatch\s*\(/
 } keys %text);
 none('nothing is thrown but bad_alloc, and the command line\'s own errors', grep {
     my $file = $_;
-    grep { !/^std::bad_alloc\b/ && !($file eq 'src/agent/main.cpp' && /^CLI::/) } code_of($file) =~ /\bthrow\s+([\w:]+)/g
+    grep { !/^std::bad_alloc\b/ && !($file =~ m{^src/(?:agent|blob)/main\.cpp$} && /^CLI::/) } code_of($file) =~ /\bthrow\s+([\w:]+)/g
 } keys %text);
 none('ereport and elog stay in src/pg/', grep { code_of($_) =~ /\b(?:ereport|elog)\s*\(/ } @below);
 
