@@ -38,6 +38,7 @@ std::string table_of(const Answer& answer) {
 // Those of a single row, one a line.
 std::string lines_of(const Answer& answer) {
     std::vector<TableRow> rows;
+    rows.reserve(static_cast<std::size_t>(answer.columns()));
     for (int column = 0; column < answer.columns(); ++column) {
         rows.push_back({answer.column_name(column) + ":", printable(answer.text(0, column))});
     }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdio>
 
 #include "blob/text.hpp"
@@ -23,7 +24,7 @@ std::string bar(double part) {
 }
 
 std::string time_text(double seconds) {
-    const auto whole = static_cast<unsigned>(std::min(seconds, longest_wait) + 0.5);
+    const auto whole = static_cast<unsigned>(std::lround(std::min(seconds, longest_wait)));
     std::array<char, 32> text;
     if (whole < 3600) {
         std::snprintf(text.data(), text.size(), "%u:%02u", whole / 60, whole % 60);

@@ -164,6 +164,34 @@ while (my ($line, $result) = splice @results, 0, 2) {
 }
 like(page('blobs.md'), qr/^    \*\/10 \* \* \* \*  psql -X -q -d app -c 'SELECT kms\.blob_expire\(10000\)'$/m, 'blobs.md has a line for cron');
 
+# --- doc/kms-blob.md: its commands in their order, and its table of exit codes
+
+{
+    local %ENV = (%ENV, PGHOST => $node->host, PGPORT => $node->port, PGDATABASE => 'postgres', PGOPTIONS => '-c kms.keys=1=acme');
+    my $blobs = page('kms-blob.md');
+    write_text("$folder/report.pdf", '%PDF');
+    write_text("$folder/notes.txt", 'x' x 200);
+    my @lines = map { /^kms-blob .*/mg } blocks_of($blobs);
+    is(scalar @lines, 12, 'kms-blob.md has its commands');
+    my (%run, $last_id);
+    foreach my $line (@lines) {
+        # What `rm` has removed cannot be resumed.
+        ($last_id) = (run_shell('kms-blob put report.pdf'))[1] =~ /(.*)/ if $line =~ /--resume/;
+        my ($status, $printed, $complaint) = run_shell($line =~ s/\bID\b/$last_id/r);
+        is("$status $complaint", '0 ', $line);
+        my ($verb) = $line =~ /^kms-blob (\w+)/;
+        ($last_id) = $printed =~ /(.*)/ if $verb eq 'put';
+        $run{$verb} = 1;
+    }
+    (undef, my $options) = run_shell('kms-blob --help');
+    is(join(' ', grep { !$run{$_} } $options =~ /^  (\w+) {3,}\S/mg), '', 'kms-blob.md shows every subcommand');
+    foreach my $row (table($blobs, 'code')) {
+        my ($number, $meaning) = @$row;
+        my ($said) = $options =~ /^  $number  ((?:.|\n {5})*)/m;
+        is($meaning =~ s/\W//gr, $said =~ s/\W//gr, "exit code $number in the page and in --help");
+    }
+}
+
 # --- tables of sql.md
 
 foreach my $row (table($manual, 'setting')) {
