@@ -104,5 +104,7 @@ SELECT what, damaged(format(what, :'large'), :'large') FROM unnest(ARRAY[
     'DELETE FROM kms.blob_chunk WHERE chunk = 16 AND blob_id = %L',
     'INSERT INTO kms.blob_chunk SELECT blob_id, segment, chunk + 16, data FROM kms.blob_chunk WHERE chunk = 16 AND blob_id = %L']) what;
 SELECT state_of(format('SELECT kms.blob_get(%L)', :'blob'));
+-- Of many chunks at once the first is wrong.
+SELECT damaged(format('UPDATE kms.blob_chunk SET data = set_byte(data, 100, 255 - get_byte(data, 100)) WHERE chunk = 0 AND blob_id = %L', :'large'), :'large'), starts FROM kms.status();
 DROP FUNCTION differing, state_of, damaged;
 SELECT DISTINCT kms.blob_delete(id) FROM kms.blob;

@@ -15,6 +15,12 @@ Error violation(const char* what) {
     return {Code::protocol, what};
 }
 
+// A reply was taken and was no good, in contrast to none that came.
+bool was_turned_down(const Status& status) {
+    const Code code = status.error().code;
+    return code != Code::timed_out && code != Code::interrupted;
+}
+
 }  // namespace
 
 Exchange::Exchange(Connection& connection, Errand& errand, RequestClock clock, Waiter& waiter,
@@ -39,8 +45,35 @@ Status Exchange::run() {
     broke_protocol_ = !status && status.error().code == Code::protocol;
     if (!complete_ && !broke_protocol_) {
         drop_begun_reply();
+        if (!hung_up_ && was_turned_down(status)) {
+            finish_cut_request();
+        }
     }
     return status;
+}
+
+// The agent works, and would be lost for a request that it got in part.
+void Exchange::finish_cut_request() {
+    connection_.ids().give_back(connection_.outbox().withdraw_unbegun());
+    first_id_ = connection_.ids().next();  // every reply is dropped from now on
+    connection_.reader().forget_place();
+    while (!connection_.outbox().empty() && go_on_with_cut_request()) {
+    }
+}
+
+bool Exchange::go_on_with_cut_request() {
+    if (!wait()) {
+        return false;
+    }
+    const Connection::Arrival arrival = connection_.read();
+    if (arrival == Connection::Arrival::bytes && !deliver()) {
+        broke_protocol_ = true;
+        return false;
+    }
+    connection_.read_log(log_);
+    hung_up_ = arrival == Connection::Arrival::end ||
+               connection_.outbox().write(connection_.in()) == Outbox::Flow::closed;
+    return !hung_up_ && Clock::now() < clock_.deadline;
 }
 
 // What has come of a reply that nobody takes any more may be a plaintext, and is not kept until the

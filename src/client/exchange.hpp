@@ -49,6 +49,8 @@ class Exchange {
     Status last_replies();
     void abandon() noexcept;
     void drop_begun_reply();
+    void finish_cut_request();
+    bool go_on_with_cut_request();
     bool all_answered() const { return answered_ == end_; }
 
     Connection& connection_;

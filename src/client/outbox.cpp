@@ -82,6 +82,19 @@ std::optional<std::size_t> Outbox::withdraw() {
     return cut ? std::nullopt : std::optional(count);
 }
 
+std::size_t Outbox::withdraw_unbegun() {
+    const auto end = std::lower_bound(ends_.begin(), ends_.end(), written_);
+    if (end == ends_.end() || *end == total()) {
+        return 0;
+    }
+    const std::size_t kept = written_ == 0 ? 0 : *end;
+    const auto count = static_cast<std::size_t>(ends_.end() - end) - (kept == 0 ? 0 : 1);
+    ends_.resize(ends_.size() - count);
+    buffer_.resize(kept);
+    large_ = {};
+    return count;
+}
+
 void Outbox::clear() {
     buffer_.clear();
     large_ = {};

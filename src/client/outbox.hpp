@@ -30,6 +30,10 @@ class Outbox {
     // first of them was written in part.
     std::optional<std::size_t> withdraw();
 
+    // Lets go of requests of which nothing was written, and says how many those were. One that was
+    // written in part stays.
+    std::size_t withdraw_unbegun();
+
     std::uint64_t bytes_written() const { return bytes_written_; }
 
   private:

@@ -100,8 +100,11 @@ use_agent($session, '3');
 my $large = 'array_agg(CASE n WHEN %d THEN \'!denied\' ELSE repeat(chr(64 + n), 100000 * mod(n, 3)) END ORDER BY n) AS plain FROM generate_series(1, 30) n';
 is($session->get(sprintf "SELECT bool_and(convert_from(sealed[i], 'UTF8') = plain[i] || '.') FROM (SELECT plain, kms.encode_array(1, plain) AS sealed
     FROM (SELECT $large) p) s, generate_series(1, 30) i", 0), 't', 'large elements in turns of 3');
-fails_at($session, sprintf("SELECT kms.encode_array(1, plain) FROM (SELECT $large) p", 5), 'KM003', '[5]', '... one of which is denied');
+use_agent($session, '1');
+fails_at($session, sprintf("SELECT kms.encode_array(1, plain) FROM (SELECT $large) p", 5), 'KM003', '[5]', 'of many large ones one is denied');
+my $starts = $session->get('SELECT starts FROM kms.status()');
 is($session->get(sealing(texts(3))), 't1.,t2.,t3.', '... after which the agent serves');
+is($session->get('SELECT starts FROM kms.status()'), $starts, '... which is the same');
 
 # --- limits of an agent
 

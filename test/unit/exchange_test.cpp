@@ -217,6 +217,41 @@ TEST_F(ExchangeTest, EndsWhereTheHandlerTurnsAReplyDown) {
     EXPECT_FALSE(agent.running());
 }
 
+// Whatever had been written when the reply came, the agent is not given up for it.
+TEST_F(ExchangeTest, WritesACutRequestToItsEndAfterAReplyThatIsTurnedDown) {
+    ASSERT_TRUE(start(faulty("normal")));
+    const pid_t pid = agent.pid();
+    for (const std::size_t size : {10u, 1'000u, 16'433u, 70'000u, 300'000u, 5'000'000u}) {
+        const std::string body(size, 'b');
+        const std::vector<Request> requests(
+            30, Request{.verb = "echo", .body = {bytes_of(body), {}}, .reply_limit = size});
+        for (const std::size_t fail_at : {0u, 1u, 20u, 29u}) {
+            replies = Replies(requests);
+            replies.fail_at = fail_at;
+            EXPECT_TRUE(fails(agent.exchange(replies, deadlines, waiter), Code::failed));
+            EXPECT_EQ(replies.order.size(), fail_at + 1) << size;
+        }
+        works();
+        EXPECT_EQ(agent.pid(), pid) << size;
+    }
+}
+
+TEST_F(ExchangeTest, WaitsForNobodyLongerThanItsDeadlineToWriteACutRequest) {
+    ASSERT_TRUE(start(shell_agent("echo",
+                                  "read -r v i n w; head -c $n >/dev/null; echo error $i 2 failed; "
+                                  "printf no; exec sleep 30")));
+    deadlines.request = 200ms;
+    const auto bodies = bodies_of({10, 4'000'000});
+    std::vector<Request> requests;
+    for (const std::string& body : bodies) {
+        requests.push_back({.verb = "echo", .body = {bytes_of(body), {}}, .reply_limit = 10});
+    }
+    replies = Replies(requests);
+    replies.fail_at = 0;
+    EXPECT_TRUE(fails(agent.exchange(replies, deadlines, waiter), Code::failed));
+    EXPECT_FALSE(agent.running());
+}
+
 TEST_F(ExchangeTest, SurvivesAnExceptionOfTheHandler) {
     class Throwing : public Replies {
       public:
