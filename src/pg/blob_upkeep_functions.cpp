@@ -31,6 +31,8 @@ BlobId id_at(const SPITupleTable* rows, std::uint64_t index) {
 
 class Rewrapping {
   public:
+    static constexpr const char* action = "rewrap blobs";
+
     Rewrapping(BlobWriter& writer, std::int32_t local_id, std::uint64_t most)
         : writer_(writer),
           local_id_(local_id),
@@ -40,7 +42,8 @@ class Rewrapping {
 
     // Every blob that another version of the key wraps.
     std::uint64_t run() {
-        Datum values[1] = {bytes_datum(current_key_tag("rewrap blobs", local_id_))};
+        forget_key(use_of_local_id(action, local_id_).subject());
+        Datum values[1] = {bytes_datum(current_key_tag(action, local_id_))};
         const std::uint64_t count = select_others.execute(values);
         const SPITupleTable* others = SPI_tuptable;
         for (std::uint64_t i = 0; i < count && left_ > 0; ++i) {
@@ -91,7 +94,7 @@ class Rewrapping {
         BlobRow row = *find_blob_row(id);
         OpenBlob* blob = unlock_blob("rewrap", local_id_, row);
         if (blob == nullptr) {
-            raise_error({"rewrap blobs", local_id_, {}}, Code::corrupt,
+            raise_error({action, local_id_, {}}, Code::corrupt,
                         psprintf("Blob %s is not under the key of its row.", shown_id(id)));
         }
         rewrap_blob(writer_, local_id_, *blob, row);

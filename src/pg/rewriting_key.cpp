@@ -9,16 +9,6 @@ namespace {
 // How long a version that the session holds is believed to be the current one.
 constexpr std::int64_t believed_ms = 1000;
 
-// Another session's rotation at the agent is not heard of.
-void forget(const RunKey& key) {
-    Session& session = pg::session();
-    const Failure failure = in_session(session, {key.action, 0, key.identifier}, [&]() -> Status {
-        session.cache.drop(key.identifier);
-        return {};
-    });
-    finish(session, failure);
-}
-
 // In whatever mode: that of a value which is sealed now.
 ByteView current_tag(const RunKey& key) {
     varlena* sealed = nullptr;
@@ -52,7 +42,7 @@ RunKey current_key(Rewriting& run, bool anew) {
         .context_expression = column->context_expression};
     const TimestampTz now = GetCurrentTimestamp();
     if (anew || TimestampDifferenceExceeds(run.refreshed, now, believed_ms)) {
-        forget(key);
+        forget_key({key.action, 0, key.identifier});
         run.refreshed = now;
     }
     key.tag = current_tag(key);

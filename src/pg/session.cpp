@@ -100,6 +100,14 @@ void finish(Session& session, const Failure& failure) {
     }
 }
 
+void forget_key(const Subject& subject) {
+    Session& here = session();
+    finish(here, in_session(here, subject, [&]() -> Status {
+               here.cache.drop(subject.identifier);
+               return {};
+           }));
+}
+
 const Identity& Session::identity(const KeyUse& use) {
     if (identity_generation_ != use.identity->generation) {
         identity_ = make_identity(*use.identity);

@@ -130,4 +130,8 @@ void settle(Session& session, const Failure& failure);
 // The same, and raises the failure if there is one.
 void finish(Session& session, const Failure& failure);
 
+// Lets go of what is held of the key that `subject` names: another session's rotation at the agent
+// is not heard of.
+void forget_key(const Subject& subject);
+
 }  // namespace kms::pg
