@@ -42,7 +42,7 @@ DECLARE
     id uuid := (SELECT b.id FROM kms.blob b);
 BEGIN
     FOR n IN 0 .. pieces - 1 LOOP
-        PERFORM kms.blob_read(id, n * 8388608, 8388608);
+        PERFORM length(kms.blob_read(id, n * 8388608::bigint, 8388608));
     END LOOP;
 END
 $$;
@@ -50,7 +50,7 @@ $$;
 CREATE FUNCTION get_plain(pieces int) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     FOR n IN 0 .. pieces - 1 LOOP
-        PERFORM floor_read(d) FROM plain_chunk WHERE id = nil() AND chunk BETWEEN n * 32 AND n * 32 + 31;
+        PERFORM count(floor_read(d)) FROM plain_chunk WHERE id = nil() AND chunk BETWEEN n * 32 AND n * 32 + 31;
     END LOOP;
 END
 $$;
@@ -62,7 +62,7 @@ DECLARE
 BEGIN
     FOR n IN 1 .. count LOOP
         new_id := kms.blob_put(1, data);
-        PERFORM kms.blob_get(new_id);
+        PERFORM length(kms.blob_get(new_id));
     END LOOP;
 END
 $$;
@@ -74,7 +74,7 @@ DECLARE
 BEGIN
     FOR n IN 1 .. count LOOP
         INSERT INTO plain_blob VALUES (gen_random_uuid(), data) RETURNING id INTO new_id;
-        PERFORM floor_read(d) FROM plain_blob WHERE id = new_id;
+        PERFORM length(floor_read(d)) FROM plain_blob WHERE id = new_id;
     END LOOP;
 END
 $$;
