@@ -15,14 +15,17 @@ KeptStatement select_others = {
     {BYTEAOID}};
 KeptStatement lock_blobs = {
     "SELECT id FROM kms.blob WHERE key_tag = $1 FOR NO KEY UPDATE SKIP LOCKED", 1, {BYTEAOID}};
-KeptStatement delete_expired = {
-    "WITH gone AS (DELETE FROM kms.blob WHERE id = ANY (ARRAY("
-    "SELECT id FROM kms.blob WHERE expires <= $1 ORDER BY expires LIMIT $2"
-    " FOR UPDATE SKIP LOCKED)) RETURNING id),"
-    " chunks AS (DELETE FROM kms.blob_chunk c USING gone WHERE c.blob_id = gone.id)"
-    " SELECT FROM gone",
+KeptStatement lock_expired = {
+    "SELECT coalesce(array_agg(id), '{}') FROM (SELECT id FROM kms.blob WHERE expires <= $1"
+    " ORDER BY expires LIMIT $2 FOR UPDATE SKIP LOCKED) locked",
     2,
     {TIMESTAMPTZOID, INT8OID}};
+// With a newer snapshot, which has all that was written before they were locked.
+KeptStatement delete_locked = {
+    "WITH chunks AS (DELETE FROM kms.blob_chunk WHERE blob_id = ANY ($1))"
+    " DELETE FROM kms.blob WHERE id = ANY ($1)",
+    1,
+    {UUIDARRAYOID}};
 
 BlobId id_at(const SPITupleTable* rows, std::uint64_t index) {
     bool is_null = false;
@@ -118,7 +121,10 @@ KMS_FUNCTION(kms_blob_expire) {
     }
     Datum values[2] = {TimestampTzGetDatum(GetCurrentTimestamp()), Int64GetDatum(most)};
     BlobWriter writer;
-    const std::uint64_t count = delete_expired.execute(values);
+    (void)lock_expired.execute(values);
+    bool is_null = false;
+    Datum ids[1] = {SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null)};
+    const std::uint64_t count = delete_locked.execute(ids);
     writer.end();
     PG_RETURN_INT64(static_cast<std::int64_t>(count));
 }
