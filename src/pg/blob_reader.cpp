@@ -106,6 +106,16 @@ SysScanDesc BlobReader::scan_rows(std::uint64_t segment, std::uint64_t first,
     return systable_beginscan_ordered(table_, index_, GetActiveSnapshot(), 4, keys);
 }
 
+// NOT NULL is a constraint, which its owner may have dropped.
+Datum BlobReader::data_of(HeapTuple tuple) const {
+    bool is_null = false;
+    const Datum data = heap_getattr(tuple, data_column, RelationGetDescr(table_), &is_null);
+    if (is_null) {
+        raise_corrupt(blob_, missing);
+    }
+    return data;
+}
+
 std::uint64_t BlobReader::count_rows() const {
     ScanKeyData key;
     ScanKeyInit(&key, blob_id_column, BTEqualStrategyNumber, F_UUID_EQ, uuid_datum(blob_.id));
@@ -174,10 +184,11 @@ void BlobReader::open_segment(const Part& part, ByteView header) {
 void BlobReader::fetch_header(const Part& part) {
     SysScanDesc scan = scan_rows(part.segment.number, 0, 0);
     const HeapTuple tuple = systable_getnext_ordered(scan, ForwardScanDirection);
-    bool is_null = false;
-    const Datum data =
-        tuple != nullptr ? heap_getattr(tuple, data_column, RelationGetDescr(table_), &is_null) : 0;
-    if (tuple == nullptr || length_of(data) != part.layout.row(0).length) {
+    if (tuple == nullptr) {
+        raise_corrupt(blob_, missing);
+    }
+    const Datum data = data_of(tuple);
+    if (length_of(data) != part.layout.row(0).length) {
         raise_corrupt(blob_, missing);
     }
     open_segment(part, slice_of(data, 0, chunked::header_length));
@@ -234,13 +245,13 @@ void BlobReader::read_part(const Part& part, ByteSpan out) {
     while (HeapTuple tuple = systable_getnext_ordered(scan, ForwardScanDirection)) {
         CHECK_FOR_INTERRUPTS();
         bool is_null = false;
-        const TupleDesc shape = RelationGetDescr(table_);
-        const auto chunk = DatumGetInt32(heap_getattr(tuple, chunk_column, shape, &is_null));
+        const auto chunk =
+            DatumGetInt32(heap_getattr(tuple, chunk_column, RelationGetDescr(table_), &is_null));
         if (row > last || static_cast<std::uint64_t>(chunk) != part.layout.row(row).first_chunk) {
             raise_corrupt(blob_, missing);
         }
         MemoryContext caller = MemoryContextSwitchTo(row_memory_);
-        read_row(part, row, heap_getattr(tuple, data_column, shape, &is_null), out);
+        read_row(part, row, data_of(tuple), out);
         MemoryContextSwitchTo(caller);
         MemoryContextReset(row_memory_);
         ++row;

@@ -33,6 +33,7 @@ class BlobReader final : public BlobSource {
     bool is_open(const Part& part) const;
     void open_segment(const Part& part, ByteView header);
     void fetch_header(const Part& part);
+    Datum data_of(HeapTuple tuple) const;
     SysScanDesc scan_rows(std::uint64_t segment, std::uint64_t first, std::uint64_t last) const;
 
     OpenBlob& blob_;

@@ -29,7 +29,12 @@ KeyTag tag_of(ByteView bytes) {
 constexpr std::int32_t longest_wrapped = 1 << 10;
 constexpr std::int32_t longest_manifest = 8 << 20;
 
-ByteView stored_bytes(Datum datum, std::int32_t longest) {
+// None for NULL.
+ByteView stored_bytes(const OwnRow& row, Column column, std::int32_t longest) {
+    if (!row.has(column)) {
+        return {};
+    }
+    const Datum datum = row[column];
     const auto* value = reinterpret_cast<const varlena*>(DatumGetPointer(datum));
     if (!stands_in_its_row(value)) {
         value = reinterpret_cast<const varlena*>(PG_DETOAST_DATUM_SLICE(datum, 0, longest));
@@ -43,10 +48,9 @@ const BlobRow* row_of(Relation table, HeapTuple tuple) {
     const bool expires = row.has(expires_column);
     auto* blob = static_cast<BlobRow*>(palloc(sizeof(BlobRow)));
     *blob = {.id = uuid_of(row[id_column]),
-             .key_tag = tag_of(bytes_of_datum(row[key_tag_column])),
-             .wrapped = row.has(wrapped_column) ? stored_bytes(row[wrapped_column], longest_wrapped)
-                                                : ByteView(),
-             .manifest = stored_bytes(row[manifest_column], longest_manifest),
+             .key_tag = tag_of(stored_bytes(row, key_tag_column, key_tag_length)),
+             .wrapped = stored_bytes(row, wrapped_column, longest_wrapped),
+             .manifest = stored_bytes(row, manifest_column, longest_manifest),
              .version = DatumGetInt64(row[version_column]),
              .created = DatumGetTimestampTz(row[created_column]),
              .expires = expires,

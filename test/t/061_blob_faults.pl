@@ -190,6 +190,9 @@ tampered('two rows in one', change("data = data || (SELECT data FROM kms.blob_ch
     '1.16 1.32 1.36 1.last');
 tampered('a final chunk that has become a full one', change('data = substr(data, 1, length(data) - 16)', 2, 0), '2.0 2.15 2.last');
 
+tampered('no data', 'ALTER TABLE kms.blob_chunk ALTER data DROP NOT NULL;' . change('data = NULL', 1, 0), $all_of_1);
+tampered('no data in the middle', 'ALTER TABLE kms.blob_chunk ALTER data DROP NOT NULL;' . change('data = NULL', 1, 16), '1.16');
+
 # What the server does with rows of its own accord.
 is($session->get("BEGIN; ALTER TABLE kms.blob_chunk ALTER data SET STORAGE MAIN; UPDATE kms.blob_chunk SET data = data || '' WHERE blob_id = id_of('main'); SELECT damage('main'), states('main'); ROLLBACK"),
     "none|$same", 'rows that stand elsewhere, or compressed, are the same');
@@ -223,6 +226,10 @@ foreach my $columns ('wrapped', 'manifest', 'wrapped, manifest', 'wrapped, key_t
 tampered('rows of kms.blob exchanged by their ids', "UPDATE kms.blob SET id = '00000000-0000-0000-0000-000000000000' WHERE id = id_of('main'); UPDATE kms.blob SET id = id_of('main') WHERE id = id_of('other')", $everything);
 tampered('all of a blob under another id', "DELETE FROM kms.blob WHERE id = id_of('main'); DELETE FROM kms.blob_chunk WHERE blob_id = id_of('main');
     UPDATE kms.blob SET id = id_of('main') WHERE id = id_of('other'); UPDATE kms.blob_chunk SET blob_id = id_of('main') WHERE blob_id = id_of('other')", $everything);
+foreach my $column (qw(manifest key_tag version created size_class)) {
+    tampered("kms.blob: no $column", "ALTER TABLE kms.blob ALTER $column DROP NOT NULL;" . of_blob("$column = NULL"), $everything);
+}
+is($session->get('BEGIN;' . of_blob('wrapped = NULL') . "; SELECT states('main'); ROLLBACK"), join(' ', ('KM004') x 4), 'kms.blob: no wrapped key');
 # What is not read needs the row, too.
 foreach my $use ("kms.blob_meta(id_of('main'))", "kms.blob_append(id_of('main'), 'x')", "kms.blob_replace(id_of('main'), 'x')", "kms.blob_set_meta(id_of('main'), 'n')", "kms.blob_recode(id_of('main'), 1)", 'kms.blob_list()') {
     $session->get('BEGIN; SAVEPOINT s; ' . of_blob('manifest = flip(manifest, 60)'));
