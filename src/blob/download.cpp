@@ -10,13 +10,8 @@
 namespace kms::blob {
 namespace {
 
-// One that is written here, one that arrives, one that the server works on.
-constexpr std::size_t most_in_flight = 3;
-
-// Pieces end where those of an upload do, as far as those were of this length.
-std::uint64_t end_of_piece(std::uint64_t start, std::uint64_t end) {
-    return std::min((start / read_length + 1) * read_length, end);
-}
+// One that is written here, one that arrives, one that the server works on, and one to spare.
+constexpr std::size_t most_in_flight = 4;
 
 }  // namespace
 
@@ -31,7 +26,7 @@ Result<std::uint64_t> Download::copy(const std::string& id, const std::optional<
     end_ = extent.end;
     Progress progress(!quiet_, extent.end - extent.start);
     // Of an empty blob, too: what is there of it must be authentic.
-    KMS_TRY(ask(id));
+    KMS_TRY(ask(id, first_read_length));
     KMS_TRY(ask_ahead(id));
     for (std::uint64_t done = 0; !asked_.empty(); progress.show(done)) {
         done += asked_.front();
@@ -48,8 +43,8 @@ Result<Extent> Download::find(const std::string& id, const std::optional<Range>&
     return range ? extent_in(*range, size) : Extent{0, size};
 }
 
-Status Download::ask(const std::string& id) {
-    const std::uint64_t length = end_of_piece(next_, end_) - next_;
+Status Download::ask(const std::string& id, std::uint64_t most) {
+    const std::uint64_t length = std::min(most, end_ - next_);
     KMS_TRY(
         connection_.send({"SELECT kms.blob_read($1, $2, $3)",
                           {uuid_parameter(id), bigint_parameter(static_cast<std::int64_t>(next_)),
@@ -62,7 +57,7 @@ Status Download::ask(const std::string& id) {
 
 Status Download::ask_ahead(const std::string& id) {
     while (asked_.size() < most_in_flight && next_ < end_) {
-        KMS_TRY(ask(id));
+        KMS_TRY(ask(id, read_length));
     }
     return connection_.flush();
 }

@@ -27,7 +27,7 @@ class Download {
 
   private:
     Result<Extent> find(const std::string& id, const std::optional<Range>& range);
-    Status ask(const std::string& id);
+    Status ask(const std::string& id, std::uint64_t most);
     Status ask_ahead(const std::string& id);
     Status take_piece(const std::string& id);
 

@@ -21,7 +21,8 @@ my $folder = test_folder('files');
 my $node = kms_node('blobs', 'kms.command' => make_keyring($keys, 'a', 'b'), 'kms.keys' => '1=a', 'max_wal_size' => '2GB',
     'log_parameter_max_length' => 0);
 my $session = kms_session($node);
-my $piece = 15 * 256 * 1024;    # what goes at once
+my $first = 31 * 256 * 1024;    # what goes at once, in the beginning
+my $piece = 15 * 256 * 1024;    # ... and then
 my $mib = 1024 * 1024;
 my $id_form = qr/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/;
 my $count = 0;
@@ -99,7 +100,7 @@ sub meta { return decode_json(succeeds('info', '--json', $_[0])) }
 
 # --- round trips
 
-foreach my $length (0, 1, 16383, 16384, 16385, $piece - 1, $piece, $piece + 1, 2 * $piece, 3 * $piece + 12345) {
+foreach my $length (0, 1, 16383, 16384, 16385, $first - 1, $first, $first + 1, $first + $piece, $first + 2 * $piece + 12345) {
     my $bytes = some_bytes($length);
     my $path = file($bytes);
     utime 1700000000, 1600000000.25, $path or die $!;
@@ -111,7 +112,7 @@ foreach my $length (0, 1, 16383, 16384, 16385, $piece - 1, $piece, $piece + 1, 2
     is($meta->{size}, $length, '... of that size');
     is($meta->{name}, $path =~ s{.*/}{}r, '... and the name of the file');
     is($meta->{last_modified}, '2020-09-13T12:26:40.25+00:00', '... and its time');
-    is($meta->{segments}, $length ? int(($length + $piece - 1) / $piece) : 0, '... in as few segments');
+    is($meta->{segments}, !$length ? 0 : $length <= $first ? 1 : 1 + int(($length - $first + $piece - 1) / $piece), '... in as few segments');
     like(succeeds('verify', $id), qr/\A$id: authentic, $length bytes, SHA-256 @{[ sha256_hex($bytes) ]}\n\z/, '... authentic');
     my $piped = put('-', \$bytes);
     same_bytes(succeeds('cat', $piped), $bytes, '... and through standard input');
@@ -167,7 +168,7 @@ is(scalar(@{ decode_json(succeeds('ls', '--json')) }), $session->get("SELECT cou
 my $bytes = some_bytes(2 * $piece + 4321);
 my $id = put(file($bytes));
 my $last = length($bytes) - 1;
-foreach my $range ([ 0, 0 ], [ 0, $last ], [ 1, 70000 ], [ $piece - 1, $piece ], [ $piece, 2 * $piece ], [ $last, $last ], [ 5, $last + 5 ], [ 7, undef ], [ $last, undef ], [ 3, 9223372036854775806 ]) {
+foreach my $range ([ 0, 0 ], [ 0, $last ], [ 1, 70000 ], [ $piece - 1, $piece ], [ $piece, 2 * $piece ], [ $mib, $mib ], [ $last, $last ], [ 5, $last + 5 ], [ 7, undef ], [ $last, undef ], [ 3, 9223372036854775806 ]) {
     my ($from, $to) = @$range;
     my $end = !defined $to || $to > $last ? $last : $to;
     my $text = "$from-" . ($to // '');
@@ -231,8 +232,9 @@ sub size_of { return $session->get("SELECT size FROM kms.blob_meta('$_[0]')") }
 my $long = some_bytes(4 * $piece + 100);
 my $long_file = file($long);
 foreach my $signal ('INT', 'TERM') {
-    my $run = begin_put(substr $long, 0, 2 * $piece + 5);
-    ok(becomes(sub { size_of($run->{id}) == 2 * $piece }), '... two pieces of it are stored');
+    my $stored = $first + $piece;
+    my $run = begin_put(substr $long, 0, $stored + 5);
+    ok(becomes(sub { size_of($run->{id}) == $stored }), '... two pieces of it are stored');
     $run->{run}->signal($signal);
     my $ended = end_of($run);
     is($ended->{signal}, $signal eq 'INT' ? 2 : 15, "SIG$signal ends it");
@@ -243,9 +245,9 @@ foreach my $signal ('INT', 'TERM') {
     like(succeeds('ls'), qr/^$run->{id}  .* incomplete /m, '... ls shows it');
     like(succeeds('verify', $run->{id}), qr/, incomplete$/, '... and so does verify');
 
-    refused(4, qr/does not begin with the @{[ 2 * $piece ]} bytes that are stored/, 'put', '--resume', $run->{id}, file('x' . substr $long, 1));
-    refused(4, qr/has 100 bytes, of the blob @{[ 2 * $piece ]} are stored/, 'put', '--resume', $run->{id}, file(substr $long, 0, 100));
-    is(size_of($run->{id}), 2 * $piece, '... neither changes it');
+    refused(4, qr/does not begin with the $stored bytes that are stored/, 'put', '--resume', $run->{id}, file('x' . substr $long, 1));
+    refused(4, qr/has 100 bytes, of the blob $stored are stored/, 'put', '--resume', $run->{id}, file(substr $long, 0, 100));
+    is(size_of($run->{id}), $stored, '... neither changes it');
     utime 1700000000, 1500000000, $long_file or die $!;
     is(put('--resume', $run->{id}, $signal eq 'INT' ? $long_file : ('-', \$long)), $run->{id}, 'it is taken up again');
     same_bytes(succeeds('get', $run->{id}), $long, '... to the end');
@@ -276,22 +278,22 @@ refused(2, qr/excludes/, 'put', '--resume', $id, '--name', 'x', $long_file);
 
 # Somebody else writes to it.
 {
-    my $run = begin_put(substr $long, 0, $piece + 5);
+    my $run = begin_put(substr $long, 0, $first + 5);
     $session->get("SELECT kms.blob_append('$run->{id}', 'x')");
-    print { $run->{in} } substr $long, $piece + 5;
+    print { $run->{in} } substr $long, $first + 5;
     my $ended = end_of($run);
     is($ended->{code}, 4, 'another writer is noticed');
     like($ended->{err}, qr/^kms-blob: blob $run->{id} has another version than 1\nDETAIL:  Its version is 2\.\n/, '... which the server tells');
-    is(size_of($run->{id}), $piece + 1, '... and nothing is appended behind theirs');
+    is(size_of($run->{id}), $first + 1, '... and nothing is appended behind theirs');
     refused(4, qr/does not begin/, 'put', '--resume', $run->{id}, $long_file);
     is(blob('rm', $run->{id})->{code}, 0, '... and it can be removed');
 }
 
 # Its session is ended.
 {
-    my $run = begin_put(substr $long, 0, $piece + 5);
+    my $run = begin_put(substr $long, 0, $first + 5);
     $session->get("SELECT pg_terminate_backend(pid, 20000) FROM pg_stat_activity WHERE application_name = 'kms-blob'");
-    print { $run->{in} } substr $long, $piece + 5;
+    print { $run->{in} } substr $long, $first + 5;
     my $ended = end_of($run);
     is($ended->{code}, 1, 'a connection that is lost');
     like($ended->{err}, qr/\Akms-blob: FATAL:  terminating connection due to administrator command\n(?:.*\n)*kms-blob: the beginning is stored; to go on:/, '... and what to do');
@@ -467,7 +469,7 @@ refused(1, qr/no password supplied/, 'ls', '-U', 'reader', '-w');
 
 # --- the server goes
 
-my $run = begin_put(substr $long, 0, $piece + 5);
+my $run = begin_put(substr $long, 0, $first + 5);
 my $fifo = "$folder/reading";
 mkfifo($fifo, 0600) or die $!;
 my $read_err = '';
@@ -481,7 +483,7 @@ $reading->finish;
 is($? >> 8, 1, 'a get whose server goes');
 cmp_ok(length($begun) + length $rest, '<', $size * $mib, '... is cut short');
 like($read_err, qr/\Akms-blob: .*(?:server|connection)/, '... and says so');
-print { $run->{in} } substr $long, $piece + 5;
+print { $run->{in} } substr $long, $first + 5;
 my $ended = end_of($run);
 is($ended->{code}, 1, 'a put whose server goes');
 like($ended->{err}, qr/put --resume $run->{id} /, '... can be taken up again');

@@ -56,7 +56,8 @@ TEST(PiecesTest, AreWholeRowsAndFitIntoTheirBuffers) {
         EXPECT_EQ(piece_length(sent) % row_length, 0U);
         EXPECT_LT(piece_length(sent), 16 * mebibyte);
     }
-    EXPECT_EQ(piece_length(0), 4 * mebibyte - row_length);
+    EXPECT_EQ(piece_length(0), 8 * mebibyte - row_length);
+    EXPECT_EQ(piece_length(1), 4 * mebibyte - row_length);
     EXPECT_EQ(piece_length(8 * gibibyte), 8 * mebibyte - row_length);
     EXPECT_EQ(piece_length(32 * gibibyte), 16 * mebibyte - row_length);
 }
