@@ -31,12 +31,15 @@ void transform_all(Way way, std::span<const Call> calls, varlena** results) {
     }
 }
 
-// All of a blob is under the version of its first value.
-void require_same_version(OpenBlob& blob, ByteView sealed) {
+// All of a blob is under the version of its first value, and chunks stand where their lengths say.
+void require_sealed(OpenBlob& blob, ByteView sealed, std::size_t plain_length) {
     const auto header = read_sealed_header(sealed);
     if (!header) {
         raise_error(blob.subject(), Code::unsupported,
                     "The values of its key do not say which version has sealed them.");
+    }
+    if (header->plaintext_length != plain_length) {
+        raise_error(blob.subject(), Code::protocol, "What was sealed has another length.");
     }
     if (!blob.key_tag) {
         blob.key_tag = header->tag;
@@ -81,7 +84,7 @@ varlena* seal_chunks_directly(OpenBlob& blob, std::uint64_t segment, const BlobR
     }
     transform_all(Way::seal, {calls, row.chunks}, results);
     for (std::uint64_t i = 0; i < row.chunks; ++i) {
-        require_same_version(blob, bytes_in(results[i]));
+        require_sealed(blob, bytes_in(results[i]), calls[i].data.size());
     }
     return joined(blob, {results, row.chunks});
 }
@@ -118,7 +121,7 @@ ByteView seal_manifest_directly(OpenBlob& blob) {
             seal({blob.action, blob.local_id, blob.piece.view(), context}, &sealed)) {
         raise(failure);
     }
-    require_same_version(blob, bytes_in(sealed));
+    require_sealed(blob, bytes_in(sealed), blob.piece.size());
     return bytes_in(sealed);
 }
 
