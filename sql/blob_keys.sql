@@ -78,6 +78,13 @@ SELECT kms.rewrap_blobs(2), kms.rewrap_blobs(1, 300);
 SET kms.mode = 'local';
 SELECT kms.rewrap_blobs(1) > 900, kms.rewrap_blobs(1);
 SELECT count(*) FROM many WHERE kms.blob_get(id) = 'blob ' || n::text::bytea;
+-- A row that says it is of another version is not passed over.
+BEGIN;
+UPDATE kms.blob SET key_tag = '\x0102030405060708' WHERE id = (SELECT id FROM many WHERE n = 1);
+\set VERBOSITY sqlstate
+SELECT kms.rewrap_blobs(1);
+\set VERBOSITY default
+ROLLBACK;
 -- A version that is disabled.
 SELECT id FROM kept WHERE key = 3 AND mode = 'local' \gset
 SELECT kms.rotate_key('aes-128-gcm'), kms.disable_key('aes-128-gcm', 1, force => true);

@@ -85,12 +85,17 @@ KeyTag tag_of(ByteView sealed) {
     return header ? header->tag : KeyTag{};
 }
 
+// What the column says of the key, which everybody goes by who looks for the blobs of one.
+bool has_its_tag(const BlobRow& row) {
+    return row.key_tag == tag_of(row.wrapped.empty() ? row.manifest : row.wrapped);
+}
+
 bool is_manifest_of(const BlobManifest& manifest, const BlobRow& row) {
     return manifest.created == unix_time(row.created) &&
            manifest.expires.has_value() == row.expires &&
            (!row.expires || *manifest.expires == unix_time(row.expiry)) &&
            size_class_of(manifest.total_length) == row.size_class &&
-           row.key_tag == tag_of(row.wrapped.empty() ? row.manifest : row.wrapped);
+           has_its_tag(row);
 }
 
 Status take_key(OpenBlob& blob, SecretBytes key) {
@@ -200,6 +205,9 @@ OpenBlob& open_blob(const char* verb, const BlobRow& row) {
 OpenBlob* unlock_blob(const char* verb, std::int32_t local_id, const BlobRow& row) {
     OpenBlob& blob = keep_stored_blob(verb, row);
     require_not_kept_away(blob);
+    if (!has_its_tag(row)) {
+        raise_error(blob.subject(), Code::corrupt, changed_blob_row);
+    }
     const Lock lock = lock_of(blob, row);
     varlena* opened = nullptr;
     if (!tries(lock.try_key, lock.call, local_id, &opened)) {
