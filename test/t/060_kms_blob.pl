@@ -356,6 +356,25 @@ my $large = file('');
     print $file pack('N', $_), substr $block, 4 foreach 1 .. $size;
     close $file or die $!;
 }
+
+# One that is killed half-way says nothing, and is taken up again.
+{
+    my $run = IPC::Run::start([ $program, 'put', '--name', 'killed', $large ], '<', \'', '>', \my $out, '2>', \my $err);
+    my $half = $size / 2 * $mib;
+    ok(becomes(sub { $session->get("SELECT id FROM kms.blob_list('killed') WHERE size >= $half") }, 600), 'half of a put is stored');
+    $run->signal('KILL');
+    $run->finish;
+    my $killed = $session->get("SELECT id FROM kms.blob_list('killed') WHERE NOT complete");
+    my ($code, $own, $backend) = watched("$folder/id", 'put', '--resume', $killed, $large);
+    is($code, 0, 'the rest follows');
+    cmp_ok($own, '<', 64, '... in less than 64 MiB');
+    cmp_ok($backend, '<', 64, '... and so did the backend');
+    my ($sum) = `sha256sum '$large'` =~ /(\w+)/;
+    is($session->get("SELECT complete, encode(sha256, 'hex') FROM kms.blob_verify('$killed')"), "t|$sum", '... and all of it is there');
+    succeeds('rm', $killed);
+    $session->get('VACUUM kms.blob_chunk');    # its room is the next one's
+}
+
 my ($put_code, $put_own, $put_backend) = watched("$folder/id", 'put', $large);
 is($put_code, 0, "a put of $size MiB");
 chomp(my $large_id = slurp_file("$folder/id"));
