@@ -28,8 +28,8 @@ std::unique_ptr<KekSource> key_file_source(std::string path);
 // See passphrase_command.hpp.
 std::unique_ptr<KekSource> command_source(std::string command, std::chrono::seconds patience);
 
-// Asks on /dev/tty, without echo, and twice for a new passphrase; another time only by a new object,
-// so that a running agent never waits for a person.
+// Asks on /dev/tty, without echo, and twice for a new passphrase; another time only by a new
+// object, so that a running agent never waits for a person.
 std::unique_ptr<KekSource> terminal_source(Asking asking);
 
 // Makes a key file of 32 random bytes where there is no file.

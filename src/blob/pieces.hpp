@@ -8,8 +8,8 @@
 //
 // The first piece is longer than the next. The C library of the server gives memory back to the
 // system when twice the longest piece so far is free, and to get it again costs as much as the
-// encryption: with copies of shorter pieces that is never so. Measured, a get takes little more than
-// half of the time then, a put three quarters.
+// encryption: with copies of shorter pieces that is never so. Measured, a get takes little more
+// than half of the time then, a put three quarters.
 #pragma once
 
 #include <cstdint>

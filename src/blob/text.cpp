@@ -61,7 +61,7 @@ bool is_harmful(char32_t code) {
 }
 
 std::string escaped(char32_t code) {
-    std::array<char, 8> text;
+    std::array<char, 12> text;
     std::snprintf(text.data(), text.size(), "\\u%04x", static_cast<unsigned>(code));
     return text.data();
 }

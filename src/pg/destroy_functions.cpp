@@ -82,8 +82,7 @@ std::int64_t count_lost_rows(const DataKeyVersion& key, const char* become) {
     const auto columns = count_rows(key.tag);
     const auto rows = static_cast<std::int64_t>(sum_of_rows(columns));
     if (!columns.empty()) {
-        ereport(NOTICE, (errmsg("rows that %s unreadable: " INT64_FORMAT,
-                                become, rows),
+        ereport(NOTICE, (errmsg("rows that %s unreadable: " INT64_FORMAT, become, rows),
                          errdetail("%s", shown_rows(columns))));
     }
     return rows;
