@@ -94,8 +94,7 @@ bool is_manifest_of(const BlobManifest& manifest, const BlobRow& row) {
     return manifest.created == unix_time(row.created) &&
            manifest.expires.has_value() == row.expires &&
            (!row.expires || *manifest.expires == unix_time(row.expiry)) &&
-           size_class_of(manifest.total_length) == row.size_class &&
-           has_its_tag(row);
+           size_class_of(manifest.total_length) == row.size_class && has_its_tag(row);
 }
 
 Status take_key(OpenBlob& blob, SecretBytes key) {
