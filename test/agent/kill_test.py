@@ -73,14 +73,16 @@ class Update:
     def trace(self):
         """Every system call after the preparation of the process, with its number among its like.
 
-        By then an unprivileged strace cannot read the program's memory: only names can be relied on.
+        By then an unprivileged strace cannot read the program's memory: only names can be relied on. The heap
+        begins anywhere, so how often it grows cannot.
         """
         folder = self.folder("trace")
         traced(self.line(folder), "-o", "trace")
         with open("trace") as file:
             names = [match[1] for match in map(CALL.match, file) if match]
         start = names.index("umask") + 1
-        return [(name, names[:i + 1].count(name)) for i, name in enumerate(names) if i >= start]
+        return [(name, names[:i + 1].count(name)) for i, name in enumerate(names)
+                if i >= start and name != "brk"]
 
     def reached(self, folder):
         """"old", "new", or what is there instead."""
