@@ -32,7 +32,7 @@ median_latency() {
 blob_pgbench() {
     local sealed=0
     [ "$2" = plain ] || sealed=1
-    run_pgbench "$1" -M prepared -D "sealed=$sealed" "${@:3}" | median_latency
+    run_pgbench "$1" -M prepared -t "$blob_transactions" -D "sealed=$sealed" "${@:3}" | median_latency
 }
 
 put_and_get_64_kib() {

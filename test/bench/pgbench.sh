@@ -17,7 +17,7 @@ run_pgbench() {
     install -m 644 "$top/test/bench/$1" "$scratch/"
     as_server_user rm -f "$scratch"/pgbench_log.*
     as_server_user pgbench -n -h "$scratch/socket" -p "$private_port" -U postgres \
-        -f "$scratch/$1" "${@:2}" -T "$pgbench_seconds" \
+        -f "$scratch/$1" "${@:2}" \
         -l --log-prefix="$scratch/pgbench_log" bench >"$scratch/pgbench_output"
     cat "$scratch"/pgbench_log.*
 }
@@ -34,7 +34,8 @@ transactions_a_second() {
 measure_turn() {
     local names=(plaintext encrypted) rate
     settle
-    rate=$(run_pgbench tpcb.sql -c "$2" -D "accounts=$accounts" -D "sealed=$3" | transactions_a_second)
+    rate=$(run_pgbench tpcb.sql -c "$2" -T "$pgbench_seconds" -D "accounts=$accounts" -D "sealed=$3" |
+        transactions_a_second)
     echo "pgbench,${names[$3]},$2,$1,$rate"
 }
 
