@@ -344,18 +344,13 @@ def parse_arguments():
     return parser.parse_args()
 
 
-def main():
-    options = parse_arguments()
-    if options.command == "selftest":
-        selftest()
-    elif options.command == "vectors":
-        write_vectors()
-    else:
-        try:
-            open_lines(options)
-        except (Malformed, WrongKey, Corrupt) as error:
-            sys.exit(f"{type(error).__name__}: {error}")
+def carry_out(options, commands, open_lines):
+    """`commands`: functions by the words for them."""
+    try:
+        commands.get(options.command, lambda: open_lines(options))()
+    except (Malformed, WrongKey, Corrupt) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":
-    main()
+    carry_out(parse_arguments(), {"selftest": selftest, "vectors": write_vectors}, open_lines)
