@@ -93,8 +93,9 @@ start_server() {
         die "the private server did not start: $(tail -n 5 "$folder/log")"
 }
 
+# One that was killed has left its postmaster.pid behind.
 stop_server() {
-    [ ! -f "$1/data/postmaster.pid" ] ||
+    ! as_server_user pg_ctl -D "$1/data" status >/dev/null 2>&1 ||
         as_server_user pg_ctl -D "$1/data" -m "${2:-fast}" -w stop </dev/null >/dev/null
 }
 
