@@ -199,7 +199,7 @@ DROP TRIGGER statement ON t;
 
 -- Each kind of trigger fires once for what it is about, but for those that want to see all rows at once.
 CREATE TABLE fired (name text, rows bigint);
-CREATE FUNCTION count_rows() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO fired VALUES (TG_NAME, (SELECT count(*) FROM t)); RETURN NULL; END $$;
+CREATE FUNCTION count_rows() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.fired VALUES (TG_NAME, (SELECT count(*) FROM public.t)); RETURN NULL; END $$;
 CREATE TRIGGER before_statement BEFORE UPDATE OF c ON t FOR EACH STATEMENT EXECUTE FUNCTION count_rows();
 CREATE TRIGGER after_statement AFTER UPDATE OF c ON t FOR EACH STATEMENT EXECUTE FUNCTION count_rows();
 CREATE TRIGGER of_other_statement AFTER UPDATE OF other ON t FOR EACH STATEMENT EXECUTE FUNCTION count_rows();

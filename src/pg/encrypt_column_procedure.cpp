@@ -4,6 +4,7 @@
 
 #include "pg/context_expression.hpp"
 #include "pg/in_step.hpp"
+#include "pg/owner.hpp"
 #include "pg/registry.hpp"
 
 namespace kms::pg {
@@ -107,8 +108,10 @@ void require_context_at_hand(Oid relation, AttrNumber plain, AttrNumber encrypte
     }
     const Relation table = relation_open(relation, AccessShareLock);
     Bitmapset* columns = nullptr;
-    pull_varattnos(reinterpret_cast<Node*>(stored_context(table, column->context_expression)), 1,
-                   &columns);
+    run_owners_code(table->rd_rel->relowner, [&] {
+        Expr* context = stored_context(table, column->context_expression);
+        pull_varattnos(reinterpret_cast<Node*>(context), 1, &columns);
+    });
     for (int member = bms_next_member(columns, -1); member >= 0;
          member = bms_next_member(columns, member)) {
         const int number = member + FirstLowInvalidHeapAttributeNumber;

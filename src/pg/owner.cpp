@@ -3,19 +3,34 @@
 namespace kms::pg {
 namespace {
 
-Oid owner_of(Oid table) {
-    const Relation relation = table_open(table, AccessShareLock);
-    const Oid owner = relation->rd_rel->relowner;
-    table_close(relation, AccessShareLock);
-    return owner;
+// The name may be one of the caller's search_path.
+void hint_at_search_path(void* /*argument*/) {
+    const int code = geterrcode();
+    if (code == ERRCODE_UNDEFINED_TABLE || code == ERRCODE_UNDEFINED_FUNCTION ||
+        code == ERRCODE_UNDEFINED_OBJECT) {
+        errhint(
+            "What the owner of a table has written runs with search_path = pg_catalog, pg_temp "
+            "here: name things with their schemas, or give its functions a SET search_path.");
+    }
+}
+
+void set_meanwhile(const char* setting, const char* value) {
+    (void)set_config_option(setting, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+                            false);
 }
 
 }  // namespace
 
+Oid owner_of(Oid table) {
+    const Relation relation = relation_open(table, AccessShareLock);
+    const Oid owner = relation->rd_rel->relowner;
+    relation_close(relation, AccessShareLock);
+    return owner;
+}
+
 int fix_search_path() {
     const int level = NewGUCNestLevel();
-    (void)set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
-                            GUC_ACTION_SAVE, true, 0, false);
+    set_meanwhile("search_path", "pg_catalog, pg_temp");
     return level;
 }
 
@@ -45,6 +60,20 @@ std::uint64_t change_as_owner(const Change& change) {
 void act_as(const Caller& caller) {
     SetUserIdAndSecContext(caller.role, caller.security);
     AtEOXact_GUC(false, caller.settings);
+}
+
+void enter_owners_code(OwnersCode& code, Oid role) {
+    GetUserIdAndSecContext(&code.caller.role, &code.caller.security);
+    code.caller.settings = fix_search_path();
+    set_meanwhile("kms.keys", "");
+    code.hint = {error_context_stack, hint_at_search_path, nullptr};
+    error_context_stack = &code.hint;
+    SetUserIdAndSecContext(role, code.caller.security | SECURITY_RESTRICTED_OPERATION);
+}
+
+void leave_owners_code(const OwnersCode& code) {
+    error_context_stack = code.hint.previous;
+    act_as(code.caller);
 }
 
 }  // namespace kms::pg

@@ -1,4 +1,6 @@
-// Work in the name of the extension's owner, whatever the caller may do: act one.
+// Work in another's name than the caller's: in the name of the extension's owner, whatever the
+// caller may do; and what the owner of a user's table has written, in that owner's. Acts one and
+// three.
 #pragma once
 
 #include <cstdint>
@@ -31,6 +33,35 @@ struct Change {
     const char* nulls = nullptr;
 };
 std::uint64_t change_as_owner(const Change& change);
+
+// --- what the owner of a user's table has written
+
+// Context expressions, casts, index expressions, constraints, triggers: whoever maintains the table
+// runs them, a superuser perhaps. As VACUUM, REINDEX and REFRESH do: as the table's owner, in a
+// SECURITY_RESTRICTED_OPERATION, with search_path = pg_catalog, pg_temp; and no key is bound to a
+// local id meanwhile. Whatever settings that code changes are as they were afterwards. Errors for
+// the lack of a name get a HINT.
+//
+// No transaction begins or ends meanwhile, but subtransactions that begin and end inside. An error
+// ends the (sub)transaction it is entered in, which leaves it.
+struct OwnersCode {
+    Caller caller;
+    ErrorContextCallback hint;
+};
+
+void enter_owners_code(OwnersCode& code, Oid role);
+void leave_owners_code(const OwnersCode& code);
+
+// `body()` is foreign code and nothing else: who asks the key agent is the caller.
+template <typename Body>
+void run_owners_code(Oid role, Body&& body) {
+    OwnersCode code;
+    enter_owners_code(code, role);
+    body();
+    leave_owners_code(code);
+}
+
+Oid owner_of(Oid table);
 
 // The search_path alone, until the level that is returned is given to AtEOXact_GUC(false, level).
 int fix_search_path();

@@ -6,6 +6,7 @@
 
 #include "crypto/sealed.hpp"
 #include "pg/collected.hpp"
+#include "pg/owner.hpp"
 #include "pg/rewriting.hpp"
 #include "pg/row_values.hpp"
 #include "pg/row_writer.hpp"
@@ -34,8 +35,9 @@ struct Chunk {
 struct Batch {
     Rewriting& run;
     Relation table;
+    Oid owner;  // of the registered relation: who has written the context expression
     RunKey key;
-    AttrNumber target;
+    Unwritten unwritten;
     RowValues values;
     int taken;  // rows
     Chunk chunk;
@@ -55,16 +57,25 @@ Chunk make_chunk() {
         .places = allocate_many<ItemPointerData>(chunk_rows)};
 }
 
+void prepare_values(Batch& batch) {
+    const AttrNumber source = batch.unwritten.source;
+    run_owners_code(batch.owner, [&] {
+        batch.values = prepare_row_values(batch.table, source, batch.key.context_expression);
+    });
+}
+
 Batch open_batch(Rewriting& run, Relation table) {
     const RunKey key = current_key(run);
-    return {.run = run,
-            .table = table,
-            .key = key,
-            .target = column_in(run, table, run.target),
-            .values = prepare_row_values(table, column_in(run, table, run.source),
-                                         key.context_expression),
-            .taken = 0,
-            .chunk = make_chunk()};
+    Batch batch = {.run = run,
+                   .table = table,
+                   .owner = owner_of(run.relation),
+                   .key = key,
+                   .unwritten = unwritten_in(run, table, key),
+                   .values = {},
+                   .taken = 0,
+                   .chunk = make_chunk()};
+    prepare_values(batch);
+    return batch;
 }
 
 // --- values
@@ -118,7 +129,7 @@ void seal_chunk(Rewriting& run, Relation table, const Chunk& chunk) {
 }
 
 void write_results(Batch& batch) {
-    RowWriter* writer = open_row_writer(batch.table, batch.target);
+    RowWriter* writer = open_row_writer(batch.table, batch.unwritten.target);
     for (std::size_t i = 0; i < batch.chunk.count; ++i) {
         CHECK_FOR_INTERRUPTS();
         if (batch.chunk.results[i] == nullptr) {
@@ -140,12 +151,22 @@ void write_results(Batch& batch) {
     close_row_writer(writer);
 }
 
+// What a trigger or a constraint puts off would be done by the commit: in the caller's name.
+void put_nothing_off() {
+    auto* immediate = make_node<ConstraintsSetStmt>(T_ConstraintsSetStmt);
+    AfterTriggerSetState(immediate);
+}
+
 void write_chunk(Batch& batch) {
     Chunk& chunk = batch.chunk;
     if (chunk.count != 0) {
         MemoryContext caller = MemoryContextSwitchTo(chunk.memory);
         seal_chunk(batch.run, batch.table, chunk);
-        write_results(batch);
+        run_owners_code(batch.table->rd_rel->relowner, [&] {
+            put_nothing_off();
+            write_results(batch);
+            put_nothing_off();
+        });
         MemoryContextSwitchTo(caller);
     }
     MemoryContextReset(chunk.memory);
@@ -178,16 +199,8 @@ void take_row(Batch& batch, TupleTableSlot* row) {
     chunk.places[chunk.count++] = row->tts_tid;
 }
 
-void take_if_unwritten(Batch& batch, const Unwritten& unwritten, TupleTableSlot* row) {
-    Chunk& chunk = batch.chunk;
-    MemoryContext caller = MemoryContextSwitchTo(chunk.memory);
-    if (is_unwritten(unwritten, row)) {
-        take_row(batch, row);
-    }
-    MemoryContextSwitchTo(caller);
-    if (chunk.count == chunk_rows || chunk.bytes >= chunk_bytes) {
-        write_chunk(batch);
-    }
+bool is_full(const Chunk& chunk) {
+    return chunk.count == chunk_rows || chunk.bytes >= chunk_bytes;
 }
 
 // --- where the pass stands
@@ -219,17 +232,16 @@ ItemPointerData page_behind(const ItemPointerData& place) {
     return next;
 }
 
-// Takes rows until the batch is full or the window at its end; returns where to go on.
-ItemPointerData take_rows(Batch& batch, Place& place) {
-    ItemPointerData end = end_of_window(place);
-    const Unwritten unwritten = unwritten_in(batch.run, batch.table, batch.key);
+// Takes rows until there are enough of them or the end comes; returns where to go on.
+ItemPointerData take_rows(Batch& batch, ItemPointerData from, ItemPointerData end) {
     TupleTableSlot* row = table_slot_create(batch.table, nullptr);
-    TableScanDesc scan =
-        table_beginscan_tidrange(batch.table, GetActiveSnapshot(), &place.next, &end);
+    TableScanDesc scan = table_beginscan_tidrange(batch.table, GetActiveSnapshot(), &from, &end);
     ItemPointerData next = page_behind(end);
     while (table_scan_getnextslot_tidrange(scan, ForwardScanDirection, row)) {
-        take_if_unwritten(batch, unwritten, row);
-        if (batch.taken == batch.run.batch) {
+        if (is_unwritten(batch.unwritten, row)) {
+            take_row(batch, row);
+        }
+        if (batch.taken == batch.run.batch || is_full(batch.chunk)) {
             next = behind(row->tts_tid);
             break;
         }
@@ -239,6 +251,30 @@ ItemPointerData take_rows(Batch& batch, Place& place) {
     return next;
 }
 
+// What makes a row's bytes and its context is the owner's code, also where it is the type's own. It
+// sees the settings that a value's text depends on; triggers do not.
+ItemPointerData read_chunk(Batch& batch, ItemPointerData from, ItemPointerData end) {
+    ItemPointerData next = from;
+    MemoryContext caller = MemoryContextSwitchTo(batch.chunk.memory);
+    run_owners_code(batch.owner, [&] {
+        if (batch.run.is_first_time()) {
+            fix_text_settings(GUC_ACTION_SAVE);
+        }
+        next = take_rows(batch, from, end);
+    });
+    MemoryContextSwitchTo(caller);
+    return next;
+}
+
+// Chunk by chunk, until the batch is full or the window at its end.
+void rewrite_window(Batch& batch, Place& place) {
+    ItemPointerData end = end_of_window(place);
+    while (batch.taken < batch.run.batch && ItemPointerCompare(&place.next, &end) <= 0) {
+        place.next = read_chunk(batch, place.next, end);
+        write_chunk(batch);
+    }
+}
+
 void rewrite_some(Rewriting& run, Relation table, Place& place) {
     if (!place.begun) {
         require_rewritable_table(run, table);
@@ -246,8 +282,7 @@ void rewrite_some(Rewriting& run, Relation table, Place& place) {
     }
     if (place.end != 0) {
         Batch batch = open_batch(run, table);
-        place.next = take_rows(batch, place);
-        write_chunk(batch);
+        rewrite_window(batch, place);
     }
     place.ended = ItemPointerGetBlockNumberNoCheck(&place.next) >= place.end;
 }

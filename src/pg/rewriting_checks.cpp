@@ -22,11 +22,15 @@ AttrNumber target_in(const Rewriting& run, Relation table) {
     return get_attnum(RelationGetRelid(table), name);
 }
 
+bool is_as_replica(const Rewriting& run) {
+    return run.triggers == Triggers::skip ||
+           SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA;
+}
+
 bool fires(const Rewriting& run, const Trigger& trigger) {
-    const bool as_replica = run.triggers == Triggers::skip ||
-                            SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA;
     return trigger.tgenabled == TRIGGER_FIRES_ALWAYS ||
-           trigger.tgenabled == (as_replica ? TRIGGER_FIRES_ON_REPLICA : TRIGGER_FIRES_ON_ORIGIN);
+           trigger.tgenabled ==
+               (is_as_replica(run) ? TRIGGER_FIRES_ON_REPLICA : TRIGGER_FIRES_ON_ORIGIN);
 }
 
 bool is_about(const Trigger& trigger, AttrNumber attribute) {
@@ -93,6 +97,43 @@ bool is_in_expression(Node* expression, AttrNumber attribute) {
            bms_is_member(0 - FirstLowInvalidHeapAttributeNumber, columns);
 }
 
+// As it is stored: the relation's own list is a simplified one, for which functions of the owner's
+// have run.
+Node* stored_expression(Relation index, AttrNumber column) {
+    bool is_null = true;
+    const Datum stored = SysCacheGetAttr(INDEXRELID, index->rd_indextuple, column, &is_null);
+    return is_null ? nullptr : static_cast<Node*>(stringToNode(TextDatumGetCString(stored)));
+}
+
+bool compares(Relation index, AttrNumber attribute) {
+    const Form_pg_index form = index->rd_index;
+    const std::int16_t* columns = form->indkey.values;
+    return std::count(columns, columns + form->indnkeyatts, attribute) != 0 ||
+           is_in_expression(stored_expression(index, Anum_pg_index_indexprs), attribute) ||
+           is_in_expression(stored_expression(index, Anum_pg_index_indpred), attribute);
+}
+
+// A constraint that is deferrable lets duplicates in, which a trigger then finds: a replica has
+// none.
+void require_no_deferrable_index(const Rewriting& run, Relation table) {
+    const AttrNumber target = target_in(run, table);
+    const List* indexes = RelationGetIndexList(table);
+    for (int i = 0; i < list_length(indexes); ++i) {
+        const Relation index = index_open(list_nth_oid(indexes, i), AccessShareLock);
+        if (!index->rd_index->indimmediate && compares(index, target)) {
+            refuse(
+                run, ERRCODE_FEATURE_NOT_SUPPORTED,
+                psprintf("Constraint \"%s\" of \"%s\" is deferrable, and only a trigger of the "
+                         "system's finds its duplicates.",
+                         name_of(index), name_of(table)),
+                run.triggers == Triggers::skip
+                    ? "Disable the triggers that are to be skipped, and say triggers => 'refuse'."
+                    : "RESET session_replication_role.");
+        }
+        index_close(index, AccessShareLock);
+    }
+}
+
 void require_not_generated_from(const Rewriting& run, Relation table) {
     const AttrNumber target = target_in(run, table);
     const TupleDesc shape = RelationGetDescr(table);
@@ -128,7 +169,7 @@ void require_no_foreign_key(const Rewriting& run, Relation table) {
     Datum values[] = {ObjectIdGetDatum(RelationGetRelid(table)),
                       Int16GetDatum(target_in(run, table))};
     SPI_execute_with_args(
-        "SELECT FROM pg_catalog.pg_constraint WHERE contype = 'f' AND ("
+        "SELECT FROM pg_catalog.pg_constraint WHERE contype OPERATOR(pg_catalog.=) 'f' AND ("
         "conrelid OPERATOR(pg_catalog.=) $1 AND "
         "$2 OPERATOR(pg_catalog.=) ANY (conkey) OR "
         "confrelid OPERATOR(pg_catalog.=) $1 AND "
@@ -177,6 +218,9 @@ void require_rewritable_table(const Rewriting& run, Relation table) {
         require_no_transition_tables(run, table);
     } else {
         require_quiet_triggers(run, table);
+    }
+    if (is_as_replica(run)) {
+        require_no_deferrable_index(run, table);
     }
     require_no_update_rule(run, table);
     require_not_generated_from(run, table);

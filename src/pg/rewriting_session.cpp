@@ -44,9 +44,6 @@ void begin_batch(const Rewriting& run) {
     if (run.triggers == Triggers::skip) {
         set_locally("session_replication_role", "replica");
     }
-    if (run.is_first_time()) {
-        fix_text_settings(GUC_ACTION_LOCAL);
-    }
     EnsurePortalSnapshotExists();
 }
 

@@ -56,6 +56,16 @@ bool lock_unchanged(RowWriter& writer, ItemPointer place) {
                             &failure) == TM_Ok;
 }
 
+// Of a dropped column nothing is written again, as with any UPDATE.
+void forget_dropped(RowWriter& writer) {
+    const TupleDesc shape = RelationGetDescr(writer.table);
+    for (int i = 0; i < shape->natts; ++i) {
+        if (TupleDescAttr(shape, i)->attisdropped) {
+            writer.after->tts_isnull[i] = true;
+        }
+    }
+}
+
 void store_after(RowWriter& writer, Datum value) {
     const auto count = static_cast<std::size_t>(RelationGetDescr(writer.table)->natts);
     slot_getallattrs(writer.before);
@@ -64,7 +74,9 @@ void store_after(RowWriter& writer, Datum value) {
     std::copy_n(writer.before->tts_isnull, count, writer.after->tts_isnull);
     writer.after->tts_values[writer.column - 1] = value;
     writer.after->tts_isnull[writer.column - 1] = false;
+    forget_dropped(writer);
     ExecStoreVirtualTuple(writer.after);
+    writer.after->tts_tableOid = RelationGetRelid(writer.table);
 }
 
 }  // namespace

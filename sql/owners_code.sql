@@ -1,0 +1,138 @@
+-- Maintenance by a superuser ran the code of a table's owner as the superuser: context expressions, casts, index expressions,
+-- constraints and triggers, those that are put off until the commit too. They run as the owner, restricted.
+SET client_min_messages = warning;
+DROP ROLE IF EXISTS regress_kms_owner, regress_kms_part;
+RESET client_min_messages;
+SELECT setting || '/kms-agent serve --ephemeral' AS command FROM pg_config WHERE name = 'BINDIR' \gset
+SET kms.command = :'command';
+SELECT kms.create_key('pii'), kms.set_key(7, 'pii');
+CREATE ROLE regress_kms_owner;
+CREATE ROLE regress_kms_part;
+CREATE SCHEMA theirs;
+GRANT ALL ON SCHEMA theirs TO regress_kms_owner, regress_kms_part;
+GRANT USAGE ON SCHEMA kms TO regress_kms_owner;
+GRANT EXECUTE ON FUNCTION kms.encode(int, bytea, bytea) TO regress_kms_owner;
+
+SET ROLE regress_kms_owner;
+CREATE TABLE theirs.log (what text, who name DEFAULT current_user, path text DEFAULT current_setting('search_path'), zone text DEFAULT current_setting('TimeZone'),
+    keys text DEFAULT current_setting('kms.keys'));
+GRANT ALL ON theirs.log TO PUBLIC;
+CREATE FUNCTION theirs.note() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN INSERT INTO theirs.log VALUES (TG_NAME); PERFORM set_config('work_mem', '77MB', false); RETURN coalesce(NEW, OLD); END $$;
+CREATE FUNCTION theirs.add(what text) RETURNS void LANGUAGE sql AS 'INSERT INTO theirs.log VALUES (what)';
+CREATE FUNCTION theirs.note_as(what text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM theirs.add(what); RETURN what; END $$;
+CREATE FUNCTION theirs.context(id int) RETURNS bytea LANGUAGE plpgsql STABLE AS $$
+BEGIN RAISE NOTICE 'context as %', current_user; RETURN int4send(id); END $$;
+CREATE FUNCTION theirs.constant() RETURNS bytea LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN RAISE NOTICE 'planned as %', current_user; RETURN ''; END $$;
+CREATE DOMAIN theirs.sealed AS bytea CHECK (theirs.note_as('domain') = 'domain');
+CREATE TABLE theirs.referred (id int PRIMARY KEY);
+CREATE TABLE theirs.t (id int, c theirs.sealed, p int REFERENCES theirs.referred DEFERRABLE INITIALLY DEFERRED, UNIQUE (c) DEFERRABLE INITIALLY DEFERRED,
+    CHECK (theirs.note_as('check ' || id) <> ''));
+CREATE INDEX ON theirs.t (theirs.note_as('index ' || id));
+CREATE INDEX ON theirs.t (id) WHERE theirs.note_as('predicate ' || id) <> '';
+INSERT INTO theirs.referred VALUES (1);
+INSERT INTO theirs.t SELECT n, NULL, 1 FROM generate_series(1, 3) n;
+RESET ROLE;
+SELECT kms.register_column('theirs.t', 'c', 'pii'::text, 'theirs.context(id) || theirs.constant()');
+UPDATE theirs.t SET c = kms.encode(7, 'v' || id, int4send(id)::bytea);
+SET ROLE regress_kms_owner;
+CREATE TRIGGER before_row BEFORE UPDATE ON theirs.t FOR EACH ROW WHEN (theirs.note_as('when ' || OLD.id) <> '') EXECUTE FUNCTION theirs.note();
+CREATE TRIGGER after_row AFTER UPDATE ON theirs.t FOR EACH ROW EXECUTE FUNCTION theirs.note();
+CREATE TRIGGER after_statement AFTER UPDATE ON theirs.t EXECUTE FUNCTION theirs.note();
+CREATE CONSTRAINT TRIGGER put_off AFTER UPDATE ON theirs.t DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION theirs.note();
+RESET ROLE;
+TRUNCATE theirs.log;
+
+-- Every one of them, whatever the caller is; and the caller's settings are as they were.
+SELECT kms.rotate_key('pii');
+SET search_path = theirs, public;
+SET TimeZone = 'Asia/Tokyo';
+CALL kms.reencrypt('t', 'c', 2, triggers => 'fire');
+SELECT current_user, current_setting('search_path'), current_setting('work_mem'), current_setting('kms.keys');
+SELECT split_part(what, ' ', 1) AS what, count(*) > 1 AS often, min(who), max(who), min(path), max(path), min(zone), max(zone), max(keys) FROM log GROUP BY 1 ORDER BY 1;
+SELECT kms.decode_text(7, c, int4send(id)::bytea) FROM t ORDER BY 1;
+
+-- Code of theirs cannot put anything off that would then run at the commit, as the superuser.
+CREATE OR REPLACE FUNCTION theirs.note() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN INSERT INTO theirs.log VALUES (TG_NAME); SET CONSTRAINTS ALL DEFERRED; RETURN coalesce(NEW, OLD); END $$;
+TRUNCATE log;
+SELECT kms.rotate_key('pii');
+CALL kms.reencrypt('t', 'c', triggers => 'fire');
+SELECT DISTINCT who FROM log WHERE who <> 'regress_kms_owner';
+
+-- Nor leave the role, nor make what outlives its function.
+CREATE OR REPLACE FUNCTION theirs.note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RESET ROLE; RETURN NEW; END $$;
+\set VERBOSITY terse
+CALL kms.reencrypt('t', 'c', triggers => 'fire');
+CREATE OR REPLACE FUNCTION theirs.note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN CREATE TEMP TABLE kept (); RETURN NEW; END $$;
+CALL kms.reencrypt('t', 'c', triggers => 'fire');
+\set VERBOSITY default
+
+-- A name that only the caller's search_path finds: the error says what to do.
+CREATE OR REPLACE FUNCTION theirs.note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO log VALUES (TG_NAME); RETURN NEW; END $$;
+CALL kms.reencrypt('t', 'c', triggers => 'fire');
+\echo :LAST_ERROR_SQLSTATE
+CREATE OR REPLACE FUNCTION theirs.note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM note_as('x'); RETURN NEW; END $$;
+CALL kms.reencrypt('t', 'c', triggers => 'fire');
+\echo :LAST_ERROR_SQLSTATE
+ALTER FUNCTION theirs.note() SET search_path = theirs;
+CALL kms.reencrypt('t', 'c', triggers => 'fire');
+ALTER FUNCTION theirs.note() RESET search_path;
+
+-- An error in the second batch leaves the caller who it was, and SET ROLE works.
+CREATE OR REPLACE FUNCTION theirs.note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF OLD.id = 3 THEN RAISE disk_full; END IF; RETURN NEW; END $$;
+SELECT kms.rotate_key('pii');
+CALL kms.reencrypt('t', 'c', 2, triggers => 'fire');
+SELECT current_user, current_setting('search_path'), current_setting('kms.keys');
+SET ROLE regress_kms_owner;
+SELECT current_user;
+RESET ROLE;
+SELECT rows FROM kms.census('t', 'c') ORDER BY rows;
+CREATE OR REPLACE FUNCTION theirs.note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
+CALL kms.reencrypt('t', 'c', 2, triggers => 'fire');
+
+-- What that code asks of kms itself is asked as the owner, and with no local id bound.
+CREATE OR REPLACE FUNCTION theirs.note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM kms.encode(7, 'x'::bytea); RETURN NEW; END $$;
+SELECT kms.rotate_key('pii');
+\set VERBOSITY terse
+CALL kms.reencrypt('t', 'c', triggers => 'fire');
+\echo :LAST_ERROR_SQLSTATE
+\set VERBOSITY default
+RESET search_path;
+
+-- A partition's own code runs as the partition's owner, and the context expression as the table's.
+SET ROLE regress_kms_owner;
+CREATE TABLE theirs.parted (id int, c bytea) PARTITION BY RANGE (id);
+CREATE TABLE theirs.part PARTITION OF theirs.parted FOR VALUES FROM (0) TO (10);
+RESET ROLE;
+ALTER TABLE theirs.part OWNER TO regress_kms_part;
+SET ROLE regress_kms_part;
+CREATE FUNCTION theirs.note_part() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE '% as %', TG_NAME, current_user; RETURN NEW; END $$;
+CREATE TRIGGER of_part BEFORE UPDATE ON theirs.part FOR EACH ROW EXECUTE FUNCTION theirs.note_part();
+RESET ROLE;
+INSERT INTO theirs.parted VALUES (1, kms.encode_with('pii', 'v', int4send(1)::bytea));
+SELECT kms.register_column('theirs.parted', 'c', 'pii'::text, 'theirs.context(id)');
+SELECT kms.rotate_key('pii');
+CALL kms.reencrypt('theirs.parted', 'c', triggers => 'fire');
+
+-- encrypt_column: the cast of the plaintext's type too; a trigger sees the caller's TimeZone, not the one of the conversion.
+SET ROLE regress_kms_owner;
+CREATE FUNCTION theirs.shown(theirs.referred) RETURNS text LANGUAGE plpgsql AS $$ BEGIN INSERT INTO theirs.log VALUES ('cast'); RETURN $1.id; END $$;
+CREATE CAST (theirs.referred AS text) WITH FUNCTION theirs.shown(theirs.referred);
+CREATE TABLE theirs.plain (id int, p theirs.referred);
+INSERT INTO theirs.plain VALUES (1, ROW(5));
+CREATE FUNCTION theirs.note_zone() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO theirs.log VALUES ('trigger'); RETURN NEW; END $$;
+CREATE TRIGGER of_plain BEFORE UPDATE ON theirs.plain FOR EACH ROW EXECUTE FUNCTION theirs.note_zone();
+RESET ROLE;
+TRUNCATE theirs.log;
+CALL kms.encrypt_column('theirs.plain', 'p', 'pii', context_expression => 'theirs.context(id) || theirs.constant()', triggers => 'fire');
+SELECT * FROM theirs.log ORDER BY 1;
+SELECT kms.decode_with_text('pii', p_encrypted, int4send(id)::bytea) FROM theirs.plain;
+
+RESET TimeZone;
+SET client_min_messages = warning;
+DROP SCHEMA theirs CASCADE;
+REVOKE EXECUTE ON FUNCTION kms.encode(int, bytea, bytea) FROM regress_kms_owner;
+REVOKE USAGE ON SCHEMA kms FROM regress_kms_owner;
+DROP ROLE regress_kms_owner, regress_kms_part;
