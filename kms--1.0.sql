@@ -210,23 +210,6 @@ ALTER EVENT TRIGGER kms_forget_dropped ENABLE ALWAYS;
 
 -- What a column's values are sealed under
 
-CREATE FUNCTION kms.census_add(internal, bytea)
-RETURNS internal LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'kms_census_add';
-
-CREATE FUNCTION kms.census_combine(internal, internal)
-RETURNS internal LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'kms_census_combine';
-
-CREATE FUNCTION kms.census_serialize(internal)
-RETURNS bytea LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'kms_census_serialize';
-
-CREATE FUNCTION kms.census_deserialize(bytea, internal)
-RETURNS internal LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'kms_census_deserialize';
-
-CREATE AGGREGATE kms.census_of(bytea) (
-    SFUNC = kms.census_add, STYPE = internal, FINALFUNC = kms.census_serialize,
-    COMBINEFUNC = kms.census_combine, SERIALFUNC = kms.census_serialize,
-    DESERIALFUNC = kms.census_deserialize, PARALLEL = SAFE);
-
 CREATE FUNCTION kms.census(
     relation regclass, column_name name, OUT key_identifier text, OUT version int,
     OUT key_tag bytea, OUT suite int, OUT rows bigint, OUT bytes bigint)

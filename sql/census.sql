@@ -67,12 +67,11 @@ INSERT INTO child SELECT 1, '\x03' || decode(repeat('ab', 36), 'hex');
 SELECT suite, rows FROM kms.census('person', 'ssn') ORDER BY 1;
 SELECT suite, rows FROM kms.census('child', 'ssn') ORDER BY 1;
 
--- By workers of a parallel query too.
+-- By workers too.
 CREATE TABLE much AS SELECT decode(lpad(to_hex(1 + i % 3), 2, '0') || repeat(lpad(to_hex(i % 100), 2, '0'), 60), 'hex') AS c FROM generate_series(1, 30000) i;
 ANALYZE much;
 CREATE TEMP TABLE by_one AS SELECT * FROM kms.census('much', 'c');
 SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; SET max_parallel_workers_per_gather = 2;
-EXPLAIN (COSTS OFF) SELECT kms.census_of(c) FROM much;
 SELECT count(*), sum(rows), sum(bytes) FROM kms.census('much', 'c');
 (TABLE by_one EXCEPT SELECT * FROM kms.census('much', 'c')) UNION ALL (SELECT * FROM kms.census('much', 'c') EXCEPT TABLE by_one);
 RESET parallel_setup_cost; RESET parallel_tuple_cost; RESET min_parallel_table_scan_size; RESET max_parallel_workers_per_gather;
@@ -112,7 +111,6 @@ RESET ROLE;
 GRANT SELECT (ssn) ON person TO regress_kms_reader;
 SET ROLE regress_kms_reader;
 SELECT count(*) FROM kms.census('person', 'ssn');
-SELECT kms.census_of(ssn) FROM person;
 RESET ROLE;
 ALTER TABLE person ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own ON person USING (id = 1);
@@ -129,19 +127,32 @@ SELECT count(*) FROM kms.census('person', 'ssn');
 RESET ROLE;
 ALTER TABLE person DISABLE ROW LEVEL SECURITY;
 
--- What the planner evaluates for the table's owner runs in the owner's name.
+-- Nothing that the table's owner has written is run, not even what a planner evaluates.
 SET ROLE regress_kms_owner;
-CREATE FUNCTION kms_test.spy(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RAISE NOTICE 'planned as %', current_user; RETURN $1; END $$;
-CREATE INDEX ON person ((id + kms_test.spy(1)));
+CREATE FUNCTION kms_test.spy(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    IF current_setting('kms_test.counting', true) = 'yes' THEN RAISE 'run as %', current_user; END IF;
+    RETURN $1;
+END $$;
+CREATE INDEX ON person ((id + kms_test.spy(1))) WHERE kms_test.spy(1) = 1;
+CREATE STATISTICS kms_test.spied ON (id + kms_test.spy(1)), ssn FROM person;
+ALTER TABLE person ADD CHECK (kms_test.spy(1) = 1) NO INHERIT, ADD CHECK (id = kms_test.spy(id)) NO INHERIT;
+CREATE POLICY spied ON person USING (kms_test.spy(1) = 1);
 RESET ROLE;
+ANALYZE person;
 \c -
 SET search_path = kms_test;
+SET kms_test.counting = 'yes';
+SELECT id FROM person WHERE id + kms_test.spy(1) = 0;
 SELECT count(*) FROM kms.census('person', 'ssn');
+RESET kms_test.counting;
 SELECT current_user = session_user AS back;
 
 -- What cannot be counted.
 CREATE VIEW shown AS SELECT * FROM person;
 CREATE MATERIALIZED VIEW copied AS SELECT * FROM person;
+SELECT count(*) FROM kms.census('copied', 'ssn');
+REFRESH MATERIALIZED VIEW copied WITH NO DATA;
 SELECT count(*) FROM kms.census('copied', 'ssn');
 SELECT count(*) FROM kms.census('shown', 'ssn');
 SELECT kms.census('person', 'id');
@@ -158,11 +169,7 @@ SELECT kms.census('shown', 'ssn');
 SELECT kms.census(NULL, 'ssn');
 SELECT kms.census('person', NULL);
 SELECT kms.census(2147483647::regclass, 'c');
-SELECT kms.census_serialize(NULL);
-SELECT kms.census_deserialize('', NULL);
-SELECT kms.census_add(NULL, '');
 \set VERBOSITY default
-SELECT kms.census_of(NULL::bytea), kms.census_of('\x') FROM generate_series(1, 0);
 CREATE TEMP TABLE fleeting AS SELECT ''::bytea AS c;
 SELECT rows, bytes FROM kms.census('fleeting', 'c');
 

@@ -28,11 +28,12 @@ void change(const KeyUse& use, std::uint32_t version, std::string_view verb) {
 
 // What the agent says of the version that is to be retired; nullptr: it is not there, or destroyed,
 // or there is nothing to be counted.
-const wire::ListedVersion* version_to_retire(const KeyUse& use, std::uint32_t version) {
+const ListedVersion* version_to_retire(const KeyUse& use, std::uint32_t version) {
     if (!may_be_needed()) {
         return nullptr;
     }
-    const Failure failure = list_versions(use);
+    ListedVersions versions;
+    const Failure failure = list_versions(use, versions);
     if (failure && failure.cause.code == Code::unsupported) {
         raise_error(use.subject(), Code::unsupported,
                     "Whether rows need the version is told by its key tag, which this agent does "
@@ -41,12 +42,12 @@ const wire::ListedVersion* version_to_retire(const KeyUse& use, std::uint32_t ve
     if (failure) {
         raise(failure);
     }
-    const wire::ListedVersion* listed = listed_version(use.identifier, version);
+    const ListedVersion* listed = listed_version(versions, use.identifier, version);
     const bool is_there = listed != nullptr && listed->state != wire::VersionState::destroyed;
     return is_there ? listed : nullptr;
 }
 
-void require_disabled(const KeyUse& use, const wire::ListedVersion& listed) {
+void require_disabled(const KeyUse& use, const ListedVersion& listed) {
     if (listed.state != wire::VersionState::disabled) {
         ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                         errmsg("could not destroy key \"%s\": its version %u is not disabled",
@@ -58,36 +59,35 @@ void require_disabled(const KeyUse& use, const wire::ListedVersion& listed) {
 
 // Rows are counted twice, so that who waits does not do so in vain.
 void refuse_destruction_if_needed(const KeyUse& use, std::uint32_t version) {
-    const wire::ListedVersion* listed = version_to_retire(use, version);
+    const ListedVersion* listed = version_to_retire(use, version);
     if (listed == nullptr) {
         refuse_if_wrapping(use.action, use.identifier, version);
         return;
     }
-    const KeyTag tag = listed->tag;
     require_disabled(use, *listed);
     without_keeping_locks([&] {
         refuse_if_wrapping(use.action, use.identifier, version);
-        refuse_if_needed(use.action, use.identifier, version, tag);
+        refuse_if_needed(use.action, use.identifier, version, listed->tag);
     });
     outlast_caches(use.identifier, version);
     outlast_transactions();
-    refuse_if_needed(use.action, use.identifier, version, tag);
+    refuse_if_needed(use.action, use.identifier, version, listed->tag);
 }
 
 void refuse_disabling_if_needed(const KeyUse& use, std::uint32_t version) {
     refuse_if_wrapping(use.action, use.identifier, version);
-    if (const wire::ListedVersion* listed = version_to_retire(use, version)) {
+    if (const ListedVersion* listed = version_to_retire(use, version)) {
         refuse_if_needed(use.action, use.identifier, version, listed->tag);
     }
 }
 
-void add_row(RowSet& rows, const wire::ListedVersion& listed) {
-    Datum values[6] = {identifier_datum(bytes_of(listed.key)),
+void add_row(RowSet& rows, const ListedVersion& listed) {
+    Datum values[6] = {identifier_datum(listed.key),
                        Int32GetDatum(static_cast<std::int32_t>(listed.version)),
                        identifier_datum(bytes_of(listed.algorithm)),
                        bytes_datum(listed.tag),
                        text_datum(wire::state_word(listed.state)),
-                       TimestampTzGetDatum(timestamp_of(std::chrono::seconds(listed.created)))};
+                       TimestampTzGetDatum(timestamp_of(listed.created))};
     bool nulls[6] = {};
     rows.add(values, nulls);
 }
@@ -158,11 +158,12 @@ KMS_FUNCTION(kms_list_keys) {
     const ByteView prefix = prefix_argument(fcinfo);
     const KeyUse use =
         use_of_identifier(prefix.empty() ? "list keys" : "list keys with prefix", prefix);
-    if (const Failure failure = list_versions(use)) {
+    ListedVersions versions;
+    if (const Failure failure = list_versions(use, versions)) {
         raise(failure);
     }
     RowSet rows(fcinfo);
-    for (const wire::ListedVersion& version : pg::session().listed) {
+    for (const ListedVersion& version : versions) {
         add_row(rows, version);
     }
     PG_RETURN_NULL();

@@ -12,7 +12,8 @@ namespace {
 
 KeyUse use_of(const char* action, std::int32_t local_id, ByteView identifier) {
     require_settings();
-    return {action, local_id, identifier, &identity_texts(), deadlines(), command(), GetUserId()};
+    return {action,      local_id,           identifier, identity_texts(),
+            deadlines(), pstrdup(command()), GetUserId()};
 }
 
 constexpr std::size_t most_value = MaxAllocSize - VARHDRSZ;
@@ -57,6 +58,12 @@ bool required_bool(FunctionCallInfo fcinfo, int index, const char* name) {
 ByteView bytes_of_datum(Datum datum) {
     const varlena* value = PG_DETOAST_DATUM_PACKED(datum);
     return {reinterpret_cast<const Byte*>(VARDATA_ANY(value)), VARSIZE_ANY_EXHDR(value)};
+}
+
+ByteView copy_of(ByteView bytes) {
+    auto* copy = static_cast<Byte*>(palloc(std::max<std::size_t>(bytes.size(), 1)));
+    std::copy(bytes.begin(), bytes.end(), copy);
+    return {copy, bytes.size()};
 }
 
 void check_identifier(ByteView identifier) {
@@ -140,7 +147,7 @@ KeyUse use_of_local_id(const char* action, std::int32_t local_id) {
                         errmsg("could not %s: no key is bound to local id %d", action, local_id),
                         errhint("Bind one with kms.set_key(%d, 'key-identifier').", local_id)));
     }
-    return use_of(action, local_id, keys.identifier(*binding));
+    return use_of(action, local_id, copy_of(keys.identifier(*binding)));
 }
 
 KeyUse use_of_data_key(KeyUse use) {

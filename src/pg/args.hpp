@@ -25,6 +25,9 @@ ByteView required_identifier(FunctionCallInfo fcinfo, int index,
 ByteView bytes_argument(FunctionCallInfo fcinfo, int index);
 ByteView bytes_of_datum(Datum datum);
 
+// In the current memory context.
+ByteView copy_of(ByteView bytes);
+
 inline bool stands_in_its_row(const varlena* value) {
     return !VARATT_IS_EXTERNAL(value) && !VARATT_IS_COMPRESSED(value);
 }
@@ -48,7 +51,8 @@ Datum identifier_datum(ByteView identifier);  // text in the spelling of kms.key
 
 TimestampTz timestamp_of(std::chrono::microseconds since_1970);  // UTC
 
-// A key named by its identifier, or by the local id that it is bound to (KM001 where it is not).
+// A key named by its identifier, or by the local id that it is bound to (KM001 where it is not),
+// for a call that asks in the name of who is the current role now.
 KeyUse use_of_identifier(const char* action, ByteView identifier);
 KeyUse use_of_local_id(const char* action, std::int32_t local_id);
 

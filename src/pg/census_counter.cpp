@@ -108,17 +108,4 @@ std::uint64_t CensusCounter::rows_under(const KeyTag& tag) const {
     return rows;
 }
 
-varlena* pack_census(std::span<const CensusEntry> entries) {
-    varlena* packed = allocate_value(entries.size_bytes(), {"take a census"});
-    std::memcpy(VARDATA(packed), entries.data(), entries.size_bytes());
-    return packed;
-}
-
-std::span<const CensusEntry> unpack_census(ByteView packed) {
-    const std::size_t count = packed.size() / sizeof(CensusEntry);
-    CensusEntry* entries = allocate_entries(count);
-    std::memcpy(entries, packed.data(), count * sizeof(CensusEntry));
-    return {entries, count};
-}
-
 }  // namespace kms::pg

@@ -41,8 +41,4 @@ class CensusCounter {
     std::size_t last_least_ = 0;   // the length of the shortest such value
 };
 
-// As a bytea, in which they pass between the workers of a query.
-varlena* pack_census(std::span<const CensusEntry> entries);
-std::span<const CensusEntry> unpack_census(ByteView packed);
-
 }  // namespace kms::pg

@@ -56,22 +56,28 @@ class Names {
         if (const DataKeyRow* row = find_data_key(tag)) {
             return {row->name, row->key.version};
         }
-        const wire::ListedVersion* version = listed_with(tag);
+        const ListedVersion* version = listed_with(tag);
         return version != nullptr ? Name{column_->key_identifier, version->version} : Name{};
     }
 
   private:
-    const wire::ListedVersion* listed_with(const KeyTag& tag) {
-        if (column_ != nullptr && !asked_) {
-            asked_ = true;
-            known_ = try_list_versions(column_->key_identifier);
+    const ListedVersion* listed_with(const KeyTag& tag) {
+        if (column_ == nullptr) {
+            return nullptr;
         }
-        return known_ ? listed_version(column_->key_identifier, tag) : nullptr;
+        if (!asked_) {
+            asked_ = true;
+            MemoryContext caller = MemoryContextSwitchTo(memory_);
+            listed_ = try_list_versions(column_->key_identifier);
+            MemoryContextSwitchTo(caller);
+        }
+        return listed_version(listed_, column_->key_identifier, tag);
     }
 
     const RegisteredColumn* column_;
+    MemoryContext memory_ = CurrentMemoryContext;  // outlives a row
     bool asked_ = false;
-    bool known_ = false;
+    ListedVersions listed_;
 };
 
 void add_row(RowSet& rows, const CensusEntry& entry, Name name) {

@@ -46,7 +46,7 @@ Datum add_version(ByteView kek, const DataKeyId& id) {
         return {};
     });
     finish(session, failure);
-    if (!insert_data_key(kek, id, tag, {kek_version, session.reply.view()})) {
+    if (!insert_data_key(kek, id, tag, {kek_version, copy_of(session.reply.view())})) {
         raise_existing(id.name);
     }
     warn_of_limit(id.algorithm);

@@ -42,11 +42,9 @@ void read_texts() {
     ++texts.generation;
 }
 
-}  // namespace
-
-const IdentityTexts& identity_texts() {
+void read_for_current_role() {
     if (texts_role == GetUserId() && texts_session_role == GetSessionUserId()) {
-        return texts;
+        return;
     }
     if (identity_context == nullptr) {
         CacheRegisterSyscacheCallback(AUTHOID, note_role_change, 0);
@@ -62,7 +60,19 @@ const IdentityTexts& identity_texts() {
     // Reading may itself bring news of a change.
     texts_role = changes == role_changes ? GetUserId() : InvalidOid;
     texts_session_role = GetSessionUserId();
-    return texts;
+}
+
+}  // namespace
+
+const IdentityTexts* identity_texts() {
+    read_for_current_role();
+    auto* copy = static_cast<IdentityTexts*>(palloc(sizeof(IdentityTexts)));
+    *copy = texts;
+    for (const char** text :
+         {&copy->role, &copy->session_role, &copy->database, &copy->application, &copy->client}) {
+        *text = pstrdup(*text);
+    }
+    return copy;
 }
 
 Identity make_identity(const IdentityTexts& from) {

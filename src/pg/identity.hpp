@@ -5,7 +5,7 @@
 
 namespace kms::pg {
 
-// Act one's half: PostgreSQL's strings, in memory that lives as long as the role does not change.
+// Act one's half: PostgreSQL's strings.
 struct IdentityTexts {
     const char* role;
     const char* session_role;
@@ -17,8 +17,10 @@ struct IdentityTexts {
     std::uint64_t generation;  // rises whenever the strings are read anew
 };
 
-// Reads catalogs when the current role is another one than last time.
-const IdentityTexts& identity_texts();
+// Of the current role, in the current memory context: it is the call's own, and says the same
+// whatever runs meanwhile as another role. Reads catalogs when the role is another one than last
+// time.
+const IdentityTexts* identity_texts();
 
 // Act two's half.
 Identity make_identity(const IdentityTexts& texts);

@@ -10,6 +10,7 @@
 #include "pg/key_arguments.hpp"
 #include "pg/listed_versions.hpp"
 #include "pg/registry.hpp"
+#include "pg/retirement.hpp"
 #include "pg/settings.hpp"
 
 namespace kms::pg {
@@ -44,9 +45,7 @@ class Ages {
     explicit Ages(FunctionCallInfo fcinfo) : rows_(fcinfo), sealed_(CurrentMemoryContext) {
         initStringInfo(&names_);
         for (const RegisteredColumn& column : registered_columns()) {
-            if (column.relation != InvalidOid) {
-                sealed_.add(take_census(column.relation, column.attribute));
-            }
+            add_rows_of(column);
         }
         sealed_.add(take_census(blob_table(), blob_wrapped_column));
     }
@@ -80,6 +79,15 @@ class Ages {
     }
 
   private:
+    void add_rows_of(const RegisteredColumn& column) {
+        if (const char* obstacle = obstacle_to_counting(column)) {
+            ereport(WARNING,
+                    (errmsg("rows of %s are not counted: %s", full_name(column), obstacle)));
+        } else {
+            sealed_.add(take_census(column.relation, column.attribute));
+        }
+    }
+
     void note_old(ByteView identifier) {
         if (old_++ < most_names) {
             appendStringInfo(&names_, "%s\"%s\"", names_.len == 0 ? "" : ", ",
@@ -103,12 +111,11 @@ std::optional<TimestampTz> creation_of(const KeyUse& use) {
     if (use.stored != nullptr) {
         return use.stored->newest()->created;
     }
-    const wire::ListedVersion* newest =
-        try_list_versions(use.identifier) ? newest_listed(use.identifier) : nullptr;
+    const ListedVersion* newest = newest_listed(try_list_versions(use.identifier), use.identifier);
     if (newest == nullptr) {
         return std::nullopt;
     }
-    return timestamp_of(std::chrono::seconds(newest->created));
+    return timestamp_of(newest->created);
 }
 
 void add_data_keys(Ages& ages) {
@@ -120,13 +127,11 @@ void add_data_keys(Ages& ages) {
 }
 
 void add_key_at_agent(Ages& ages, ByteView identifier) {
-    const wire::ListedVersion* newest =
-        try_list_versions(identifier) ? newest_listed(identifier) : nullptr;
+    const ListedVersion* newest = newest_listed(try_list_versions(identifier), identifier);
     if (newest == nullptr) {
         ages.add_unknown(identifier);
     } else if (newest->state != wire::VersionState::destroyed) {
-        ages.add({identifier, newest->version, newest->tag,
-                  timestamp_of(std::chrono::seconds(newest->created))});
+        ages.add({identifier, newest->version, newest->tag, timestamp_of(newest->created)});
     }
 }
 

@@ -1,6 +1,9 @@
 #include "pg/listed_versions.hpp"
 
+#include <algorithm>
+
 #include "pg/args.hpp"
+#include "pg/collected.hpp"
 #include "pg/settings.hpp"
 
 namespace kms::pg {
@@ -8,20 +11,35 @@ namespace {
 
 // The list is one of all keys that begin so.
 template <typename Fits>
-const wire::ListedVersion* newest(ByteView key_identifier, Fits&& fits) {
-    const wire::ListedVersion* found = nullptr;
-    for (const wire::ListedVersion& listed : session().listed) {
-        if (listed.key == text_of(key_identifier) && fits(listed) &&
-            (found == nullptr || found->version < listed.version)) {
-            found = &listed;
+const ListedVersion* newest(ListedVersions listed, ByteView key_identifier, Fits&& fits) {
+    const ListedVersion* found = nullptr;
+    for (const ListedVersion& version : listed) {
+        if (std::ranges::equal(version.key, key_identifier) && fits(version) &&
+            (found == nullptr || found->version < version.version)) {
+            found = &version;
         }
     }
     return found;
 }
 
+ListedVersions copied(std::span<const wire::ListedVersion> versions) {
+    auto* copies = allocate_many<ListedVersion>(versions.size());
+    std::size_t count = 0;
+    for (const wire::ListedVersion& version : versions) {
+        copies[count] = {copy_of(bytes_of(version.key)),
+                         version.version,
+                         text_of(copy_of(bytes_of(version.algorithm))),
+                         version.tag,
+                         version.state,
+                         std::chrono::seconds(version.created)};
+        ++count;
+    }
+    return {copies, count};
+}
+
 }  // namespace
 
-Failure list_versions(const KeyUse& use) {
+Failure list_versions(const KeyUse& use, ListedVersions& listed) {
     Session& session = pg::session();
     const Failure failure = in_session(session, use.subject(), [&]() -> Status {
         KMS_ASSIGN(Line line, session.line(use));
@@ -29,24 +47,34 @@ Failure list_versions(const KeyUse& use) {
         return {};
     });
     settle(session, failure);
+    if (!failure) {
+        listed = copied(session.listed);
+    }
     return failure;
 }
 
-bool try_list_versions(ByteView key_identifier) {
-    const bool can_ask = mode() != Mode::refused && *command() != '\0';
-    return can_ask && !list_versions(use_of_identifier("list key", key_identifier));
+ListedVersions try_list_versions(ByteView key_identifier) {
+    ListedVersions listed;
+    if (mode() != Mode::refused && *command() != '\0') {
+        (void)list_versions(use_of_identifier("list key", key_identifier), listed);
+    }
+    return listed;
 }
 
-const wire::ListedVersion* listed_version(ByteView key_identifier, const KeyTag& tag) {
-    return newest(key_identifier, [&](const auto& listed) { return listed.tag == tag; });
+const ListedVersion* listed_version(ListedVersions listed, ByteView key_identifier,
+                                    const KeyTag& tag) {
+    return newest(listed, key_identifier,
+                  [&](const ListedVersion& version) { return version.tag == tag; });
 }
 
-const wire::ListedVersion* listed_version(ByteView key_identifier, std::uint32_t version) {
-    return newest(key_identifier, [&](const auto& listed) { return listed.version == version; });
+const ListedVersion* listed_version(ListedVersions listed, ByteView key_identifier,
+                                    std::uint32_t version) {
+    return newest(listed, key_identifier,
+                  [&](const ListedVersion& each) { return each.version == version; });
 }
 
-const wire::ListedVersion* newest_listed(ByteView key_identifier) {
-    return newest(key_identifier, [](const auto&) { return true; });
+const ListedVersion* newest_listed(ListedVersions listed, ByteView key_identifier) {
+    return newest(listed, key_identifier, [](const ListedVersion&) { return true; });
 }
 
 }  // namespace kms::pg

@@ -1,19 +1,36 @@
-// What the agent lists of keys: acts two and three. Kept in the session until it is asked again.
+// What the agent lists of keys: acts two and three.
 #pragma once
+
+#include <span>
 
 #include "pg/session.hpp"
 
 namespace kms::pg {
 
+// One version, in the memory context that it was listed in. The caller's own, whatever the session
+// asks of its agent meanwhile.
+struct ListedVersion {
+    ByteView key;
+    std::uint32_t version;
+    std::string_view algorithm;  // a name that this build may not know
+    KeyTag tag;
+    wire::VersionState state;
+    std::chrono::seconds created;  // since 1970, UTC
+};
+
+using ListedVersions = std::span<const ListedVersion>;
+
 // Of all keys that begin with the identifier. Raises a cancel only; the session is settled.
-Failure list_versions(const KeyUse& use);
+Failure list_versions(const KeyUse& use, ListedVersions& listed);
 
-// False where the agent cannot be asked, or does not say. Raises a cancel only.
-bool try_list_versions(ByteView key_identifier);
+// Empty where the agent cannot be asked, or does not say. Raises a cancel only.
+ListedVersions try_list_versions(ByteView key_identifier);
 
-// Of this very key, as it was listed last; nullptr: it was not.
-const wire::ListedVersion* listed_version(ByteView key_identifier, const KeyTag& tag);
-const wire::ListedVersion* listed_version(ByteView key_identifier, std::uint32_t version);
-const wire::ListedVersion* newest_listed(ByteView key_identifier);
+// Of this very key; nullptr: it is not among them.
+const ListedVersion* listed_version(ListedVersions listed, ByteView key_identifier,
+                                    const KeyTag& tag);
+const ListedVersion* listed_version(ListedVersions listed, ByteView key_identifier,
+                                    std::uint32_t version);
+const ListedVersion* newest_listed(ListedVersions listed, ByteView key_identifier);
 
 }  // namespace kms::pg

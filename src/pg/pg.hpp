@@ -31,7 +31,6 @@ extern "C" {
 #include "common/hashfn.h"
 #include "executor/executor.h"
 #include "executor/spi.h"
-#include "executor/tstoreReceiver.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -41,7 +40,9 @@ extern "C" {
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/supportnodes.h"
+#include "optimizer/cost.h"
 #include "optimizer/optimizer.h"
+#include "optimizer/paths.h"
 #include "parser/parse_coerce.h"
 #include "parser/parse_collate.h"
 #include "parser/parse_expr.h"
@@ -57,8 +58,9 @@ extern "C" {
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
+#include "storage/shm_mq.h"
+#include "storage/shm_toc.h"
 #include "tcop/deparse_utility.h"
-#include "tcop/pquery.h"
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -234,31 +236,29 @@ inline std::size_t row_width(WindowObject window) {
     return row->t_len;
 }
 
-// The only query of a text without parameters.
-inline Query* analyze(const char* text) {
-    auto* statement = static_cast<RawStmt*>(linitial(pg_parse_query(text)));
-#if PG_VERSION_NUM >= 150000
-    List* queries = pg_analyze_and_rewrite_fixedparams(statement, text, nullptr, 0, nullptr);
-#else
-    List* queries = pg_analyze_and_rewrite(statement, text, nullptr, 0, nullptr);
-#endif
-    return static_cast<Query*>(linitial(queries));
-}
-
-inline PlannedStmt* plan_for_workers(Query* query, const char* text) {
+// From 19 on a scan takes options, of which the first is none.
+inline TableScanDesc begin_scan(Relation table, Snapshot snapshot) {
 #if PG_VERSION_NUM >= 190000
-    return pg_plan_query(query, text, CURSOR_OPT_PARALLEL_OK, nullptr, nullptr);
+    return table_beginscan(table, snapshot, 0, nullptr, SO_NONE);
 #else
-    return pg_plan_query(query, text, CURSOR_OPT_PARALLEL_OK, nullptr);
+    return table_beginscan(table, snapshot, 0, nullptr);
 #endif
 }
 
-// To its end.
-inline void run(QueryDesc* query) {
-#if PG_VERSION_NUM >= 180000
-    ExecutorRun(query, ForwardScanDirection, 0);
+inline TableScanDesc begin_shared_scan(Relation table, ParallelTableScanDesc scan) {
+#if PG_VERSION_NUM >= 190000
+    return table_beginscan_parallel(table, scan, SO_NONE);
 #else
-    ExecutorRun(query, ForwardScanDirection, 0, true);
+    return table_beginscan_parallel(table, scan);
+#endif
+}
+
+// Waits until all of it is in the queue.
+inline shm_mq_result send_to_leader(shm_mq_handle* queue, Size length, const void* data) {
+#if PG_VERSION_NUM >= 150000
+    return shm_mq_send(queue, length, data, false, true);
+#else
+    return shm_mq_send(queue, length, data, false);
 #endif
 }
 

@@ -56,17 +56,25 @@ bool may_be_needed() {
     return !registered_columns().empty() || has_blobs();
 }
 
+const char* obstacle_to_counting(const RegisteredColumn& column) {
+    if (column.relation == InvalidOid) {
+        return "not found";
+    }
+    const char* foreign = foreign_part_of(column.relation);
+    return foreign != nullptr ? psprintf("its part \"%s\" is a foreign table", foreign) : nullptr;
+}
+
 std::span<const ColumnRows> count_rows(const KeyTag& tag) {
     Collected<ColumnRows> columns;
     for (const RegisteredColumn& column : registered_columns()) {
-        const bool is_here = column.relation != InvalidOid;
-        const std::uint64_t rows = is_here ? rows_of(column, tag) : 0;
-        if (!is_here || rows != 0) {
-            columns.add({full_name(column), is_here, rows});
+        const char* obstacle = obstacle_to_counting(column);
+        const std::uint64_t rows = obstacle == nullptr ? rows_of(column, tag) : 0;
+        if (obstacle != nullptr || rows != 0) {
+            columns.add({full_name(column), obstacle, rows});
         }
     }
     if (const std::uint64_t blobs = count_blobs(tag)) {
-        columns.add({"kms.blob", true, blobs});
+        columns.add({"kms.blob", nullptr, blobs});
     }
     return columns.all();
 }
@@ -84,11 +92,12 @@ const char* shown_rows(std::span<const ColumnRows> columns) {
     initStringInfo(&lines);
     for (const ColumnRows& column : columns.first(std::min(columns.size(), most_lines))) {
         appendStringInfoString(&lines, lines.len == 0 ? "" : "\n");
-        if (column.is_here) {
+        if (column.obstacle == nullptr) {
             appendStringInfo(&lines, "%s: " UINT64_FORMAT "%s", column.column, column.rows,
                              column.rows == 1 ? " row" : " rows");
         } else {
-            appendStringInfo(&lines, "%s: not found, so its rows cannot be counted", column.column);
+            appendStringInfo(&lines, "%s: %s, so its rows cannot be counted", column.column,
+                             column.obstacle);
         }
     }
     if (columns.size() > most_lines) {

@@ -6,18 +6,21 @@
 #include <span>
 
 #include "crypto/algorithm.hpp"
-#include "pg/pg.hpp"
+#include "pg/registry.hpp"
 
 namespace kms::pg {
 
 struct ColumnRows {
-    const char* column;  // schema, table and column, with quotes where they are needed
-    bool is_here;        // false: no such column was found, and its rows cannot be counted
+    const char* column;    // schema, table and column, with quotes where they are needed
+    const char* obstacle;  // why its rows cannot be counted; nullptr: they were
     std::uint64_t rows;
 };
 
 // False: there is neither a registered column nor a blob.
 bool may_be_needed();
+
+// Why a column's rows cannot be counted, for people; nullptr: they can.
+const char* obstacle_to_counting(const RegisteredColumn& column);
 
 // Columns that hold rows of the version, or that cannot be counted; blobs come as kms.blob.
 // Whatever key a column is registered with, it may hold rows of another.

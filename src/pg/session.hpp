@@ -21,7 +21,9 @@
 
 namespace kms::pg {
 
-// Which key a call is about: act one looks it up, act two uses it.
+// Which key a call is about, and who asks: act one looks it up, act two uses it. What it points at
+// is the call's own: users' code may run between the acts, and use kms as another role, bind other
+// keys or set another command.
 struct KeyUse {
     const char* action;     // for messages
     std::int32_t local_id;  // 0 where the identifier was given itself

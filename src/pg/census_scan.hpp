@@ -1,0 +1,14 @@
+// The rows of one table, counted straight from its pages: no planner, no executor, and so nothing
+// of what the table's owner has written. Act one.
+#pragma once
+
+#include "pg/census_counter.hpp"
+
+namespace kms::pg {
+
+// Of the table itself, without its children, as the active snapshot shows it. A large one is shared
+// with workers, as many as a query's plan would have (parallel_workers of the table,
+// min_parallel_table_scan_size, max_parallel_workers_per_gather). `attribute` is this table's.
+void count_rows_of(Relation table, AttrNumber attribute, CensusCounter& counter);
+
+}  // namespace kms::pg
