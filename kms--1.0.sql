@@ -551,7 +551,8 @@ CREATE TABLE kms.reencryption (
     phase text NOT NULL DEFAULT 'counting',
     rows_done bigint NOT NULL DEFAULT 0,
     rows_total bigint,
-    rows_skipped bigint NOT NULL DEFAULT 0,
+    rows_skipped bigint NOT NULL DEFAULT 0,  -- others keep them
+    rows_failed bigint NOT NULL DEFAULT 0,  -- they stay as they are, for their own sake
     started timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (relation, attribute)
@@ -561,8 +562,8 @@ CREATE TABLE kms.reencryption (
 CREATE VIEW kms.reencrypt_progress AS
 SELECT
     p.relation::regclass, a.attname AS column_name,
-    CASE WHEN r.running OR p.phase = 'finished' THEN p.phase ELSE 'interrupted' END AS phase,
-    p.rows_done, p.rows_total, p.rows_skipped, s.rate, p.started,
+    CASE WHEN r.running OR p.phase IN ('finished', 'stopped') THEN p.phase ELSE 'interrupted' END AS phase,
+    p.rows_done, p.rows_total, p.rows_skipped, p.rows_failed, s.rate, p.started,
     CASE WHEN r.running AND s.rate > 0
         THEN p.updated + make_interval(secs => greatest(p.rows_total - p.rows_done, 0) / s.rate)
     END AS estimated_end,

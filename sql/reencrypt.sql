@@ -99,7 +99,7 @@ UPDATE "Over There"."The People" SET id = 55555 WHERE id = 5;
 UPDATE "Over There"."The People" SET id = NULL WHERE id = 6;
 CALL kms.reencrypt('"Over There"."The People"', 'The SSN');
 \echo :LAST_ERROR_SQLSTATE
-SELECT phase, rows_done, rows_total, rows_skipped FROM kms.reencrypt_progress;
+SELECT phase, rows_done, rows_total, rows_skipped, rows_failed FROM kms.reencrypt_progress;
 SELECT id FROM "Over There"."The People" p LEFT JOIN kms.list_keys('pii') k ON k.key_tag = substring("The SSN", 2, 8)
 WHERE "The SSN" IS NOT NULL AND k.version IS DISTINCT FROM (SELECT max(version) FROM kms.list_keys('pii')) ORDER BY 1;
 SET kms.mode = 'remote';
@@ -193,7 +193,7 @@ CREATE TRIGGER statement AFTER UPDATE ON t FOR EACH STATEMENT EXECUTE FUNCTION r
 SELECT kms.rotate_key('k');
 CALL kms.reencrypt('t', 'c');
 CALL kms.reencrypt('t', 'c', triggers => 'fire');
-SELECT phase, rows_done, rows_total, rows_skipped FROM kms.reencrypt_progress WHERE relation = 't'::regclass;
+SELECT phase, rows_done, rows_total, rows_skipped, rows_failed FROM kms.reencrypt_progress WHERE relation = 't'::regclass;
 DROP TRIGGER refusal ON t;
 DROP TRIGGER statement ON t;
 

@@ -74,18 +74,18 @@ void rewrite_table(Rewriting& run, Oid table, MemoryContext batch_memory) {
 
 void run_pass(Rewriting& run, MemoryContext batch_memory) {
     run.done_in_pass = 0;
-    run.bad_in_pass = 0;
-    run.example = {};
+    run.bad_in_pass = {};
+    run.failed_in_pass = 0;
     begin_batch(run);
     const List* tables = tables_of(run.relation);
     commit_batch();
-    for (int i = 0; i < list_length(tables); ++i) {
+    for (int i = 0; i < list_length(tables) && !run.has_given_up; ++i) {
         rewrite_table(run, list_nth_oid(tables, i), batch_memory);
     }
 }
 
 std::int64_t count_left(Rewriting& run, const char* phase) {
-    const std::int64_t left = count_unwritten(run) - run.bad_in_pass;
+    const std::int64_t left = count_unwritten(run) - run.bad_in_pass.count;
     write_progress(run, phase);
     commit_batch();
     return left > 0 ? left : 0;
@@ -96,6 +96,9 @@ void run_passes(Rewriting& run, MemoryContext batch_memory) {
     std::size_t idle = 0;
     for (int pass = 0; pass < most_passes; ++pass) {
         run_pass(run, batch_memory);
+        if (run.has_given_up) {
+            return;
+        }
         run.left = count_left(run, "verifying");
         if (run.left == 0) {
             return;
@@ -117,13 +120,14 @@ void run_all(Rewriting& run) {
     write_progress(run, "rewriting");
     commit_batch();
     run.began = run.told = GetCurrentTimestamp();
+    run.at_once = run.batch;
     MemoryContext batch_memory =
         AllocSetContextCreate(CurrentMemoryContext, "kms batch", ALLOCSET_DEFAULT_SIZES);
     if (run.total != 0) {
         run_passes(run, batch_memory);
     }
     begin_batch(run);
-    write_progress(run, "finished");
+    write_progress(run, run.has_given_up ? "stopped" : "finished");
     commit_batch();
 }
 

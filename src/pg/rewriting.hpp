@@ -12,12 +12,19 @@ namespace kms::pg {
 // What is done about triggers of the user's that an UPDATE of the column would fire.
 enum class Triggers { refuse, fire, skip };
 
-// A row that stays as it is, since its value cannot be opened or sealed.
+// A row that stays as it is: its value cannot be opened or sealed, or it raises an error.
 struct BadRow {
-    Oid relation;  // InvalidOid: there is none
+    Oid relation;
     ItemPointerData place;
     int sqlstate;
     char reason[sizeof(Failure::Cause::message)];
+};
+
+struct BadRows {
+    static constexpr std::int64_t most_shown = 5;
+
+    std::int64_t count;
+    BadRow shown[most_shown];
 };
 
 struct Rewriting {
@@ -34,9 +41,16 @@ struct Rewriting {
     std::int64_t total;  // rows to write, as counted at the start
     std::int64_t done;
     std::int64_t done_in_pass;
-    std::int64_t bad_in_pass;
+    BadRows bad_in_pass;
     std::int64_t left;  // by others' locks, or written by them all the time
-    BadRow example;
+
+    // Where rows raise errors.
+    int at_once;  // rows in a subtransaction
+    int taken_in_batch;
+    int failed_in_batch;
+    std::int64_t failed_in_pass;
+    bool has_given_up;
+
     TimestampTz began;
     TimestampTz told;       // when the last NOTICE was
     TimestampTz refreshed;  // when the key was last asked for
@@ -82,6 +96,12 @@ struct RunKey {
 // Raises what keeps the key from being used. Looks again now and then, or where `anew` says so.
 RunKey current_key(Rewriting& run, bool anew = false);
 
+// --- bad rows (rewriting_progress.cpp)
+
+void note_bad(BadRows& rows, Oid relation, const ItemPointerData& place, int sqlstate,
+              const char* reason);
+void add_bad(BadRows& rows, const BadRows& more);
+
 // --- one batch (rewriting_batch.cpp)
 
 // Where in a table a pass stands.
@@ -115,7 +135,7 @@ void unlock_run(const Rewriting& run);
 void begin_progress(const Rewriting& run);
 void write_progress(const Rewriting& run, const char* phase);
 void tell_progress(Rewriting& run);
-void tell_end(const Rewriting& run);  // raises an error where rows were bad
+void tell_end(const Rewriting& run);  // raises an error where rows are bad
 
 // --- all of it (rewriting.cpp)
 

@@ -1,15 +1,10 @@
-// One batch: rows are read in a range of the table, their values sealed anew, and written back.
-//
-// Nothing is locked while it is read and sealed. Whatever somebody has changed meanwhile, or keeps
-// locked, is passed over when it is written: so nobody is waited for, and no change is lost.
+// One batch: a range of the table, in subtransactions. Where one fails for a row's sake, fewer rows
+// are tried, until the row stands alone and is passed over.
 #include <algorithm>
 
 #include "crypto/sealed.hpp"
-#include "pg/collected.hpp"
 #include "pg/owner.hpp"
-#include "pg/rewriting.hpp"
-#include "pg/row_values.hpp"
-#include "pg/row_writer.hpp"
+#include "pg/rewriting_rows.hpp"
 #include "pg/table_column.hpp"
 
 namespace kms::pg {
@@ -17,190 +12,119 @@ namespace {
 
 // As much of a table as one transaction looks through: it is short where rows need nothing too.
 constexpr BlockNumber window = 8192;
-// Of values that are in memory at once.
-constexpr std::size_t chunk_bytes = std::size_t{4} << 20;
-constexpr std::size_t chunk_rows = 8192;
-
-// Rows that are read, and what is to be written.
-struct Chunk {
-    MemoryContext memory;  // of what the arrays point to
-    std::size_t count;
-    std::size_t bytes;
-    Call* calls;
-    varlena** results;  // nullptr: the row stays as it is
-    ItemPointerData* places;
-};
-
-// What a transaction works with.
-struct Batch {
-    Rewriting& run;
-    Relation table;
-    Oid owner;  // of the registered relation: who has written the context expression
-    RunKey key;
-    Unwritten unwritten;
-    RowValues values;
-    int taken;  // rows
-    Chunk chunk;
-};
+// Subtransactions in one transaction: as many as a backend shows to others without looking them up
+// (PGPROC_MAX_CACHED_SUBXIDS), but for a few that triggers may make.
+constexpr int most_attempts = 60;
+// Rows that are passed over for their errors, before it is no more their fault.
+constexpr std::int64_t most_failed = 1000;
+constexpr int failed_share = 10;  // of a batch: one in so many
+constexpr int failed_at_least = 10;
 
 AttrNumber column_in(const Rewriting& run, Relation table, AttrNumber column) {
     return get_attnum(RelationGetRelid(table), get_attname(run.relation, column, false));
 }
 
-Chunk make_chunk() {
-    return {
-        .memory = AllocSetContextCreate(CurrentMemoryContext, "kms rows", ALLOCSET_DEFAULT_SIZES),
-        .count = 0,
-        .bytes = 0,
-        .calls = allocate_many<Call>(chunk_rows),
-        .results = allocate_many<varlena*>(chunk_rows),
-        .places = allocate_many<ItemPointerData>(chunk_rows)};
-}
-
-void prepare_values(Batch& batch) {
-    const AttrNumber source = batch.unwritten.source;
-    run_owners_code(batch.owner, [&] {
-        batch.values = prepare_row_values(batch.table, source, batch.key.context_expression);
-    });
-}
-
 Batch open_batch(Rewriting& run, Relation table) {
     const RunKey key = current_key(run);
-    Batch batch = {.run = run,
-                   .table = table,
-                   .owner = owner_of(run.relation),
-                   .key = key,
-                   .unwritten = unwritten_in(run, table, key),
-                   .values = {},
-                   .taken = 0,
-                   .chunk = make_chunk()};
-    prepare_values(batch);
-    return batch;
+    return {.run = run,
+            .table = table,
+            .owner = owner_of(run.relation),
+            .key = key,
+            .unwritten = unwritten_in(run, table, key)};
 }
 
-// --- values
+// --- errors
 
-// What says that a row's value is at fault, and not the key or its agent.
-bool is_about_the_value(const Failure& failure) {
-    const Code code = failure.cause.code;
-    return code == Code::malformed || code == Code::wrong_key || code == Code::corrupt ||
-           code == Code::disabled || code == Code::too_large;
+bool is_of_class(int sqlstate, int one_of_class) {
+    return ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_TO_CATEGORY(one_of_class);
 }
 
-void note_bad(Rewriting& run, Relation table, ItemPointerData place, int sqlstate,
-              const char* reason) {
-    ++run.bad_in_pass;
-    if (run.example.relation == InvalidOid) {
-        run.example.relation = RelationGetRelid(table);
-        run.example.place = place;
-        run.example.sqlstate = sqlstate;
-        strlcpy(run.example.reason, reason, sizeof(run.example.reason));
-    }
+// Of the row alone: what it holds, what it breaks, what its triggers say about it. Not of the key,
+// its agent, the server or whoever has cancelled.
+bool is_about_a_row(int sqlstate) {
+    constexpr int classes[] = {
+        ERRCODE_CARDINALITY_VIOLATION,          ERRCODE_DATA_EXCEPTION,
+        ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION, ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION,
+        ERRCODE_EXTERNAL_ROUTINE_EXCEPTION,     ERRCODE_EXTERNAL_ROUTINE_INVOCATION_EXCEPTION,
+        ERRCODE_WITH_CHECK_OPTION_VIOLATION,    ERRCODE_PLPGSQL_ERROR};
+    return sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE ||
+           std::ranges::any_of(classes, [=](int one) { return is_of_class(sqlstate, one); });
 }
 
-Failure seal_anew(const Rewriting& run, std::span<const Call> calls, varlena** results,
-                  std::size_t& done) {
-    return run.is_first_time() ? transform(Way::seal, calls, results, done)
-                               : reseal(calls, std::nullopt, results, done);
-}
-
-// After a failure only a few are tried at once: where many are bad, not all of the rest again.
-void seal_chunk(Rewriting& run, Relation table, const Chunk& chunk) {
-    std::size_t at_once = chunk_rows;
-    for (std::size_t first = 0; first < chunk.count;) {
-        const std::size_t count = std::min(at_once, chunk.count - first);
-        std::size_t done = 0;
-        const Failure failure =
-            seal_anew(run, {chunk.calls + first, count}, chunk.results + first, done);
-        if (!failure) {
-            first += count;
-            at_once = std::min(2 * at_once, chunk_rows);
-            continue;
+// nullptr: all is well. Whatever the error is, the transaction outside must not end with the
+// subtransaction open.
+ErrorData* error_of_attempt(Batch& batch, ItemPointerData end, Attempt& attempt) {
+    MemoryContext caller = CurrentMemoryContext;
+    ResourceOwner resources = CurrentResourceOwner;
+    MemoryContext memory = AllocSetContextCreate(caller, "kms rows", ALLOCSET_DEFAULT_SIZES);
+    ErrorData* error = nullptr;
+    BeginInternalSubTransaction(nullptr);
+    PG_TRY()
+        ;
+        {
+            MemoryContextSwitchTo(memory);
+            rewrite_rows(batch, end, attempt);
+            ReleaseCurrentSubTransaction();
         }
-        if (failure.pending || !is_about_the_value(failure)) {
-            raise(failure);
+        PG_CATCH();
+        {
+            MemoryContextSwitchTo(caller);
+            error = CopyErrorData();
+            FlushErrorState();
+            RollbackAndReleaseCurrentSubTransaction();
         }
-        first += done;
-        chunk.results[first] = nullptr;
-        note_bad(run, table, chunk.places[first], failure.cause.sqlstate, failure.cause.message);
-        at_once = std::max<std::size_t>(done / 2, 1);
-        ++first;
+    PG_END_TRY();
+    MemoryContextSwitchTo(caller);
+    CurrentResourceOwner = resources;
+    MemoryContextDelete(memory);
+    return error;
+}
+
+// nullptr: all is well. Raises what is not about a row.
+const ErrorData* try_rows(Batch& batch, ItemPointerData end, Attempt& attempt) {
+    ErrorData* error = error_of_attempt(batch, end, attempt);
+    const bool is_a_rows = attempt.is_in_owners_code && attempt.taken != 0;
+    if (error != nullptr && !(is_a_rows && is_about_a_row(error->sqlerrcode))) {
+        ReThrowError(error);
     }
+    return error;
 }
 
-void write_results(Batch& batch) {
-    RowWriter* writer = open_row_writer(batch.table, batch.unwritten.target);
-    for (std::size_t i = 0; i < batch.chunk.count; ++i) {
-        CHECK_FOR_INTERRUPTS();
-        if (batch.chunk.results[i] == nullptr) {
-            continue;
-        }
-        switch (
-            write_row(*writer, &batch.chunk.places[i], PointerGetDatum(batch.chunk.results[i]))) {
-            case Written::done:
-                ++batch.run.done;
-                ++batch.run.done_in_pass;
-                break;
-            case Written::kept_by_trigger:
-                ++batch.run.bad_in_pass;
-                break;
-            case Written::passed_over:
-                break;
-        }
+// --- rows
+
+void note_success(Rewriting& run, Place& place, const Attempt& attempt) {
+    place.next = attempt.next;
+    run.done += attempt.done;
+    run.done_in_pass += attempt.done;
+    run.taken_in_batch += attempt.taken;
+    add_bad(run.bad_in_pass, attempt.bad);
+    run.at_once = std::min(2 * run.at_once, run.batch);
+}
+
+void note_failed(const Batch& batch, Place& place, ItemPointerData row, const ErrorData& error) {
+    Rewriting& run = batch.run;
+    note_bad(run.bad_in_pass, RelationGetRelid(batch.table), row, error.sqlerrcode, error.message);
+    place.next = place_behind(row);
+    ++run.taken_in_batch;
+    ++run.failed_in_batch;
+    ++run.failed_in_pass;
+    run.has_given_up = run.failed_in_pass >= most_failed ||
+                       run.failed_in_batch > std::max(run.batch / failed_share, failed_at_least);
+}
+
+void rewrite_some_rows(Batch& batch, Place& place, ItemPointerData end) {
+    Rewriting& run = batch.run;
+    Attempt attempt = {};
+    attempt.most = std::min(run.at_once, run.batch - run.taken_in_batch);
+    attempt.next = place.next;
+    const ErrorData* error = try_rows(batch, end, attempt);
+    if (error == nullptr) {
+        note_success(run, place, attempt);
+    } else if (attempt.taken > 1) {
+        run.at_once = attempt.taken / 2;
+    } else {
+        note_failed(batch, place, attempt.last, *error);
     }
-    close_row_writer(writer);
-}
-
-// What a trigger or a constraint puts off would be done by the commit: in the caller's name.
-void put_nothing_off() {
-    auto* immediate = make_node<ConstraintsSetStmt>(T_ConstraintsSetStmt);
-    AfterTriggerSetState(immediate);
-}
-
-void write_chunk(Batch& batch) {
-    Chunk& chunk = batch.chunk;
-    if (chunk.count != 0) {
-        MemoryContext caller = MemoryContextSwitchTo(chunk.memory);
-        seal_chunk(batch.run, batch.table, chunk);
-        run_owners_code(batch.table->rd_rel->relowner, [&] {
-            put_nothing_off();
-            write_results(batch);
-            put_nothing_off();
-        });
-        MemoryContextSwitchTo(caller);
-    }
-    MemoryContextReset(chunk.memory);
-    chunk.count = chunk.bytes = 0;
-}
-
-// The page that they may stand in does not stay.
-ByteView kept(ByteView bytes) {
-    auto* copy = static_cast<Byte*>(palloc(bytes.size() + 1));
-    copy_bytes(bytes, ByteSpan(copy, bytes.size()));
-    return {copy, bytes.size()};
-}
-
-void take_row(Batch& batch, TupleTableSlot* row) {
-    ++batch.taken;
-    const auto context = context_of_row(batch.values, row);
-    if (!context) {
-        note_bad(batch.run, batch.table, row->tts_tid, ERRCODE_NULL_VALUE_NOT_ALLOWED,
-                 "its context is NULL");
-        return;
-    }
-    Chunk& chunk = batch.chunk;
-    Call& call = chunk.calls[chunk.count];
-    call = {.action = batch.key.action,
-            .local_id = 0,
-            .data = kept(bytes_of_row(batch.values, row).value_or(ByteView{})),
-            .context = kept(*context),
-            .identifier = batch.key.identifier};
-    chunk.bytes += call.data.size() + call.context.size();
-    chunk.places[chunk.count++] = row->tts_tid;
-}
-
-bool is_full(const Chunk& chunk) {
-    return chunk.count == chunk_rows || chunk.bytes >= chunk_bytes;
 }
 
 // --- where the pass stands
@@ -219,59 +143,25 @@ ItemPointerData end_of_window(const Place& place) {
     return end;
 }
 
-ItemPointerData behind(const ItemPointerData& place) {
-    ItemPointerData next;
-    ItemPointerSet(&next, ItemPointerGetBlockNumberNoCheck(&place),
-                   OffsetNumberNext(ItemPointerGetOffsetNumberNoCheck(&place)));
-    return next;
+void begin_new_batch(Rewriting& run) {
+    run.taken_in_batch = 0;
+    run.failed_in_batch = 0;
 }
 
-ItemPointerData page_behind(const ItemPointerData& place) {
-    ItemPointerData next;
-    ItemPointerSet(&next, ItemPointerGetBlockNumberNoCheck(&place) + 1, FirstOffsetNumber);
-    return next;
-}
-
-// Takes rows until there are enough of them or the end comes; returns where to go on.
-ItemPointerData take_rows(Batch& batch, ItemPointerData from, ItemPointerData end) {
-    TupleTableSlot* row = table_slot_create(batch.table, nullptr);
-    TableScanDesc scan = table_beginscan_tidrange(batch.table, GetActiveSnapshot(), &from, &end);
-    ItemPointerData next = page_behind(end);
-    while (table_scan_getnextslot_tidrange(scan, ForwardScanDirection, row)) {
-        if (is_unwritten(batch.unwritten, row)) {
-            take_row(batch, row);
-        }
-        if (batch.taken == batch.run.batch || is_full(batch.chunk)) {
-            next = behind(row->tts_tid);
-            break;
-        }
-    }
-    table_endscan(scan);
-    ExecDropSingleTupleTableSlot(row);
-    return next;
-}
-
-// What makes a row's bytes and its context is the owner's code, also where it is the type's own. It
-// sees the settings that a value's text depends on; triggers do not.
-ItemPointerData read_chunk(Batch& batch, ItemPointerData from, ItemPointerData end) {
-    ItemPointerData next = from;
-    MemoryContext caller = MemoryContextSwitchTo(batch.chunk.memory);
-    run_owners_code(batch.owner, [&] {
-        if (batch.run.is_first_time()) {
-            fix_text_settings(GUC_ACTION_SAVE);
-        }
-        next = take_rows(batch, from, end);
-    });
-    MemoryContextSwitchTo(caller);
-    return next;
-}
-
-// Chunk by chunk, until the batch is full or the window at its end.
+// A batch in which rows fail may take more than one transaction.
 void rewrite_window(Batch& batch, Place& place) {
+    Rewriting& run = batch.run;
     ItemPointerData end = end_of_window(place);
-    while (batch.taken < batch.run.batch && ItemPointerCompare(&place.next, &end) <= 0) {
-        place.next = read_chunk(batch, place.next, end);
-        write_chunk(batch);
+    for (int attempts = 0; attempts < most_attempts; ++attempts) {
+        rewrite_some_rows(batch, place, end);
+        const bool is_at_end = ItemPointerCompare(&place.next, &end) > 0;
+        if (is_at_end || run.taken_in_batch >= run.batch) {
+            begin_new_batch(run);
+            return;
+        }
+        if (run.has_given_up) {
+            return;
+        }
     }
 }
 
@@ -284,7 +174,7 @@ void rewrite_some(Rewriting& run, Relation table, Place& place) {
         Batch batch = open_batch(run, table);
         rewrite_window(batch, place);
     }
-    place.ended = ItemPointerGetBlockNumberNoCheck(&place.next) >= place.end;
+    place.ended = run.has_given_up || ItemPointerGetBlockNumberNoCheck(&place.next) >= place.end;
 }
 
 bool begins_under(const varlena* value, ByteView tag) {

@@ -30,13 +30,35 @@ double seconds_left(const Rewriting& run) {
     return run.done != 0 ? left * passed / static_cast<double>(run.done) : 0;
 }
 
-const char* reason_of(const BadRow& bad) {
-    if (bad.relation == InvalidOid) {
-        return "A trigger has kept them.";
+const char* shown_bad(const BadRows& rows) {
+    StringInfoData lines;
+    initStringInfo(&lines);
+    for (std::int64_t i = 0; i < std::min(rows.count, BadRows::most_shown); ++i) {
+        const BadRow& row = rows.shown[i];
+        appendStringInfo(&lines, "%sctid (%u,%u) of \"%s\": %s (%s)", i == 0 ? "" : "\n",
+                         ItemPointerGetBlockNumber(&row.place),
+                         ItemPointerGetOffsetNumber(&row.place), get_rel_name(row.relation),
+                         row.reason, unpack_sql_state(row.sqlstate));
     }
-    return psprintf("One of them is at ctid (%u,%u) of \"%s\": %s.",
-                    ItemPointerGetBlockNumber(&bad.place), ItemPointerGetOffsetNumber(&bad.place),
-                    get_rel_name(bad.relation), bad.reason);
+    if (rows.count > BadRows::most_shown) {
+        appendStringInfoString(&lines, "\n...");
+    }
+    return lines.data;
+}
+
+[[noreturn]] void raise_bad(const Rewriting& run) {
+    const BadRows& rows = run.bad_in_pass;
+    const auto count = static_cast<long long>(rows.count);
+    ereport(
+        ERROR,
+        (errcode(rows.shown[0].sqlstate),
+         run.has_given_up
+             ? errmsg("%s: too many rows raise errors, %lld of them", column_label(run), count)
+             : errmsg("%s: %lld rows stayed as they are", column_label(run), count),
+         errdetail("%s", shown_bad(rows)),
+         run.has_given_up ? errhint("Mend what they have in common and CALL it again: it goes on.")
+                          : errhint("All other rows are done. Mend these and CALL it again.")));
+    pg_unreachable();
 }
 
 }  // namespace
@@ -66,22 +88,23 @@ void begin_progress(const Rewriting& run) {
     change_progress(
         "INSERT INTO kms.reencryption (relation, attribute) VALUES ($1, $2) "
         "ON CONFLICT (relation, attribute) DO UPDATE SET phase = DEFAULT, "
-        "rows_done = DEFAULT, rows_total = NULL, rows_skipped = DEFAULT, "
+        "rows_done = DEFAULT, rows_total = NULL, rows_skipped = DEFAULT, rows_failed = DEFAULT, "
         "started = DEFAULT, updated = DEFAULT",
         lengthof(types), types, values);
 }
 
 void write_progress(const Rewriting& run, const char* phase) {
-    Oid types[] = {OIDOID, INT2OID, TEXTOID, INT8OID, INT8OID, INT8OID};
+    Oid types[] = {OIDOID, INT2OID, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID};
     Datum values[] = {ObjectIdGetDatum(run.relation),
                       Int16GetDatum(run.target),
                       text_datum(phase),
                       Int64GetDatum(run.done),
                       Int64GetDatum(run.total),
-                      Int64GetDatum(run.bad_in_pass + run.left)};
+                      Int64GetDatum(run.left),
+                      Int64GetDatum(run.bad_in_pass.count)};
     change_progress(
         "UPDATE kms.reencryption SET phase = $3, rows_done = $4, rows_total = $5, "
-        "rows_skipped = $6, updated = clock_timestamp() "
+        "rows_skipped = $6, rows_failed = $7, updated = clock_timestamp() "
         "WHERE relation = $1 AND attribute = $2",
         lengthof(types), types, values);
 }
@@ -106,15 +129,28 @@ void tell_end(const Rewriting& run) {
                  errdetail("Other sessions keep them locked, or go on writing such rows."),
                  errhint("Call it again later.")));
     }
-    if (run.bad_in_pass != 0) {
-        ereport(ERROR, (errcode(run.example.relation != InvalidOid
-                                    ? run.example.sqlstate
-                                    : ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
-                        errmsg("%s: %lld rows stayed as they are", column,
-                               static_cast<long long>(run.bad_in_pass)),
-                        errdetail("%s", reason_of(run.example)),
-                        errhint("All other rows are done. kms.census() tells what there is.")));
+    if (run.bad_in_pass.count != 0) {
+        raise_bad(run);
     }
+}
+
+void note_bad(BadRows& rows, Oid relation, const ItemPointerData& place, int sqlstate,
+              const char* reason) {
+    if (rows.count < BadRows::most_shown) {
+        BadRow& row = rows.shown[rows.count];
+        row.relation = relation;
+        row.place = place;
+        row.sqlstate = sqlstate;
+        strlcpy(row.reason, reason, sizeof(row.reason));
+    }
+    ++rows.count;
+}
+
+void add_bad(BadRows& rows, const BadRows& more) {
+    const std::int64_t room = std::max<std::int64_t>(BadRows::most_shown - rows.count, 0);
+    std::copy_n(more.shown, std::min({more.count, BadRows::most_shown, room}),
+                rows.shown + (BadRows::most_shown - room));
+    rows.count += more.count;
 }
 
 }  // namespace kms::pg

@@ -1,0 +1,245 @@
+// Nothing is locked while it is read and sealed. Whatever somebody has changed meanwhile, or keeps
+// locked, is passed over when it is written: so nobody is waited for, and no change is lost.
+#include "pg/rewriting_rows.hpp"
+
+#include <algorithm>
+
+#include "pg/collected.hpp"
+#include "pg/owner.hpp"
+#include "pg/row_values.hpp"
+#include "pg/row_writer.hpp"
+
+namespace kms::pg {
+namespace {
+
+// Of values that are in memory at once.
+constexpr std::size_t chunk_bytes = std::size_t{4} << 20;
+constexpr std::size_t chunk_rows = 8192;
+
+// Rows that are read, and what is to be written.
+struct Chunk {
+    MemoryContext memory;  // of what the arrays point to
+    std::size_t count;
+    std::size_t bytes;
+    Call* calls;
+    varlena** results;  // nullptr: the row stays as it is
+    ItemPointerData* places;
+
+    bool is_full() const { return count == chunk_rows || bytes >= chunk_bytes; }
+};
+
+// What the steps hand to each other.
+struct Work {
+    Batch& batch;
+    Attempt& attempt;
+    RowValues values;
+    Chunk chunk;
+};
+
+Chunk make_chunk(int most) {
+    const std::size_t rows = std::min(static_cast<std::size_t>(most), chunk_rows);
+    return {
+        .memory = AllocSetContextCreate(CurrentMemoryContext, "kms chunk", ALLOCSET_DEFAULT_SIZES),
+        .count = 0,
+        .bytes = 0,
+        .calls = allocate_many<Call>(rows),
+        .results = allocate_many<varlena*>(rows),
+        .places = allocate_many<ItemPointerData>(rows)};
+}
+
+template <typename Body>
+void run_code_of(Oid role, Attempt& attempt, Body&& body) {
+    attempt.is_in_owners_code = true;
+    run_owners_code(role, body);
+    attempt.is_in_owners_code = false;
+}
+
+// Anew for each attempt: an error leaves what functions of the owner's keep in it behind.
+void prepare(Work& work) {
+    const Batch& batch = work.batch;
+    run_code_of(batch.owner, work.attempt, [&] {
+        work.values =
+            prepare_row_values(batch.table, batch.unwritten.source, batch.key.context_expression);
+    });
+}
+
+void note_bad_row(Work& work, const ItemPointerData& place, int sqlstate, const char* reason) {
+    note_bad(work.attempt.bad, RelationGetRelid(work.batch.table), place, sqlstate, reason);
+}
+
+// --- reading
+
+// The page that they may stand in does not stay.
+ByteView kept(ByteView bytes) {
+    auto* copy = static_cast<Byte*>(palloc(bytes.size() + 1));
+    copy_bytes(bytes, ByteSpan(copy, bytes.size()));
+    return {copy, bytes.size()};
+}
+
+void take_row(Work& work, TupleTableSlot* row) {
+    ++work.attempt.taken;
+    work.attempt.last = row->tts_tid;
+    const auto context = context_of_row(work.values, row);
+    if (!context) {
+        note_bad_row(work, row->tts_tid, ERRCODE_NULL_VALUE_NOT_ALLOWED, "its context is NULL");
+        return;
+    }
+    Chunk& chunk = work.chunk;
+    Call& call = chunk.calls[chunk.count];
+    call = {.action = work.batch.key.action,
+            .local_id = 0,
+            .data = kept(bytes_of_row(work.values, row).value_or(ByteView{})),
+            .context = kept(*context),
+            .identifier = work.batch.key.identifier};
+    chunk.bytes += call.data.size() + call.context.size();
+    chunk.places[chunk.count++] = row->tts_tid;
+}
+
+ItemPointerData page_behind(const ItemPointerData& place) {
+    ItemPointerData next;
+    ItemPointerSet(&next, ItemPointerGetBlockNumberNoCheck(&place) + 1, FirstOffsetNumber);
+    return next;
+}
+
+ItemPointerData take_rows(Work& work, ItemPointerData end) {
+    const Relation table = work.batch.table;
+    TupleTableSlot* row = table_slot_create(table, nullptr);
+    TableScanDesc scan =
+        table_beginscan_tidrange(table, GetActiveSnapshot(), &work.attempt.next, &end);
+    ItemPointerData next = page_behind(end);
+    while (table_scan_getnextslot_tidrange(scan, ForwardScanDirection, row)) {
+        if (is_unwritten(work.batch.unwritten, row)) {
+            take_row(work, row);
+        }
+        if (work.attempt.taken == work.attempt.most || work.chunk.is_full()) {
+            next = place_behind(row->tts_tid);
+            break;
+        }
+    }
+    table_endscan(scan);
+    ExecDropSingleTupleTableSlot(row);
+    return next;
+}
+
+// What makes a row's bytes and its context is the owner's code, also where it is the type's own. It
+// sees the settings that a value's text depends on; triggers do not.
+void read_chunk(Work& work, ItemPointerData end) {
+    MemoryContext caller = MemoryContextSwitchTo(work.chunk.memory);
+    run_code_of(work.batch.owner, work.attempt, [&] {
+        if (work.batch.run.is_first_time()) {
+            fix_text_settings(GUC_ACTION_SAVE);
+        }
+        work.attempt.next = take_rows(work, end);
+    });
+    MemoryContextSwitchTo(caller);
+}
+
+// --- sealing
+
+// What says that a row's value is at fault, and not the key or its agent.
+bool is_about_the_value(const Failure& failure) {
+    const Code code = failure.cause.code;
+    return code == Code::malformed || code == Code::wrong_key || code == Code::corrupt ||
+           code == Code::disabled || code == Code::too_large;
+}
+
+Failure seal_anew(const Rewriting& run, std::span<const Call> calls, varlena** results,
+                  std::size_t& done) {
+    return run.is_first_time() ? transform(Way::seal, calls, results, done)
+                               : reseal(calls, std::nullopt, results, done);
+}
+
+// After a failure only a few are tried at once: where many are bad, not all of the rest again.
+void seal_chunk(Work& work) {
+    const Chunk& chunk = work.chunk;
+    std::size_t at_once = chunk_rows;
+    for (std::size_t first = 0; first < chunk.count;) {
+        const std::size_t count = std::min(at_once, chunk.count - first);
+        std::size_t done = 0;
+        const Failure failure =
+            seal_anew(work.batch.run, {chunk.calls + first, count}, chunk.results + first, done);
+        if (!failure) {
+            first += count;
+            at_once = std::min(2 * at_once, chunk_rows);
+            continue;
+        }
+        if (failure.pending || !is_about_the_value(failure)) {
+            raise(failure);
+        }
+        first += done;
+        chunk.results[first] = nullptr;
+        note_bad_row(work, chunk.places[first], failure.cause.sqlstate, failure.cause.message);
+        at_once = std::max<std::size_t>(done / 2, 1);
+        ++first;
+    }
+}
+
+// --- writing
+
+void write_result(Work& work, RowWriter& writer, std::size_t index) {
+    ItemPointerData& place = work.chunk.places[index];
+    switch (write_row(writer, &place, PointerGetDatum(work.chunk.results[index]))) {
+        case Written::done:
+            ++work.attempt.done;
+            break;
+        case Written::kept_by_trigger:
+            note_bad_row(work, place, ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION,
+                         "a trigger has kept it");
+            break;
+        case Written::passed_over:
+            break;
+    }
+}
+
+void write_results(Work& work) {
+    RowWriter* writer = open_row_writer(work.batch.table, work.batch.unwritten.target);
+    for (std::size_t i = 0; i < work.chunk.count; ++i) {
+        CHECK_FOR_INTERRUPTS();
+        if (work.chunk.results[i] != nullptr) {
+            write_result(work, *writer, i);
+        }
+    }
+    close_row_writer(writer);
+}
+
+// What a trigger or a constraint puts off would be done by the commit, in the caller's name, and
+// fail where no row is at hand.
+void put_nothing_off() {
+    AfterTriggerSetState(make_node<ConstraintsSetStmt>(T_ConstraintsSetStmt));
+}
+
+void write_chunk(Work& work) {
+    Chunk& chunk = work.chunk;
+    if (chunk.count != 0) {
+        MemoryContext caller = MemoryContextSwitchTo(chunk.memory);
+        seal_chunk(work);
+        run_code_of(work.batch.table->rd_rel->relowner, work.attempt, [&] {
+            put_nothing_off();
+            write_results(work);
+            put_nothing_off();
+        });
+        MemoryContextSwitchTo(caller);
+    }
+    MemoryContextReset(chunk.memory);
+    chunk.count = chunk.bytes = 0;
+}
+
+}  // namespace
+
+void rewrite_rows(Batch& batch, ItemPointerData end, Attempt& attempt) {
+    Work work = {batch, attempt, {}, make_chunk(attempt.most)};
+    prepare(work);
+    while (attempt.taken < attempt.most && ItemPointerCompare(&attempt.next, &end) <= 0) {
+        read_chunk(work, end);
+        write_chunk(work);
+    }
+}
+
+ItemPointerData place_behind(const ItemPointerData& place) {
+    ItemPointerData next;
+    ItemPointerSet(&next, ItemPointerGetBlockNumberNoCheck(&place),
+                   OffsetNumberNext(ItemPointerGetOffsetNumberNoCheck(&place)));
+    return next;
+}
+
+}  // namespace kms::pg

@@ -1,0 +1,35 @@
+// Some rows of one table: read, sealed anew and written back. Acts one and three; the values are
+// sealed in act two.
+#pragma once
+
+#include "pg/rewriting.hpp"
+
+namespace kms::pg {
+
+// What a transaction works with.
+struct Batch {
+    Rewriting& run;
+    Relation table;
+    Oid owner;  // of the registered relation: who has written the context expression
+    RunKey key;
+    Unwritten unwritten;
+};
+
+// What becomes of the rows of a subtransaction; if that fails, nothing but `taken` and `last`.
+struct Attempt {
+    int most;  // rows
+    ItemPointerData next;
+    int taken;
+    ItemPointerData last;    // that was taken
+    bool is_in_owners_code;  // or in what checks and writes a row
+    std::int64_t done;
+    BadRows bad;
+};
+
+// Takes rows from `next` on, until there are enough of them or they stand behind `end`. Works in
+// the current memory, which is the caller's to empty.
+void rewrite_rows(Batch& batch, ItemPointerData end, Attempt& attempt);
+
+ItemPointerData place_behind(const ItemPointerData& place);
+
+}  // namespace kms::pg
