@@ -65,6 +65,10 @@ CREATE TABLE kms.registered_column (
     key_identifier bytea NOT NULL CHECK (length(key_identifier) BETWEEN 1 AND 1024),
     context_expression text,  -- over the columns of the row; NULL: the empty context
     registered timestamptz NOT NULL DEFAULT now(),
+    -- What values were sealed under before reencrypt moved them, or while it does.
+    was_key_identifier bytea CHECK (length(was_key_identifier) BETWEEN 1 AND 1024),
+    was_context_expression text,
+    is_moving bool NOT NULL DEFAULT false,
     PRIMARY KEY (relation_schema, relation_name, column_name)
 );
 CREATE INDEX ON kms.registered_column (relation);
@@ -105,7 +109,8 @@ RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_unre
 
 CREATE FUNCTION kms.registered_columns(
     OUT relation regclass, OUT column_name name, OUT key_identifier text,
-    OUT context_expression text, OUT registered timestamptz, OUT full_name text)
+    OUT context_expression text, OUT registered timestamptz, OUT full_name text,
+    OUT was_key_identifier text, OUT was_context_expression text, OUT is_moving bool)
 RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'kms_registered_columns';
 
@@ -582,7 +587,8 @@ CROSS JOIN LATERAL (
 
 CREATE PROCEDURE kms.reencrypt(
     relation regclass, column_name name, batch int DEFAULT 10000, pause interval DEFAULT '0',
-    triggers text DEFAULT 'refuse')
+    triggers text DEFAULT 'refuse', new_key text DEFAULT NULL, new_context text DEFAULT NULL,
+    was_context text DEFAULT NULL)
 LANGUAGE C AS 'MODULE_PATHNAME', 'kms_reencrypt';
 
 -- From a plaintext column to an encrypted one

@@ -20,7 +20,9 @@ CALL kms.reencrypt('uq', 'c');
 SELECT kms.rotate_key('siv');
 INSERT INTO uq VALUES (501, kms.encode_with('siv', 'u77'));
 ALTER TABLE uq DROP CONSTRAINT uq_c_key, ADD UNIQUE (c) DEFERRABLE INITIALLY DEFERRED;
+\set VERBOSITY terse
 CALL kms.reencrypt('uq', 'c', 50);
+\set VERBOSITY default
 SELECT version, rows FROM kms.census('uq', 'c') ORDER BY version;
 DROP TABLE uq;
 
@@ -68,7 +70,9 @@ SELECT phase FROM kms.reencrypt_progress WHERE relation = 't'::regclass;
 -- And what is every row's fault soon does.
 DROP TRIGGER before_row ON t;
 ALTER TABLE t ADD CHECK (length(c) < 9) NOT VALID;
+\set VERBOSITY terse
 CALL kms.reencrypt('t', 'c', 100, triggers => 'fire');
+\set VERBOSITY default
 SELECT phase, rows_done, rows_failed, running FROM kms.reencrypt_progress WHERE relation = 't'::regclass;
 ALTER TABLE t DROP CONSTRAINT t_c_check;
 CALL kms.reencrypt('t', 'c', triggers => 'fire');

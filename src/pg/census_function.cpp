@@ -47,37 +47,49 @@ struct Name {
 };
 
 // Of the keys that the agent holds, it is asked after the one that the column is registered with,
-// once and where it is needed.
+// and the one that it is moved from, once and where it is needed.
 class Names {
   public:
-    explicit Names(const RegisteredColumn* column) : column_(column) {}
+    explicit Names(const RegisteredColumn* column) {
+        if (column != nullptr) {
+            keys_[0].identifier = column->key_identifier;
+            keys_[1].identifier = column->was.key_identifier;
+        }
+    }
 
     Name of(const KeyTag& tag) {
         if (const DataKeyRow* row = find_data_key(tag)) {
             return {row->name, row->key.version};
         }
-        const ListedVersion* version = listed_with(tag);
-        return version != nullptr ? Name{column_->key_identifier, version->version} : Name{};
+        ask_once();
+        for (const Key& key : keys_) {
+            if (const auto* version = listed_version(key.listed, key.identifier, tag)) {
+                return {key.identifier, version->version};
+            }
+        }
+        return {};
     }
 
   private:
-    const ListedVersion* listed_with(const KeyTag& tag) {
-        if (column_ == nullptr) {
-            return nullptr;
+    struct Key {
+        ByteView identifier;  // empty: there is none
+        ListedVersions listed;
+    };
+
+    void ask_once() {
+        MemoryContext caller = MemoryContextSwitchTo(memory_);
+        for (Key& key : keys_) {
+            if (!asked_ && !key.identifier.empty()) {
+                key.listed = try_list_versions(key.identifier);
+            }
         }
-        if (!asked_) {
-            asked_ = true;
-            MemoryContext caller = MemoryContextSwitchTo(memory_);
-            listed_ = try_list_versions(column_->key_identifier);
-            MemoryContextSwitchTo(caller);
-        }
-        return listed_version(listed_, column_->key_identifier, tag);
+        asked_ = true;
+        MemoryContextSwitchTo(caller);
     }
 
-    const RegisteredColumn* column_;
+    Key keys_[2] = {};
     MemoryContext memory_ = CurrentMemoryContext;  // outlives a row
     bool asked_ = false;
-    ListedVersions listed_;
 };
 
 void add_row(RowSet& rows, const CensusEntry& entry, Name name) {

@@ -6,6 +6,7 @@
 
 #include "pg/blob_rows.hpp"
 #include "pg/census.hpp"
+#include "pg/collected.hpp"
 #include "pg/data_keys.hpp"
 #include "pg/key_arguments.hpp"
 #include "pg/listed_versions.hpp"
@@ -135,17 +136,25 @@ void add_key_at_agent(Ages& ages, ByteView identifier) {
     }
 }
 
-// Of those that columns are registered with; what other keys the agent has is no matter here.
+bool is_at_agent(ByteView identifier) {
+    return read_data_key(identifier).newest() == nullptr;
+}
+
+// Of those that columns are registered with or are being moved from; what other keys the agent has
+// is no matter here.
 void add_keys_at_agent(Ages& ages) {
-    const std::span<const RegisteredColumn> columns = registered_columns();
-    for (std::size_t i = 0; i < columns.size(); ++i) {
-        const ByteView identifier = columns[i].key_identifier;
-        const auto is_same = [&](const RegisteredColumn& earlier) {
-            return std::ranges::equal(earlier.key_identifier, identifier);
-        };
-        const bool is_first = std::ranges::none_of(columns.first(i), is_same);
-        if (is_first && read_data_key(identifier).newest() == nullptr) {
+    Collected<ByteView> added;
+    const auto add_once = [&](ByteView identifier) {
+        const auto is_same = [&](ByteView other) { return std::ranges::equal(other, identifier); };
+        if (std::ranges::none_of(added.all(), is_same) && is_at_agent(identifier)) {
+            added.add(identifier);
             add_key_at_agent(ages, identifier);
+        }
+    };
+    for (const RegisteredColumn& column : registered_columns()) {
+        add_once(column.key_identifier);
+        if (column.is_moving) {
+            add_once(column.was.key_identifier);
         }
     }
 }

@@ -200,7 +200,7 @@ Failure unwrap_locally(const Call& call) {
 
 // The plaintext is kept by the session: fetching the target's key may take longer than the source's
 // key lives, so they are not needed at once.
-Failure reseal_locally(const Call& call, std::optional<std::int32_t> to_id, varlena** result) {
+Failure reseal_locally(const Call& call, const Call& to, varlena** result) {
     Session& session = pg::session();
     const Failure not_opened = open_for_session(session, call, [&](HeldKey& held, ByteSpan room) {
         return held.key.open(call.data, call.context, room);
@@ -208,7 +208,7 @@ Failure reseal_locally(const Call& call, std::optional<std::int32_t> to_id, varl
     if (not_opened) {
         return not_opened;
     }
-    const Failure failure = seal_locally(sealing_again(call, to_id, session.reply.view()), result);
+    const Failure failure = seal_locally(sealing_again(to, session.reply.view()), result);
     session.reply.release();
     return failure;
 }

@@ -10,7 +10,7 @@ HeldKeys* remembered(Session& session, const Call& call);
 
 Failure seal_locally(const Call& call, varlena** result);
 Failure open_locally(const Call& call, varlena** result);
-Failure reseal_locally(const Call& call, std::optional<std::int32_t> to_id, varlena** result);
+Failure reseal_locally(const Call& call, const Call& to, varlena** result);
 
 // The same with the `kms/1 wrap` subkey. What was unwrapped is the session's reply.
 Failure wrap_locally(const Call& call, varlena** result);
@@ -21,10 +21,10 @@ Failure unwrap_remotely(const Call& call);
 
 Failure transform_remotely(Way way, std::span<const Call> calls, varlena** results,
                            std::size_t& done);
-Failure reseal_remotely(std::span<const Call> calls, std::optional<std::int32_t> to_id,
-                        varlena** results, std::size_t& done);
+Failure reseal_remotely(std::span<const Call> calls, std::span<const Call> to, varlena** results,
+                        std::size_t& done);
 
-// The call that seals what `call` has opened.
-Call sealing_again(const Call& call, std::optional<std::int32_t> to_id, ByteView plaintext);
+// The call that seals it as `to` says.
+Call sealing_again(const Call& to, ByteView plaintext);
 
 }  // namespace kms::pg

@@ -1,4 +1,5 @@
-// reencrypt: brings every row of a registered column to the current version of its key.
+// reencrypt: brings every row of a registered column to the current version of its key, or of
+// another one.
 #include "pg/in_step.hpp"
 
 namespace kms::pg {
@@ -11,10 +12,10 @@ KMS_FUNCTION(kms_reencrypt) {
     run.batch = batch_argument(fcinfo, 2);
     run.pause_ms = pause_argument(fcinfo, 3);
     run.triggers = triggers_argument(fcinfo, 4);
+    run.move = move_arguments(fcinfo, 5);
     run.own_trigger = in_step_function();
     require_non_atomic(fcinfo, run.procedure);
     require_rewritable(run);
-    (void)current_key(run);
     rewrite_column(run);
     SPI_finish();
     PG_RETURN_VOID();

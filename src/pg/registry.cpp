@@ -14,7 +14,10 @@ enum Column : int {
     attribute_column,
     key_identifier_column,
     context_column,
-    registered_column
+    registered_column,
+    was_key_column,
+    was_context_column,
+    is_moving_column
 };
 
 const char* name_of(Datum name) {
@@ -40,17 +43,26 @@ void find_by_names(RegisteredColumn& column) {
     }
 }
 
+const char* expression_of(const OwnRow& row, Column column) {
+    return row.has(column) ? TextDatumGetCString(row[column]) : nullptr;
+}
+
+SealedAs sealed_before(const OwnRow& row) {
+    return {row.has(was_key_column) ? bytes_of_datum(row[was_key_column]) : ByteView{},
+            expression_of(row, was_context_column)};
+}
+
 RegisteredColumn column_of(const OwnRow& row) {
-    const bool has_context = row.has(context_column);
-    RegisteredColumn column = {
-        .relation = InvalidOid,
-        .attribute = InvalidAttrNumber,
-        .key_identifier = bytes_of_datum(row[key_identifier_column]),
-        .context_expression = has_context ? TextDatumGetCString(row[context_column]) : nullptr,
-        .schema_name = name_of(row[schema_column]),
-        .relation_name = name_of(row[relation_column]),
-        .column_name = name_of(row[name_column]),
-        .registered = DatumGetTimestampTz(row[registered_column])};
+    RegisteredColumn column = {.relation = InvalidOid,
+                               .attribute = InvalidAttrNumber,
+                               .key_identifier = bytes_of_datum(row[key_identifier_column]),
+                               .context_expression = expression_of(row, context_column),
+                               .schema_name = name_of(row[schema_column]),
+                               .relation_name = name_of(row[relation_column]),
+                               .column_name = name_of(row[name_column]),
+                               .registered = DatumGetTimestampTz(row[registered_column]),
+                               .was = sealed_before(row),
+                               .is_moving = DatumGetBool(row[is_moving_column])};
     find_by_names(column);
     return column;
 }

@@ -11,6 +11,12 @@
 
 namespace kms::pg {
 
+// Under what values are sealed.
+struct SealedAs {
+    ByteView key_identifier;
+    const char* context_expression;
+};
+
 // Views and texts are of the memory context that it was read in.
 struct RegisteredColumn {
     Oid relation;          // InvalidOid: there is no such column here
@@ -24,6 +30,12 @@ struct RegisteredColumn {
     const char* relation_name;
     const char* column_name;
     TimestampTz registered;
+    // Before it was moved to another key or context; without a key: it never was. While it is being
+    // moved, there may be values of both.
+    SealedAs was;
+    bool is_moving;
+
+    SealedAs now() const { return {key_identifier, context_expression}; }
 };
 
 // nullptr: it is not registered.

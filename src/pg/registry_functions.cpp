@@ -109,16 +109,28 @@ bool delete_row(Relation table, const char* column) {
 void add_row(RowSet& rows, const RegisteredColumn& column) {
     NameData name;
     namestrcpy(&name, column.column_name);
-    Datum values[6] = {ObjectIdGetDatum(column.relation),
-                       NameGetDatum(&name),
-                       identifier_datum(column.key_identifier),
-                       column.context_expression != nullptr
-                           ? CStringGetTextDatum(column.context_expression)
-                           : Datum{0},
-                       TimestampTzGetDatum(column.registered),
-                       CStringGetTextDatum(full_name(column))};
-    bool nulls[6] = {column.relation == InvalidOid,        false, false,
-                     column.context_expression == nullptr, false, false};
+    const SealedAs& was = column.was;
+    const bool has_moved = !was.key_identifier.empty();
+    Datum values[9] = {
+        ObjectIdGetDatum(column.relation),
+        NameGetDatum(&name),
+        identifier_datum(column.key_identifier),
+        column.context_expression != nullptr ? CStringGetTextDatum(column.context_expression)
+                                             : Datum{0},
+        TimestampTzGetDatum(column.registered),
+        CStringGetTextDatum(full_name(column)),
+        has_moved ? identifier_datum(was.key_identifier) : Datum{0},
+        was.context_expression != nullptr ? CStringGetTextDatum(was.context_expression) : Datum{0},
+        BoolGetDatum(column.is_moving)};
+    bool nulls[9] = {column.relation == InvalidOid,
+                     false,
+                     false,
+                     column.context_expression == nullptr,
+                     false,
+                     false,
+                     !has_moved,
+                     was.context_expression == nullptr,
+                     false};
     rows.add(values, nulls);
 }
 

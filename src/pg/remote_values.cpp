@@ -152,12 +152,13 @@ Failure transform_remotely(Way way, std::span<const Call> calls, varlena** resul
 }
 
 // What was opened before the first failure is sealed all the same.
-Failure reseal_remotely(std::span<const Call> calls, std::optional<std::int32_t> to_id,
-                        varlena** results, std::size_t& done) {
+Failure reseal_remotely(std::span<const Call> calls, std::span<const Call> to, varlena** results,
+                        std::size_t& done) {
     Session& session = pg::session();
     auto* again = allocate_many<Call>(calls.size());
-    if (to_id) {
-        use_of_local_id("recode", *to_id);
+    if (!to.empty()) {
+        use_of_call(to[0]);
+        require_bound(to);
     }
     std::size_t opened = 0;
     const Failure not_opened = exchange(session, calls, opened, [&](Line line) -> Status {
@@ -165,7 +166,7 @@ Failure reseal_remotely(std::span<const Call> calls, std::optional<std::int32_t>
         return decrypt(line, values, opened);
     });
     for (std::size_t i = 0; i < opened; ++i) {
-        again[i] = sealing_again(calls[i], to_id, session.opened[i].view());
+        again[i] = sealing_again(to[i], session.opened[i].view());
     }
     const Failure not_sealed = transform_remotely(Way::seal, {again, opened}, results, done);
     session.opened.clear();

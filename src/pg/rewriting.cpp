@@ -1,6 +1,8 @@
 // Passes over the column, until no row is left to write.
 #include "pg/rewriting.hpp"
 
+#include <algorithm>
+
 namespace kms::pg {
 namespace {
 
@@ -38,9 +40,7 @@ std::int64_t count_in(const Rewriting& run, Oid oid, const RunKey& key) {
 }
 
 // Reads headers alone, in one snapshot: nothing moves behind it.
-std::int64_t count_unwritten(Rewriting& run) {
-    begin_batch(run);
-    const RunKey key = current_key(run, true);
+std::int64_t count_unwritten(const Rewriting& run, const RunKey& key) {
     const List* tables = tables_of(run.relation);
     std::int64_t count = 0;
     for (int i = 0; i < list_length(tables); ++i) {
@@ -74,6 +74,7 @@ void rewrite_table(Rewriting& run, Oid table, MemoryContext batch_memory) {
 
 void run_pass(Rewriting& run, MemoryContext batch_memory) {
     run.done_in_pass = 0;
+    run.passed_over_in_pass = 0;
     run.bad_in_pass = {};
     run.failed_in_pass = 0;
     begin_batch(run);
@@ -84,11 +85,23 @@ void run_pass(Rewriting& run, MemoryContext batch_memory) {
     }
 }
 
-std::int64_t count_left(Rewriting& run, const char* phase) {
-    const std::int64_t left = count_unwritten(run) - run.bad_in_pass.count;
-    write_progress(run, phase);
+std::int64_t count_all(Rewriting& run) {
+    begin_batch(run);
+    const std::int64_t count = count_unwritten(run, current_key(run, true));
+    write_progress(run, "rewriting");
     commit_batch();
-    return left > 0 ? left : 0;
+    return count;
+}
+
+// Where headers do not tell, a pass that has written nothing has opened all there is.
+std::int64_t count_left(Rewriting& run) {
+    begin_batch(run);
+    const RunKey key = current_key(run, true);
+    const std::int64_t left = key.must_open() ? run.done_in_pass + run.passed_over_in_pass
+                                              : count_unwritten(run, key) - run.bad_in_pass.count;
+    write_progress(run, "verifying");
+    commit_batch();
+    return std::max<std::int64_t>(left, 0);
 }
 
 // An update may move a row behind the scan, and a locked one is passed over: hence the passes.
@@ -99,7 +112,7 @@ void run_passes(Rewriting& run, MemoryContext batch_memory) {
         if (run.has_given_up) {
             return;
         }
-        run.left = count_left(run, "verifying");
+        run.left = count_left(run);
         if (run.left == 0) {
             return;
         }
@@ -112,13 +125,13 @@ void run_passes(Rewriting& run, MemoryContext batch_memory) {
 }
 
 void run_all(Rewriting& run) {
+    begin_move(run);
+    (void)current_key(run, true);
     commit_batch();
     begin_batch(run);
     begin_progress(run);
     commit_batch();
-    run.total = count_unwritten(run);
-    write_progress(run, "rewriting");
-    commit_batch();
+    run.total = count_all(run);
     run.began = run.told = GetCurrentTimestamp();
     run.at_once = run.batch;
     MemoryContext batch_memory =
@@ -127,6 +140,9 @@ void run_all(Rewriting& run) {
         run_passes(run, batch_memory);
     }
     begin_batch(run);
+    if (!run.has_given_up) {
+        end_move(run);
+    }
     write_progress(run, run.has_given_up ? "stopped" : "finished");
     commit_batch();
 }

@@ -5,6 +5,9 @@
 // relations, their names and the registration are looked up anew in each.
 #pragma once
 
+#include <algorithm>
+
+#include "pg/registry.hpp"
 #include "pg/values.hpp"
 
 namespace kms::pg {
@@ -27,6 +30,18 @@ struct BadRows {
     BadRow shown[most_shown];
 };
 
+// Where the column is to go to; what is empty or nullptr stays as it is registered.
+struct Move {
+    ByteView key_identifier;
+    const char* context;  // an expression; "": the empty context
+    const char*
+        was_context;  // what values are sealed with now, where that is not what is registered
+
+    bool is_wanted() const {
+        return !key_identifier.empty() || context != nullptr || was_context != nullptr;
+    }
+};
+
 struct Rewriting {
     const char* procedure;  // for messages
     Oid relation;
@@ -36,12 +51,14 @@ struct Rewriting {
     int batch;          // rows
     std::int64_t pause_ms;
     Triggers triggers;
+    Move move;
 
     // What has become of it.
     std::int64_t total;  // rows to write, as counted at the start
     std::int64_t done;
     std::int64_t done_in_pass;
     BadRows bad_in_pass;
+    std::int64_t passed_over_in_pass;
     std::int64_t left;  // by others' locks, or written by them all the time
 
     // Where rows raise errors.
@@ -91,10 +108,27 @@ struct RunKey {
     ByteView identifier;
     ByteView tag;                    // of its current version
     const char* context_expression;  // as it is registered; nullptr: none
+    SealedAs was;                    // while the column is being moved there
+    bool is_moving;
+
+    // A value's header says which key it is under, and nothing of the context.
+    bool must_open() const {
+        return is_moving && std::ranges::equal(identifier, was.key_identifier);
+    }
 };
+
+const RegisteredColumn& registration_of(const Rewriting& run);  // 55000 where it is not
 
 // Raises what keeps the key from being used. Looks again now and then, or where `anew` says so.
 RunKey current_key(Rewriting& run, bool anew = false);
+
+// --- moving to another key or context (rewriting_move.cpp)
+
+// The arguments from `first` on: new_key, new_context, was_context.
+Move move_arguments(FunctionCallInfo fcinfo, int first);
+
+void begin_move(const Rewriting& run);  // 55000 in the middle of another
+void end_move(const Rewriting& run);    // if all rows are there
 
 // --- bad rows (rewriting_progress.cpp)
 
@@ -122,10 +156,12 @@ struct Unwritten {
     AttrNumber source;
     AttrNumber target;
     ByteView tag;
+    bool any;  // the header alone does not tell
 };
 
 Unwritten unwritten_in(const Rewriting& run, Relation table, const RunKey& key);
 bool is_unwritten(const Unwritten& unwritten, TupleTableSlot* row);
+bool begins_under(ByteView sealed, ByteView tag);
 
 // --- progress (rewriting_progress.cpp)
 

@@ -96,6 +96,7 @@ void note_success(Rewriting& run, Place& place, const Attempt& attempt) {
     place.next = attempt.next;
     run.done += attempt.done;
     run.done_in_pass += attempt.done;
+    run.passed_over_in_pass += attempt.passed_over;
     run.taken_in_batch += attempt.taken;
     add_bad(run.bad_in_pass, attempt.bad);
     run.at_once = std::min(2 * run.at_once, run.batch);
@@ -177,18 +178,12 @@ void rewrite_some(Rewriting& run, Relation table, Place& place) {
     place.ended = run.has_given_up || ItemPointerGetBlockNumberNoCheck(&place.next) >= place.end;
 }
 
-bool begins_under(const varlena* value, ByteView tag) {
-    const ByteView bytes = bytes_of_packed(value);
-    return bytes.size() >= sealed_beginning &&
-           std::memcmp(bytes.data() + 1, tag.data(), key_tag_length) == 0;
-}
-
 bool is_under(varlena* value, ByteView tag) {
     if (stands_in_its_row(value)) {
-        return begins_under(value, tag);
+        return begins_under(bytes_of_packed(value), tag);
     }
     varlena* beginning = pg_detoast_datum_slice(value, 0, sealed_beginning);
-    const bool is_under = begins_under(beginning, tag);
+    const bool is_under = begins_under(bytes_of_packed(beginning), tag);
     pfree(beginning);
     return is_under;
 }
@@ -198,7 +193,10 @@ bool is_under(varlena* value, ByteView tag) {
 Unwritten unwritten_in(const Rewriting& run, Relation table, const RunKey& key) {
     const AttrNumber target = column_in(run, table, run.target);
     require_bytea(table, target);  // somebody may have changed its type since the last batch
-    return {.source = column_in(run, table, run.source), .target = target, .tag = key.tag};
+    return {.source = column_in(run, table, run.source),
+            .target = target,
+            .tag = key.tag,
+            .any = key.must_open()};
 }
 
 bool is_unwritten(const Unwritten& unwritten, TupleTableSlot* row) {
@@ -207,7 +205,13 @@ bool is_unwritten(const Unwritten& unwritten, TupleTableSlot* row) {
     if (is_null || unwritten.source != unwritten.target) {
         return !is_null && slot_attisnull(row, unwritten.target);
     }
-    return !is_under(reinterpret_cast<varlena*>(DatumGetPointer(source)), unwritten.tag);
+    return unwritten.any ||
+           !is_under(reinterpret_cast<varlena*>(DatumGetPointer(source)), unwritten.tag);
+}
+
+bool begins_under(ByteView sealed, ByteView tag) {
+    return sealed.size() >= sealed_beginning &&
+           std::memcmp(sealed.data() + 1, tag.data(), key_tag_length) == 0;
 }
 
 void rewrite_batch(Rewriting& run, Place& place) {

@@ -28,18 +28,25 @@ ByteView current_tag(const RunKey& key) {
 
 }  // namespace
 
-RunKey current_key(Rewriting& run, bool anew) {
+const RegisteredColumn& registration_of(const Rewriting& run) {
     const RegisteredColumn* column = find_registered_column(run.relation, run.target);
     if (column == nullptr) {
         ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                         errmsg("%s is not registered", column_label(run)),
                         errhint("Say which key it has with kms.register_column().")));
     }
+    return *column;
+}
+
+RunKey current_key(Rewriting& run, bool anew) {
+    const RegisteredColumn& column = registration_of(run);
     RunKey key = {
         .action = run.is_first_time() ? "encrypt a value with" : "re-encrypt a value with",
-        .identifier = column->key_identifier,
+        .identifier = column.key_identifier,
         .tag = {},
-        .context_expression = column->context_expression};
+        .context_expression = column.context_expression,
+        .was = column.was,
+        .is_moving = column.is_moving && !run.is_first_time()};
     const TimestampTz now = GetCurrentTimestamp();
     if (anew || TimestampDifferenceExceeds(run.refreshed, now, believed_ms)) {
         forget_key({key.action, 0, key.identifier});

@@ -22,7 +22,8 @@ struct Chunk {
     std::size_t count;
     std::size_t bytes;
     Call* calls;
-    varlena** results;  // nullptr: the row stays as it is
+    Call* calls_before;  // while the column is being moved: as the values were sealed before
+    varlena** results;   // nullptr: the row stays as it is
     ItemPointerData* places;
 
     bool is_full() const { return count == chunk_rows || bytes >= chunk_bytes; }
@@ -33,6 +34,7 @@ struct Work {
     Batch& batch;
     Attempt& attempt;
     RowValues values;
+    RowValues values_before;
     Chunk chunk;
 };
 
@@ -43,6 +45,7 @@ Chunk make_chunk(int most) {
         .count = 0,
         .bytes = 0,
         .calls = allocate_many<Call>(rows),
+        .calls_before = allocate_many<Call>(rows),
         .results = allocate_many<varlena*>(rows),
         .places = allocate_many<ItemPointerData>(rows)};
 }
@@ -58,8 +61,12 @@ void run_code_of(Oid role, Attempt& attempt, Body&& body) {
 void prepare(Work& work) {
     const Batch& batch = work.batch;
     run_code_of(batch.owner, work.attempt, [&] {
-        work.values =
-            prepare_row_values(batch.table, batch.unwritten.source, batch.key.context_expression);
+        const AttrNumber source = batch.unwritten.source;
+        work.values = prepare_row_values(batch.table, source, batch.key.context_expression);
+        if (batch.key.is_moving) {
+            work.values_before =
+                prepare_row_values(batch.table, source, batch.key.was.context_expression);
+        }
     });
 }
 
@@ -74,6 +81,20 @@ ByteView kept(ByteView bytes) {
     auto* copy = static_cast<Byte*>(palloc(bytes.size() + 1));
     copy_bytes(bytes, ByteSpan(copy, bytes.size()));
     return {copy, bytes.size()};
+}
+
+// No value opens with a context that is NULL: there is none to open then.
+Call as_before(const Work& work, const Call& call, TupleTableSlot* row) {
+    const auto context = context_of_row(work.values_before, row);
+    Call before = call;
+    before.identifier = work.batch.key.was.key_identifier;
+    before.context = context ? kept(*context) : ByteView{};
+    before.data = context ? call.data : ByteView{};
+    return before;
+}
+
+bool has_no_context_before(const Chunk& chunk, std::size_t index) {
+    return chunk.calls_before[index].data.empty() && !chunk.calls[index].data.empty();
 }
 
 void take_row(Work& work, TupleTableSlot* row) {
@@ -91,6 +112,9 @@ void take_row(Work& work, TupleTableSlot* row) {
             .data = kept(bytes_of_row(work.values, row).value_or(ByteView{})),
             .context = kept(*context),
             .identifier = work.batch.key.identifier};
+    if (work.batch.key.is_moving) {
+        chunk.calls_before[chunk.count] = as_before(work, call, row);
+    }
     chunk.bytes += call.data.size() + call.context.size();
     chunk.places[chunk.count++] = row->tts_tid;
 }
@@ -143,32 +167,96 @@ bool is_about_the_value(const Failure& failure) {
            code == Code::disabled || code == Code::too_large;
 }
 
-Failure seal_anew(const Rewriting& run, std::span<const Call> calls, varlena** results,
+void raise_unless_about_the_value(const Failure& failure) {
+    if (failure.pending || !is_about_the_value(failure)) {
+        raise(failure);
+    }
+}
+
+// As it is to be: the key and the context are those of now.
+bool opens(const Call& call) {
+    varlena* plaintext = nullptr;
+    const Failure failure = open(call, &plaintext);
+    if (failure) {
+        raise_unless_about_the_value(failure);
+        return false;
+    }
+    wipe(bytes_in(plaintext));
+    pfree(plaintext);
+    return true;
+}
+
+// Where the header does not tell what has been moved.
+void leave_out_moved(const Batch& batch, Chunk& chunk) {
+    std::size_t left = 0;
+    for (std::size_t i = 0; i < chunk.count; ++i) {
+        if (!begins_under(chunk.calls[i].data, batch.key.tag) || !opens(chunk.calls[i])) {
+            chunk.calls[left] = chunk.calls[i];
+            chunk.calls_before[left] = chunk.calls_before[i];
+            chunk.places[left++] = chunk.places[i];
+        }
+    }
+    chunk.count = left;
+}
+
+Failure seal_anew(const Batch& batch, const Chunk& chunk, std::size_t first, std::size_t count,
                   std::size_t& done) {
-    return run.is_first_time() ? transform(Way::seal, calls, results, done)
-                               : reseal(calls, std::nullopt, results, done);
+    const std::span<const Call> calls(chunk.calls + first, count);
+    varlena** results = chunk.results + first;
+    if (batch.run.is_first_time()) {
+        return transform(Way::seal, calls, results, done);
+    }
+    const Call* before = batch.key.is_moving ? chunk.calls_before + first : calls.data();
+    return reseal({before, count}, calls, results, done);
+}
+
+// It has been moved, but is of another version than the current one.
+bool is_sealed_as_moved(const Batch& batch, const Chunk& chunk, std::size_t index) {
+    if (!batch.key.is_moving) {
+        return false;
+    }
+    const std::span<const Call> call(chunk.calls + index, 1);
+    std::size_t done = 0;
+    const Failure failure = reseal(call, call, chunk.results + index, done);
+    if (failure) {
+        raise_unless_about_the_value(failure);
+    }
+    return !failure;
+}
+
+void seal_one(Work& work, std::size_t index, const Failure& failure) {
+    Chunk& chunk = work.chunk;
+    if (is_sealed_as_moved(work.batch, chunk, index)) {
+        return;
+    }
+    chunk.results[index] = nullptr;
+    if (work.batch.key.is_moving && has_no_context_before(chunk, index)) {
+        note_bad_row(work, chunk.places[index], ERRCODE_NULL_VALUE_NOT_ALLOWED,
+                     "its context of before is NULL");
+    } else {
+        note_bad_row(work, chunk.places[index], failure.cause.sqlstate, failure.cause.message);
+    }
 }
 
 // After a failure only a few are tried at once: where many are bad, not all of the rest again.
 void seal_chunk(Work& work) {
-    const Chunk& chunk = work.chunk;
+    Chunk& chunk = work.chunk;
+    if (work.batch.key.must_open()) {
+        leave_out_moved(work.batch, chunk);
+    }
     std::size_t at_once = chunk_rows;
     for (std::size_t first = 0; first < chunk.count;) {
         const std::size_t count = std::min(at_once, chunk.count - first);
         std::size_t done = 0;
-        const Failure failure =
-            seal_anew(work.batch.run, {chunk.calls + first, count}, chunk.results + first, done);
+        const Failure failure = seal_anew(work.batch, chunk, first, count, done);
         if (!failure) {
             first += count;
             at_once = std::min(2 * at_once, chunk_rows);
             continue;
         }
-        if (failure.pending || !is_about_the_value(failure)) {
-            raise(failure);
-        }
+        raise_unless_about_the_value(failure);
         first += done;
-        chunk.results[first] = nullptr;
-        note_bad_row(work, chunk.places[first], failure.cause.sqlstate, failure.cause.message);
+        seal_one(work, first, failure);
         at_once = std::max<std::size_t>(done / 2, 1);
         ++first;
     }
@@ -187,6 +275,7 @@ void write_result(Work& work, RowWriter& writer, std::size_t index) {
                          "a trigger has kept it");
             break;
         case Written::passed_over:
+            ++work.attempt.passed_over;
             break;
     }
 }
@@ -227,7 +316,7 @@ void write_chunk(Work& work) {
 }  // namespace
 
 void rewrite_rows(Batch& batch, ItemPointerData end, Attempt& attempt) {
-    Work work = {batch, attempt, {}, make_chunk(attempt.most)};
+    Work work = {batch, attempt, {}, {}, make_chunk(attempt.most)};
     prepare(work);
     while (attempt.taken < attempt.most && ItemPointerCompare(&attempt.next, &end) <= 0) {
         read_chunk(work, end);

@@ -23,6 +23,7 @@ struct Attempt {
     ItemPointerData last;    // that was taken
     bool is_in_owners_code;  // or in what checks and writes a row
     std::int64_t done;
+    std::int64_t passed_over;
     BadRows bad;
 };
 

@@ -113,9 +113,10 @@ KMS_FUNCTION(kms_recode) {
         PG_RETURN_NULL();
     }
     const Call call = {"recode", from_id, bytes_argument(fcinfo, 2), context};
+    const Call to = {"recode", to_id, {}, context};
     varlena* result = nullptr;
     std::size_t done = 0;
-    const Failure failure = reseal({&call, 1}, to_id, &result, done);
+    const Failure failure = reseal({&call, 1}, {&to, 1}, &result, done);
     return datum_or_raise(failure, result);
 }
 
@@ -126,7 +127,7 @@ KMS_FUNCTION(kms_recode_with) {
     }
     varlena* result = nullptr;
     std::size_t done = 0;
-    const Failure failure = reseal({&call, 1}, std::nullopt, &result, done);
+    const Failure failure = reseal({&call, 1}, {&call, 1}, &result, done);
     return datum_or_raise(failure, result);
 }
 

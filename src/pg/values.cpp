@@ -31,12 +31,12 @@ Failure transform_locally(Way way, std::span<const Call> calls, varlena** result
     return {};
 }
 
-Failure reseal_all_locally(std::span<const Call> calls, std::optional<std::int32_t> to_id,
-                           varlena** results, std::size_t& done) {
+Failure reseal_all_locally(std::span<const Call> calls, std::span<const Call> to, varlena** results,
+                           std::size_t& done) {
     for (done = 0; done < calls.size(); ++done) {
         CHECK_FOR_INTERRUPTS();
         prefetch_from(Way::open, calls, done);
-        if (const Failure failure = reseal_locally(calls[done], to_id, &results[done])) {
+        if (const Failure failure = reseal_locally(calls[done], to[done], &results[done])) {
             return failure;
         }
     }
@@ -68,19 +68,15 @@ Failure unwrap(const Call& call) {
     return mode() == Mode::remote ? unwrap_remotely(call) : unwrap_locally(call);
 }
 
-Failure reseal(std::span<const Call> calls, std::optional<std::int32_t> to_id, varlena** results,
+Failure reseal(std::span<const Call> calls, std::span<const Call> to, varlena** results,
                std::size_t& done) {
-    return mode() == Mode::remote ? reseal_remotely(calls, to_id, results, done)
-                                  : reseal_all_locally(calls, to_id, results, done);
+    return mode() == Mode::remote ? reseal_remotely(calls, to, results, done)
+                                  : reseal_all_locally(calls, to, results, done);
 }
 
-Call sealing_again(const Call& call, std::optional<std::int32_t> to_id, ByteView plaintext) {
-    Call again = call;
+Call sealing_again(const Call& to, ByteView plaintext) {
+    Call again = to;
     again.data = plaintext;
-    if (to_id) {
-        again.local_id = *to_id;
-        again.identifier = {};
-    }
     return again;
 }
 

@@ -31,9 +31,10 @@ Failure open(const Call& call, varlena** result);
 // call `done`.
 Failure transform(Way way, std::span<const Call> calls, varlena** results, std::size_t& done);
 
-// The same for opening and sealing again, under the current version of the same key or of the one
-// that is bound to `to_id`. Remote mode keeps all plaintexts until they are sealed.
-Failure reseal(std::span<const Call> calls, std::optional<std::int32_t> to_id, varlena** results,
+// The same for opening and sealing again: what `calls` open is sealed under the keys and contexts
+// of the calls of `to`, as many, whose data does not matter. Remote mode keeps all plaintexts until
+// they are sealed.
+Failure reseal(std::span<const Call> calls, std::span<const Call> to, varlena** results,
                std::size_t& done);
 
 // A key of its own for what is too large to be a value, wrapped by the DEK that the call names;

@@ -1,0 +1,142 @@
+-- A column could not be moved to another key, algorithm or context: reencrypt(new_key, new_context, was_context).
+SET client_min_messages = warning;
+DROP ROLE IF EXISTS regress_kms_owner;
+RESET client_min_messages;
+SELECT setting || '/kms-agent serve --ephemeral' AS command FROM pg_config WHERE name = 'BINDIR' \gset
+SET kms.command = :'command';
+SELECT kms.create_key('old'), kms.create_key('new', 'aes-256-siv'), kms.create_key('third');
+CREATE TABLE t (id int, tenant text, c bytea);
+INSERT INTO t SELECT n, 't' || n % 3, CASE WHEN n <> 7 THEN kms.encode_with('old', 'v' || n, n::text::bytea) END FROM generate_series(1, 100) n;
+SELECT kms.register_column('t', 'c', 'old'::text, 'id::text::bytea');
+CREATE VIEW registration AS SELECT key_identifier, context_expression, was_key_identifier, was_context_expression, is_moving FROM kms.registered_columns;
+CREATE VIEW state AS
+    SELECT count(*), count(kms.try_decode(1, c, id::text::bytea)) AS old, count(kms.try_decode(2, c, (tenant || ':' || id)::bytea)) AS new FROM t WHERE c IS NOT NULL;
+SELECT kms.set_key(1, 'old'), kms.set_key(2, 'new');
+
+-- What cannot be is refused before anything is changed.
+CALL kms.reencrypt('t', 'c', new_key => 'none');
+CALL kms.reencrypt('t', 'c', new_key => '');
+CALL kms.reencrypt('t', 'c', new_context => 'none::bytea');
+CALL kms.reencrypt('t', 'c', new_context => 'random()::text::bytea');
+CALL kms.reencrypt('t', 'c', was_context => 'c');
+SELECT * FROM registration;
+
+-- In the middle of it: a disk that is full at the second batch.
+CREATE SEQUENCE rows_written;
+CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF nextval('public.rows_written') = 50 THEN RAISE disk_full; END IF; RETURN NEW; END $$;
+CREATE TRIGGER full_disk BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION full_disk();
+\set VERBOSITY terse
+CALL kms.reencrypt('t', 'c', 20, triggers => 'fire', new_key => 'new', new_context => $$(tenant || ':' || id)::bytea$$);
+\set VERBOSITY default
+SELECT * FROM registration;
+SELECT * FROM state;
+SELECT key_identifier, version, rows FROM kms.census('t', 'c') ORDER BY key_identifier;
+SELECT key_identifier, rows FROM kms.key_age() ORDER BY 1;
+-- The key that it leaves is needed yet.
+SELECT kms.rotate_key('old');
+SELECT kms.disable_key('old', 1);
+-- Another move does not begin, and the same goes on.
+DROP TRIGGER full_disk ON t;
+CALL kms.reencrypt('t', 'c', new_key => 'third');
+CALL kms.reencrypt('t', 'c', new_context => $$tenant::bytea$$);
+-- Whoever writes meanwhile may write either way; both keys may be rotated.
+INSERT INTO t VALUES (101, 't1', kms.encode(1, 'v101', '101')), (102, 't1', kms.encode(2, 'v102', 't1:102'));
+SELECT kms.rotate_key('new');
+INSERT INTO t VALUES (103, 't1', kms.encode(1, 'v103', '103')), (104, 't1', kms.encode(2, 'v104', 't1:104'));
+CALL kms.reencrypt('t', 'c', 20);
+SELECT * FROM registration;
+SELECT * FROM state;
+SELECT bool_and(kms.decode_text(2, c, (tenant || ':' || id)::bytea) = 'v' || id) FROM t;
+SELECT key_identifier, version, rows FROM kms.census('t', 'c') ORDER BY key_identifier, version;
+SELECT kms.disable_key('old', 1), kms.disable_key('old', 2);
+SELECT kms.enable_key('old', 1), kms.enable_key('old', 2);
+CALL kms.reencrypt('t', 'c');
+SELECT rows_total, rows_failed FROM kms.reencrypt_progress WHERE relation = 't'::regclass;
+
+-- One that was written the old way behind it is found by the next that is told so.
+INSERT INTO t VALUES (105, 't1', kms.encode(1, 'v105', '105'));
+\set VERBOSITY terse
+CALL kms.reencrypt('t', 'c');
+\set VERBOSITY default
+CALL kms.reencrypt('t', 'c', new_key => 'new');
+SELECT * FROM state;
+
+-- There and back again, in the middle of it.
+ALTER SEQUENCE rows_written RESTART;
+CREATE TRIGGER full_disk BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION full_disk();
+\set VERBOSITY terse
+CALL kms.reencrypt('t', 'c', 20, triggers => 'fire', new_key => 'old', new_context => 'id::text::bytea');
+SELECT * FROM state;
+CALL kms.reencrypt('t', 'c', 20, triggers => 'fire', new_key => 'new', new_context => $$(tenant || ':' || id)::bytea$$);
+\set VERBOSITY default
+DROP TRIGGER full_disk ON t;
+SELECT * FROM state;
+SELECT * FROM registration;
+
+-- Another context under the same key: what has been moved is known by opening it. Here and at the agent; to and from the empty context.
+ALTER SEQUENCE rows_written RESTART;
+CREATE TRIGGER full_disk BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION full_disk();
+\set VERBOSITY terse
+CALL kms.reencrypt('t', 'c', 20, triggers => 'fire', new_context => '');
+\set VERBOSITY default
+DROP TRIGGER full_disk ON t;
+SELECT * FROM registration;
+SELECT count(kms.try_decode(2, c)) > 20 AS new, count(kms.try_decode(2, c, (tenant || ':' || id)::bytea)) > 20 AS old FROM t;
+SELECT kms.rotate_key('new');
+INSERT INTO t VALUES (106, 't1', kms.encode(2, 'v106', 't1:106')), (107, 't1', kms.encode(2, 'v107'));
+SET kms.mode = 'remote';
+CALL kms.reencrypt('t', 'c', 20);
+SELECT * FROM registration;
+SELECT count(*), bool_and(kms.decode_text(2, c) = 'v' || id) FROM t WHERE c IS NOT NULL;
+CALL kms.reencrypt('t', 'c', 20, new_key => 'third', new_context => 'tenant::bytea');
+SELECT count(*), bool_and(kms.decode_with_text('third', c, tenant::bytea) = 'v' || id) FROM t WHERE c IS NOT NULL;
+RESET kms.mode;
+
+-- Rows that open neither way are told; the move is not over before they are mended.
+UPDATE t SET c = kms.encode_with('third', 'v9', 'another') WHERE id = 9;
+UPDATE t SET tenant = NULL WHERE id = 10;
+\set VERBOSITY terse
+CALL kms.reencrypt('t', 'c', new_context => '');
+\set VERBOSITY default
+SELECT * FROM registration;
+UPDATE t SET tenant = 't1' WHERE id = 10;
+UPDATE t SET c = kms.encode_with('third', 'v9') WHERE id = 9;
+CALL kms.reencrypt('t', 'c');
+SELECT * FROM registration;
+SELECT count(*), bool_and(kms.decode_with_text('third', c) = 'v' || id) FROM t WHERE c IS NOT NULL;
+
+-- Where the registration never was right.
+SELECT kms.unregister_column('t', 'c');
+SELECT kms.register_column('t', 'c', 'third'::text, 'tenant::bytea');
+CALL kms.reencrypt('t', 'c', was_context => '');
+SELECT * FROM registration;
+SELECT count(*), bool_and(kms.decode_with_text('third', c, tenant::bytea) = 'v' || id) FROM t WHERE c IS NOT NULL;
+CALL kms.reencrypt('t', 'c', was_context => '');
+
+-- The owner may, who is no superuser; and in between, an encrypted column and its plaintext stay in step.
+CREATE ROLE regress_kms_owner;
+GRANT USAGE ON SCHEMA kms TO regress_kms_owner;
+GRANT EXECUTE ON PROCEDURE kms.reencrypt TO regress_kms_owner;
+DROP TABLE t CASCADE;
+CREATE TABLE t AS SELECT n AS id, 'v' || n AS v FROM generate_series(1, 50) n;
+CALL kms.encrypt_column('t', 'v', 'old', context_expression => 'id::text::bytea');
+ALTER TABLE t OWNER TO regress_kms_owner;
+ALTER TABLE t ADD CHECK (id <> 30) NOT VALID;
+SET ROLE regress_kms_owner;
+CALL kms.reencrypt('t', 'v_encrypted', 10, new_key => 'third');
+RESET ROLE;
+SELECT is_moving FROM registration;
+UPDATE t SET v = 'w' || id WHERE id < 5;
+INSERT INTO t VALUES (51, 'v51');
+ALTER TABLE t DROP CONSTRAINT t_id_check;
+CALL kms.reencrypt('t', 'v_encrypted');
+SELECT is_moving FROM registration;
+SELECT count(*), bool_and(kms.decode_with_text('third', v_encrypted, id::text::bytea) = v) FROM t;
+
+REVOKE EXECUTE ON PROCEDURE kms.reencrypt FROM regress_kms_owner;
+REVOKE USAGE ON SCHEMA kms FROM regress_kms_owner;
+DROP VIEW registration;
+DROP TABLE t;
+DROP FUNCTION full_disk;
+DROP SEQUENCE rows_written;
+DROP ROLE regress_kms_owner;

@@ -1,0 +1,125 @@
+# A column could not be moved to another key or context: reencrypt does it while both are written, is
+# terminated, killed and taken up again, and until it is done the old key is not retired.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use KmsKeys;
+use KmsTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $rows = 1500;
+my %mode = map { $_ => $_ } qw(local remote envelope);
+my @names = map { ("$_-old", "$_-new") } qw(local remote);
+my $node = kms_node('move', 'kms.command' => make_keyring(test_folder('keys'), @names, 'kek'), 'restart_after_crash' => 'on');
+my $session = keys_session($node, { 'kms.mode' => 'envelope' });
+$session->get("SELECT kms.create_data_key('envelope-old', 'kek'), kms.create_data_key('envelope-new', 'kek')");
+$session->quit;
+
+# Rows that a move has come to.
+sub has_come {
+    my ($watcher, $done) = @_;
+    return becomes(sub { $watcher->get("SELECT count(*) FROM kms.reencrypt_progress WHERE running AND phase = 'rewriting' AND rows_done > $done") });
+}
+
+# Writers that know of the move, and others that do not yet.
+sub write_both_ways {
+    my ($writer, $old, $new) = @_;
+    $writer->get("UPDATE t SET v = 'old way ' || id, c = kms.encode_with('$old->{key}', 'old way ' || id, $old->{context}) WHERE id % 40 = 0");
+    $writer->get("UPDATE t SET v = 'new way ' || id, c = kms.encode_with('$new->{key}', 'new way ' || id, $new->{context}) WHERE id % 40 = 20");
+    return $writer->get("DELETE FROM t WHERE id % 500 = 1");
+}
+
+sub opens_as {
+    my ($reader, $form) = @_;
+    return $reader->get("SELECT count(*) = count(*) FILTER (WHERE kms.decode_with_text('$form->{key}', c, $form->{context}) = v) FROM t");
+}
+
+foreach my $name (sort keys %mode) {
+    my %settings = ('kms.mode' => $mode{$name});
+    my $mover = keys_session($node, \%settings);
+    my $other = keys_session($node, \%settings);
+    my $old = { key => "$name-old", context => 'id::text::bytea' };
+    my $new = { key => "$name-new", context => q{('t:' || id)::bytea} };
+    my $last = { key => "$name-new", context => q{''::bytea} };
+    $mover->get(<<"SQL");
+DROP TABLE IF EXISTS t;
+CREATE TABLE t (id int PRIMARY KEY, v text, c bytea) WITH (fillfactor = 80);
+INSERT INTO t SELECT n, 'v' || n, kms.encode_with('$old->{key}', 'v' || n, n::text::bytea) FROM generate_series(1, $rows) n;
+SELECT kms.register_column('t', 'c', '$old->{key}'::text, 'id::text::bytea');
+SQL
+
+    # --- to another key
+
+    my $call = "CALL kms.reencrypt('t', 'c', batch => 50, pause => '20 ms', new_key => '$new->{key}', new_context => '(''t:'' || id)::bytea')";
+    $mover->send($call);
+    ok(has_come($other, 100), "$name: a column is moved to another key");
+    write_both_ways($other, $old, $new);
+    my $retire = $name eq 'envelope' ? "CALL kms.destroy_data_key('$old->{key}', 1)" : "SELECT kms.disable_key('$old->{key}', 1)";
+    fails_with($other, $retire, 'KM012', '... and the old key is needed meanwhile');
+    my $rows_by_key = $other->get("SELECT string_agg(key_identifier, ' ' ORDER BY key_identifier) FROM kms.census('t', 'c')");
+    is($rows_by_key, "$new->{key} $old->{key}", '... of which a census knows both');
+    fails_with($other, "CALL kms.reencrypt('t', 'c')", '55006', '... and nobody else moves it');
+    $other->get('SELECT pg_terminate_backend(' . $mover->pid . ')');
+    ok($mover->answer->{closed}, '... until its session is terminated');
+    is($other->get('SELECT is_moving FROM kms.registered_columns'), 't', '... which the registration says');
+    fails_with($other, "CALL kms.reencrypt('t', 'c', new_key => 'kek')", '55000', '... and no other move begins');
+    $mover->quit;
+
+    $mover = keys_session($node, \%settings);
+    $mover->send("CALL kms.reencrypt('t', 'c', batch => 50, pause => '20 ms')");
+    ok(has_come($other, 100), '... but the same goes on');
+    write_both_ways($other, $old, $new);
+    is($mover->answer->{state}, '', '... to its end');
+    is(opens_as($other, $new), 't', '... and every row opens with the new key and context');
+    is($other->get('SELECT key_identifier, was_key_identifier, is_moving FROM kms.registered_columns'), "$new->{key}|$old->{key}|f", '... as the registration says');
+
+    # --- to another context under the same key
+
+    $mover->send("CALL kms.reencrypt('t', 'c', batch => 50, pause => '20 ms', new_context => '')");
+    ok(has_come($other, 100), "$name: a column is moved to another context");
+    write_both_ways($other, $new, $last);
+    if ($name eq 'remote') {
+        kill KILL => $mover->pid;
+        ok($mover->answer->{closed}, '... until its backend is killed');
+        ok(becomes(sub { $other->ask('SELECT 1')->{closed} }), '... the server with it');
+        ok(becomes(sub { my ($code) = $node->psql('postgres', 'SELECT 1'); $code == 0 }), '... which recovers');
+        $_->quit foreach $mover, $other;
+        $mover = keys_session($node, \%settings);
+        $other = keys_session($node, \%settings);
+    } else {
+        $other->get('SELECT pg_cancel_backend(' . $mover->pid . ')');
+        is($mover->answer->{state}, '57014', '... until it is cancelled');
+    }
+    write_both_ways($other, $new, $last);
+    is($mover->ask("CALL kms.reencrypt('t', 'c', batch => 100)")->{state}, '', '... and goes on to its end');
+    is(opens_as($other, $last), 't', '... and every row opens with the new context');
+    is($other->get('SELECT is_moving FROM kms.registered_columns'), 'f', '... as the registration says');
+    $other->get($retire) if $name ne 'envelope';
+    $_->quit foreach $mover, $other;
+}
+
+# --- it is dumped in the middle, and goes on where it is restored
+
+$session = keys_session($node, { 'kms.mode' => 'local' });
+$session->get(<<'SQL');
+DROP TABLE t;
+CREATE TABLE t AS SELECT n AS id, kms.encode_with('local-new', 'v' || n) AS c FROM generate_series(1, 100) n;
+SELECT kms.register_column('t', 'c', 'local-new'::text);
+ALTER TABLE t ADD CHECK (id <> 50) NOT VALID;
+SQL
+is($session->ask("CALL kms.reencrypt('t', 'c', new_key => 'remote-new')")->{state}, '23514', 'a move that is not over');
+$session->quit;
+$node->command_ok([ 'pg_dump', '-Fc', '-f', $node->backup_dir . '/dump', $node->connstr('postgres') ], '... is dumped');
+$node->safe_psql('postgres', 'CREATE DATABASE second');
+$node->command_ok([ 'pg_restore', '-d', $node->connstr('second'), $node->backup_dir . '/dump' ], '... and restored');
+$node->safe_psql('second', 'ALTER TABLE t DROP CONSTRAINT t_id_check');
+$node->safe_psql('second', "CALL kms.reencrypt('t', 'c')");
+is($node->safe_psql('second', "SELECT count(*), bool_and(kms.decode_with_text('remote-new', c) = 'v' || id) FROM t"), '100|t', '... where it goes on');
+is($node->safe_psql('second', 'SELECT is_moving FROM kms.registered_columns'), 'f', '... to its end');
+
+$node->stop;
+no_crash($node);
+done_testing();
