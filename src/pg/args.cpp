@@ -109,6 +109,12 @@ Datum text_datum(std::string_view text) {
     return PointerGetDatum(cstring_to_text_with_len(text.data(), static_cast<int>(text.size())));
 }
 
+Datum name_datum(const char* name) {
+    auto* whole = static_cast<NameData*>(palloc0(sizeof(NameData)));
+    namestrcpy(whole, name);
+    return NameGetDatum(whole);
+}
+
 Datum bytes_datum(ByteView bytes) {
     return text_datum(text_of(bytes));
 }

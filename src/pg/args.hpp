@@ -46,6 +46,7 @@ ByteSpan bytes_in(varlena* value);
 Result<varlena*> try_allocate_value(std::size_t length);
 
 Datum text_datum(std::string_view text);
+Datum name_datum(const char* name);  // a whole name: PostgreSQL copies as many bytes
 Datum bytes_datum(ByteView bytes);
 Datum identifier_datum(ByteView identifier);  // text in the spelling of kms.keys
 

@@ -92,7 +92,7 @@ void add_row(RowSet& rows, const DataKeyRow& row) {
 }  // namespace
 
 KMS_FUNCTION(kms_create_data_key) {
-    require_writable("kms.create_data_key()");
+    require_own_data_keys("kms.create_data_key()");
     const ByteView name = required_identifier(fcinfo, 0, "name");
     const ByteView kek = required_identifier(fcinfo, 1, "kek");
     const Algorithm algorithm = algorithm_argument(fcinfo, 2);
@@ -104,7 +104,7 @@ KMS_FUNCTION(kms_create_data_key) {
 }
 
 KMS_FUNCTION(kms_rotate_data_key) {
-    require_writable("kms.rotate_data_key()");
+    require_own_data_keys("kms.rotate_data_key()");
     const ByteView name = required_identifier(fcinfo, 0, "name");
     const DataKeyVersion newest = lock_newest_version("rotate data key", name);
     const Algorithm algorithm = require_known("rotate data key", name, newest.algorithm);
@@ -112,12 +112,12 @@ KMS_FUNCTION(kms_rotate_data_key) {
 }
 
 KMS_FUNCTION(kms_enable_data_key) {
-    require_writable("kms.enable_data_key()");
+    require_own_data_keys("kms.enable_data_key()");
     return change_state(fcinfo, "enable data key", wire::VersionState::enabled, true);
 }
 
 KMS_FUNCTION(kms_disable_data_key) {
-    require_writable("kms.disable_data_key()");
+    require_own_data_keys("kms.disable_data_key()");
     const bool force = required_bool(fcinfo, 2, "force");
     return change_state(fcinfo, "disable data key", wire::VersionState::disabled, force);
 }

@@ -12,6 +12,10 @@ namespace kms::pg {
 // what ROLLBACK does not undo.
 void require_writable(const char* function);
 
+// And where kms.data_key is filled by a subscription (55000): what is changed here and there would
+// end it at the next row of the same version.
+void require_own_data_keys(const char* function);
+
 // Before a data key's rows are read to be changed: waits for others who change it. On its first
 // row, since the server's lock table is finite and a transaction may make a key for each tenant.
 void lock_data_key(ByteView name);

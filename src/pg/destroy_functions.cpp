@@ -185,8 +185,10 @@ std::int64_t destroy(const Destruction& what) {
 }  // namespace
 
 KMS_FUNCTION(kms_destroy_data_key) {
-    require_writable("kms.destroy_data_key()");
     const Destruction what = arguments(fcinfo);
+    if (!what.dry_run) {
+        require_own_data_keys("kms.destroy_data_key()");
+    }
     if (what.shred && !what.dry_run) {
         require_no_transaction_block(fcinfo);
     }

@@ -8,7 +8,7 @@
 namespace kms::pg {
 
 KMS_FUNCTION(kms_rotate_kek) {
-    require_writable("kms.rotate_kek()");
+    require_own_data_keys("kms.rotate_kek()");
     const KeyUse kek = use_of_identifier("rotate key", required_identifier(fcinfo, 0, "kek"));
     lock_kek(kek.identifier);
     const std::uint32_t version = rotate_kek_at_agent(kek);

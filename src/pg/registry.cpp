@@ -83,7 +83,7 @@ std::span<const RegisteredColumn> read_columns(ScanKeyData* key, int keys) {
 }
 
 void match_name(ScanKeyData& key, Column column, const char* name) {
-    ScanKeyInit(&key, column, BTEqualStrategyNumber, F_NAMEEQ, CStringGetDatum(name));
+    ScanKeyInit(&key, column, BTEqualStrategyNumber, F_NAMEEQ, name_datum(name));
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // register_column, unregister_column and the view registered_columns.
 #include "pg/context_expression.hpp"
+#include "pg/data_key_writer.hpp"
 #include "pg/owner.hpp"
 #include "pg/registry.hpp"
 #include "pg/table_column.hpp"
@@ -73,9 +74,9 @@ struct Names {
 
 Names names_of(Relation table, const char* column) {
     Names names;
-    names.values[0] = CStringGetDatum(get_namespace_name(RelationGetNamespace(table)));
-    names.values[1] = CStringGetDatum(RelationGetRelationName(table));
-    names.values[2] = CStringGetDatum(column);
+    names.values[0] = name_datum(get_namespace_name(RelationGetNamespace(table)));
+    names.values[1] = name_datum(RelationGetRelationName(table));
+    names.values[2] = name_datum(column);
     return names;
 }
 
@@ -107,13 +108,11 @@ bool delete_row(Relation table, const char* column) {
 }
 
 void add_row(RowSet& rows, const RegisteredColumn& column) {
-    NameData name;
-    namestrcpy(&name, column.column_name);
     const SealedAs& was = column.was;
     const bool has_moved = !was.key_identifier.empty();
     Datum values[9] = {
         ObjectIdGetDatum(column.relation),
-        NameGetDatum(&name),
+        name_datum(column.column_name),
         identifier_datum(column.key_identifier),
         column.context_expression != nullptr ? CStringGetTextDatum(column.context_expression)
                                              : Datum{0},
@@ -137,6 +136,7 @@ void add_row(RowSet& rows, const RegisteredColumn& column) {
 }  // namespace
 
 KMS_FUNCTION(kms_register_column) {
+    require_writable("kms.register_column()");
     const Relation table = open_own_table(fcinfo);
     const char* column = column_argument(fcinfo);
     const ByteView key_identifier = required_identifier(fcinfo, 2, "key_identifier");
@@ -154,6 +154,7 @@ KMS_FUNCTION(kms_register_column) {
 }
 
 KMS_FUNCTION(kms_unregister_column) {
+    require_writable("kms.unregister_column()");
     const Relation table = open_own_table(fcinfo);
     const char* column = column_argument(fcinfo);
     if (!delete_row(table, column)) {

@@ -53,10 +53,6 @@ SealedAs left_by(const Rewriting& run, const RegisteredColumn& column, const Sea
     return column.now();
 }
 
-Datum name_datum(const char* name) {
-    return DirectFunctionCall1(namein, CStringGetDatum(name));
-}
-
 Datum context_datum(const char* context) {
     return context != nullptr ? text_datum(context) : Datum{0};
 }

@@ -1,0 +1,79 @@
+# What writes names itself where nothing can be written: on a standby, and where data keys come from another server.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use KmsKeys;
+use KmsTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my %settings = ('kms.command' => make_keyring(test_folder('keys'), 'main'), 'kms.mode' => 'envelope');
+my $node = kms_node('primary', %settings, 'wal_level' => 'logical', 'max_wal_senders' => 8);
+$node->append_conf('pg_hba.conf', 'local replication all trust');
+$node->reload;
+$node->safe_psql('postgres', <<'SQL');
+SELECT kms.create_data_key('orders', 'main'), kms.rotate_data_key('orders');
+CREATE TABLE sealed (id int PRIMARY KEY, c bytea, plain text);
+SELECT kms.register_column('sealed', 'c', 'orders');
+INSERT INTO sealed VALUES (1, kms.encode_with('orders', 'x'), 'y');
+CALL kms.encrypt_column('sealed', 'plain', 'orders');
+SQL
+
+# --- on a standby: a lock or a DELETE was named, and what only looks was refused
+
+$node->backup('base');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'base', has_streaming => 1);
+$standby->start;
+$node->wait_for_catchup($standby);
+my $reader = keys_session($standby);
+my %writes = (
+    switch_column => q{SELECT kms.switch_column('sealed', 'plain')},
+    register_column => q{SELECT kms.register_column('sealed', 'c', 'orders')},
+    unregister_column => q{SELECT kms.unregister_column('sealed', 'c')},
+    encrypt_column => q{CALL kms.encrypt_column('sealed', 'plain', 'orders')},
+    decrypt_column => q{CALL kms.decrypt_column('sealed', 'c', 'text')},
+    reencrypt => q{CALL kms.reencrypt('sealed', 'c')},
+    create_data_key => q{SELECT kms.create_data_key('new', 'main')},
+    rotate_data_key => q{SELECT kms.rotate_data_key('orders')},
+    enable_data_key => q{SELECT kms.enable_data_key('orders', 1)},
+    disable_data_key => q{SELECT kms.disable_data_key('orders', 1)},
+    destroy_data_key => q{CALL kms.destroy_data_key('orders', 1)},
+    rotate_kek => q{SELECT kms.rotate_kek('main')},
+);
+foreach my $function (sort keys %writes) {
+    my $answer = fails_with($reader, $writes{$function}, '25006', "on a standby $function is refused");
+    like($answer->{message}, qr/cannot execute kms\.$function(\(\))? in a read-only transaction|cannot execute kms\.$function(\(\))? during recovery/, '... by its name');
+}
+is($reader->get(q{CALL kms.destroy_data_key('orders', 2, dry_run => true)}), 2, 'on a standby a destruction is rehearsed');
+is($reader->get(q{CALL kms.destroy_data_key('orders', 1, dry_run => true, shred => true)}), 0, '... and a shredding');
+fails_with($reader, q{BEGIN; SET TRANSACTION READ ONLY; SELECT kms.switch_column('sealed', 'plain')}, '25006', 'so it is in a read-only transaction');
+$reader->get('ROLLBACK');
+$reader->quit;
+$standby->stop;
+
+# --- where a subscription fills kms.data_key: a rotation was made there, and the next one of the publisher's ended it
+
+my $subscriber = kms_node('subscriber', %settings);
+$node->safe_psql('postgres', 'CREATE PUBLICATION keys FOR TABLE kms.data_key');
+$subscriber->safe_psql('postgres', "CREATE SUBSCRIPTION theirs CONNECTION '" . $node->connstr . " dbname=postgres' PUBLICATION keys");
+$subscriber->wait_for_subscription_sync($node, 'theirs');
+my $session = keys_session($subscriber);
+is($session->get(q{SELECT length(kms.encode_with('orders', 'x')), kms.decode_with_text('orders', kms.encode_with('orders', 'x'))}), '50|x', 'a subscriber uses data keys that it was sent');
+foreach my $function (grep { /data_key|kek/ } sort keys %writes) {
+    my $answer = fails_with($session, $writes{$function}, '55000', "... and does not change them: $function");
+    like($answer->{err}, qr/cannot execute kms\.$function\(\) where kms\.data_key is filled by a subscription\n.*"theirs".*\n.*Call it at the publisher/s, '... which it says, and what to do');
+}
+is($session->get(q{CALL kms.destroy_data_key('orders', 1, dry_run => true)}), 0, '... but rehearses');
+$node->safe_psql('postgres', $writes{rotate_data_key});
+$node->wait_for_catchup('theirs');
+is($session->get(q{SELECT max(version) FROM kms.data_keys WHERE name = 'orders'}), 3, '... and follows the rotation of the publisher');
+$subscriber->safe_psql('postgres', 'DROP SUBSCRIPTION theirs');
+is($session->get($writes{rotate_data_key}), 4, 'without the subscription data keys are its own');
+$session->quit;
+
+$_->stop foreach $subscriber, $node;
+no_crash($_) foreach $subscriber, $standby, $node;
+done_testing();
