@@ -32,7 +32,7 @@ ALTER TABLE person DISABLE TRIGGER zzz_kms_ssn_encrypted;
 UPDATE person SET ssn_encrypted = NULL WHERE id BETWEEN 10 AND 12;
 ALTER TABLE person ENABLE ALWAYS TRIGGER zzz_kms_ssn_encrypted;
 SELECT kms.switch_column('person', 'ssn');
-CALL kms.encrypt_column('person', 'ssn', 'pii');
+CALL kms.encrypt_column('person', 'ssn', 'pii', context_expression => 'id::text::bytea');
 CALL kms.encrypt_column('person', 'ssn', 'other');
 CALL kms.encrypt_column('person', 'ssn', 'pii', 'another');
 
@@ -158,6 +158,53 @@ ROLLBACK TO changed;
 ALTER TABLE t RENAME c_encrypted TO elsewhere;
 SELECT kms.switch_column('t', 'c');
 ROLLBACK;
+
+-- A second call with another context expression kept the first without a word.
+CREATE TABLE twice (id int, c text, d text, born timestamptz);
+INSERT INTO twice VALUES (1, 'x', 'y', '2000-01-01 00:00:00+00');
+CALL kms.encrypt_column('twice', 'c', 'pii', context_expression => 'id::text::bytea');
+CALL kms.encrypt_column('twice', 'c', 'pii', context_expression => 'int4send(id)');
+CALL kms.encrypt_column('twice', 'c', 'pii');
+CALL kms.encrypt_column('twice', 'c', 'other', context_expression => 'id::text::bytea');
+CALL kms.encrypt_column('twice', 'c', 'pii', context_expression => 'CAST((id::text) AS bytea)');
+CALL kms.encrypt_column('twice', 'd', 'pii');
+CALL kms.encrypt_column('twice', 'd', 'pii', context_expression => 'id::text::bytea');
+SELECT kms.decode_with_text('pii', c_encrypted, '1'), kms.decode_with_text('pii', d_encrypted) FROM twice;
+
+-- Its trigger's name was cut, and could be that of another column's.
+SELECT repeat('a', 63) AS a, repeat('a', 62) || 'b' AS b \gset
+CALL kms.encrypt_column('twice', 'born', 'pii', encrypted_column => :'a');
+ALTER TABLE twice ADD e text DEFAULT 'e';
+CALL kms.encrypt_column('twice', 'e', 'pii', encrypted_column => :'b');
+SELECT tgname, length(tgname::text) FROM pg_trigger WHERE tgrelid = 'twice'::regclass ORDER BY tgname COLLATE "C";
+
+-- Users' triggers saw TimeZone, DateStyle and the rest as the conversion to text has them.
+DROP TABLE twice;
+CREATE TABLE seen (id int, born timestamptz, zone text, saw text);
+INSERT INTO seen VALUES (1, '2000-01-01 00:00:00+00');
+CREATE FUNCTION note_settings() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    NEW.saw := concat_ws(', ', current_setting('TimeZone'), current_setting('DateStyle'), current_setting('IntervalStyle'), current_setting('bytea_output'),
+        current_setting('extra_float_digits'));
+    RETURN NEW;
+END $$;
+CREATE TRIGGER noted BEFORE INSERT OR UPDATE ON seen FOR EACH ROW EXECUTE FUNCTION note_settings();
+SET TimeZone = 'America/New_York';
+SET DateStyle = 'German, DMY';
+SET IntervalStyle = 'sql_standard';
+SET bytea_output = 'escape';
+SET extra_float_digits = 3;
+CALL kms.encrypt_column('seen', 'born', 'pii', context_expression => 'convert_to(coalesce(zone, current_setting(''TimeZone'')), ''UTF8'')', triggers => 'fire');
+SELECT saw, kms.decode_with_text('pii', born_encrypted, 'America/New_York') FROM seen;
+INSERT INTO seen VALUES (2, '2000-01-01 12:00:00+00');
+SELECT saw, kms.decode_with_text('pii', born_encrypted, 'America/New_York') FROM seen WHERE id = 2;
+SELECT kms.switch_column('seen', 'born');
+RESET TimeZone;
+RESET DateStyle;
+RESET IntervalStyle;
+RESET bytea_output;
+RESET extra_float_digits;
+DROP TABLE seen;
+DROP FUNCTION note_settings();
 
 -- Who writes needs no privilege of kms.
 CREATE ROLE regress_kms_writer;

@@ -130,6 +130,28 @@ CALL kms.encrypt_column('theirs.plain', 'p', 'pii', context_expression => 'their
 SELECT * FROM theirs.log ORDER BY 1;
 SELECT kms.decode_with_text('pii', p_encrypted, int4send(id)::bytea) FROM theirs.plain;
 
+-- switch_column: the cast and the context again, the input of a DEFAULT's type, and constraints that may imply NOT NULL.
+SET ROLE regress_kms_owner;
+CREATE DOMAIN theirs.checked AS int CHECK (theirs.note_as('domain ' || VALUE) <> '');
+CREATE TABLE theirs.switched (id int, p theirs.checked[] NOT NULL DEFAULT '{7}', CHECK (theirs.note_as('implies') = 'implies' OR p IS NOT NULL));
+INSERT INTO theirs.switched VALUES (1, '{5}');
+RESET ROLE;
+TRUNCATE theirs.log;
+SELECT kms.switch_column('theirs.plain', 'p', dry_run => true);
+SELECT kms.switch_column('theirs.plain', 'p');
+CALL kms.encrypt_column('theirs.switched', 'p', 'pii');
+SELECT kms.switch_column('theirs.switched', 'p', dry_run => true);
+SELECT kms.switch_column('theirs.switched', 'p', drop_constraints => true);
+SELECT DISTINCT what, who, path, keys FROM theirs.log ORDER BY 1;
+SELECT current_user, current_setting('search_path');
+
+-- decrypt_column: the input of the type.
+TRUNCATE theirs.log;
+CALL kms.decrypt_column('theirs.switched', 'p_encrypted', 'theirs.checked[]');
+SELECT kms.switch_column('theirs.switched', 'p_encrypted', drop_constraints => true);
+SELECT DISTINCT what, who, path, keys FROM theirs.log ORDER BY 1;
+TABLE theirs.switched;
+
 RESET TimeZone;
 SET client_min_messages = warning;
 DROP SCHEMA theirs CASCADE;

@@ -4,6 +4,8 @@
 
 #include "pg/context_expression.hpp"
 #include "pg/in_step.hpp"
+#include "pg/key_arguments.hpp"
+#include "pg/new_column.hpp"
 #include "pg/owner.hpp"
 #include "pg/registry.hpp"
 
@@ -16,88 +18,80 @@ struct Wanted {
     const char* plain;
     const char* encrypted;
     ByteView key_identifier;
-    Datum context;  // text
-    bool has_context;
+    const char* context;  // nullptr: the empty one
 };
-
-const char* encrypted_name(FunctionCallInfo fcinfo, const char* plain) {
-    const char* name =
-        PG_ARGISNULL(3) ? psprintf("%s_encrypted", plain) : NameStr(*PG_GETARG_NAME(3));
-    if (strlen(name) >= NAMEDATALEN) {
-        ereport(ERROR,
-                (errcode(ERRCODE_NAME_TOO_LONG), errmsg("column name \"%s\" is too long", name),
-                 errhint("Say another one with encrypted_column => …")));
-    }
-    return pstrdup(name);
-}
-
-void run_command(const char* command) {
-    if (SPI_execute(command, false, 0) < 0) {
-        elog(ERROR, "could not run %s", command);
-    }
-}
-
-// Behind all triggers of the user's, which may change the plaintext yet.
-const char* trigger_name(const Wanted& wanted) {
-    return quote_identifier(psprintf("zzz_kms_%.*s", NAMEDATALEN - 9, wanted.encrypted));
-}
 
 void register_encrypted(Oid relation, const Wanted& wanted) {
     Oid types[] = {OIDOID, NAMEOID, BYTEAOID, TEXTOID};
-    Datum values[] = {ObjectIdGetDatum(relation), CStringGetDatum(wanted.encrypted),
-                      bytes_datum(wanted.key_identifier), wanted.context};
-    const char nulls[] = {' ', ' ', ' ', wanted.has_context ? ' ' : 'n', '\0'};
+    const bool has_context = wanted.context != nullptr;
+    Datum values[] = {ObjectIdGetDatum(relation), name_datum(wanted.encrypted),
+                      bytes_datum(wanted.key_identifier),
+                      has_context ? CStringGetTextDatum(wanted.context) : Datum{0}};
+    const char nulls[] = {' ', ' ', ' ', has_context ? ' ' : 'n', '\0'};
     if (SPI_execute_with_args("SELECT kms.register_column($1, $2, $3, $4)", lengthof(types), types,
                               values, nulls, false, 0) < 0) {
         elog(ERROR, "could not register the column");
     }
 }
 
+const char* shown_context(const char* context) {
+    return context != nullptr ? psprintf("\"%s\"", context) : "the empty context";
+}
+
+// A stored one is read as it was written, and a name in it may have changed since.
+const char* stored_again(Relation table, AttrNumber attribute, const char* context) {
+    const char* again = nullptr;
+    run_owners_code(table->rd_rel->relowner,
+                    [&] { again = checked_context(table, attribute, context); });
+    return again;
+}
+
+bool is_same_context(Relation table, AttrNumber attribute, const char* wanted, const char* stored) {
+    if (wanted == nullptr || stored == nullptr) {
+        return wanted == stored;
+    }
+    return strcmp(checked_context(table, attribute, wanted),
+                  stored_again(table, attribute, stored)) == 0;
+}
+
+[[noreturn]] void raise_other(Oid relation, const Wanted& wanted, const char* what,
+                              const char* stored) {
+    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                    errmsg("column \"%s\" of \"%s\" is registered with another %s",
+                           wanted.encrypted, get_rel_name(relation), what),
+                    errdetail("It is registered with %s.", stored),
+                    errhint("Call it again with that one. To begin anew with another, drop the "
+                            "trigger that kms.encrypt_column made, and the column.")));
+    pg_unreachable();
+}
+
+void require_same_registration(Relation table, const Wanted& wanted) {
+    const Oid relation = RelationGetRelid(table);
+    const AttrNumber attribute = get_attnum(relation, wanted.encrypted);
+    const RegisteredColumn* column = find_registered_column(relation, attribute);
+    if (column == nullptr) {
+        return;  // current_key() tells
+    }
+    if (!std::ranges::equal(column->key_identifier, wanted.key_identifier)) {
+        raise_other(relation, wanted, "key",
+                    psprintf("the key \"%s\"", shown_identifier(column->key_identifier)));
+    }
+    if (!is_same_context(table, attribute, wanted.context, column->context_expression)) {
+        raise_other(relation, wanted, "context expression",
+                    shown_context(column->context_expression));
+    }
+}
+
 // All of it, or none, in the first transaction.
-void add_column(Oid relation, const char* table, const Wanted& wanted) {
-    const char* column = quote_identifier(wanted.encrypted);
-    const char* trigger = trigger_name(wanted);
-    run_command(psprintf("ALTER TABLE %s ADD COLUMN %s pg_catalog.bytea", table, column));
-    run_command(psprintf(
-        "CREATE TRIGGER %s BEFORE INSERT OR UPDATE ON %s FOR EACH ROW "
-        "EXECUTE FUNCTION kms.keep_in_step(%s, %s)",
-        trigger, table, quote_literal_cstr(wanted.plain), quote_literal_cstr(wanted.encrypted)));
-    run_command(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s", table, trigger));
-    register_encrypted(relation, wanted);
-}
-
-// An earlier call has made it.
-void require_same(Oid relation, const InStepTrigger& trigger, const Wanted& wanted) {
-    const RegisteredColumn* column =
-        find_registered_column(relation, get_attnum(relation, wanted.encrypted));
-    if (trigger.name == nullptr || strcmp(trigger.encrypted, wanted.encrypted) != 0) {
-        ereport(ERROR, (errcode(ERRCODE_DUPLICATE_COLUMN),
-                        errmsg("column \"%s\" of \"%s\" exists already", wanted.encrypted,
-                               get_rel_name(relation)),
-                        errhint("Say another one with encrypted_column => …")));
-    }
-    if (column != nullptr && !std::ranges::equal(column->key_identifier, wanted.key_identifier)) {
-        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                        errmsg("column \"%s\" of \"%s\" is registered with another key",
-                               wanted.encrypted, get_rel_name(relation))));
-    }
-}
-
-void prepare_column(Oid relation, const Wanted& wanted) {
-    const Relation table = relation_open(relation, AccessShareLock);
-    const char* name = quoted_name(table);
-    const InStepTrigger trigger = find_in_step_trigger(table, wanted.plain);
-    relation_close(table, NoLock);
-    if (get_attnum(relation, wanted.encrypted) != InvalidAttrNumber) {
-        require_same(relation, trigger, wanted);
+void prepare_column(const NewColumn& column, const Wanted& wanted) {
+    if (!is_added(column)) {
+        add_new_column(column);
+        register_encrypted(column.relation, wanted);
         return;
     }
-    if (trigger.name != nullptr) {
-        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                        errmsg("column \"%s\" of \"%s\" is being encrypted into column \"%s\"",
-                               wanted.plain, get_rel_name(relation), trigger.encrypted)));
-    }
-    add_column(relation, name, wanted);
+    const Relation table = relation_open(column.relation, AccessShareLock);
+    require_same_registration(table, wanted);
+    relation_close(table, NoLock);
 }
 
 // The plaintext goes when the columns are switched; what is generated comes after the trigger.
@@ -126,23 +120,31 @@ void require_context_at_hand(Oid relation, AttrNumber plain, AttrNumber encrypte
     relation_close(table, NoLock);
 }
 
-void require_not_generated(Oid relation, AttrNumber plain) {
-    const Relation table = relation_open(relation, AccessShareLock);
-    const auto* column = TupleDescAttr(RelationGetDescr(table), plain - 1);
-    if (column->attgenerated != '\0') {
-        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                        errmsg("column \"%s\" is a generated column", NameStr(column->attname))));
-    }
-    relation_close(table, NoLock);
-}
-
 Wanted read_wanted(FunctionCallInfo fcinfo, Oid relation, AttrNumber plain) {
     const char* name = get_attname(relation, plain, false);
-    return {.plain = name,
-            .encrypted = encrypted_name(fcinfo, name),
-            .key_identifier = required_identifier(fcinfo, 2),
-            .context = PG_ARGISNULL(4) ? Datum{0} : PG_GETARG_DATUM(4),
-            .has_context = !PG_ARGISNULL(4)};
+    return {
+        .plain = name,
+        .encrypted = new_column_name(fcinfo, 3, "encrypted_column", psprintf("%s_encrypted", name)),
+        .key_identifier = required_identifier(fcinfo, 2),
+        .context = PG_ARGISNULL(4) ? nullptr : text_to_cstring(PG_GETARG_TEXT_PP(4))};
+}
+
+NewColumn column_of(Oid relation, const Wanted& wanted, bool published) {
+    return {.relation = relation,
+            .source = wanted.plain,
+            .name = wanted.encrypted,
+            .type = "pg_catalog.bytea",
+            .opens = false,
+            .published = published};
+}
+
+Pair pair_of(Oid relation, const Wanted& wanted) {
+    return {.relation = relation,
+            .opens = false,
+            .plain = wanted.plain,
+            .encrypted = wanted.encrypted,
+            .key_identifier = wanted.key_identifier,
+            .context_expression = wanted.context};
 }
 
 }  // namespace
@@ -150,21 +152,25 @@ Wanted read_wanted(FunctionCallInfo fcinfo, Oid relation, AttrNumber plain) {
 KMS_FUNCTION(kms_encrypt_column) {
     Rewriting run = {};
     run.procedure = procedure;
+    run.action = "encrypt a value with";
+    run.has_done = "encrypted";
     run.relation = relation_argument(fcinfo, 0);
     run.source = column_argument(fcinfo, 1, run.relation);
     run.batch = batch_argument(fcinfo, 5);
     run.pause_ms = pause_argument(fcinfo, 6);
     run.triggers = triggers_argument(fcinfo, 7);
     run.own_trigger = in_step_function();
+    const bool published = required_bool(fcinfo, 8, "published");
     const Wanted wanted = read_wanted(fcinfo, run.relation, run.source);
     require_non_atomic(fcinfo, procedure);
     require_own_table(procedure, run.relation);
-    require_not_generated(run.relation, run.source);
-    prepare_column(run.relation, wanted);
+    require_replaceable(run.relation, run.source);
+    prepare_column(column_of(run.relation, wanted, published), wanted);
     run.target = get_attnum(run.relation, wanted.encrypted);
     require_context_at_hand(run.relation, run.source, run.target);
     require_rewritable(run);
     (void)current_key(run);
+    tell_of_switch(pair_of(run.relation, wanted));
     rewrite_column(run);
     SPI_finish();
     PG_RETURN_VOID();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "pg/plain_input.hpp"
 #include "pg/registry.hpp"
 #include "pg/row_values.hpp"
 #include "pg/table_column.hpp"
@@ -9,26 +10,34 @@
 namespace kms::pg {
 namespace {
 
-constexpr const char* action = "encrypt a value with";
-
 // What the trigger needs for each row, made once a statement.
 struct Prepared {
-    AttrNumber plain;
-    AttrNumber encrypted;
+    AttrNumber source;
+    AttrNumber target;
+    bool opens;
     ByteView identifier;
-    RowValues values;
+    RowValues values;  // of the source
+    PlainInput input;  // of the target, where it opens
     TupleTableSlot* row;
 };
+
+bool is_opening(const Trigger& trigger) {
+    return trigger.tgnargs == 3 && strcmp(trigger.tgargs[2], "open") == 0;
+}
+
+bool has_our_arguments(const Trigger& trigger) {
+    return trigger.tgnargs == 2 || is_opening(trigger);
+}
 
 const TriggerData* require_trigger(FunctionCallInfo fcinfo) {
     const auto* call = reinterpret_cast<const TriggerData*>(fcinfo->context);
     if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(call->tg_event) ||
         !TRIGGER_FIRED_FOR_ROW(call->tg_event) || TRIGGER_FIRED_BY_DELETE(call->tg_event) ||
-        call->tg_trigger->tgnargs != 2) {
+        !has_our_arguments(*call->tg_trigger)) {
         ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
                         errmsg("kms.keep_in_step is a trigger's function, before each row is "
                                "inserted or updated"),
-                        errhint("kms.encrypt_column makes the trigger.")));
+                        errhint("kms.encrypt_column and kms.decrypt_column make the trigger.")));
     }
     return call;
 }
@@ -65,14 +74,19 @@ const RegisteredColumn* registration_of(Relation table, const char* name) {
 
 Prepared* prepare(const TriggerData* call) {
     const Relation table = call->tg_relation;
+    const bool opens = is_opening(*call->tg_trigger);
     char** names = call->tg_trigger->tgargs;
-    const RegisteredColumn* column = registration_of(table, names[1]);
+    const RegisteredColumn* column = registration_of(table, names[opens ? 0 : 1]);
     auto* prepared = static_cast<Prepared*>(palloc0(sizeof(Prepared)));
-    prepared->plain = require_column(table, names[0]);
-    prepared->encrypted = require_column(table, names[1]);
-    require_bytea(table, prepared->encrypted);
+    prepared->source = require_column(table, names[0]);
+    prepared->target = require_column(table, names[1]);
+    prepared->opens = opens;
+    require_bytea(table, opens ? prepared->source : prepared->target);
     prepared->identifier = column->key_identifier;
-    prepared->values = prepare_row_values(table, prepared->plain, column->context_expression);
+    prepared->values = prepare_row_values(table, prepared->source, column->context_expression);
+    if (opens) {
+        prepared->input = prepare_input(table, prepared->target);
+    }
     prepared->row =
         MakeSingleTupleTableSlot(CreateTupleDescCopy(RelationGetDescr(table)), &TTSOpsHeapTuple);
     return prepared;
@@ -101,52 +115,64 @@ ByteView context_of(Prepared& prepared, HeapTuple tuple) {
     return *context;
 }
 
-ByteView plaintext_of(Prepared& prepared, HeapTuple tuple) {
-    TupleTableSlot* row = row_of(prepared, tuple);
-    if (!prepared.values.text_depends) {
-        return bytes_of_row(prepared.values, row).value_or(ByteView{});
-    }
-    const int level = NewGUCNestLevel();
-    fix_text_settings(GUC_ACTION_SAVE);
-    const ByteView bytes = bytes_of_row(prepared.values, row).value_or(ByteView{});
-    AtEOXact_GUC(false, level);
-    return bytes;
+ByteView source_of(Prepared& prepared, HeapTuple tuple) {
+    return bytes_of_row(prepared.values, row_of(prepared, tuple)).value_or(ByteView{});
 }
 
-// Whether the encrypted value is the one of before, or has just been written by the run that fills
+// Whether the target's value is the one of before, or has just been written by the run that fills
 // the column.
 bool is_in_step(Prepared& prepared, const TriggerData* call) {
     const TupleDesc shape = RelationGetDescr(call->tg_relation);
     if (!TRIGGER_FIRED_BY_UPDATE(call->tg_event) ||
-        heap_attisnull(call->tg_newtuple, prepared.encrypted, shape) ||
-        heap_attisnull(call->tg_newtuple, prepared.plain, shape) ||
-        heap_attisnull(call->tg_trigtuple, prepared.plain, shape)) {
+        heap_attisnull(call->tg_newtuple, prepared.target, shape) ||
+        heap_attisnull(call->tg_newtuple, prepared.source, shape) ||
+        heap_attisnull(call->tg_trigtuple, prepared.source, shape)) {
         return false;
     }
-    const auto* column = TupleDescAttr(shape, prepared.plain - 1);
+    const auto* column = TupleDescAttr(shape, prepared.source - 1);
     bool is_null = false;
-    const Datum before = heap_getattr(call->tg_trigtuple, prepared.plain, shape, &is_null);
-    const Datum after = heap_getattr(call->tg_newtuple, prepared.plain, shape, &is_null);
+    const Datum before = heap_getattr(call->tg_trigtuple, prepared.source, shape, &is_null);
+    const Datum after = heap_getattr(call->tg_newtuple, prepared.source, shape, &is_null);
     return datumIsEqual(before, after, column->attbyval, column->attlen) &&
            std::ranges::equal(context_of(prepared, call->tg_trigtuple),
                               context_of(prepared, call->tg_newtuple));
 }
 
-HeapTuple with_encrypted(Prepared& prepared, const TriggerData* call, HeapTuple tuple) {
-    const TupleDesc shape = RelationGetDescr(call->tg_relation);
-    int column = prepared.encrypted;
-    bool is_null = heap_attisnull(tuple, prepared.plain, shape);
-    varlena* sealed = nullptr;
-    if (!is_null) {
-        const Failure failure = seal({action, 0, plaintext_of(prepared, tuple),
-                                      context_of(prepared, tuple), prepared.identifier},
-                                     &sealed);
-        if (failure) {
-            raise(failure);
-        }
+// Sealed or opened.
+Datum target_of(Prepared& prepared, HeapTuple tuple) {
+    const Call call = {prepared.opens ? "decrypt a value with" : "encrypt a value with", 0,
+                       source_of(prepared, tuple), context_of(prepared, tuple),
+                       prepared.identifier};
+    varlena* result = nullptr;
+    const Failure failure = prepared.opens ? open(call, &result) : seal(call, &result);
+    if (failure) {
+        raise(failure);
     }
-    Datum value = PointerGetDatum(sealed);
+    return prepared.opens ? value_of_bytes(prepared.input, bytes_in(result))
+                          : PointerGetDatum(result);
+}
+
+HeapTuple with_target(Prepared& prepared, const TriggerData* call, HeapTuple tuple) {
+    const TupleDesc shape = RelationGetDescr(call->tg_relation);
+    int column = prepared.target;
+    bool is_null = heap_attisnull(tuple, prepared.source, shape);
+    Datum value = is_null ? Datum{0} : target_of(prepared, tuple);
     return heap_modify_tuple_by_cols(tuple, shape, 1, &column, &value, &is_null);
+}
+
+// Cut between characters where it is long, and then not that of another column.
+const char* trigger_name(Oid relation, const char* column) {
+    const char* name = makeObjectName("zzz_kms", column, nullptr);
+    for (int number = 1; get_trigger_oid(relation, name, true) != InvalidOid; ++number) {
+        name = makeObjectName("zzz_kms", column, psprintf("%d", number));
+    }
+    return quote_identifier(name);
+}
+
+void run_command(const char* command) {
+    if (SPI_execute(command, false, 0) < 0) {
+        elog(ERROR, "could not run %s", command);
+    }
 }
 
 }  // namespace
@@ -155,21 +181,37 @@ Oid in_step_function() {
     return DatumGetObjectId(DirectFunctionCall1(regprocin, CStringGetDatum("kms.keep_in_step")));
 }
 
-InStepTrigger find_in_step_trigger(Relation table, const char* plain) {
+InStepTrigger find_in_step_trigger(Relation table, const char* source) {
     const TriggerDesc* triggers = table->trigdesc;
     const Oid function = in_step_function();
     for (int i = 0; triggers != nullptr && i < triggers->numtriggers; ++i) {
         const Trigger& trigger = triggers->triggers[i];
-        if (trigger.tgfoid == function && trigger.tgnargs == 2 &&
-            strcmp(trigger.tgargs[0], plain) == 0) {
-            return {pstrdup(trigger.tgname), pstrdup(plain), pstrdup(trigger.tgargs[1])};
+        if (trigger.tgfoid == function && has_our_arguments(trigger) &&
+            strcmp(trigger.tgargs[0], source) == 0) {
+            return {pstrdup(trigger.tgname), pstrdup(source), pstrdup(trigger.tgargs[1]),
+                    is_opening(trigger)};
         }
     }
-    return {nullptr, nullptr, nullptr};
+    return {nullptr, nullptr, nullptr, false};
 }
 
-const char* cast_to_bytes(Oid type) {
-    return getBaseType(type) == BYTEAOID ? "" : "::text";
+void make_in_step_trigger(Oid relation, const char* table, const InStepTrigger& trigger) {
+    const char* name = trigger_name(relation, trigger.target);
+    run_command(
+        psprintf("CREATE TRIGGER %s BEFORE INSERT OR UPDATE ON %s FOR EACH ROW "
+                 "EXECUTE FUNCTION kms.keep_in_step(%s, %s%s)",
+                 name, table, quote_literal_cstr(trigger.source),
+                 quote_literal_cstr(trigger.target), trigger.opens ? ", 'open'" : ""));
+    run_command(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s", table, name));
+}
+
+void require_not_moving(const RegisteredColumn& column) {
+    if (column.is_moving) {
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("column \"%s\" of \"%s\" is being moved to another key or context",
+                               column.column_name, column.relation_name),
+                        errhint("CALL kms.reencrypt() until all rows are there.")));
+    }
 }
 
 void require_own_table(const char* procedure, Oid relation) {
@@ -197,7 +239,7 @@ KMS_FUNCTION(kms_keep_in_step) {
         TRIGGER_FIRED_BY_UPDATE(call->tg_event) ? call->tg_newtuple : call->tg_trigtuple;
     Prepared& prepared = prepared_for(fcinfo, call);
     if (!is_in_step(prepared, call)) {
-        tuple = with_encrypted(prepared, call, tuple);
+        tuple = with_target(prepared, call, tuple);
     }
     PG_RETURN_POINTER(tuple);
 }

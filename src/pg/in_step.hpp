@@ -6,20 +6,26 @@
 
 namespace kms::pg {
 
-// The trigger that keeps them in step; its arguments are the names of the columns.
+// The trigger that keeps them in step, whose function is keep_in_step(source, target[, 'open']):
+// the target has what the source has, sealed, or opened.
 struct InStepTrigger {
     const char* name;  // nullptr: there is none
-    const char* plain;
-    const char* encrypted;
+    const char* source;
+    const char* target;
+    bool opens;
 };
 
 Oid in_step_function();
 
-// The one of the column that is named `plain`.
-InStepTrigger find_in_step_trigger(Relation table, const char* plain);
+// The one of the column that is named `source`.
+InStepTrigger find_in_step_trigger(Relation table, const char* source);
 
-// "" for bytea, "::text" for all others: how a column's value becomes bytes.
-const char* cast_to_bytes(Oid type);
+// Makes one, behind all triggers of the user's, which may change the source yet. In an SPI
+// connection; `table` is the relation's name, quoted.
+void make_in_step_trigger(Oid relation, const char* table, const InStepTrigger& trigger);
+
+// 55000 in the middle of a move: its values are sealed in two ways.
+void require_not_moving(const RegisteredColumn& column);
 
 // An owner's table, neither a partition nor with tables that inherit; closes it again.
 void require_own_table(const char* procedure, Oid relation);

@@ -7,6 +7,8 @@ namespace kms::pg {
 KMS_FUNCTION(kms_reencrypt) {
     Rewriting run = {};
     run.procedure = "kms.reencrypt";
+    run.action = "re-encrypt a value with";
+    run.has_done = "re-encrypted";
     run.relation = relation_argument(fcinfo, 0);
     run.source = run.target = column_argument(fcinfo, 1, run.relation);
     run.batch = batch_argument(fcinfo, 2);

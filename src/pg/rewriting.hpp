@@ -43,12 +43,15 @@ struct Move {
 };
 
 struct Rewriting {
-    const char* procedure;  // for messages
+    const char* procedure;  // for messages: its name,
+    const char* action;     // what it does, "encrypt a value with",
+    const char* has_done;   // and has done, "encrypted"
     Oid relation;
-    AttrNumber source;  // what is read: ciphertexts, or plaintexts where `target` is another column
-    AttrNumber target;  // what is written, and is registered
-    Oid own_trigger;    // its function, which may fire; InvalidOid for none
-    int batch;          // rows
+    AttrNumber source;  // what is read
+    AttrNumber target;  // what is written; where it is another column, sealed or opened
+    bool opens;
+    Oid own_trigger;  // its function, which may fire; InvalidOid for none
+    int batch;        // rows
     std::int64_t pause_ms;
     Triggers triggers;
     Move move;
@@ -72,7 +75,8 @@ struct Rewriting {
     TimestampTz told;       // when the last NOTICE was
     TimestampTz refreshed;  // when the key was last asked for
 
-    bool is_first_time() const { return source != target; }
+    bool is_between_columns() const { return source != target; }
+    AttrNumber registered() const { return opens ? source : target; }
 };
 
 // --- arguments and transactions of a run (rewriting_session.cpp)
@@ -86,12 +90,9 @@ int batch_argument(FunctionCallInfo fcinfo, int index);
 std::int64_t pause_argument(FunctionCallInfo fcinfo, int index);  // milliseconds
 Triggers triggers_argument(FunctionCallInfo fcinfo, int index);
 
-void begin_batch(const Rewriting& run);  // READ COMMITTED, safe settings, a snapshot
+void begin_batch(const Rewriting& run);  // READ COMMITTED, a snapshot
 void commit_batch();
 void sleep_for(std::int64_t milliseconds);
-
-// What a value's text depends on is the same in every session.
-void fix_text_settings(GucAction until);
 
 const char* quoted_name(Relation table);
 const char* column_label(const Rewriting& run);  // column "c" of table "t"

@@ -191,10 +191,10 @@ bool is_under(varlena* value, ByteView tag) {
 }  // namespace
 
 Unwritten unwritten_in(const Rewriting& run, Relation table, const RunKey& key) {
-    const AttrNumber target = column_in(run, table, run.target);
-    require_bytea(table, target);  // somebody may have changed its type since the last batch
+    // Somebody may have changed its type since the last batch.
+    require_bytea(table, column_in(run, table, run.registered()));
     return {.source = column_in(run, table, run.source),
-            .target = target,
+            .target = column_in(run, table, run.target),
             .tag = key.tag,
             .any = key.must_open()};
 }

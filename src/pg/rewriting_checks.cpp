@@ -236,7 +236,7 @@ void require_rewritable(const Rewriting& run) {
     if (!owns_table(run.relation, GetUserId())) {
         aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, name_of(relation));
     }
-    require_bytea(relation, run.target);
+    require_bytea(relation, run.registered());
     relation_close(relation, NoLock);
     const List* all = find_all_inheritors(run.relation, AccessShareLock, nullptr);
     for (int i = 0; i < list_length(all); ++i) {

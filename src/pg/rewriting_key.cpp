@@ -29,7 +29,7 @@ ByteView current_tag(const RunKey& key) {
 }  // namespace
 
 const RegisteredColumn& registration_of(const Rewriting& run) {
-    const RegisteredColumn* column = find_registered_column(run.relation, run.target);
+    const RegisteredColumn* column = find_registered_column(run.relation, run.registered());
     if (column == nullptr) {
         ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                         errmsg("%s is not registered", column_label(run)),
@@ -40,19 +40,20 @@ const RegisteredColumn& registration_of(const Rewriting& run) {
 
 RunKey current_key(Rewriting& run, bool anew) {
     const RegisteredColumn& column = registration_of(run);
-    RunKey key = {
-        .action = run.is_first_time() ? "encrypt a value with" : "re-encrypt a value with",
-        .identifier = column.key_identifier,
-        .tag = {},
-        .context_expression = column.context_expression,
-        .was = column.was,
-        .is_moving = column.is_moving && !run.is_first_time()};
+    RunKey key = {.action = run.action,
+                  .identifier = column.key_identifier,
+                  .tag = {},
+                  .context_expression = column.context_expression,
+                  .was = column.was,
+                  .is_moving = column.is_moving && !run.is_between_columns()};
     const TimestampTz now = GetCurrentTimestamp();
     if (anew || TimestampDifferenceExceeds(run.refreshed, now, believed_ms)) {
         forget_key({key.action, 0, key.identifier});
         run.refreshed = now;
     }
-    key.tag = current_tag(key);
+    if (!run.opens) {
+        key.tag = current_tag(key);
+    }
     return key;
 }
 

@@ -112,6 +112,9 @@ void begin_move(const Rewriting& run) {
 }
 
 void end_move(const Rewriting& run) {
+    if (run.is_between_columns()) {
+        return;
+    }
     const RegisteredColumn& column = registration_of(run);
     if (column.is_moving && run.left == 0 && run.bad_in_pass.count == 0) {
         write_registration(column, column.now(), column.was, false);

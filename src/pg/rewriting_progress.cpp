@@ -121,8 +121,8 @@ void tell_progress(Rewriting& run) {
 
 void tell_end(const Rewriting& run) {
     const char* column = column_label(run);
-    ereport(NOTICE, (errmsg("%s: %lld rows %s", column, static_cast<long long>(run.done),
-                            run.is_first_time() ? "encrypted" : "re-encrypted")));
+    ereport(NOTICE,
+            (errmsg("%s: %lld rows %s", column, static_cast<long long>(run.done), run.has_done)));
     if (run.left != 0) {
         ereport(WARNING,
                 (errmsg("%s: %lld rows are left", column, static_cast<long long>(run.left)),

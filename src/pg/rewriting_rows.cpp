@@ -6,6 +6,7 @@
 
 #include "pg/collected.hpp"
 #include "pg/owner.hpp"
+#include "pg/plain_input.hpp"
 #include "pg/row_values.hpp"
 #include "pg/row_writer.hpp"
 
@@ -35,6 +36,7 @@ struct Work {
     Attempt& attempt;
     RowValues values;
     RowValues values_before;
+    PlainInput input;  // of the target, where the run opens values
     Chunk chunk;
 };
 
@@ -63,6 +65,9 @@ void prepare(Work& work) {
     run_code_of(batch.owner, work.attempt, [&] {
         const AttrNumber source = batch.unwritten.source;
         work.values = prepare_row_values(batch.table, source, batch.key.context_expression);
+        if (batch.run.opens) {
+            work.input = prepare_input(batch.table, batch.unwritten.target);
+        }
         if (batch.key.is_moving) {
             work.values_before =
                 prepare_row_values(batch.table, source, batch.key.was.context_expression);
@@ -145,16 +150,10 @@ ItemPointerData take_rows(Work& work, ItemPointerData end) {
     return next;
 }
 
-// What makes a row's bytes and its context is the owner's code, also where it is the type's own. It
-// sees the settings that a value's text depends on; triggers do not.
+// What makes a row's bytes and its context is the owner's code, also where it is the type's own.
 void read_chunk(Work& work, ItemPointerData end) {
     MemoryContext caller = MemoryContextSwitchTo(work.chunk.memory);
-    run_code_of(work.batch.owner, work.attempt, [&] {
-        if (work.batch.run.is_first_time()) {
-            fix_text_settings(GUC_ACTION_SAVE);
-        }
-        work.attempt.next = take_rows(work, end);
-    });
+    run_code_of(work.batch.owner, work.attempt, [&] { work.attempt.next = take_rows(work, end); });
     MemoryContextSwitchTo(caller);
 }
 
@@ -203,8 +202,8 @@ Failure seal_anew(const Batch& batch, const Chunk& chunk, std::size_t first, std
                   std::size_t& done) {
     const std::span<const Call> calls(chunk.calls + first, count);
     varlena** results = chunk.results + first;
-    if (batch.run.is_first_time()) {
-        return transform(Way::seal, calls, results, done);
+    if (batch.run.is_between_columns()) {
+        return transform(batch.run.opens ? Way::open : Way::seal, calls, results, done);
     }
     const Call* before = batch.key.is_moving ? chunk.calls_before + first : calls.data();
     return reseal({before, count}, calls, results, done);
@@ -264,9 +263,14 @@ void seal_chunk(Work& work) {
 
 // --- writing
 
+Datum value_to_write(Work& work, varlena* result) {
+    return work.batch.run.opens ? value_of_bytes(work.input, bytes_in(result))
+                                : PointerGetDatum(result);
+}
+
 void write_result(Work& work, RowWriter& writer, std::size_t index) {
     ItemPointerData& place = work.chunk.places[index];
-    switch (write_row(writer, &place, PointerGetDatum(work.chunk.results[index]))) {
+    switch (write_row(writer, &place, value_to_write(work, work.chunk.results[index]))) {
         case Written::done:
             ++work.attempt.done;
             break;
@@ -316,7 +320,7 @@ void write_chunk(Work& work) {
 }  // namespace
 
 void rewrite_rows(Batch& batch, ItemPointerData end, Attempt& attempt) {
-    Work work = {batch, attempt, {}, {}, make_chunk(attempt.most)};
+    Work work = {batch, attempt, {}, {}, {}, make_chunk(attempt.most)};
     prepare(work);
     while (attempt.taken < attempt.most && ItemPointerCompare(&attempt.next, &end) <= 0) {
         read_chunk(work, end);

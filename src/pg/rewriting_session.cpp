@@ -27,15 +27,6 @@ void require_non_atomic(FunctionCallInfo fcinfo, const char* procedure) {
     }
 }
 
-void fix_text_settings(GucAction until) {
-    constexpr const char* settings[][2] = {
-        {"DateStyle", "ISO, YMD"}, {"IntervalStyle", "postgres"}, {"TimeZone", "UTC"},
-        {"lc_monetary", "C"},      {"extra_float_digits", "1"},   {"bytea_output", "hex"}};
-    for (const auto& [setting, value] : settings) {
-        (void)set_config_option(setting, value, PGC_USERSET, PGC_S_SESSION, until, true, 0, false);
-    }
-}
-
 // READ COMMITTED whatever the default is: a row that somebody changed must not end the run. The
 // snapshot is the portal's, which a commit takes away by itself.
 void begin_batch(const Rewriting& run) {

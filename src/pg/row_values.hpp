@@ -15,7 +15,15 @@ struct RowValues {
 // `context_expression` as it is registered, nullptr for none. Lives in the current memory.
 RowValues prepare_row_values(Relation table, AttrNumber column, const char* context_expression);
 
+// What is sealed of a value: itself, or its text.
+Node* as_bytes(Node* value);
+
+// The same of an expression that is over no row: bytes_of_row() of no slot.
+RowValues prepare_constant(Node* value);
+
 // Of the row that `slot` holds; nothing for NULL. Views are of the slot's memory or the current.
+// A text is the same whatever the session's settings are; they are put back before it returns, so
+// that neither triggers nor the context expression see others than their own.
 std::optional<ByteView> bytes_of_row(const RowValues& values, TupleTableSlot* slot);
 std::optional<ByteView> context_of_row(const RowValues& values, TupleTableSlot* slot);
 

@@ -1,57 +1,14 @@
-// switch_column: the encrypted column takes over, and the plaintext goes.
-#include <algorithm>
-
-#include "pg/collected.hpp"
+// switch_column: the column that another is kept in step with goes, and the other takes over.
+#include "pg/data_key_writer.hpp"
 #include "pg/in_step.hpp"
-#include "pg/owner.hpp"
 #include "pg/registry.hpp"
+#include "pg/succession.hpp"
 #include "pg/table_column.hpp"
 
 namespace kms::pg {
 namespace {
 
 constexpr const char* function = "kms.switch_column";
-constexpr int rows_at_once = 1000;
-
-// What is compared, and how it is told.
-struct Pair {
-    Oid relation;
-    const char* table;  // its name, quoted
-    InStepTrigger trigger;
-    const char* cast;
-    ByteView key_identifier;
-    const char* context;  // SQL
-};
-
-Pair find_pair(FunctionCallInfo fcinfo) {
-    const Oid relation = relation_argument(fcinfo, 0);
-    const AttrNumber plain = column_argument(fcinfo, 1, relation);
-    require_own_table(function, relation);
-    const Relation table = relation_open(relation, AccessShareLock);
-    const InStepTrigger trigger = find_in_step_trigger(table, get_attname(relation, plain, false));
-    const char* name = quoted_name(table);
-    if (trigger.name != nullptr) {
-        require_bytea(table, attribute_named(table, trigger.encrypted));
-    }
-    relation_close(table, NoLock);
-    const RegisteredColumn* column =
-        trigger.name == nullptr
-            ? nullptr
-            : find_registered_column(relation, get_attnum(relation, trigger.encrypted));
-    if (column == nullptr) {
-        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                        errmsg("column \"%s\" of \"%s\" is not being encrypted",
-                               get_attname(relation, plain, false), get_rel_name(relation)),
-                        errhint("CALL kms.encrypt_column() first.")));
-    }
-    const char* context = column->context_expression;
-    return {relation,
-            name,
-            trigger,
-            cast_to_bytes(get_atttype(relation, plain)),
-            column->key_identifier,
-            context != nullptr ? psprintf("(%s)", context) : "''::bytea"};
-}
 
 void run_command(const char* command) {
     if (SPI_execute(command, false, 0) < 0) {
@@ -59,85 +16,64 @@ void run_command(const char* command) {
     }
 }
 
-[[noreturn]] void raise_difference(const Pair& pair, HeapTuple row, TupleDesc shape,
-                                   const char* what) {
-    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                    errmsg("column \"%s\" of \"%s\" cannot be dropped", pair.trigger.plain,
-                           get_rel_name(pair.relation)),
-                    errdetail("The row at ctid %s of \"%s\" %s.", SPI_getvalue(row, shape, 1),
-                              SPI_getvalue(row, shape, 2), what),
-                    errhint("Set \"%s\" of the row to NULL, and the trigger seals its value anew.",
-                            pair.trigger.encrypted)));
-    pg_unreachable();
+// What is switched: a column that a trigger keeps in step with another.
+struct Switch {
+    Pair pair;
+    const char* table;  // its name, quoted
+    const char* trigger;
+};
+
+// A rehearsal tells of a column that is not being encrypted what there would be if it were, with
+// the empty context.
+Switch switch_to_come(Oid relation, const char* column) {
+    return {.pair = {.relation = relation,
+                     .opens = false,
+                     .plain = column,
+                     .encrypted = psprintf("%s_encrypted", column),
+                     .key_identifier = bytes_of("key"),
+                     .context_expression = nullptr},
+            .table = nullptr,
+            .trigger = nullptr};
 }
 
-bool is_null_at(HeapTuple row, TupleDesc shape, int column) {
-    bool is_null = false;
-    (void)SPI_getbinval(row, shape, column, &is_null);
-    return is_null;
+const RegisteredColumn* registration_of(Oid relation, const InStepTrigger& trigger) {
+    const char* encrypted = trigger.opens ? trigger.source : trigger.target;
+    return trigger.name != nullptr
+               ? find_registered_column(relation, get_attnum(relation, encrypted))
+               : nullptr;
 }
 
-ByteView bytes_at(HeapTuple row, TupleDesc shape, int column) {
-    bool is_null = false;
-    const Datum value = SPI_getbinval(row, shape, column, &is_null);
-    return is_null ? ByteView{} : bytes_of_datum(value);
-}
-
-// Rows: ctid, table, plaintext, context, ciphertext.
-void compare_rows(const Pair& pair, HeapTuple* rows, TupleDesc shape, std::uint64_t count) {
-    auto* calls = allocate_many<Call>(count);
-    auto* results = allocate_many<varlena*>(count);
-    for (std::uint64_t i = 0; i < count; ++i) {
-        if (is_null_at(rows[i], shape, 3) || is_null_at(rows[i], shape, 5)) {
-            raise_difference(pair, rows[i], shape, "is not encrypted, or has no plaintext");
-        }
-        if (is_null_at(rows[i], shape, 4)) {
-            raise_difference(pair, rows[i], shape, "has NULL for its context");
-        }
-        calls[i] = {"open a value with", 0, bytes_at(rows[i], shape, 5),
-                    bytes_at(rows[i], shape, 4), pair.key_identifier};
+Switch find_switch(FunctionCallInfo fcinfo, bool dry_run) {
+    const Oid relation = relation_argument(fcinfo, 0);
+    const char* source = get_attname(relation, column_argument(fcinfo, 1, relation), false);
+    require_own_table(function, relation);
+    const Relation table = relation_open(relation, AccessShareLock);
+    const InStepTrigger trigger = find_in_step_trigger(table, source);
+    const char* name = quoted_name(table);
+    if (trigger.name != nullptr) {
+        const AttrNumber target = attribute_named(table, trigger.target);
+        require_bytea(table, trigger.opens ? attribute_named(table, source) : target);
     }
-    std::size_t done = 0;
-    const Failure failure = transform(Way::open, {calls, count}, results, done);
-    for (std::size_t i = 0; i < done; ++i) {
-        if (!std::ranges::equal(bytes_in(results[i]), bytes_at(rows[i], shape, 3))) {
-            raise_difference(pair, rows[i], shape, "has two values that do not agree");
-        }
+    relation_close(table, NoLock);
+    if (trigger.name == nullptr && dry_run) {
+        return switch_to_come(relation, source);
     }
-    if (failure) {
-        raise(failure);
+    const RegisteredColumn* column = registration_of(relation, trigger);
+    if (column == nullptr) {
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("column \"%s\" of \"%s\" is not being encrypted or decrypted",
+                               source, get_rel_name(relation)),
+                        errhint("CALL kms.encrypt_column() or kms.decrypt_column() first.")));
     }
-}
-
-const char* rows_of(const Pair& pair) {
-    const char* plain = quote_identifier(pair.trigger.plain);
-    const char* encrypted = quote_identifier(pair.trigger.encrypted);
-    return psprintf(
-        "SELECT r.ctid, r.tableoid::regclass, r.%s%s, %s, r.%s FROM %s AS r "
-        "WHERE r.%s IS NOT NULL OR r.%s IS NOT NULL",
-        plain, pair.cast, pair.context, encrypted, pair.table, plain, encrypted);
-}
-
-std::int64_t compare_all(const Pair& pair) {
-    SPIPlanPtr plan = SPI_prepare(rows_of(pair), 0, nullptr);
-    Portal cursor = SPI_cursor_open(nullptr, plan, nullptr, nullptr, false);
-    MemoryContext memory =
-        AllocSetContextCreate(CurrentMemoryContext, "kms rows", ALLOCSET_DEFAULT_SIZES);
-    std::int64_t compared = 0;
-    for (;;) {
-        SPI_cursor_fetch(cursor, true, rows_at_once);
-        if (SPI_processed == 0) {
-            break;
-        }
-        MemoryContext caller = MemoryContextSwitchTo(memory);
-        compare_rows(pair, SPI_tuptable->vals, SPI_tuptable->tupdesc, SPI_processed);
-        compared += static_cast<std::int64_t>(SPI_processed);
-        MemoryContextSwitchTo(caller);
-        MemoryContextReset(memory);
-        SPI_freetuptable(SPI_tuptable);
-    }
-    SPI_cursor_close(cursor);
-    return compared;
+    require_not_moving(*column);
+    return {.pair = {.relation = relation,
+                     .opens = trigger.opens,
+                     .plain = trigger.opens ? trigger.target : source,
+                     .encrypted = trigger.opens ? source : trigger.target,
+                     .key_identifier = column->key_identifier,
+                     .context_expression = column->context_expression},
+            .table = name,
+            .trigger = trigger.name};
 }
 
 // A snapshot of before the lock would not show what has been written until then.
@@ -148,28 +84,94 @@ void require_read_committed() {
     }
 }
 
+void require_nothing_in_the_way(const Pair& pair, const Succession& succession) {
+    if (succession.in_the_way[0] != '\0') {
+        ereport(ERROR, (errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+                        errmsg("column \"%s\" of \"%s\" cannot be dropped, since others need it",
+                               pair.from(), get_rel_name(pair.relation)),
+                        errdetail("%s", succession.in_the_way),
+                        errhint("Drop them, or make them anew over column \"%s\".", pair.to())));
+    }
+}
+
+void require_nothing_lost(const Pair& pair, const Succession& succession) {
+    if (succession.lost[0] != '\0') {
+        ereport(ERROR, (errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+                        errmsg("column \"%s\" of \"%s\" would be dropped with what column \"%s\" "
+                               "cannot take over",
+                               pair.from(), get_rel_name(pair.relation), pair.to()),
+                        errdetail("%s", succession.lost),
+                        errhint("Make over column \"%s\" what you need of it, and say "
+                                "drop_constraints => true.",
+                                pair.to())));
+    }
+}
+
+void tell(const char* what, const Pair& pair, const char* lines) {
+    if (lines[0] != '\0') {
+        ereport(NOTICE, (errmsg("%s column \"%s\" of \"%s\"", what, pair.from(),
+                                get_rel_name(pair.relation)),
+                         errdetail("%s", lines)));
+    }
+}
+
+void rehearse(const Pair& pair) {
+    const Succession succession = succession_of(pair);
+    tell("would be handed on from", pair, succession.handed_on);
+    tell("would be lost with", pair, succession.lost);
+    tell("would be in the way of dropping", pair, succession.in_the_way);
+}
+
+// Nothing of what is found changes after that.
+Switch lock_switch(FunctionCallInfo fcinfo) {
+    const Switch what = find_switch(fcinfo, false);
+    run_command(psprintf("LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE", what.table));
+    return find_switch(fcinfo, false);
+}
+
+std::int64_t carry_out(const Switch& what, bool drop_constraints) {
+    const Succession succession = succession_of(what.pair);
+    require_nothing_in_the_way(what.pair, succession);
+    if (!drop_constraints) {
+        require_nothing_lost(what.pair, succession);
+    }
+    const std::int64_t compared = compare_pair(what.pair);
+    run_command(psprintf("DROP TRIGGER %s ON %s", quote_identifier(what.trigger), what.table));
+    hand_on(what.pair);
+    run_command(
+        psprintf("ALTER TABLE %s DROP COLUMN %s", what.table, quote_identifier(what.pair.from())));
+    return compared;
+}
+
+void tell_end(const Pair& pair, std::int64_t compared) {
+    ereport(NOTICE,
+            (errmsg("%lld rows of \"%s\" have their values in column \"%s\" alone",
+                    static_cast<long long>(compared), get_rel_name(pair.relation), pair.to()),
+             pair.opens
+                 ? errdetail("They are in plaintext, and column \"%s\" is no longer registered.",
+                             pair.from())
+                 : errdetail("The plaintext is still in the table's files, in WAL and in backups."),
+             pair.opens ? 0
+                        : errhint("VACUUM FULL rewrites the table; WAL and backups go as they are "
+                                  "recycled.")));
+}
+
 }  // namespace
 
 KMS_FUNCTION(kms_switch_column) {
-    require_read_committed();
+    const bool drop_constraints = required_bool(fcinfo, 2, "drop_constraints");
+    const bool dry_run = required_bool(fcinfo, 3, "dry_run");
+    if (!dry_run) {
+        require_writable("kms.switch_column()");
+        require_read_committed();
+    }
     SPI_connect();
-    const int level = fix_search_path();
-    (void)set_config_option("row_security", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
-                            true, 0, false);
-    fix_text_settings(GUC_ACTION_SAVE);
-    Pair pair = find_pair(fcinfo);
-    run_command(psprintf("LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE", pair.table));
-    const std::int64_t compared = compare_all(pair);
-    run_command(psprintf("DROP TRIGGER %s ON %s", quote_identifier(pair.trigger.name), pair.table));
-    run_command(psprintf("ALTER TABLE %s DROP COLUMN %s", pair.table,
-                         quote_identifier(pair.trigger.plain)));
-    AtEOXact_GUC(false, level);
-    ereport(NOTICE,
-            (errmsg("%lld rows of \"%s\" have their values in column \"%s\" alone",
-                    static_cast<long long>(compared), get_rel_name(pair.relation),
-                    pair.trigger.encrypted),
-             errdetail("The plaintext is still in the table's files, in WAL and in backups."),
-             errhint("VACUUM FULL rewrites the table; WAL and backups go as they are recycled.")));
+    if (dry_run) {
+        rehearse(find_switch(fcinfo, true).pair);
+    } else {
+        const Switch what = lock_switch(fcinfo);
+        tell_end(what.pair, carry_out(what, drop_constraints));
+    }
     SPI_finish();
     PG_RETURN_VOID();
 }

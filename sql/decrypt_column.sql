@@ -1,0 +1,146 @@
+-- decrypt_column: back to plaintext, the way encrypt_column came; a column that was encrypted could not go back.
+SELECT setting || '/kms-agent serve --ephemeral' AS command FROM pg_config WHERE name = 'BINDIR' \gset
+SET kms.command = :'command';
+SELECT kms.create_key('pii'), kms.create_key('other');
+
+CREATE TABLE back (id int PRIMARY KEY, born date NOT NULL, note text);
+COMMENT ON COLUMN back.born IS 'the birthday';
+INSERT INTO back SELECT n, date '2000-01-01' + n FROM generate_series(1, 300) n;
+CREATE TEMP TABLE was AS SELECT * FROM back;
+CALL kms.encrypt_column('back', 'born', 'pii', context_expression => 'id::text::bytea');
+CALL kms.decrypt_column('back', 'born_encrypted', 'date');
+SELECT kms.switch_column('back', 'born');
+INSERT INTO back (id, born_encrypted) VALUES (1001, kms.encode_with('pii', '2024-02-29', '1001'));
+
+SET DateStyle = 'German, DMY';
+CALL kms.decrypt_column('back', 'born_encrypted', 'date', batch => 70);
+SELECT relation, column_name, phase, rows_done, rows_total FROM kms.reencrypt_progress;
+SELECT count(*), count(*) FILTER (WHERE b.born = w.born) FROM back b JOIN was w USING (id);
+SELECT born FROM back WHERE id = 1001;
+
+-- In step from now on: what is sealed counts.
+INSERT INTO back (id, born_encrypted) VALUES (1002, kms.encode_with('pii', '2001-12-31', '1002'));
+INSERT INTO back (id, born_encrypted, born) VALUES (1003, kms.encode_with('pii', '2001-12-30', '1003'), '1999-01-01');
+UPDATE back SET born_encrypted = kms.encode_with('pii', '2010-10-10', '1') WHERE id = 1;
+UPDATE back SET born = NULL WHERE id = 3;
+UPDATE back SET note = 'touched' WHERE id = 4;
+UPDATE back SET id = 2005 WHERE id = 5;
+UPDATE back SET id = 2006, born_encrypted = kms.encode_with('pii', '2016-06-06', '2006') WHERE id = 6;
+SELECT id, born, note FROM back WHERE id IN (1, 2, 3, 4, 5, 2006) OR id BETWEEN 1002 AND 1004 ORDER BY id;
+RESET DateStyle;
+SELECT id, born, note FROM back WHERE id IN (1, 2, 3, 4, 5, 2006) OR id BETWEEN 1002 AND 1004 ORDER BY id;
+
+BEGIN;
+ALTER TABLE back ALTER born_encrypted DROP NOT NULL;
+INSERT INTO back (id, born_encrypted, born) VALUES (1004, NULL, '1999-01-01');
+UPDATE back SET born_encrypted = NULL WHERE id = 2;
+SELECT id, born FROM back WHERE id IN (2, 1004) ORDER BY id;
+ROLLBACK;
+
+-- A rotation and a re-encryption meanwhile.
+SELECT kms.rotate_key('pii');
+CALL kms.reencrypt('back', 'born_encrypted');
+CALL kms.decrypt_column('back', 'born_encrypted', 'date');
+CALL kms.decrypt_column('back', 'born_encrypted', 'timestamp');
+CALL kms.decrypt_column('back', 'born_encrypted', 'date', plain_column => 'another');
+
+-- The switch: what does not agree is found.
+ALTER TABLE back DISABLE TRIGGER zzz_kms_born;
+UPDATE back SET born = '1999-01-01' WHERE id = 7;
+ALTER TABLE back ENABLE ALWAYS TRIGGER zzz_kms_born;
+SELECT kms.switch_column('back', 'born_encrypted');
+UPDATE back SET born = NULL WHERE id = 7;
+ALTER TABLE back ALTER born_encrypted SET DEFAULT '\x00';
+CREATE VIEW sealed AS SELECT born_encrypted FROM back;
+SELECT kms.switch_column('back', 'born_encrypted', dry_run => true);
+SELECT kms.switch_column('back', 'born_encrypted');
+DROP VIEW sealed;
+SELECT kms.switch_column('back', 'born_encrypted');
+SELECT kms.switch_column('back', 'born_encrypted', drop_constraints => true);
+\d back
+SELECT col_description('back'::regclass, attnum) FROM pg_attribute WHERE attrelid = 'back'::regclass AND attname = 'born';
+SELECT count(*) FROM kms.registered_columns;
+SELECT count(*), count(*) FILTER (WHERE b.born = w.born) FROM back b JOIN was w USING (id);
+DROP TABLE back;
+
+-- Any type, in partitions, in remote mode.
+SET kms.mode = 'remote';
+CREATE TABLE parted (id int, b bytea, x numeric(10,2), v varchar(5), a int[], j jsonb, t timestamptz) PARTITION BY RANGE (id);
+CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (100);
+CREATE TABLE parted_2 (t timestamptz, a int[], v varchar(5), x numeric(10,2), id int, j jsonb, b bytea);
+ALTER TABLE parted ATTACH PARTITION parted_2 FOR VALUES FROM (100) TO (1000);
+INSERT INTO parted SELECT n, int4send(n), n / 3::numeric, n, ARRAY[n, NULL], jsonb_build_object('n', n), timestamptz '2000-01-01 12:00:00+00' + n * interval '1 hour' FROM generate_series(50, 150) n;
+CREATE TEMP TABLE parted_was AS SELECT * FROM parted;
+SET client_min_messages = warning;
+DO $$ DECLARE c name; BEGIN
+    FOREACH c IN ARRAY '{b,x,v,a,j,t}'::name[] LOOP
+        CALL kms.encrypt_column('parted', c, 'pii', context_expression => 'int4send(id)');
+        PERFORM kms.switch_column('parted', c);
+    END LOOP;
+END $$;
+SET TimeZone = 'Asia/Kathmandu';
+DO $$ DECLARE c text[]; BEGIN
+    FOREACH c SLICE 1 IN ARRAY '{{b,bytea},{x,"numeric(10,2)"},{v,varchar(5)},{a,int[]},{j,jsonb},{t,timestamptz}}'::text[] LOOP
+        CALL kms.decrypt_column('parted', (c[1] || '_encrypted')::name, c[2]);
+        PERFORM kms.switch_column('parted', (c[1] || '_encrypted')::name);
+    END LOOP;
+END $$;
+RESET client_min_messages;
+RESET TimeZone;
+RESET kms.mode;
+\d parted
+SELECT count(*), count(*) FILTER (WHERE (p.b, p.x, p.v, p.a, p.j, p.t) IS NOT DISTINCT FROM (w.b, w.x, w.v, w.a, w.j, w.t)) FROM parted p JOIN parted_was w USING (id);
+DROP TABLE parted;
+
+-- What is no value of the type, without a word of what it is; and what cannot be opened.
+CREATE TABLE t (id int, c bytea, plain text);
+SELECT kms.register_column('t', 'c', 'pii');
+INSERT INTO t VALUES (1, kms.encode_with('pii', 'secret')), (2, kms.encode_with('pii', '\xff'::bytea));
+CALL kms.decrypt_column('t', 'c', 'int');
+INSERT INTO t VALUES (3, kms.encode_with('pii', 'secret'));
+DROP TRIGGER zzz_kms_c_plain ON t;
+ALTER TABLE t DROP c_plain;
+CALL kms.decrypt_column('t', 'c', 'varchar(3)');
+DROP TRIGGER zzz_kms_c_plain ON t;
+ALTER TABLE t DROP c_plain;
+DELETE FROM t WHERE id = 1;
+CALL kms.decrypt_column('t', 'c', 'text');
+DROP TRIGGER zzz_kms_c_plain ON t;
+ALTER TABLE t DROP c_plain;
+INSERT INTO t VALUES (4, '\x00'), (5, kms.encode_with('other', 'x'));
+CALL kms.decrypt_column('t', 'c', 'bytea');
+SELECT id, c_plain FROM t ORDER BY id;
+INSERT INTO t VALUES (6, '\x00');
+SELECT kms.switch_column('t', 'c');
+UPDATE t SET c = NULL WHERE id IN (4, 5);
+SELECT kms.switch_column('t', 'c');
+\d t
+
+-- In the middle of a move values are sealed in two ways.
+CREATE TABLE moving (id int, c bytea);
+SELECT kms.register_column('moving', 'c', 'pii');
+INSERT INTO moving VALUES (1, kms.encode_with('pii', 'x')), (2, '\x00');
+CALL kms.reencrypt('moving', 'c', new_key => 'other');
+CALL kms.decrypt_column('moving', 'c', 'text');
+DELETE FROM moving WHERE id = 2;
+CALL kms.reencrypt('moving', 'c');
+CALL kms.decrypt_column('moving', 'c', 'text');
+SELECT c_plain FROM moving;
+DROP TABLE moving;
+
+-- Refused.
+CALL kms.decrypt_column('t', 'plain', 'text');
+ALTER TABLE t ADD c bytea;
+CALL kms.decrypt_column('t', 'c', 'text');
+SELECT kms.register_column('t', 'c', 'pii');
+CALL kms.decrypt_column('t', 'c', NULL);
+CALL kms.decrypt_column('t', 'c', 'nonsense');
+CALL kms.decrypt_column('t', 'c', 'information_schema.cardinal_number');
+CALL kms.decrypt_column('t', 'c', 'text', plain_column => 'plain');
+CALL kms.decrypt_column('t', 'c', 'text', published => NULL);
+CALL kms.encrypt_column('t', 'plain', 'pii');
+CALL kms.decrypt_column('t', 'plain_encrypted', 'text');
+BEGIN;
+CALL kms.decrypt_column('t', 'c', 'text');
+ROLLBACK;
+DROP TABLE t;

@@ -1,0 +1,140 @@
+// decrypt_column: the way back from encrypt_column. A new column that holds the values of a
+// registered one in plaintext; from the start a trigger keeps both in step, and what was there
+// before is filled in as reencrypt does it.
+#include "pg/in_step.hpp"
+#include "pg/new_column.hpp"
+#include "pg/registry.hpp"
+
+namespace kms::pg {
+namespace {
+
+constexpr const char* procedure = "kms.decrypt_column";
+constexpr std::string_view suffix = "_encrypted";
+
+// "ssn" for "ssn_encrypted", and "ssn_plain" for "ssn".
+const char* plain_name(const char* encrypted) {
+    const std::string_view name = encrypted;
+    return name.size() > suffix.size() && name.ends_with(suffix)
+               ? pnstrdup(name.data(), name.size() - suffix.size())
+               : psprintf("%s_plain", encrypted);
+}
+
+// As ALTER TABLE takes it, whatever the search_path is. A domain's default or NOT NULL would be
+// there before the values are.
+const char* plain_type(FunctionCallInfo fcinfo) {
+    required(fcinfo, 2, "plain_type");
+    Oid type = InvalidOid;
+    int32 modifier = -1;
+    parse_type(text_to_cstring(PG_GETARG_TEXT_PP(2)), &type, &modifier);
+    if (get_typtype(type) == TYPTYPE_DOMAIN) {
+        ereport(ERROR,
+                (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                 errmsg("%s takes no domain, and %s is one", procedure, format_type_be(type)),
+                 errhint("Take its base type, %s, and ALTER TABLE … ALTER COLUMN … TYPE after the "
+                         "switch.",
+                         format_type_be(getBaseType(type)))));
+    }
+    return format_type_extended(type, modifier,
+                                FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
+}
+
+const RegisteredColumn& require_registered(Oid relation, AttrNumber encrypted) {
+    const RegisteredColumn* column = find_registered_column(relation, encrypted);
+    if (column == nullptr) {
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("column \"%s\" of \"%s\" is not registered",
+                               get_attname(relation, encrypted, false), get_rel_name(relation)),
+                        errhint("Say which key it has with kms.register_column().")));
+    }
+    require_not_moving(*column);
+    return *column;
+}
+
+// Two triggers would seal and open in turn.
+void require_not_being_encrypted(Oid relation, const char* encrypted) {
+    const Relation table = relation_open(relation, AccessShareLock);
+    const TupleDesc shape = RelationGetDescr(table);
+    for (int i = 0; i < shape->natts; ++i) {
+        const InStepTrigger trigger =
+            find_in_step_trigger(table, NameStr(TupleDescAttr(shape, i)->attname));
+        if (trigger.name != nullptr && strcmp(trigger.target, encrypted) == 0) {
+            ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                            errmsg("column \"%s\" of \"%s\" is being encrypted into column \"%s\"",
+                                   trigger.source, get_rel_name(relation), encrypted),
+                            errhint("Its plaintext is there until the switch: drop trigger \"%s\" "
+                                    "and column \"%s\" instead.",
+                                    trigger.name, encrypted)));
+        }
+    }
+    relation_close(table, NoLock);
+}
+
+const char* type_of_column(Oid relation, const char* column) {
+    Oid type = InvalidOid;
+    int32 modifier = -1;
+    Oid collation = InvalidOid;
+    get_atttypetypmodcoll(relation, get_attnum(relation, column), &type, &modifier, &collation);
+    return format_type_extended(type, modifier,
+                                FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
+}
+
+void prepare_column(const NewColumn& column) {
+    if (!is_added(column)) {
+        add_new_column(column);
+        return;
+    }
+    const char* type = type_of_column(column.relation, column.name);
+    if (strcmp(type, column.type) != 0) {
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("column \"%s\" of \"%s\" is of type %s", column.name,
+                               get_rel_name(column.relation), type),
+                        errhint("Call it again with that one. To begin anew with another, drop the "
+                                "trigger that kms.decrypt_column made, and the column.")));
+    }
+}
+
+NewColumn read_wanted(FunctionCallInfo fcinfo, Oid relation, AttrNumber encrypted) {
+    const char* name = get_attname(relation, encrypted, false);
+    return {.relation = relation,
+            .source = name,
+            .name = new_column_name(fcinfo, 3, "plain_column", plain_name(name)),
+            .type = plain_type(fcinfo),
+            .opens = true,
+            .published = required_bool(fcinfo, 7, "published")};
+}
+
+}  // namespace
+
+KMS_FUNCTION(kms_decrypt_column) {
+    Rewriting run = {};
+    run.procedure = procedure;
+    run.action = "decrypt a value with";
+    run.has_done = "decrypted";
+    run.opens = true;
+    run.relation = relation_argument(fcinfo, 0);
+    run.source = column_argument(fcinfo, 1, run.relation);
+    run.batch = batch_argument(fcinfo, 4);
+    run.pause_ms = pause_argument(fcinfo, 5);
+    run.triggers = triggers_argument(fcinfo, 6);
+    run.own_trigger = in_step_function();
+    const NewColumn wanted = read_wanted(fcinfo, run.relation, run.source);
+    require_non_atomic(fcinfo, procedure);
+    require_own_table(procedure, run.relation);
+    require_replaceable(run.relation, run.source);
+    const RegisteredColumn& column = require_registered(run.relation, run.source);
+    require_not_being_encrypted(run.relation, wanted.source);
+    prepare_column(wanted);
+    run.target = get_attnum(run.relation, wanted.name);
+    require_rewritable(run);
+    tell_of_switch({.relation = run.relation,
+                    .opens = true,
+                    .plain = wanted.name,
+                    .encrypted = wanted.source,
+                    .key_identifier = column.key_identifier,
+                    .context_expression = column.context_expression});
+    rewrite_column(run);
+    SPI_finish();
+    PG_RETURN_VOID();
+}
+
+}  // namespace kms::pg

@@ -1,0 +1,90 @@
+#include "pg/handed_default.hpp"
+
+#include <algorithm>
+
+#include "pg/owner.hpp"
+#include "pg/row_values.hpp"
+#include "pg/table_column.hpp"
+
+namespace kms::pg {
+namespace {
+
+// Of the column or of its type, but not an identity's; nullptr: none, or NULL.
+Node* default_of(Relation table, AttrNumber attribute) {
+    const FormData_pg_attribute& column = *TupleDescAttr(RelationGetDescr(table), attribute - 1);
+    if (column.attidentity != '\0' || column.attgenerated != '\0') {
+        return nullptr;
+    }
+    Node* node = build_column_default(table, attribute);
+    const bool is_null =
+        node != nullptr && IsA(node, Const) && reinterpret_cast<const Const*>(node)->constisnull;
+    return is_null ? nullptr : node;
+}
+
+Node* constant(Oid type, Datum value) {
+    const Oid collation = type == TEXTOID ? DEFAULT_COLLATION_OID : InvalidOid;
+    return reinterpret_cast<Node*>(makeConst(type, -1, collation, -1, value, false, false));
+}
+
+// People read it as text, where it is one in any encoding.
+Node* constant_of(ByteView bytes) {
+    const bool is_printable =
+        std::ranges::all_of(bytes, [](Byte byte) { return byte >= ' ' && byte <= '~'; });
+    return constant(is_printable ? TEXTOID : BYTEAOID, bytes_datum(bytes));
+}
+
+// What is sealed of the value in every session: bytea or text; nullptr: there is none.
+Node* canonical(Relation table, AttrNumber attribute, Node* value) {
+    if (!prepare_row_values(table, attribute, nullptr).text_depends) {
+        return as_bytes(value);
+    }
+    Node* folded = eval_const_expressions(nullptr, value);
+    if (!IsA(folded, Const)) {
+        return nullptr;
+    }
+    const auto bytes = bytes_of_row(prepare_constant(folded), nullptr);
+    return bytes ? constant_of(*bytes) : nullptr;
+}
+
+Node* sealing(Node* key, Node* value) {
+    const char* signature =
+        psprintf("kms.encode_with(%s, %s, bytea)", format_type_be(exprType(key)),
+                 format_type_be(exprType(value)));
+    const Oid function =
+        DatumGetObjectId(DirectFunctionCall1(regprocedurein, CStringGetDatum(signature)));
+    List* arguments = list_make3(key, value, constant(BYTEAOID, bytes_datum({})));
+    return reinterpret_cast<Node*>(makeFuncExpr(function, BYTEAOID, arguments, InvalidOid,
+                                                DEFAULT_COLLATION_OID, COERCE_EXPLICIT_CALL));
+}
+
+}  // namespace
+
+const char* deparsed(Node* expression) {
+    const int level = fix_search_path();
+    const char* text = deparse_expression(expression, NIL, false, false);
+    AtEOXact_GUC(false, level);
+    return text;
+}
+
+HandedDefault handed_default(const Pair& pair, Relation table) {
+    const AttrNumber attribute = attribute_named(table, pair.from());
+    Node* value = default_of(table, attribute);
+    if (value == nullptr) {
+        return {nullptr, nullptr, nullptr};
+    }
+    const char* was = deparsed(value);
+    if (pair.opens) {
+        return {was, nullptr, "it is sealed"};
+    }
+    if (pair.context_expression != nullptr) {
+        return {was, nullptr, "the context depends on the row"};
+    }
+    Node* bytes = nullptr;
+    run_owners_code(table->rd_rel->relowner, [&] { bytes = canonical(table, attribute, value); });
+    if (bytes == nullptr) {
+        return {was, nullptr, "its text depends on settings"};
+    }
+    return {was, sealing(constant_of(pair.key_identifier), bytes), nullptr};
+}
+
+}  // namespace kms::pg

@@ -1,0 +1,143 @@
+#include "pg/new_column.hpp"
+
+#include "pg/collected.hpp"
+#include "pg/in_step.hpp"
+#include "pg/owner.hpp"
+#include "pg/succession.hpp"
+
+namespace kms::pg {
+namespace {
+
+void require_not_generated(Relation table, AttrNumber source) {
+    const auto* column = TupleDescAttr(RelationGetDescr(table), source - 1);
+    if (column->attgenerated != '\0') {
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("column \"%s\" is a generated column", NameStr(column->attname))));
+    }
+}
+
+// Of the table or of a partition.
+void require_not_in_partition_key(Oid relation, const char* source) {
+    const List* tables = find_all_inheritors(relation, AccessShareLock, nullptr);
+    for (int i = 0; i < list_length(tables); ++i) {
+        const Relation table = table_open(list_nth_oid(tables, i), NoLock);
+        if (is_in_partition_key(table, get_attnum(RelationGetRelid(table), source))) {
+            ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                            errmsg("column \"%s\" is part of the partition key of \"%s\"", source,
+                                   RelationGetRelationName(table))));
+        }
+        table_close(table, NoLock);
+    }
+}
+
+// The publications of the table, or of its partitions; nullptr: there is none.
+const char* publications_of(Oid relation) {
+    const List* tables = find_all_inheritors(relation, AccessShareLock, nullptr);
+    auto* oids = allocate_many<Datum>(static_cast<std::size_t>(list_length(tables)));
+    for (int i = 0; i < list_length(tables); ++i) {
+        oids[i] = ObjectIdGetDatum(list_nth_oid(tables, i));
+    }
+    Oid types[] = {OIDARRAYOID};
+    Datum values[] = {PointerGetDatum(
+        construct_array(oids, list_length(tables), OIDOID, sizeof(Oid), true, TYPALIGN_INT))};
+    const int level = fix_search_path();
+    (void)SPI_execute_with_args(
+        "SELECT string_agg(DISTINCT quote_ident(p.pubname), ', ') FROM pg_publication_tables p"
+        " JOIN pg_namespace n ON n.nspname = p.schemaname"
+        " JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename"
+        " WHERE c.oid = ANY ($1)",
+        lengthof(types), types, values, nullptr, true, 1);
+    AtEOXact_GUC(false, level);
+    return SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+}
+
+// A row with a column that the subscriber's table has not ends its subscription's work.
+void require_unpublished(const NewColumn& column) {
+    const char* publications = column.published ? nullptr : publications_of(column.relation);
+    if (publications != nullptr) {
+        ereport(ERROR,
+                (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                 errmsg("\"%s\" is published by %s", get_rel_name(column.relation), publications),
+                 errdetail("Subscribers whose tables have no column \"%s\" stop at the first row.",
+                           column.name),
+                 errhint("Add that column to their tables first, of type %s, and say "
+                         "published => true.",
+                         column.type)));
+    }
+}
+
+}  // namespace
+
+const char* new_column_name(FunctionCallInfo fcinfo, int index, const char* argument,
+                            const char* by_default) {
+    const char* name = PG_ARGISNULL(index) ? by_default : pstrdup(NameStr(*PG_GETARG_NAME(index)));
+    if (strlen(name) >= NAMEDATALEN) {
+        ereport(ERROR,
+                (errcode(ERRCODE_NAME_TOO_LONG), errmsg("column name \"%s\" is too long", name),
+                 errhint("Say another one with %s => …", argument)));
+    }
+    return name;
+}
+
+void require_replaceable(Oid relation, AttrNumber source) {
+    const Relation table = relation_open(relation, AccessShareLock);
+    require_not_generated(table, source);
+    relation_close(table, NoLock);
+    require_not_in_partition_key(relation, get_attname(relation, source, false));
+}
+
+bool is_added(const NewColumn& column) {
+    const Relation table = relation_open(column.relation, AccessShareLock);
+    const InStepTrigger trigger = find_in_step_trigger(table, column.source);
+    relation_close(table, NoLock);
+    const bool exists = get_attnum(column.relation, column.name) != InvalidAttrNumber;
+    const bool is_ours = trigger.name != nullptr && trigger.opens == column.opens &&
+                         strcmp(trigger.target, column.name) == 0;
+    if (exists && !is_ours) {
+        ereport(ERROR, (errcode(ERRCODE_DUPLICATE_COLUMN),
+                        errmsg("column \"%s\" of \"%s\" exists already", column.name,
+                               get_rel_name(column.relation)),
+                        errhint("Say another one with %s => …",
+                                column.opens ? "plain_column" : "encrypted_column")));
+    }
+    if (!exists && trigger.name != nullptr) {
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("column \"%s\" of \"%s\" is being %s into column \"%s\"",
+                               column.source, get_rel_name(column.relation),
+                               trigger.opens ? "decrypted" : "encrypted", trigger.target)));
+    }
+    return exists;
+}
+
+void add_new_column(const NewColumn& column) {
+    require_unpublished(column);
+    const Relation relation = relation_open(column.relation, AccessShareLock);
+    const char* table = quoted_name(relation);
+    relation_close(relation, NoLock);
+    const char* command = psprintf("ALTER TABLE %s ADD COLUMN %s %s", table,
+                                   quote_identifier(column.name), column.type);
+    if (SPI_execute(command, false, 0) < 0) {
+        elog(ERROR, "could not run %s", command);
+    }
+    make_in_step_trigger(column.relation, table,
+                         {nullptr, column.source, column.name, column.opens});
+}
+
+void tell_of_switch(const Pair& pair) {
+    const Succession succession = succession_of(pair);
+    if (succession.in_the_way[0] != '\0') {
+        ereport(WARNING,
+                (errmsg("kms.switch_column() will not drop column \"%s\" while others need it",
+                        pair.from()),
+                 errdetail("%s", succession.in_the_way),
+                 errhint("Make them anew over column \"%s\" before.", pair.to())));
+    }
+    if (succession.lost[0] != '\0') {
+        ereport(NOTICE,
+                (errmsg("kms.switch_column() will not hand on all of column \"%s\"", pair.from()),
+                 errdetail("%s", succession.lost),
+                 errhint("Make over column \"%s\" what you need of it.", pair.to())));
+    }
+}
+
+}  // namespace kms::pg

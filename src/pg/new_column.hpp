@@ -1,0 +1,35 @@
+// The column that takes the place of another, once it holds the same values, sealed or opened: what
+// encrypt_column and decrypt_column do before the first batch. Act one, in an SPI connection.
+#pragma once
+
+#include "pg/pair_comparison.hpp"
+
+namespace kms::pg {
+
+struct NewColumn {
+    Oid relation;
+    const char* source;
+    const char* name;
+    const char* type;  // SQL
+    bool opens;
+    bool published;  // a published table is no obstacle
+};
+
+// The argument, or what it is by default; 42622 where that is too long.
+const char* new_column_name(FunctionCallInfo fcinfo, int index, const char* argument,
+                            const char* by_default);
+
+// 0A000 where the column can never be dropped.
+void require_replaceable(Oid relation, AttrNumber source);
+
+// Whether an earlier call has added it; 42701 or 55000 where somebody else has, or where the source
+// is kept in step with another column.
+bool is_added(const NewColumn& column);
+
+// With the trigger that keeps it in step; 55000 where subscribers would stop at it.
+void add_new_column(const NewColumn& column);
+
+// What the switch will refuse, before the work that is done for it.
+void tell_of_switch(const Pair& pair);
+
+}  // namespace kms::pg

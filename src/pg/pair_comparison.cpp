@@ -1,0 +1,235 @@
+#include "pg/pair_comparison.hpp"
+
+#include <algorithm>
+
+#include "pg/collected.hpp"
+#include "pg/owner.hpp"
+#include "pg/plain_input.hpp"
+#include "pg/row_values.hpp"
+#include "pg/table_column.hpp"
+#include "pg/values.hpp"
+
+namespace kms::pg {
+namespace {
+
+// Of values that are in memory at once.
+constexpr std::size_t chunk_bytes = std::size_t{4} << 20;
+constexpr std::size_t chunk_rows = 1000;
+
+// Rows that are read, and not compared yet. What the arrays point to is of `memory`.
+struct Chunk {
+    MemoryContext memory;
+    std::size_t count;
+    std::size_t bytes;
+    ByteView* plaintexts;
+    Datum* values;  // of the plaintext column, where it was made from the other
+    Call* calls;
+    varlena** results;
+    ItemPointerData* places;
+};
+
+struct Comparison {
+    const Pair& pair;
+    Oid owner;       // of the relation: who has written the context expression
+    Relation table;  // the relation, or one of its partitions
+    AttrNumber plain;
+    AttrNumber encrypted;
+    RowValues values;
+    PlainInput input;  // of the plaintext column, where it was made from the other
+    Chunk chunk;
+    std::int64_t compared;
+};
+
+Chunk make_chunk() {
+    return {
+        .memory = AllocSetContextCreate(CurrentMemoryContext, "kms rows", ALLOCSET_DEFAULT_SIZES),
+        .count = 0,
+        .bytes = 0,
+        .plaintexts = allocate_many<ByteView>(chunk_rows),
+        .values = allocate_many<Datum>(chunk_rows),
+        .calls = allocate_many<Call>(chunk_rows),
+        .results = allocate_many<varlena*>(chunk_rows),
+        .places = allocate_many<ItemPointerData>(chunk_rows)};
+}
+
+[[noreturn]] void raise_difference(const Comparison& comparison, const ItemPointerData& place,
+                                   const char* what) {
+    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                    errmsg("column \"%s\" of \"%s\" cannot be dropped", comparison.pair.from(),
+                           get_rel_name(comparison.pair.relation)),
+                    errdetail("The row at ctid (%u,%u) of \"%s\" %s.",
+                              ItemPointerGetBlockNumber(&place), ItemPointerGetOffsetNumber(&place),
+                              RelationGetRelationName(comparison.table), what),
+                    errhint("Set \"%s\" of the row to NULL, and the trigger makes its value anew.",
+                            comparison.pair.to())));
+    pg_unreachable();
+}
+
+// What was opened is compared as a value of its column, which may show it in another form.
+bool agrees(Comparison& comparison, std::size_t i) {
+    const Chunk& chunk = comparison.chunk;
+    const ByteView opened = bytes_in(chunk.results[i]);
+    if (!comparison.pair.opens) {
+        return std::ranges::equal(opened, chunk.plaintexts[i]);
+    }
+    const auto* column = TupleDescAttr(RelationGetDescr(comparison.table), comparison.plain - 1);
+    return datum_image_eq(value_of_bytes(comparison.input, opened), chunk.values[i],
+                          column->attbyval, column->attlen);
+}
+
+// The input of a type is the owner's code.
+void require_agreement(Comparison& comparison, std::size_t count) {
+    run_owners_code(comparison.owner, [&] {
+        for (std::size_t i = 0; i < count; ++i) {
+            if (!agrees(comparison, i)) {
+                raise_difference(comparison, comparison.chunk.places[i],
+                                 "has two values that do not agree");
+            }
+        }
+    });
+}
+
+void compare_chunk(Comparison& comparison) {
+    Chunk& chunk = comparison.chunk;
+    std::size_t done = 0;
+    MemoryContext caller = MemoryContextSwitchTo(chunk.memory);
+    const Failure failure = transform(Way::open, {chunk.calls, chunk.count}, chunk.results, done);
+    require_agreement(comparison, done);
+    if (failure) {
+        raise(failure);
+    }
+    MemoryContextSwitchTo(caller);
+    comparison.compared += static_cast<std::int64_t>(chunk.count);
+    MemoryContextReset(chunk.memory);
+    chunk.count = chunk.bytes = 0;
+}
+
+// The page that they may stand in does not stay.
+ByteView kept(ByteView bytes) {
+    auto* copy = static_cast<Byte*>(palloc(bytes.size() + 1));
+    copy_bytes(bytes, ByteSpan(copy, bytes.size()));
+    return {copy, bytes.size()};
+}
+
+void take_row(Comparison& comparison, TupleTableSlot* row) {
+    Chunk& chunk = comparison.chunk;
+    const auto* column = TupleDescAttr(RelationGetDescr(comparison.table), comparison.plain - 1);
+    const auto plaintext = bytes_of_row(comparison.values, row);
+    bool is_null = false;
+    const Datum encrypted = slot_getattr(row, comparison.encrypted, &is_null);
+    if (!plaintext && is_null) {
+        return;
+    }
+    if (!plaintext || is_null) {
+        raise_difference(comparison, row->tts_tid, "is not encrypted, or has no plaintext");
+    }
+    const auto context = context_of_row(comparison.values, row);
+    if (!context) {
+        raise_difference(comparison, row->tts_tid, "has NULL for its context");
+    }
+    chunk.plaintexts[chunk.count] = kept(*plaintext);
+    chunk.values[chunk.count] =
+        datumCopy(slot_getattr(row, comparison.plain, &is_null), column->attbyval, column->attlen);
+    chunk.calls[chunk.count] = {.action = "open a value with",
+                                .local_id = 0,
+                                .data = kept(bytes_of_datum(encrypted)),
+                                .context = kept(*context),
+                                .identifier = comparison.pair.key_identifier};
+    chunk.places[chunk.count] = row->tts_tid;
+    chunk.bytes += plaintext->size() + chunk.calls[chunk.count].data.size() + context->size();
+    ++chunk.count;
+}
+
+bool is_full(const Chunk& chunk) {
+    return chunk.count == chunk_rows || chunk.bytes >= chunk_bytes;
+}
+
+// What makes a row's bytes and its context is the owner's code. False at the end.
+bool read_chunk(Comparison& comparison, TableScanDesc scan, TupleTableSlot* row) {
+    bool has_row = false;
+    MemoryContext caller = MemoryContextSwitchTo(comparison.chunk.memory);
+    run_owners_code(comparison.owner, [&] {
+        while (!is_full(comparison.chunk) &&
+               (has_row = table_scan_getnextslot(scan, ForwardScanDirection, row))) {
+            CHECK_FOR_INTERRUPTS();
+            take_row(comparison, row);
+        }
+    });
+    MemoryContextSwitchTo(caller);
+    return has_row;
+}
+
+void compare_rows(Comparison& comparison, Snapshot snapshot) {
+    TupleTableSlot* row = table_slot_create(comparison.table, nullptr);
+    TableScanDesc scan = begin_scan(comparison.table, snapshot);
+    bool has_row = true;
+    while (has_row) {
+        has_row = read_chunk(comparison, scan, row);
+        if (comparison.chunk.count != 0) {
+            compare_chunk(comparison);
+        }
+    }
+    table_endscan(scan);
+    ExecDropSingleTupleTableSlot(row);
+}
+
+// The column has one name in all of them, but a number in each.
+std::int64_t compare_table(const Pair& pair, Oid oid, Snapshot snapshot) {
+    const Relation table = table_open(oid, AccessShareLock);
+    Comparison comparison = {.pair = pair,
+                             .owner = owner_of(pair.relation),
+                             .table = table,
+                             .plain = attribute_named(table, pair.plain),
+                             .encrypted = attribute_named(table, pair.encrypted),
+                             .values = {},
+                             .input = {},
+                             .chunk = make_chunk(),
+                             .compared = 0};
+    run_owners_code(comparison.owner, [&] {
+        comparison.values = prepare_row_values(table, comparison.plain, pair.context_expression);
+        if (pair.opens) {
+            comparison.input = prepare_input(table, comparison.plain);
+        }
+    });
+    compare_rows(comparison, snapshot);
+    table_close(table, NoLock);
+    return comparison.compared;
+}
+
+void require_rows_here(Oid table) {
+    if (get_rel_relkind(table) == RELKIND_FOREIGN_TABLE) {
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("\"%s\" is a foreign table", get_rel_name(table))));
+    }
+}
+
+void require_visible_rows(Oid table) {
+    if (check_enable_rls(table, InvalidOid, true) == RLS_ENABLED) {
+        ereport(ERROR,
+                (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+                 errmsg("rows of \"%s\" may be hidden by its row-level security policies",
+                        get_rel_name(table)),
+                 errhint("ALTER TABLE … NO FORCE ROW LEVEL SECURITY lets its owner see all of "
+                         "them.")));
+    }
+}
+
+}  // namespace
+
+std::int64_t compare_pair(const Pair& pair) {
+    const List* tables = find_all_inheritors(pair.relation, AccessShareLock, nullptr);
+    PushActiveSnapshot(GetLatestSnapshot());
+    std::int64_t compared = 0;
+    for (int i = 0; i < list_length(tables); ++i) {
+        const Oid table = list_nth_oid(tables, i);
+        require_rows_here(table);
+        require_visible_rows(table);
+        if (get_rel_relkind(table) != RELKIND_PARTITIONED_TABLE) {
+            compared += compare_table(pair, table, GetActiveSnapshot());
+        }
+    }
+    PopActiveSnapshot();
+    return compared;
+}
+
+}  // namespace kms::pg

@@ -1,0 +1,356 @@
+#include "pg/succession.hpp"
+
+#include "pg/collected.hpp"
+#include "pg/context_expression.hpp"
+#include "pg/handed_default.hpp"
+#include "pg/owner.hpp"
+#include "pg/registry.hpp"
+#include "pg/table_column.hpp"
+
+namespace kms::pg {
+namespace {
+
+struct Lines {
+    StringInfoData handed_on;
+    StringInfoData lost;
+    StringInfoData in_the_way;
+};
+
+// Of the relation, or of a partition.
+struct Heirs {
+    Relation table;
+    AttrNumber from;
+    AttrNumber to;     // InvalidAttrNumber: it is not there yet
+    const char* name;  // of the table, quoted
+};
+
+void add_line(StringInfo lines, const char* line) {
+    appendStringInfo(lines, "%s%s", lines->len == 0 ? "" : "\n", line);
+}
+
+template <typename Act>
+void for_each_table(const Pair& pair, Act&& act) {
+    const List* tables = find_all_inheritors(pair.relation, AccessShareLock, nullptr);
+    for (int i = 0; i < list_length(tables); ++i) {
+        const Relation table = table_open(list_nth_oid(tables, i), NoLock);
+        act(Heirs{
+            .table = table,
+            .from = attribute_named(table, pair.from()),
+            .to = get_attnum(RelationGetRelid(table), pair.to()),
+            .name = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(table)),
+                                               RelationGetRelationName(table))});
+        table_close(table, NoLock);
+    }
+}
+
+const FormData_pg_attribute& column_of(Relation table, AttrNumber attribute) {
+    return *TupleDescAttr(RelationGetDescr(table), attribute - 1);
+}
+
+bool has_heir(const Heirs& heirs) {
+    return heirs.to != InvalidAttrNumber;
+}
+
+// --- NOT NULL
+
+bool is_never_null(Oid type) {
+    bool found = false;
+    while (!found && get_typtype(type) == TYPTYPE_DOMAIN) {
+        HeapTuple tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+        const auto* domain = reinterpret_cast<Form_pg_type>(GETSTRUCT(tuple));
+        found = domain->typnotnull;
+        type = domain->typbasetype;
+        ReleaseSysCache(tuple);
+    }
+    return found;
+}
+
+// That of the column, or of its type.
+bool hands_on_not_null(const Heirs& heirs) {
+    const FormData_pg_attribute& column = column_of(heirs.table, heirs.from);
+    return (column.attnotnull || is_never_null(column.atttypid)) &&
+           !(has_heir(heirs) && column_of(heirs.table, heirs.to).attnotnull);
+}
+
+// --- the DEFAULT
+
+bool has_own_default(const Heirs& heirs) {
+    return has_heir(heirs) && column_of(heirs.table, heirs.to).atthasdef;
+}
+
+void describe_default(const Pair& pair, const Heirs& heirs, Lines& lines) {
+    const HandedDefault found = handed_default(pair, heirs.table);
+    if (found.was == nullptr || has_own_default(heirs)) {
+        return;
+    }
+    if (found.expression == nullptr) {
+        add_line(&lines.lost, psprintf("DEFAULT %s of table %s, since %s", found.was, heirs.name,
+                                       found.obstacle));
+    } else {
+        add_line(&lines.handed_on,
+                 psprintf("DEFAULT of table %s, as %s", heirs.name, deparsed(found.expression)));
+    }
+}
+
+// --- privileges and comment
+
+Datum acl_of(const Heirs& heirs, AttrNumber attribute, bool* is_null) {
+    HeapTuple tuple = SearchSysCacheCopyAttNum(RelationGetRelid(heirs.table), attribute);
+    return SysCacheGetAttr(ATTNUM, tuple, Anum_pg_attribute_attacl, is_null);
+}
+
+const char* comment_of(const Heirs& heirs, AttrNumber attribute) {
+    return GetComment(RelationGetRelid(heirs.table), RelationRelationId, attribute);
+}
+
+bool hands_on_comment(const Heirs& heirs) {
+    return comment_of(heirs, heirs.from) != nullptr &&
+           !(has_heir(heirs) && comment_of(heirs, heirs.to) != nullptr);
+}
+
+void describe_properties(const Pair& pair, const Heirs& heirs, Lines& lines) {
+    if (hands_on_not_null(heirs)) {
+        add_line(&lines.handed_on, psprintf("NOT NULL of table %s", heirs.name));
+    }
+    describe_default(pair, heirs, lines);
+    bool has_none = false;
+    (void)acl_of(heirs, heirs.from, &has_none);
+    if (!has_none) {
+        add_line(&lines.handed_on, psprintf("privileges on the column of table %s", heirs.name));
+    }
+    if (column_of(heirs.table, heirs.from).attidentity != '\0') {
+        add_line(&lines.lost, psprintf("identity of table %s", heirs.name));
+    }
+    if (hands_on_comment(heirs)) {
+        add_line(&lines.handed_on, psprintf("comment on the column of table %s", heirs.name));
+    }
+}
+
+// --- what else there is
+
+void describe_partition_key(const Heirs& heirs, Lines& lines) {
+    if (is_in_partition_key(heirs.table, heirs.from)) {
+        add_line(&lines.in_the_way, psprintf("partition key of table %s", heirs.name));
+    }
+}
+
+bool is_over(Relation table, const char* context_expression, AttrNumber attribute) {
+    Bitmapset* columns = nullptr;
+    run_owners_code(table->rd_rel->relowner, [&] {
+        auto* context = reinterpret_cast<Node*>(stored_context(table, context_expression));
+        pull_varattnos(context, 1, &columns);
+    });
+    return bms_is_member(attribute - FirstLowInvalidHeapAttributeNumber, columns);
+}
+
+// Their values could not be opened any more.
+void describe_contexts(const Heirs& heirs, Lines& lines) {
+    for (const RegisteredColumn& column : registered_columns()) {
+        if (column.relation == RelationGetRelid(heirs.table) &&
+            column.context_expression != nullptr &&
+            is_over(heirs.table, column.context_expression, heirs.from)) {
+            add_line(&lines.in_the_way,
+                     psprintf("context expression of registered column %s", full_name(column)));
+        }
+    }
+}
+
+// What is recorded as depending on the column. Left out: its own default and NOT NULL, which are
+// told above, a sequence of an identity or that goes on with the default, and what belongs to the
+// like of a parent. A view is named, and not its rule; what an expression needs besides, a CHECK
+// say, goes with the column all the same; a publication counts since its subscribers lose the
+// values.
+constexpr const char* dependents =
+    "SELECT bool_and(d.deptype = 'n') AS in_the_way,"
+    " coalesce((SELECT pg_describe_object('pg_class'::regclass, r.ev_class, 0) FROM pg_rewrite r"
+    " WHERE d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid),"
+    " pg_describe_object(d.classid, d.objid, d.objsubid)) AS what"
+    " FROM pg_depend d"
+    " WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = $1 AND d.refobjsubid = $2"
+    " AND NOT (d.classid = 'pg_attrdef'::regclass AND EXISTS (SELECT FROM pg_attrdef a"
+    " WHERE a.oid = d.objid AND a.adrelid = $1 AND a.adnum = $2))"
+    " AND NOT (d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint c"
+    " WHERE c.oid = d.objid AND (c.contype = 'n' OR c.coninhcount > 0 AND NOT c.conislocal)))"
+    " AND NOT (d.classid = 'pg_class'::regclass AND (d.deptype = 'i' OR $3) AND EXISTS (SELECT"
+    " FROM pg_class s WHERE s.oid = d.objid AND s.relkind = 'S'))"
+    " AND NOT EXISTS (SELECT FROM pg_depend p WHERE p.classid = d.classid AND p.objid = d.objid"
+    " AND p.objsubid = d.objsubid AND p.deptype IN ('P', 'S'))"
+    " GROUP BY d.classid, d.objid, d.objsubid"
+    " UNION SELECT false, format('security label of %s', l.provider) FROM pg_seclabel l"
+    " WHERE l.classoid = 'pg_class'::regclass AND l.objoid = $1 AND l.objsubid = $2"
+    " UNION SELECT false, format('constraint %s of type %s', c.conname, format_type(c.contypid, "
+    "NULL))"
+    " FROM pg_constraint c WHERE c.contype <> 'n' AND c.contypid IN (WITH RECURSIVE domain (oid) "
+    "AS ("
+    "SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = $1 AND a.attnum = $2"
+    " UNION SELECT t.typbasetype FROM domain d JOIN pg_type t ON t.oid = d.oid WHERE t.typtype = "
+    "'d')"
+    " SELECT oid FROM domain)"
+    " UNION SELECT false, format('publication %I, whose subscribers get the column no more',"
+    " p.pubname) FROM pg_publication_tables p, pg_class c, pg_namespace n"
+    " WHERE c.oid = $1 AND n.oid = c.relnamespace AND n.nspname = p.schemaname"
+    " AND c.relname = p.tablename"
+    " ORDER BY 1, 2";
+
+void describe_dependents(const Heirs& heirs, bool keeps_sequence, Lines& lines) {
+    Oid types[] = {OIDOID, INT2OID, BOOLOID};
+    Datum values[] = {ObjectIdGetDatum(RelationGetRelid(heirs.table)), Int16GetDatum(heirs.from),
+                      BoolGetDatum(keeps_sequence)};
+    const int level = fix_search_path();
+    (void)SPI_execute_with_args(dependents, lengthof(types), types, values, nullptr, true, 0);
+    AtEOXact_GUC(false, level);
+    for (std::uint64_t i = 0; i < SPI_processed; ++i) {
+        bool is_null = false;
+        const Datum blocks =
+            SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &is_null);
+        add_line(DatumGetBool(blocks) ? &lines.in_the_way : &lines.lost,
+                 SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2));
+    }
+    SPI_freetuptable(SPI_tuptable);
+}
+
+void describe(const Pair& pair, const Heirs& heirs, Lines& lines) {
+    describe_properties(pair, heirs, lines);
+    describe_partition_key(heirs, lines);
+    describe_contexts(heirs, lines);
+    const bool keeps_sequence = handed_default(pair, heirs.table).expression != nullptr;
+    describe_dependents(heirs, keeps_sequence, lines);
+}
+
+// --- doing it
+
+// What wants the table closed.
+struct Commands {
+    Collected<const char*> sql;
+    struct Default {
+        Oid table;
+        AttrNumber column;
+        Node* expression;
+    };
+    Collected<Default> defaults;
+};
+
+void set_default(const Commands::Default& what) {
+    auto* command = make_node<AlterTableCmd>(T_AlterTableCmd);
+    command->subtype = AT_CookedColumnDefault;
+    command->num = what.column;
+    command->def = what.expression;
+    EventTriggerInhibitCommandCollection();
+    AlterTableInternal(what.table, list_make1(command), false);
+    EventTriggerUndoInhibitCommandCollection();
+    CommandCounterIncrement();
+}
+
+// PostgreSQL may simplify the table's constraints, to see whether one implies NOT NULL.
+void run_all(const Commands& commands, Oid owner) {
+    for (const Commands::Default& what : commands.defaults.all()) {
+        set_default(what);
+    }
+    run_owners_code(owner, [&] {
+        for (const char* command : commands.sql.all()) {
+            if (SPI_execute(command, false, 0) < 0) {
+                elog(ERROR, "could not run %s", command);
+            }
+        }
+    });
+}
+
+void hand_on_sequences(const Pair& pair, const Heirs& heirs, Commands& commands) {
+    const List* sequences = getOwnedSequences(RelationGetRelid(heirs.table));
+    for (int i = 0; i < list_length(sequences); ++i) {
+        const Oid sequence = list_nth_oid(sequences, i);
+        Oid table = InvalidOid;
+        std::int32_t column = 0;
+        if (sequenceIsOwned(sequence, DEPENDENCY_AUTO, &table, &column) && column == heirs.from) {
+            const char* schema = get_namespace_name(get_rel_namespace(sequence));
+            commands.sql.add(psprintf("ALTER SEQUENCE %s OWNED BY %s.%s",
+                                      quote_qualified_identifier(schema, get_rel_name(sequence)),
+                                      heirs.name, quote_identifier(pair.to())));
+        }
+    }
+}
+
+void hand_on_definition(const Pair& pair, const Heirs& heirs, Commands& commands) {
+    const HandedDefault found = handed_default(pair, heirs.table);
+    if (found.expression != nullptr && !has_own_default(heirs)) {
+        commands.defaults.add({RelationGetRelid(heirs.table), heirs.to, found.expression});
+        hand_on_sequences(pair, heirs, commands);
+    }
+    if (hands_on_not_null(heirs)) {
+        commands.sql.add(psprintf("ALTER TABLE %s ALTER COLUMN %s SET NOT NULL", heirs.name,
+                                  quote_identifier(pair.to())));
+    }
+}
+
+void write_privileges(Relation table, AttrNumber attribute, const Acl* before, Acl* after) {
+    const Oid relation = RelationGetRelid(table);
+    const Relation attributes = table_open(AttributeRelationId, RowExclusiveLock);
+    HeapTuple tuple = SearchSysCacheCopyAttNum(relation, attribute);
+    int column = Anum_pg_attribute_attacl;
+    Datum value = PointerGetDatum(after);
+    bool is_null = false;
+    tuple = heap_modify_tuple_by_cols(tuple, RelationGetDescr(attributes), 1, &column, &value,
+                                      &is_null);
+    CatalogTupleUpdate(attributes, &tuple->t_self, tuple);
+    Oid* members_before = nullptr;
+    Oid* members_after = nullptr;
+    const int count_before = aclmembers(before, &members_before);
+    const int count_after = aclmembers(after, &members_after);
+    updateAclDependencies(RelationRelationId, relation, attribute, table->rd_rel->relowner,
+                          count_before, members_before, count_after, members_after);
+    table_close(attributes, RowExclusiveLock);
+    CommandCounterIncrement();
+}
+
+// As they are in the catalog: GRANT knows no other grantor than who calls it.
+void hand_on_privileges(const Heirs& heirs) {
+    bool has_none = false;
+    const Datum acl = acl_of(heirs, heirs.from, &has_none);
+    if (has_none) {
+        return;
+    }
+    const Datum own = acl_of(heirs, heirs.to, &has_none);
+    const Acl* before = has_none ? nullptr : DatumGetAclPCopy(own);
+    Acl* handed = DatumGetAclPCopy(acl);
+    Acl* after =
+        before == nullptr ? handed : aclmerge(before, handed, heirs.table->rd_rel->relowner);
+    write_privileges(heirs.table, heirs.to, before, after);
+}
+
+void hand_on_comment(const Heirs& heirs) {
+    if (hands_on_comment(heirs)) {
+        CreateComments(RelationGetRelid(heirs.table), RelationRelationId, heirs.to,
+                       comment_of(heirs, heirs.from));
+    }
+}
+
+}  // namespace
+
+bool is_in_partition_key(Relation table, AttrNumber attribute) {
+    bool in_expression = false;
+    return table->rd_rel->relkind == RELKIND_PARTITIONED_TABLE &&
+           has_partition_attrs(table,
+                               bms_make_singleton(attribute - FirstLowInvalidHeapAttributeNumber),
+                               &in_expression);
+}
+
+Succession succession_of(const Pair& pair) {
+    Lines lines;
+    initStringInfo(&lines.handed_on);
+    initStringInfo(&lines.lost);
+    initStringInfo(&lines.in_the_way);
+    for_each_table(pair, [&](const Heirs& heirs) { describe(pair, heirs, lines); });
+    return {lines.handed_on.data, lines.lost.data, lines.in_the_way.data};
+}
+
+void hand_on(const Pair& pair) {
+    Commands commands;
+    for_each_table(pair, [&](const Heirs& heirs) {
+        hand_on_privileges(heirs);
+        hand_on_comment(heirs);
+        hand_on_definition(pair, heirs, commands);
+    });
+    run_all(commands, owner_of(pair.relation));
+}
+
+}  // namespace kms::pg

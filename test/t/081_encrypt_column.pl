@@ -1,0 +1,67 @@
+# encrypt_column and what comes after: a dump that restores, whatever the column is called, and subscribers that go on.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use KmsKeys;
+use KmsTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $agent = make_keyring(test_folder('keys'), 'pii');
+my $node = kms_node('publisher', 'kms.command' => $agent, 'wal_level' => 'logical', 'max_wal_senders' => 8);
+
+# --- the trigger's name was cut inside a character: the dump did not restore
+
+my $name = "\xc3\xa4" x 31;
+$node->safe_psql('postgres', <<"SQL");
+CREATE TABLE long_named (id int, c text);
+INSERT INTO long_named SELECT n, 'value ' || n FROM generate_series(1, 10) n;
+CALL kms.encrypt_column('long_named', 'c', 'pii', encrypted_column => '$name');
+SQL
+my $dump = test_folder('dump') . '/all.sql';
+$node->command_ok([ 'pg_dump', '-f', $dump, $node->connstr('postgres') ], 'a table between two columns is dumped, with a long name of letters of two bytes');
+$node->safe_psql('postgres', 'CREATE DATABASE restored');
+$node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, $node->connstr('restored') ], '... and restored');
+$node->safe_psql('restored', q{INSERT INTO long_named VALUES (11, 'value 11'); SELECT kms.switch_column('long_named', 'c')});
+is($node->safe_psql('restored', qq{SELECT count(*) FILTER (WHERE kms.decode_with_text('pii', "$name") = 'value ' || id), count(*) FROM long_named}),
+    '11|11', '... where the trigger goes on, and the switch is made');
+
+# --- a published table: its subscribers stopped at a column that they had not
+
+my $subscriber = PostgreSQL::Test::Cluster->new('subscriber');
+$subscriber->init;
+$subscriber->start;
+my $plain_rows = 'CREATE TABLE published (id int PRIMARY KEY, c text)';
+my $parts = 'CREATE TABLE parted (id int PRIMARY KEY, c text) PARTITION BY RANGE (id); CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (1000)';
+$_->safe_psql('postgres', "$plain_rows; $parts") foreach $node, $subscriber;
+$node->safe_psql('postgres', q{INSERT INTO published SELECT n, 'value ' || n FROM generate_series(1, 50) n; CREATE PUBLICATION rows_of_it FOR TABLE published, parted_1});
+$subscriber->safe_psql('postgres', "CREATE SUBSCRIPTION of_it CONNECTION '" . $node->connstr . " dbname=postgres' PUBLICATION rows_of_it");
+$subscriber->wait_for_subscription_sync($node, 'of_it');
+
+my $session = keys_session($node);
+my $call = q{CALL kms.encrypt_column('published', 'c', 'pii', batch => 10};
+my $answer = fails_with($session, "$call)", '55000', 'a published table is refused');
+like($answer->{err}, qr/"published" is published by rows_of_it\n.*stop at the first row.*\n.*published => true/s, '... with what to do first');
+fails_with($session, q{CALL kms.encrypt_column('parted', 'c', 'pii')}, '55000', '... and so is one of which a partition is');
+is($session->get(q{SELECT count(*) FROM pg_attribute WHERE attname = 'c_encrypted'}), 0, '... with nothing changed');
+$subscriber->safe_psql('postgres', 'ALTER TABLE published ADD c_encrypted bytea');
+is($session->ask("$call, published => true)")->{state}, '', 'published => true, when the subscriber has the column');
+is($session->ask("$call)")->{state}, '', '... and need not be said again');
+$node->wait_for_catchup('of_it');
+is($subscriber->safe_psql('postgres', 'SELECT count(*), count(c_encrypted) FROM published'), '50|50', '... which has all values');
+$session->get(q{SET client_min_messages = error});
+fails_with($session, q{SELECT kms.switch_column('published', 'c')}, '2BP01', 'the switch says that subscribers lose the plaintext');
+$session->get(q{SELECT kms.switch_column('published', 'c', drop_constraints => true)});
+$call = q{CALL kms.decrypt_column('published', 'c_encrypted', 'text'};
+fails_with($session, "$call)", '55000', 'on the way back a published table is refused as well');
+$subscriber->safe_psql('postgres', 'UPDATE published SET c = NULL');
+is($session->ask("$call, published => true)")->{state}, '', '... but where the subscriber has the column, as it has here');
+$node->wait_for_catchup('of_it');
+is($subscriber->safe_psql('postgres', q{SELECT count(*) FILTER (WHERE c = 'value ' || id) FROM published}), 50, '... which has all values');
+$session->quit;
+
+$_->stop foreach $subscriber, $node;
+no_crash($_) foreach $subscriber, $node;
+done_testing();
