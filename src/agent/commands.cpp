@@ -6,7 +6,6 @@
 #include <ctime>
 #include <optional>
 
-#include "agent/import.hpp"
 #include "agent/kek.hpp"
 #include "agent/keyring_access.hpp"
 #include "agent/keyring_file_store.hpp"
@@ -86,11 +85,8 @@ struct BegunKek {
     KekRecipe recipe;
 };
 
-// The KEK of a keyring to come; makes a key file that is missing.
+// The KEK of a keyring to come.
 Result<BegunKek> begin_kek(const Options& options, const KekChoice& choice) {
-    if (!choice.key_file.empty()) {
-        KMS_TRY(ensure_key_file(choice.key_file));
-    }
     Kek kek(source_from(options, choice, Asking::twice));
     KMS_ASSIGN(const KekRecipe recipe, kek.begin());
     return BegunKek{std::move(kek), recipe};
@@ -179,6 +175,9 @@ Exit run_init(const Options& options) {
     if (!begun) {
         return fail(begun.error(), Exit::unusable);
     }
+    if (const Status made = begun->kek.make_missing(); !made) {
+        return fail(made.error(), Exit::unusable);
+    }
     KeyringAccess access(options.keyring, std::move(begun->kek));
     const auto header = access.create(begun->recipe);
     if (!header) {
@@ -193,7 +192,7 @@ Exit run_create(const Options& options) {
     wanted.no_export = options.no_export;
     SecretBytes imported;
     if (!options.import_from.empty()) {
-        auto read = read_import(options.import_from, wanted.algorithm);
+        auto read = read_import(options.import_from, wanted.algorithm, options.import_form);
         if (!read) {
             return fail(read.error());
         }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "agent/import.hpp"
 #include "agent/keyring.hpp"
 #include "wire/verbs.hpp"
 
@@ -40,6 +41,7 @@ struct Options {
     std::string algorithm;
     bool no_export = false;
     std::string import_from;  // "-": the standard input; empty: nothing
+    ImportForm import_form = ImportForm::unsaid;
     KekChoice new_kek;
     KekChoice next_kek;  // of serve: where a rekey leads to
     bool ephemeral = false;

@@ -25,7 +25,9 @@ Result<KekRecipe> Kek::begin() {
         recipe.cost = ScryptCost{};
         KMS_TRY(random_public(recipe.salt));
     }
-    KMS_TRY(by(recipe));
+    if (!source_->is_missing()) {
+        KMS_TRY(by(recipe));
+    }
     return recipe;
 }
 

@@ -19,8 +19,12 @@ class Kek {
                  std::optional<KernelMemory> shared = std::nullopt)
         : source_(std::move(source)), shared_(std::move(shared)) {}
 
-    // A new keyring's recipe, with a fresh salt, its KEK asked for and derived.
+    // A new keyring's recipe, with a fresh salt, its KEK asked for and derived; but for a key file
+    // that is missing: nothing is changed yet.
     Result<KekRecipe> begin();
+
+    // Makes a key file that is missing.
+    Status make_missing() { return source_->make_missing(); }
 
     // The KEK by `recipe`, 32 bytes, valid until the next call: remembered, or asked for and
     // derived. Code::wrong_key where the recipe needs another kind of source; else the source's.

@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <cerrno>
+
 #include "agent/passphrase_command.hpp"
 #include "agent/private_file.hpp"
 #include "base/system.hpp"
@@ -27,11 +29,7 @@ class KeyFile : public KekSource {
         if (!fd || fstat(fd.get(), &status) != 0) {
             return system_error("cannot open the key file " + path_);
         }
-        if (S_ISREG(status.st_mode) && (status.st_mode & 0066) != 0) {
-            return Error{Code::denied,
-                         "the key file " + path_ +
-                             " may be read or written by others: run chmod 0600 on it"};
-        }
+        KMS_TRY(check_closed_to_others(status, "the key file " + path_));
         auto key = read_all(fd.get(), kek_length, path_);
         if (!key && key.error().code != Code::too_large) {
             return key;
@@ -41,6 +39,13 @@ class KeyFile : public KekSource {
         }
         return key;
     }
+
+    bool is_missing() const override {
+        struct stat status {};
+        return stat(path_.c_str(), &status) != 0 && errno == ENOENT;
+    }
+
+    Status make_missing() override { return is_missing() ? make_key_file(path_) : Status(); }
 
   private:
     std::string path_;
@@ -116,11 +121,7 @@ std::unique_ptr<KekSource> terminal_source(Asking asking) {
     return std::make_unique<Terminal>(asking);
 }
 
-Status ensure_key_file(const std::string& path) {
-    struct stat status {};
-    if (stat(path.c_str(), &status) == 0) {
-        return {};
-    }
+Status make_key_file(const std::string& path) {
     SecretArray<kek_length> key;
     KMS_TRY(random_secret(key.span()));
     return create_private_file(path, key.view());

@@ -20,6 +20,10 @@ class KekSource {
 
     // The KEK itself (Kdf::key_file) or a passphrase, 1 to 4,096 bytes. May be asked again.
     virtual Result<SecretBytes> ask() = 0;
+
+    // A key file that is not there, and making it: with 32 random bytes.
+    virtual bool is_missing() const { return false; }
+    virtual Status make_missing() { return {}; }
 };
 
 // Exactly 32 bytes. A regular file that group or others may read or write is refused.
@@ -32,7 +36,7 @@ std::unique_ptr<KekSource> command_source(std::string command, std::chrono::seco
 // object, so that a running agent never waits for a person.
 std::unique_ptr<KekSource> terminal_source(Asking asking);
 
-// Makes a key file of 32 random bytes where there is no file.
-Status ensure_key_file(const std::string& path);
+// A new key file of 32 random bytes. Code::invalid where there is a file; Code::io.
+Status make_key_file(const std::string& path);
 
 }  // namespace kms::agent

@@ -1,5 +1,8 @@
 #include "agent/keyring.hpp"
 
+#include <algorithm>
+#include <set>
+
 #include "base/escape.hpp"
 #include "crypto/random.hpp"
 
@@ -24,6 +27,42 @@ Result<SecretBytes> random_key(Algorithm algorithm) {
     SecretBytes key(info_of(algorithm).key_length);
     KMS_TRY(random_secret(key.span()));
     return key;
+}
+
+bool counts(ByteView key) {
+    const auto step = static_cast<Byte>(key[1] - key[0]);
+    return std::ranges::adjacent_find(key, [step](Byte left, Byte right) {
+               return static_cast<Byte>(right - left) != step;
+           }) == key.end();
+}
+
+bool repeats(ByteView key) {
+    const std::size_t half = key.size() / 2;
+    return std::ranges::equal(key.first(half), key.subspan(half));
+}
+
+bool has_few_values(ByteView key) {
+    return 4 * std::set<Byte>(key.begin(), key.end()).size() <= key.size();
+}
+
+// What a key that was drawn at random looks like once in 2^60 times.
+bool is_weak(ByteView key) {
+    return counts(key) || repeats(key) || has_few_values(key);
+}
+
+// Of a key from outside.
+Status check_key(Algorithm algorithm, ByteView key) {
+    const std::size_t length = info_of(algorithm).key_length;
+    if (key.size() != length) {
+        return Error{Code::invalid, "a key for " + std::string(info_of(algorithm).name) + " has " +
+                                        std::to_string(length) + " bytes"};
+    }
+    if (is_weak(key)) {
+        return Error{Code::invalid,
+                     "the key to import is weak: its bytes repeat or count, as those of a key that "
+                     "was drawn at random never do"};
+    }
+    return {};
 }
 
 std::size_t stored_key_length(const KeyringEntry& entry) {
@@ -74,6 +113,8 @@ Result<const KeyringEntry*> Keyring::create(std::string_view key, const NewKey& 
     entry.key = SecretBytes::copy_of(wanted.key);
     if (wanted.key.empty()) {
         KMS_ASSIGN(entry.key, random_key(wanted.algorithm));
+    } else {
+        KMS_TRY(check_key(wanted.algorithm, wanted.key));
     }
     return add(key, std::move(entry));
 }

@@ -42,7 +42,8 @@ class Keyring {
     using Versions = std::vector<KeyringEntry>;  // version N stands at N - 1
     using Keys = std::map<std::string, Versions, std::less<>>;
 
-    // Code::invalid: the identifier exists, the key has the wrong length, or the keyring holds it.
+    // Code::invalid: the identifier exists; the key has the wrong length, is weak, or the keyring
+    // holds it.
     Result<const KeyringEntry*> create(std::string_view key, const NewKey& wanted,
                                        std::int64_t now);
 

@@ -47,7 +47,8 @@ class KeyringAccess {
     // load, of `change`, and Code::io.
     Result<KeyringHeader> update(const KeyringChange& change, milliseconds patience);
 
-    // The same keyring under a new KEK, by a recipe that the new KEK has begun.
+    // The same keyring under a new KEK, by a recipe that the new KEK has begun. A new key file that
+    // is missing is made once the keyring is locked and open.
     Result<KeyringHeader> rekey(Kek& new_kek, const KekRecipe& recipe, milliseconds patience);
 
   private:

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "agent/commands.hpp"
+#include "agent/given_files.hpp"
 #include "agent/process.hpp"
 #include "base/floor.hpp"
 
@@ -25,13 +26,25 @@ constexpr const char* footer =
     "Exit codes:\n"
     "  0  done\n"
     "  1  failed (a full disk, a broken connection, ...)\n"
-    "  2  the command line is wrong\n"
+    "  2  the command line is wrong, or names one file for two things\n"
     "  3  no such key or version\n"
-    "  4  refused: it exists already, the key to import does not fit or is there already,\n"
-    "     the version is destroyed\n"
+    "  4  refused: it exists already, the version is destroyed, the key to import does not fit,\n"
+    "     is weak, ambiguous or there already, or others can read its file\n"
     "  5  the keyring cannot be opened: missing, not of mode 0600, damaged, the wrong key file\n"
     "     or passphrase\n"
     "  6  busy: another process holds the keyring's lock\n";
+
+// An agent's next key file may be its first: a rekey ends so.
+Status check_files(const Options& options) {
+    const GivenFile key_file{"--key-file", options.kek.key_file};
+    const GivenFile new_key_file{"--new-key-file", options.new_kek.key_file};
+    const GivenFile import_from{"--import",
+                                options.import_from == "-" ? "" : options.import_from};
+    KMS_TRY(check_differs({"--keyring", options.keyring},
+                          {key_file, new_key_file, import_from,
+                           {"--next-key-file", options.next_kek.key_file}}));
+    return check_differs(key_file, {new_key_file, import_from});
+}
 
 class CommandLine {
   public:
@@ -64,6 +77,10 @@ class CommandLine {
             app_.parse(argc, argv);
         } catch (const CLI::ParseError& error) {
             return app_.exit(error) == 0 ? 0 : static_cast<int>(Exit::usage);
+        }
+        if (const Status differ = check_files(options_); !differ) {
+            std::fprintf(stderr, "kms-agent: %s\n", differ.error().text.c_str());
+            return static_cast<int>(Exit::usage);
         }
         return static_cast<int>(run_(options_));
     }
@@ -162,8 +179,17 @@ class CommandLine {
             ->default_str(std::string(info_of(default_algorithm).name));
         command->add_flag("--no-export", options_.no_export,
                           "The key never leaves the agent: remote mode only");
-        command->add_option("--import", options_.import_from,
-                            "File with the key, raw or in hex; - is the standard input");
+        auto* from =
+            command->add_option("--import", options_.import_from,
+                                "File with the key, raw or in hex; - is the standard input");
+        auto* hex = command->add_flag_callback(
+            "--hex", [this] { options_.import_form = ImportForm::hex; },
+            "The key to import is written in hex");
+        auto* raw = command->add_flag_callback(
+            "--raw", [this] { options_.import_form = ImportForm::raw; },
+            "The key to import is the file's bytes, even if they look like text");
+        hex->needs(from)->excludes(raw);
+        raw->needs(from);
     }
 
     void list_options(CLI::App* command) {

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <thread>
 
 #include "base/system.hpp"
@@ -19,15 +20,6 @@ namespace {
 constexpr mode_t private_mode = S_IRUSR | S_IWUSR;
 constexpr std::size_t read_step = 64 * 1024;
 constexpr milliseconds lock_step{5};
-constexpr milliseconds folder_patience{10000};
-
-std::string folder_of(const std::string& path) {
-    const std::size_t slash = path.rfind('/');
-    if (slash == std::string::npos) {
-        return ".";
-    }
-    return slash == 0 ? "/" : path.substr(0, slash);
-}
 
 Result<UniqueFd> open_folder(const std::string& path) {
     const std::string folder = folder_of(path);
@@ -52,10 +44,11 @@ Status write_all(int fd, ByteView bytes, const std::string& path) {
     return {};
 }
 
-// The next state of a file, until it has the file's name.
+// The next state of a file, until it has the file's name. Its own name is drawn, so that it is
+// nobody else's file that is written to or removed.
 class NextState {
   public:
-    explicit NextState(const std::string& path) : path_(path), temporary_(path + ".new") {}
+    explicit NextState(const std::string& path) : path_(path), temporary_(path + ".new-XXXXXX") {}
     ~NextState() {
         if (fd_) {
             unlink(temporary_.c_str());
@@ -65,13 +58,9 @@ class NextState {
     NextState& operator=(const NextState&) = delete;
 
     Status open_fresh() {
-        if (unlink(temporary_.c_str()) != 0 && errno != ENOENT) {
-            return system_error("cannot remove " + temporary_);
-        }
-        fd_ = UniqueFd(open(temporary_.c_str(),
-                            O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, private_mode));
+        fd_ = UniqueFd(mkostemp(temporary_.data(), O_CLOEXEC));
         if (!fd_) {
-            return system_error("cannot create " + temporary_);
+            return system_error("cannot create a file beside " + path_);
         }
         return {};
     }
@@ -115,7 +104,7 @@ class NextState {
 
   private:
     const std::string& path_;
-    const std::string temporary_;
+    std::string temporary_;
     UniqueFd fd_;  // open as long as the temporary name is ours to remove
 };
 
@@ -127,6 +116,14 @@ Status make_durable(int folder, const std::string& path) {
 }
 
 }  // namespace
+
+std::string folder_of(const std::string& path) {
+    const std::size_t slash = path.rfind('/');
+    if (slash == std::string::npos) {
+        return ".";
+    }
+    return slash == 0 ? "/" : path.substr(0, slash);
+}
 
 Result<SecretBytes> read_all(int fd, std::size_t limit, const std::string& name) {
     SecretBytes bytes;
@@ -160,6 +157,14 @@ Status check_private(const struct stat& status, const std::string& path) {
     return {};
 }
 
+Status check_closed_to_others(const struct stat& status, const std::string& path) {
+    if (S_ISREG(status.st_mode) && (status.st_mode & 0066) != 0) {
+        return Error{Code::denied,
+                     path + " may be read or written by others: run chmod 0600 on it"};
+    }
+    return {};
+}
+
 Status lock_exclusively(int fd, milliseconds patience, const std::string& path) {
     const TimePoint deadline = Clock::now() + patience;
     while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
@@ -176,11 +181,6 @@ Status lock_exclusively(int fd, milliseconds patience, const std::string& path) 
 
 Status create_private_file(const std::string& path, ByteView bytes) {
     KMS_ASSIGN(const UniqueFd folder, open_folder(path));
-    KMS_TRY(lock_exclusively(folder.get(), folder_patience, folder_of(path)));
-    struct stat status {};
-    if (lstat(path.c_str(), &status) == 0) {
-        return Error{Code::invalid, path + " exists already"};
-    }
     {
         NextState next(path);
         KMS_TRY(next.open_fresh());

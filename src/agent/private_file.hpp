@@ -1,8 +1,9 @@
 // Files for the eyes of one user: mode 0600, written whole or not at all.
 //
-// A new state is written to PATH.new in the same folder, made durable, and then takes its name in
-// one step; after a crash the name stands for the old bytes or for the new ones. PATH.new may be
-// left over then, and is removed by the next write.
+// A new state is written to a file of its own in the same folder, whose name PATH.new-XXXXXX is
+// drawn; made durable, it then takes PATH in one step. After a crash PATH stands for the old bytes
+// or for the new ones. The file of its own may be left over then: nothing removes it, since nothing
+// but what this call has made is ever removed.
 #pragma once
 
 #include <sys/stat.h>
@@ -16,6 +17,9 @@
 
 namespace kms::agent {
 
+// The path of the folder that a file is in.
+std::string folder_of(const std::string& path);
+
 // Everything from the descriptor's position to its end. Code::too_large beyond `limit` bytes.
 // `name` is for messages.
 Result<SecretBytes> read_all(int fd, std::size_t limit, const std::string& name);
@@ -23,6 +27,9 @@ Result<SecretBytes> read_all(int fd, std::size_t limit, const std::string& name)
 // Code::denied unless a regular file of mode 0600 exactly, owned by the effective user (of anybody
 // where root runs).
 Status check_private(const struct stat& status, const std::string& path);
+
+// Code::denied where a regular file may be read or written by its group or by others.
+Status check_closed_to_others(const struct stat& status, const std::string& path);
 
 // flock(LOCK_EX). Code::unavailable when another process holds it for longer than `patience`.
 Status lock_exclusively(int fd, milliseconds patience, const std::string& path);

@@ -90,12 +90,13 @@ def served(words):
 
 
 def imports():
-    raw = bytes(range(32))
+    raw = bytes((7 * i * i + 90) % 256 for i in range(32))
     write("raw", raw)
     write("hex", raw[::-1].hex().encode() + b"\n")
     expect(on_ring("create", "raw", "--import", "raw"), DONE, "import of a raw key")
     expect(on_ring("create", "hex", "--import", "hex"), DONE, "import in hex, with a newline")
-    expect(on_ring("create", "upper", "--import", "-", input=b"AB" * 32), DONE, "import in upper case, standard input")
+    expect(on_ring("create", "upper", "--import", "-", input=raw[:16].hex().upper().encode() + b"0F1E2D3C" * 4), DONE,
+           "import in upper case, standard input")
     expect(on_ring("create", "again", "--import", "raw"), REFUSED, "the same key under another name", b"holds this key already")
     expect(on_ring("create", "again", "--import", "-", input=raw.hex().encode()), REFUSED, "the same key in hex")
     for size in (0, 1, 16, 31, 33, 63, 65, 66, 129, 100000):
@@ -106,6 +107,7 @@ def imports():
         expect(on_ring("create", name, "--algorithm", name, "--import", "-", input=os.urandom(size)), DONE, f"import for {name}")
         expect(on_ring("create", name + "x", "--algorithm", name, "--import", "-", input=os.urandom(size + 1)), REFUSED,
                f"but not one byte more")
+    mistaken_imports(raw)
     said = b"".join((lambda r: r.stdout + r.stderr)(on_ring(*line)) for line in
                     (("list",), ("list", "--json"), ("rotate", "raw"), ("disable", "raw", "1"), ("create", "raw", "--import", "raw")))
     ok(raw not in said and raw.hex().encode() not in said, "no command prints a key")
@@ -114,6 +116,41 @@ def imports():
     tag = next(k["tag"] for k in keys() if k["key"] == "raw")
     on_ring("enable", "raw", "1")
     ok(served(f"raw {tag}").endswith(raw), "the imported key is served, byte for byte")
+
+
+def mistaken_imports(raw):
+    """Keys that were imported by mistake: text that may be hex or a passphrase, files that others read, weak keys."""
+    half = os.urandom(16).hex().encode()
+    word = b"correct horse battery staple 123"
+    siv = ("--algorithm", "aes-256-siv")
+    for name, bytes_, more in (("32 hex digits", half, ()), ("64 hex digits for 64 bytes", half + half[::-1], siv),
+                               ("a passphrase", word, ()), ("base64", b"MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0", ())):
+        expect(on_ring("create", "bad", *more, "--import", "-", input=bytes_), REFUSED, f"import of {name}", b"--raw")
+    ok("bad" not in {k["key"] for k in keys()}, "makes no key")
+    expect(on_ring("create", "bad", "--hex", "--import", "-", input=half), REFUSED, "--hex wants all its digits", b"not 64 hex digits")
+    expect(on_ring("create", "bad", "--hex", "--import", "-", input=raw), REFUSED, "--hex takes no raw key", b"not 64 hex digits")
+    expect(on_ring("create", "bad", "--raw", "--import", "-", input=half * 2), REFUSED, "--raw takes no hex", b"not 32 bytes")
+    expect(on_ring("create", "bad", "--raw", "--import", "-", input=half + b"\n"), REFUSED, "nor a newline", b"not 32 bytes")
+    expect(on_ring("create", "said-raw", "--raw", "--import", "-", input=word), DONE, "--raw takes text as it is")
+    ok(served("said-raw").endswith(word), "byte for byte")
+    expect(on_ring("create", "said-hex", "--hex", "--import", "-", input=os.urandom(32).hex().encode() + b"\n"), DONE, "--hex takes hex")
+    expect(on_ring("create", "shorter", "--algorithm", "aes-128-gcm", "--import", "-", input=half), DONE, "hex of a shorter key is told by its algorithm")
+    for options in (("--hex",), ("--raw",), ("--hex", "--raw", "--import", "-")):
+        equal(on_ring("create", "bad", *options).returncode, USAGE, f"usage: {options}")
+    for mode in (0o644, 0o640, 0o604, 0o620, 0o602, 0o666):
+        os.chmod("hex", mode)
+        expect(on_ring("create", "bad", "--import", "hex"), REFUSED, f"a file of mode {mode:o}", b"chmod 0600")
+        with open("hex", "rb") as file:
+            opened = subprocess.run([PROGRAM, "create", *RING, "bad", "--import", "-"], stdin=file, capture_output=True)
+        expect(opened, REFUSED, "also on the standard input", b"chmod 0600")
+    weak = (bytes(32), b"\xff" * 32, b"k" * 32, bytes(range(32)), bytes(range(31, -1, -1)), bytes(range(0, 64, 2)),
+            bytes(range(240, 256)) + bytes(range(16)), os.urandom(16) * 2, os.urandom(5) * 6 + b"\0\0", b"\0" * 31 + b"\1")
+    for key in weak:
+        expect(on_ring("create", "bad", "--raw", "--import", "-", input=key), REFUSED, f"a weak key {key.hex()[:20]}", b"weak")
+        expect(on_ring("create", "bad", "--import", "-", input=key.hex().encode()), REFUSED, "in hex too", b"weak")
+        told = agent("serve", *RING, input=HELLO + frame("create", 1, "bad xaes-256-gcm", key))
+        ok(b"\nerror 1 " in told.stdout and b"weak" in told.stdout, "and through an agent", told.stdout)
+    ok("bad" not in {k["key"] for k in keys()}, "none of them made a key")
 
 
 def identifiers():

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """Kills every update of a keyring at every system call, and lets every system call of it fail.
 
-After a kill the keyring opens with its old or its new state, and the next update works. After a
-failure the program says so, the old state stands, and no temporary file is left.
+After a kill the keyring opens with its old or its new state, the next update works, and at most one
+file is left beside it, which nothing uses. After a failure the program says so, the old state stands, and no temporary file is left.
 """
 
 import os
@@ -43,7 +43,7 @@ def state(folder, kek="kek"):
 
 
 def temporary_files(folder):
-    return [name for name in os.listdir(folder) if name.endswith(".new")]
+    return [name for name in os.listdir(folder) if ".new-" in name]
 
 
 class Update:
@@ -94,12 +94,12 @@ class Update:
         return "old" if as_old == self.old and self.old is not None else f"{as_old} or {as_new}"
 
     def goes_on(self, folder, reached):
-        """The next updates work, and clear what was left of the keyring."""
+        """The next updates work, and leave nothing more than one kill has left."""
         if reached == "old" and run(self.line(folder)).returncode != DONE:
             return False
         after = run(command(folder, "create", "after", kek=self.new_kek))
         return (after.returncode == DONE and state(folder, self.new_kek) == sorted(self.new + [("after", 1, "enabled")])
-                and "ring.new" not in temporary_files(folder))
+                and len(temporary_files(folder)) <= 1)
 
     def kill(self, call):
         name, number = call

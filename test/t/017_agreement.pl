@@ -22,7 +22,8 @@ my $raw = test_folder('raw');
 my $command = make_keyring($keys);
 foreach my $algorithm (sort keys %data_key) {
     write_text("$raw/$algorithm", $data_key{$algorithm});
-    kms_admin($keys, 'create', '--algorithm', $algorithm, '--import', "$raw/$algorithm", $algorithm);
+    chmod 0600, "$raw/$algorithm" or die $!;
+    kms_admin($keys, 'create', '--algorithm', $algorithm, '--raw', '--import', "$raw/$algorithm", $algorithm);
 }
 my $node = kms_node('agreement', 'kms.command' => $command, shared_preload_libraries => 'kms', max_connections => 80);
 

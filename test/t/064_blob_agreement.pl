@@ -18,7 +18,8 @@ my $raw = test_folder('raw');
 my $command = make_keyring($keys);
 foreach my $algorithm (sort keys %key_length) {
     write_text("$raw/$algorithm", join '', map { chr int rand 256 } 1 .. $key_length{$algorithm});
-    kms_admin($keys, 'create', '--algorithm', $algorithm, '--import', "$raw/$algorithm", $algorithm);
+    chmod 0600, "$raw/$algorithm" or die $!;
+    kms_admin($keys, 'create', '--algorithm', $algorithm, '--raw', '--import', "$raw/$algorithm", $algorithm);
 }
 my $node = kms_node('agreement', 'kms.command' => $command);
 my $session = kms_session($node);

@@ -31,6 +31,8 @@ inline Conversation converse(KeyStore& store, std::string_view input) {
     return {std::move(status), std::string(text_of(output->view()))};
 }
 
+constexpr std::string_view imported_key = "0123456789abcdefghijklmnopqrstuv";
+
 constexpr std::string_view hello = "hello 0 0 kms/1\n";
 
 // The replies to `requests`, without the handshake's; the session must end well.

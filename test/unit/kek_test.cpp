@@ -72,12 +72,16 @@ TEST_F(KekTest, AKeyFileIsForOneUser) {
 
 TEST_F(KekTest, AKeyFileIsMadeOnce) {
     const std::string path = folder_ / "new";
-    ASSERT_TRUE(ensure_key_file(path));
-    const auto first = key_file_source(path)->ask();
+    const auto source = key_file_source(path);
+    EXPECT_TRUE(source->is_missing());
+    ASSERT_TRUE(source->make_missing());
+    EXPECT_FALSE(source->is_missing());
+    const auto first = source->ask();
     ASSERT_TRUE(first);
-    ASSERT_TRUE(ensure_key_file(path));
-    EXPECT_TRUE(std::ranges::equal(first->view(), key_file_source(path)->ask()->view()));
-    EXPECT_FALSE(ensure_key_file(folder_ / "no" / "folder"));
+    ASSERT_TRUE(source->make_missing());
+    EXPECT_TRUE(std::ranges::equal(first->view(), source->ask()->view()));
+    EXPECT_EQ(make_key_file(path).error().code, Code::invalid);
+    EXPECT_FALSE(make_key_file(folder_ / "no" / "folder"));
 }
 
 TEST_F(KekTest, ACommandsOutputIsThePassphrase) {

@@ -43,7 +43,7 @@ class KeyringFileTest : public testing::Test {
 
     // A keyring with one key, whose key file is beside it.
     KeyringAccess new_keyring() {
-        EXPECT_TRUE(ensure_key_file(path("kek")));
+        EXPECT_TRUE(make_key_file(path("kek")));
         Kek kek(key_file_source(path("kek")));
         const auto recipe = kek.begin();
         KeyringAccess access(path(), std::move(kek));
@@ -130,19 +130,20 @@ TEST_F(KeyringFileTest, NoticesEveryReplacement) {
     EXPECT_FALSE(file.unchanged_since(second->mark));
 }
 
-TEST_F(KeyringFileTest, ReplacingClearsWhatACrashHasLeft) {
+TEST_F(KeyringFileTest, NothingBesideItIsRemovedOrOverwritten) {
     const KeyringFile file(path());
+    write_raw(path("ring.new"), "somebody's", fs::perms(0600));
     ASSERT_TRUE(file.create(bytes_of("one")));
-    write_raw(path("ring.new"), "left over", fs::perms(0666));
     ASSERT_TRUE(file.lock(at_once)->replace(bytes_of("two")));
     EXPECT_EQ(text_of(file.read()->bytes.view()), "two");
-    EXPECT_EQ(files(), 1u);
+    EXPECT_EQ(text_of(KeyringFile(path("ring.new")).read()->bytes.view()), "somebody's");
+    EXPECT_EQ(files(), 2u);
 }
 
 TEST_F(KeyringFileTest, AFailedReplacementLeavesTheOldState) {
-    const KeyringFile file(path());
-    ASSERT_TRUE(file.create(bytes_of("one")));
-    fs::create_directories(path("ring.new") + "/x");
+    const std::string longest = path(std::string(255, 'r').c_str());
+    write_raw(longest, "one", fs::perms(0600));
+    const KeyringFile file(longest);
     EXPECT_EQ(file.lock(at_once)->replace(bytes_of("two")).error().code, Code::io);
     EXPECT_EQ(text_of(file.read()->bytes.view()), "one");
 }
@@ -204,7 +205,7 @@ TEST_F(KeyringFileTest, AChangedKeyFileIsReadAgain) {
     KeyringAccess access = new_keyring();
     ASSERT_TRUE(access.load());
     KeyringAccess administrator = same_keyring();
-    ASSERT_TRUE(ensure_key_file(path("new")));
+    ASSERT_TRUE(make_key_file(path("new")));
     Kek new_kek(key_file_source(path("new")));
     const auto recipe = new_kek.begin();
     ASSERT_TRUE(administrator.rekey(new_kek, *recipe, at_once));

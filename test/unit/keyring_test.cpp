@@ -8,6 +8,7 @@ namespace {
 using wire::VersionState;
 
 constexpr std::int64_t when = 1700000000;
+constexpr std::string_view imported_key = "0123456789abcdefghijklmnopqrstuv";
 
 Code code_of(const Result<const KeyringEntry*>& result) {
     return result.error().code;
@@ -43,20 +44,31 @@ TEST(Keyring, TakesIdentifiersOfAnyBytes) {
 
 TEST(Keyring, ImportsOnlyAKeyOfTheRightLength) {
     Keyring keyring;
-    const SecretBytes bytes = SecretBytes::copy_of(bytes_of(std::string(65, 'k')));
+    const std::string twice = std::string(imported_key) + "!" + std::string(imported_key);
+    const ByteView bytes = bytes_of(twice);
     for (std::size_t length = 1; length <= 65; ++length) {
         const auto entry =
             keyring.create("k" + std::to_string(length),
-                           {default_algorithm, false, bytes.view().first(length)}, when);
+                           {default_algorithm, false, bytes.first(length)}, when);
         EXPECT_EQ(static_cast<bool>(entry), length == 32) << length;
     }
     EXPECT_EQ(keyring.keys().size(), 1u);
 }
 
+TEST(Keyring, ImportsNoWeakKey) {
+    Keyring keyring;
+    const std::string counted = "\x01\x03\x05\x07\x09\x0b\x0d\x0f\x11\x13\x15\x17\x19\x1b\x1d\x1f";
+    for (const std::string& key : {std::string(16, '\0'), std::string(16, 'k'), counted,
+                                   std::string("0123abcd0123abcd"), std::string("aaaaaaabbbbbbccd")}) {
+        const auto entry = keyring.create("a", {Algorithm::aes_128_gcm, false, bytes_of(key)}, when);
+        EXPECT_EQ(code_of(entry), Code::invalid) << key;
+    }
+    EXPECT_TRUE(keyring.keys().empty());
+}
+
 TEST(Keyring, NeverHoldsAKeyTwice) {
     Keyring keyring;
-    const std::string bytes(32, 'k');
-    const NewKey import{default_algorithm, false, bytes_of(bytes)};
+    const NewKey import{default_algorithm, false, bytes_of(imported_key)};
     ASSERT_TRUE(keyring.create("a", import, when));
     EXPECT_EQ(code_of(keyring.create("b", import, when)), Code::invalid);
     ASSERT_TRUE(keyring.change_state("a", 1, VersionState::destroyed));

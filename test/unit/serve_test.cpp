@@ -168,7 +168,7 @@ TEST(Serve, AVersionThatWasUsedBeforeIsNoShortcut) {
 
 TEST(Serve, GetGivesTheCurrentVersionOrTheOneWithATag) {
     KeyringStore store;
-    const std::string raw(32, 'k');
+    const std::string raw(imported_key);
     const Answer imported = ask(store, "create", "a xaes-256-gcm", raw);
     ASSERT_EQ(imported.verb, "ok");
     const Answer first = ask(store, "get", "a");
@@ -201,7 +201,7 @@ TEST(Serve, ANoExportKeyStays) {
 
 TEST(Serve, CreateRefusesWhatDoesNotFit) {
     KeyringStore store;
-    const std::string raw(32, 'k');
+    const std::string raw(imported_key);
     EXPECT_EQ(ask(store, "create", "a xaes-256-gcm", raw.substr(1)).verb, "invalid");
     EXPECT_EQ(ask(store, "create", "a xaes-256-gcm", raw).verb, "ok");
     EXPECT_EQ(ask(store, "create", "a xaes-256-gcm").verb, "invalid");
