@@ -190,6 +190,7 @@ Exit run_create(const Options& options) {
     NewKey wanted;
     wanted.algorithm = algorithm_named(options.algorithm).value_or(default_algorithm);
     wanted.no_export = options.no_export;
+    wanted.after = options.after;
     SecretBytes imported;
     if (!options.import_from.empty()) {
         auto read = read_import(options.import_from, wanted.algorithm, options.import_form);
@@ -221,8 +222,8 @@ Exit run_list(const Options& options) {
 }
 
 Exit run_rotate(const Options& options) {
-    return change(options, [](Keyring& keyring, const std::string& key) {
-        return keyring.rotate(key, std::time(nullptr));
+    return change(options, [&](Keyring& keyring, const std::string& key) {
+        return keyring.rotate(key, std::time(nullptr), options.after);
     });
 }
 

@@ -40,6 +40,7 @@ struct Options {
     std::uint32_t version = 0;
     std::string algorithm;
     bool no_export = false;
+    std::uint32_t after = 0;  // a version number that was used before an older keyring was put back
     std::string import_from;  // "-": the standard input; empty: nothing
     ImportForm import_form = ImportForm::unsaid;
     KekChoice new_kek;

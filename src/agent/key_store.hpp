@@ -31,6 +31,7 @@ struct NewKey {
     Algorithm algorithm = default_algorithm;
     bool no_export = false;
     ByteView key;
+    std::uint32_t after = 0;  // a version number that was used before an older keyring was put back
 };
 
 // Where a store puts the body of its reply, once its length is known: values are sealed and opened
@@ -48,10 +49,12 @@ class KeyStore {
   public:
     virtual ~KeyStore() = default;
 
-    // Words for the handshake: the verbs that are overridden, `no-export` where create knows it.
+    // Words for the handshake: the verbs that are overridden, `no-export` where create knows it,
+    // `after` where create and rotate do.
     virtual std::vector<std::string_view> capabilities() const = 0;
 
-    // Called before the requests of each read are answered. A store that cannot work any more
+    // Called before requests are answered, whenever time may have passed: after each read and each
+    // write. A store that cannot work any more
     // answers Code::unavailable with the reason until it can.
     virtual void refresh() {}
 
@@ -73,7 +76,7 @@ class KeyStore {
     virtual Status unwrap(ByteView, ByteView, ByteView, ReplyBody&) { return unsupported(); }
 
     virtual Result<KeyVersion> create(ByteView, const NewKey&) { return unsupported(); }
-    virtual Result<KeyVersion> rotate(ByteView) { return unsupported(); }
+    virtual Result<KeyVersion> rotate(ByteView, std::uint32_t /*after*/) { return unsupported(); }
     virtual Status change_version(ByteView, std::uint32_t, wire::VersionState) {
         return unsupported();
     }

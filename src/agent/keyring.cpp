@@ -69,13 +69,34 @@ std::size_t stored_key_length(const KeyringEntry& entry) {
     return entry.state == VersionState::destroyed ? 0 : info_of(entry.algorithm).key_length;
 }
 
-bool continues(const Keyring::Versions& versions, const KeyringEntry& entry) {
-    if (versions.empty()) {
-        return entry.version == 1;
+bool follows(const Keyring::Versions& versions, const KeyringEntry& entry) {
+    if (entry.version == 0 || entry.version > wire::max_version) {
+        return false;
     }
-    const KeyringEntry& last = versions.back();
-    return entry.version == last.version + 1 && entry.algorithm == last.algorithm &&
-           entry.no_export == last.no_export;
+    return versions.empty() ||
+           (entry.version > versions.back().version &&
+            entry.algorithm == versions.back().algorithm &&
+            entry.no_export == versions.back().no_export);
+}
+
+// Code::failed when the numbers are used up.
+Result<std::uint32_t> number_after(std::uint32_t last, std::uint32_t known) {
+    const std::uint32_t highest = std::max(last, known);
+    if (highest >= wire::max_version) {
+        return Error{Code::failed, "the key has no version numbers left"};
+    }
+    return highest + 1;
+}
+
+// nullptr: there is no such version. Keyring::Versions, const or not.
+template <typename Versions>
+auto find_version(Versions& versions, std::uint32_t version) -> decltype(versions.data()) {
+    const auto found = std::ranges::lower_bound(versions, version, {}, &KeyringEntry::version);
+    return found != versions.end() && found->version == version ? &*found : nullptr;
+}
+
+bool may_become(VersionState before, VersionState after) {
+    return before != VersionState::destroyed || after == VersionState::destroyed;
 }
 
 }  // namespace
@@ -107,6 +128,7 @@ Result<const KeyringEntry*> Keyring::create(std::string_view key, const NewKey& 
                      "the key " + escape(Alphabet::identifier, bytes_of(key)) + " exists already"};
     }
     KeyringEntry entry;
+    KMS_ASSIGN(entry.version, number_after(0, wanted.after));
     entry.algorithm = wanted.algorithm;
     entry.no_export = wanted.no_export;
     entry.created = now;
@@ -119,13 +141,11 @@ Result<const KeyringEntry*> Keyring::create(std::string_view key, const NewKey& 
     return add(key, std::move(entry));
 }
 
-Result<const KeyringEntry*> Keyring::rotate(std::string_view key, std::int64_t now) {
+Result<const KeyringEntry*> Keyring::rotate(std::string_view key, std::int64_t now,
+                                            std::uint32_t after) {
     KMS_ASSIGN(const KeyringEntry* newest, current(key));
-    if (newest->version == wire::max_version) {
-        return Error{Code::failed, "the key has no version numbers left"};
-    }
     KeyringEntry entry;
-    entry.version = newest->version + 1;
+    KMS_ASSIGN(entry.version, number_after(newest->version, after));
     entry.algorithm = newest->algorithm;
     entry.no_export = newest->no_export;
     entry.created = now;
@@ -150,18 +170,18 @@ Result<const KeyringEntry*> Keyring::change_state(std::string_view key, std::uin
     if (found == keys_.end()) {
         return no_such_key(key);
     }
-    if (version == 0 || version > found->second.size()) {
+    KeyringEntry* entry = find_version(found->second, version);
+    if (entry == nullptr) {
         return Error{Code::not_found, "the key has no version " + std::to_string(version)};
     }
-    KeyringEntry& entry = found->second[version - 1];
-    if (entry.state == VersionState::destroyed && state != VersionState::destroyed) {
-        return check_enabled(entry).error();
+    if (!may_become(entry->state, state)) {
+        return check_enabled(*entry).error();
     }
-    entry.state = state;
+    entry->state = state;
     if (state == VersionState::destroyed) {
-        entry.key.release();
+        entry->key.release();
     }
-    return &entry;
+    return entry;
 }
 
 Result<const KeyringEntry*> Keyring::current(std::string_view key) const {
@@ -178,12 +198,12 @@ Result<const KeyringEntry*> Keyring::with_tag(std::string_view key, const KeyTag
         return no_such_key(key);
     }
     const auto tagged = tags_.find(tag);
-    const Versions& versions = found->second;
-    if (tagged == tags_.end() || tagged->second > versions.size() ||
-        versions[tagged->second - 1].tag != tag) {
+    const KeyringEntry* entry =
+        tagged != tags_.end() ? find_version(found->second, tagged->second) : nullptr;
+    if (entry == nullptr || entry->tag != tag) {
         return Error{Code::wrong_key, "no version of the key has the tag " + wire::tag_word(tag)};
     }
-    return &versions[tagged->second - 1];
+    return entry;
 }
 
 std::pair<Keyring::Keys::const_iterator, Keyring::Keys::const_iterator> Keyring::with_prefix(
@@ -194,6 +214,32 @@ std::pair<Keyring::Keys::const_iterator, Keyring::Keys::const_iterator> Keyring:
         ++last;
     }
     return {first, last};
+}
+
+bool Keyring::continues(const Keyring& older) const {
+    for (const auto& [key, versions] : older.keys_) {
+        for (const KeyringEntry& before : versions) {
+            const auto now = with_tag(key, before.tag);
+            if (!now || (*now)->version != before.version ||
+                !may_become(before.state, (*now)->state)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+Keyring Keyring::record() const {
+    Keyring record;
+    record.tags_ = tags_;
+    for (const auto& [key, versions] : keys_) {
+        Versions& recorded = record.keys_[key];
+        for (const KeyringEntry& entry : versions) {
+            recorded.push_back({entry.version, entry.algorithm, entry.state, entry.no_export,
+                                entry.created, entry.tag, SecretBytes()});
+        }
+    }
+    return record;
 }
 
 Status Keyring::restore(std::string_view key, KeyringEntry entry) {
@@ -207,7 +253,7 @@ Status Keyring::restore(std::string_view key, KeyringEntry entry) {
         return broken("a key was created outside of time");
     }
     Versions& versions = keys_.try_emplace(std::string(key)).first->second;
-    if (!continues(versions, entry)) {
+    if (!follows(versions, entry)) {
         return broken("the versions of a key do not follow each other");
     }
     if (!tags_.emplace(entry.tag, entry.version).second) {

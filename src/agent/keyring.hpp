@@ -1,8 +1,9 @@
 // A keyring as a value in memory: keys, their versions, and the rules for both.
 //
-// Versions count from 1 without gaps; the newest is the current one, whatever its state. All
-// versions of a key have its algorithm and its no-export mark. A destroyed version keeps its record
-// and its tag, so its number and its key never come back.
+// Versions count from 1 up; the newest is the current one, whatever its state. Numbers are left out
+// where somebody knows that they were used before an older keyring was put back. All versions of a
+// key have its algorithm and its no-export mark. A destroyed version keeps its record and its tag,
+// so its number and its key never come back.
 #pragma once
 
 #include <map>
@@ -39,7 +40,7 @@ Status check_enabled(const KeyringEntry& entry);
 // Pointers into a keyring are valid until its next change.
 class Keyring {
   public:
-    using Versions = std::vector<KeyringEntry>;  // version N stands at N - 1
+    using Versions = std::vector<KeyringEntry>;  // numbers rise
     using Keys = std::map<std::string, Versions, std::less<>>;
 
     // Code::invalid: the identifier exists; the key has the wrong length, is weak, or the keyring
@@ -47,8 +48,10 @@ class Keyring {
     Result<const KeyringEntry*> create(std::string_view key, const NewKey& wanted,
                                        std::int64_t now);
 
-    // A new version at random. Code::not_found; Code::failed when the numbers are used up.
-    Result<const KeyringEntry*> rotate(std::string_view key, std::int64_t now);
+    // A new version at random, whose number is above `after` too. Code::not_found; Code::failed
+    // when the numbers are used up.
+    Result<const KeyringEntry*> rotate(std::string_view key, std::int64_t now,
+                                       std::uint32_t after = 0);
 
     // Destroying wipes the key. Asking for the state that is there is no error, except that
     // nothing but `destroyed` can be asked of a destroyed version (Code::disabled).
@@ -67,6 +70,13 @@ class Keyring {
     // The range of keys() whose identifiers begin with `prefix`.
     std::pair<Keys::const_iterator, Keys::const_iterator> with_prefix(
         std::string_view prefix) const;
+
+    // Whether all that `older` holds is here under the same numbers, and nothing that is destroyed
+    // there has come back.
+    bool continues(const Keyring& older) const;
+
+    // The same keys and versions without what they seal with.
+    Keyring record() const;
 
     // Puts an entry of a stored keyring back. Code::corrupt where it breaks a rule.
     Status restore(std::string_view key, KeyringEntry entry);

@@ -16,7 +16,7 @@ void KeyringFileStore::refresh() {
     if (const Status reloaded = reload(); !reloaded) {
         refusal_ = Error{Code::unavailable, reloaded.error().text};
         next_attempt_ = Clock::now() + pause_;
-        adopt(Keyring());
+        adopt(adopted().record());  // what was there can be told from what will be
     }
 }
 
@@ -35,6 +35,7 @@ Status KeyringFileStore::apply(const Change& change) {
     const auto written = access_.update(
         [&](const KeyringHeader& header, Keyring& keyring) -> Status {
             KMS_TRY(check_not_older(header));
+            KMS_TRY(check_continues(keyring));
             opened = true;
             return change(keyring);
         },
@@ -49,6 +50,7 @@ Status KeyringFileStore::apply(const Change& change) {
 Status KeyringFileStore::reload() {
     KMS_ASSIGN(LoadedKeyring loaded, access_.load());
     KMS_TRY(check_not_older(loaded.header));
+    KMS_TRY(check_continues(loaded.keyring));
     mark_ = std::move(loaded.mark);
     newest_ = loaded.header;
     refusal_.reset();
@@ -68,6 +70,15 @@ Status KeyringFileStore::check_not_older(const KeyringHeader& header) const {
                                             "right"};
     }
     return {};
+}
+
+Status KeyringFileStore::check_continues(const Keyring& keyring) const {
+    if (keyring.continues(adopted())) {
+        return {};
+    }
+    return Error{Code::unavailable, "an older state of " + access_.file().path() +
+                                        " has been put back and changed, and lacks what this agent "
+                                        "has seen: start the agent again if that is right"};
 }
 
 }  // namespace kms::agent

@@ -1,7 +1,7 @@
 // A key store over a keyring file: sees what others change, and fails closed.
 //
 // Where the file cannot be read any more, is damaged, has another KEK, or is older than one seen
-// before, every request is answered with Code::unavailable and the reason, until it is right again.
+// before or made from such an older one, every request is answered with Code::unavailable and the reason, until it is right again.
 #pragma once
 
 #include <optional>
@@ -32,6 +32,7 @@ class KeyringFileStore : public KeyringStore {
   private:
     Status reload();
     Status check_not_older(const KeyringHeader& header) const;
+    Status check_continues(const Keyring& keyring) const;
 
     KeyringAccess access_;
     milliseconds pause_;

@@ -26,7 +26,7 @@ std::vector<std::string_view> KeyringStore::capabilities() const {
             wire::verb::decrypt,        wire::verb::wrap,    wire::verb::unwrap,
             wire::verb::create,         wire::verb::rotate,  wire::verb::list,
             wire::verb::enable,         wire::verb::disable, wire::verb::destroy,
-            wire::capability::no_export};
+            wire::capability::no_export, wire::capability::after};
 }
 
 Result<KeyVersion> KeyringStore::describe(ByteView key) {
@@ -87,8 +87,8 @@ Result<KeyVersion> KeyringStore::create(ByteView key, const NewKey& wanted) {
         [&](Keyring& ring) { return ring.create(text_of(key), wanted, now()); });
 }
 
-Result<KeyVersion> KeyringStore::rotate(ByteView key) {
-    return apply_to_version([&](Keyring& ring) { return ring.rotate(text_of(key), now()); });
+Result<KeyVersion> KeyringStore::rotate(ByteView key, std::uint32_t after) {
+    return apply_to_version([&](Keyring& ring) { return ring.rotate(text_of(key), now(), after); });
 }
 
 Status KeyringStore::change_version(ByteView key, std::uint32_t version, wire::VersionState state) {

@@ -21,7 +21,7 @@ class KeyringStore : public KeyStore {
     Status wrap(ByteView key, ByteView context, ByteView secret, ReplyBody& reply) override;
     Status unwrap(ByteView key, ByteView context, ByteView wrapped, ReplyBody& reply) override;
     Result<KeyVersion> create(ByteView key, const NewKey& wanted) override;
-    Result<KeyVersion> rotate(ByteView key) override;
+    Result<KeyVersion> rotate(ByteView key, std::uint32_t after) override;
     Status change_version(ByteView key, std::uint32_t version, wire::VersionState state) override;
     Result<std::vector<wire::ListedVersion>> list(ByteView prefix) override;
 
@@ -36,6 +36,9 @@ class KeyringStore : public KeyStore {
 
     // Another state of the keyring from now on. Wipes the old one and what was derived from it.
     void adopt(Keyring keyring);
+
+    // What was adopted last.
+    const Keyring& adopted() const { return keyring_; }
 
   private:
     using Entry = Result<const KeyringEntry*>;

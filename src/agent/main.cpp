@@ -179,6 +179,7 @@ class CommandLine {
             ->default_str(std::string(info_of(default_algorithm).name));
         command->add_flag("--no-export", options_.no_export,
                           "The key never leaves the agent: remote mode only");
+        after_option(command);
         auto* from =
             command->add_option("--import", options_.import_from,
                                 "File with the key, raw or in hex; - is the standard input");
@@ -198,13 +199,23 @@ class CommandLine {
         escaped_option(command);
     }
 
+    void after_option(CLI::App* command) {
+        command
+            ->add_option("--after", options_.after,
+                         "The highest number that a version of the key had before an older keyring\n"
+                         "was put back: the new one's is above it")
+            ->check(CLI::Range(std::uint32_t{1}, static_cast<std::uint32_t>(wire::max_version)));
+    }
+
     void rotate_options(CLI::App* command) {
         keyring_options(command);
         key_option(command, "id", "The key's identifier");
+        after_option(command);
     }
 
     void change_options(CLI::App* command) {
-        rotate_options(command);
+        keyring_options(command);
+        key_option(command, "id", "The key's identifier");
         command->add_option("version", options_.version, "The version's number")
             ->required()
             ->check(CLI::Range(std::uint32_t{1}, static_cast<std::uint32_t>(wire::max_version)));

@@ -34,6 +34,45 @@ Result<ContextAndData> split_context(const Head& head, ByteView body) {
     return ContextAndData{body.first(*length), body.subspan(*length)};
 }
 
+// The value of the word `name=VALUE` behind the first `from` words; nullopt: there is none.
+std::optional<std::string_view> named_word(const Head& head, std::size_t from,
+                                           std::string_view name) {
+    for (std::size_t i = from; i < head.words.size(); ++i) {
+        const std::string_view word = head.raw_word(i);
+        if (word.starts_with(name) && word.substr(name.size()).starts_with('=')) {
+            return word.substr(name.size() + 1);
+        }
+    }
+    return std::nullopt;
+}
+
+// Of `after=VERSION`; 0 where it is not said.
+Result<std::uint32_t> version_after(const Head& head, std::size_t from) {
+    const auto said = named_word(head, from, wire::capability::after);
+    if (!said) {
+        return 0U;
+    }
+    const auto version = wire::parse_number(*said, wire::max_version);
+    if (!version) {
+        return invalid("after= is not followed by a number up to 2147483647");
+    }
+    return static_cast<std::uint32_t>(*version);
+}
+
+// The words behind the algorithm. Any of them may restrict the key, so none is passed over.
+Status read_wishes(const Head& head, NewKey& wanted) {
+    for (std::size_t i = 2; i < head.words.size(); ++i) {
+        const std::string_view word = head.raw_word(i);
+        if (word == wire::capability::no_export) {
+            wanted.no_export = true;
+        } else if (!word.starts_with("after=")) {
+            return invalid("a word behind the algorithm is not known");
+        }
+    }
+    KMS_ASSIGN(wanted.after, version_after(head, 2));
+    return {};
+}
+
 Result<std::optional<KeyTag>> tag_word_at(const Head& head, std::size_t index) {
     if (index >= head.words.size()) {
         return std::optional<KeyTag>();
@@ -43,15 +82,6 @@ Result<std::optional<KeyTag>> tag_word_at(const Head& head, std::size_t index) {
         return invalid("a key tag is 16 lower-case hex digits");
     }
     return tag;
-}
-
-Status remember_identity(KeyStore& store, ByteView body) {
-    const auto fields = wire::parse_fields(body);
-    if (!fields) {
-        return invalid(fields.error().text);
-    }
-    store.identify(*fields);
-    return {};
 }
 
 // A number as a word, without allocating.
@@ -141,12 +171,31 @@ const Requests::Verb* Requests::find(std::string_view name) {
 
 Status Requests::answer(const Verb& verb, const Head& head, ByteView body) {
     const std::size_t start = replies_.size();
-    const Status answered = (this->*verb.handler)(head, body);
+    const Status answered = carry_out(verb, head, body);
     if (answered) {
         return {};
     }
     replies_.resize(start);
     return append_refusal(replies_, head.id, answered.error());
+}
+
+// Whoever was refused as somebody is not served as who was there before.
+Status Requests::carry_out(const Verb& verb, const Head& head, ByteView body) {
+    if (!identified_ && verb.name != wire::verb::hello && verb.name != wire::verb::identify) {
+        return Error{Code::denied, "the last identity was refused"};
+    }
+    return (this->*verb.handler)(head, body);
+}
+
+Status Requests::learn_identity(ByteView body) {
+    identified_ = false;
+    const auto fields = wire::parse_fields(body);
+    if (!fields) {
+        return invalid(fields.error().text);
+    }
+    store_.identify(*fields);
+    identified_ = true;
+    return {};
 }
 
 Status Requests::refuse_verb(std::uint64_t id) {
@@ -170,18 +219,20 @@ Status Requests::hello(const Head& head, ByteView body) {
     if (std::ranges::find(versions, wire::protocol_version) == versions.end()) {
         return Error{Code::unsupported, "this agent speaks kms/1"};
     }
-    KMS_TRY(remember_identity(store_, body));
+    KMS_TRY(learn_identity(body));
     std::vector<ByteView> words = {bytes_of(wire::protocol_version), bytes_of(wire::verb::identify),
                                    bytes_of(wire::verb::ping)};
     std::ranges::transform(store_.capabilities(), std::back_inserter(words), bytes_of);
     const std::string about =
         wire::write_fields({{"agent", "kms-agent/" KMS_VERSION},
                             {"max-body", std::to_string(wire::max_body_ceiling)}});
-    return reply(head.id, words, bytes_of(about));
+    KMS_TRY(reply(head.id, words, bytes_of(about)));
+    greeted_ = true;
+    return {};
 }
 
 Status Requests::identify(const Head& head, ByteView body) {
-    KMS_TRY(remember_identity(store_, body));
+    KMS_TRY(learn_identity(body));
     return reply(head.id, {}, {});
 }
 
@@ -232,17 +283,16 @@ Status Requests::create(const Head& head, ByteView body) {
     if (!algorithm) {
         return invalid("the algorithm is missing or not known");
     }
-    const bool no_export = head.raw_word(2) == wire::capability::no_export;
-    if (head.words.size() > 2 && !no_export) {
-        return invalid("the word behind the algorithm is not no-export");
-    }
-    KMS_ASSIGN(const KeyVersion version, store_.create(key, {*algorithm, no_export, body}));
+    NewKey wanted{.algorithm = *algorithm, .key = body};
+    KMS_TRY(read_wishes(head, wanted));
+    KMS_ASSIGN(const KeyVersion version, store_.create(key, wanted));
     return reply_version(head.id, version, {});
 }
 
 Status Requests::rotate(const Head& head, ByteView) {
     KMS_ASSIGN(const ByteView key, key_word(head));
-    KMS_ASSIGN(const KeyVersion version, store_.rotate(key));
+    KMS_ASSIGN(const std::uint32_t after, version_after(head, 1));
+    KMS_ASSIGN(const KeyVersion version, store_.rotate(key, after));
     return reply_version(head.id, version, {});
 }
 

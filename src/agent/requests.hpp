@@ -27,12 +27,18 @@ class Requests {
     // Appends exactly one reply. An Error means that no reply could be written.
     Status answer(const Verb& verb, const wire::Head& head, ByteView body);
 
+    // Whether a hello has been accepted.
+    bool greeted() const { return greeted_; }
+
     // Appends the reply to a verb that is not known.
     Status refuse_verb(std::uint64_t id);
 
   private:
     using Handler = Status (Requests::*)(const wire::Head&, ByteView);
     static const Verb verbs[];
+
+    Status carry_out(const Verb& verb, const wire::Head& head, ByteView body);
+    Status learn_identity(ByteView body);
 
     Status hello(const wire::Head& head, ByteView body);
     Status identify(const wire::Head& head, ByteView body);
@@ -65,6 +71,8 @@ class Requests {
     KeyStore& store_;
     SecretBytes& replies_;
     std::string unescaped_key_;
+    bool greeted_ = false;
+    bool identified_ = false;  // false from a refused identify until the next good one
 };
 
 }  // namespace kms::agent

@@ -96,6 +96,7 @@ class Session {
             }
             if (replies_.size() > flush_above) {
                 KMS_TRY(flush());
+                store_.refresh();  // the client may have let us wait for long
             }
         }
     }
@@ -123,6 +124,9 @@ class Session {
         KMS_TRY(admit(*head));
         KMS_TRY(requests_.answer(*verb, *head, reader_.body()));
         reader_.pop();
+        if (!requests_.greeted()) {
+            return Error{Code::protocol, "the client's hello was refused"};
+        }
         return true;
     }
 

@@ -8,8 +8,9 @@ namespace kms::agent {
 
 // Reads ahead, answers in the order of the requests, and flushes when no complete request is left
 // to read. Memory is bounded in both directions: nothing is read while replies wait to be written.
-// Returns at the end of input. Code::protocol: the client broke kms/1 or stopped inside a frame;
-// Code::io.
+// The store looks for changes after each read and each write, however long that took. Returns at
+// the end of input. Code::protocol: the client broke kms/1, stopped inside a frame, or had its
+// hello refused, after which nothing is served; Code::io.
 Status serve(int in, int out, KeyStore& store);
 
 // Answers the client's `hello` with the reason why there is nothing to serve, so that it reaches

@@ -71,6 +71,14 @@ Result<std::vector<wire::ListedVersion>> parse_list(const Reply& reply) {
     return versions;
 }
 
+std::string after_word(std::uint32_t after) {
+    return std::string(wire::capability::after) + '=' + std::to_string(after);
+}
+
+bool says_after(Line line, std::uint32_t after) {
+    return after != 0 && line.agent.offers(wire::capability::after);
+}
+
 }  // namespace
 
 Result<WrappedSecret> wrap_key(Line line, ByteView kek, ByteView context, ByteView secret) {
@@ -98,13 +106,22 @@ Result<DescribedKey> describe_key(Line line, ByteView key) {
     return Call<DescribedKey>::make(line, request, parse_described);
 }
 
-Result<DescribedKey> create_key(Line line, ByteView key, std::string_view algorithm) {
-    const Request request{.verb = wire::verb::create, .words = {key, bytes_of(algorithm)}};
+Result<DescribedKey> create_key(Line line, ByteView key, std::string_view algorithm,
+                                std::uint32_t after) {
+    const std::string number = after_word(after);
+    Request request{.verb = wire::verb::create, .words = {key, bytes_of(algorithm)}};
+    if (says_after(line, after)) {
+        request.words.push_back(bytes_of(number));
+    }
     return Call<DescribedKey>::make(line, request, parse_described);
 }
 
-Result<DescribedKey> rotate_key(Line line, ByteView key) {
-    const Request request{.verb = wire::verb::rotate, .words = {key}};
+Result<DescribedKey> rotate_key(Line line, ByteView key, std::uint32_t after) {
+    const std::string number = after_word(after);
+    Request request{.verb = wire::verb::rotate, .words = {key}};
+    if (says_after(line, after)) {
+        request.words.push_back(bytes_of(number));
+    }
     return Call<DescribedKey>::make(line, request, parse_described);
 }
 

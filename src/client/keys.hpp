@@ -38,8 +38,13 @@ Result<WrappedSecret> unwrap_key(Line line, ByteView kek, ByteView context, Byte
                                  std::uint64_t longest);
 
 Result<DescribedKey> describe_key(Line line, ByteView key);
-Result<DescribedKey> create_key(Line line, ByteView key, std::string_view algorithm);
-Result<DescribedKey> rotate_key(Line line, ByteView key);
+
+// `after`: a version number of the key that was used before, 0: none is known. The new version's is
+// above it where the agent offers that.
+Result<DescribedKey> create_key(Line line, ByteView key, std::string_view algorithm,
+                                std::uint32_t after);
+Result<DescribedKey> rotate_key(Line line, ByteView key, std::uint32_t after);
+
 Result<std::vector<wire::ListedVersion>> list_keys(Line line, ByteView prefix);
 
 // `verb`: enable, disable or destroy.

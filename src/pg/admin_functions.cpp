@@ -7,6 +7,7 @@
 #include "pg/listed_versions.hpp"
 #include "pg/retirement.hpp"
 #include "pg/settings.hpp"
+#include "pg/used_versions.hpp"
 #include "pg/values.hpp"
 
 namespace kms::pg {
@@ -106,25 +107,29 @@ int key_bits(FunctionCallInfo fcinfo) {
 KMS_FUNCTION(kms_create_key) {
     const KeyUse use = use_of_identifier("create key", required_identifier(fcinfo, 0));
     const Algorithm algorithm = algorithm_argument(fcinfo, 1);
+    const std::uint32_t used = highest_used_version(use.identifier);
     std::uint32_t version = 0;
     administer(use, [&](Line line) -> Status {
         KMS_ASSIGN(const DescribedKey created,
-                   create_key(line, use.identifier, info_of(algorithm).name));
+                   create_key(line, use.identifier, info_of(algorithm).name, used));
         version = created.version;
         return {};
     });
+    warn_if_used_before(use.identifier, version, used);
     warn_of_limit(algorithm);
     PG_RETURN_INT32(static_cast<std::int32_t>(version));
 }
 
 KMS_FUNCTION(kms_rotate_key) {
     const KeyUse use = use_of_identifier("rotate key", required_identifier(fcinfo, 0));
+    const std::uint32_t used = highest_used_version(use.identifier);
     std::uint32_t version = 0;
     administer(use, [&](Line line) -> Status {
-        KMS_ASSIGN(const DescribedKey rotated, rotate_key(line, use.identifier));
+        KMS_ASSIGN(const DescribedKey rotated, rotate_key(line, use.identifier, used));
         version = rotated.version;
         return {};
     });
+    warn_if_used_before(use.identifier, version, used);
     PG_RETURN_INT32(static_cast<std::int32_t>(version));
 }
 

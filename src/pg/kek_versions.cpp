@@ -1,6 +1,7 @@
 #include "pg/kek_versions.hpp"
 
 #include "pg/administer.hpp"
+#include "pg/used_versions.hpp"
 
 namespace kms::pg {
 namespace {
@@ -26,14 +27,16 @@ Status destroy_versions(Line line, ByteView kek, std::uint32_t first, std::uint3
 }  // namespace
 
 std::uint32_t rotate_kek_at_agent(const KeyUse& kek) {
+    const std::uint32_t used = highest_used_version(kek.identifier);
     std::uint32_t version = 0;
     administer(kek, [&](Line line) -> Status {
         KMS_TRY(require_offered(line.agent, wire::verb::wrap));
         KMS_TRY(require_offered(line.agent, wire::verb::unwrap));
-        KMS_ASSIGN(const DescribedKey rotated, rotate_key(line, kek.identifier));
+        KMS_ASSIGN(const DescribedKey rotated, rotate_key(line, kek.identifier, used));
         version = rotated.version;
         return {};
     });
+    warn_if_used_before(kek.identifier, version, used);
     return version;
 }
 

@@ -37,6 +37,7 @@ constexpr std::string_view destroy = "destroy";
 namespace capability {
 constexpr std::string_view unordered = "unordered";
 constexpr std::string_view no_export = "no-export";
+constexpr std::string_view after = "after";
 }  // namespace capability
 
 // The fixed error codes of the protocol and the Codes that they are. Codes that have no name of

@@ -1,9 +1,6 @@
 #!/usr/bin/python3
 """A key agent in Python's standard library: serves the files of the folder argv[1], each a raw key.
-
-What it cannot do: wipe a key from memory (bytes objects are copied and never overwritten) and bind
-a context to a ciphertext (there is no AES here, so neither encrypt nor decrypt: local mode only).
-"""
+It cannot wipe a key from memory, nor bind a context to a ciphertext (no AES here: local mode only)."""
 import pathlib, re, sys
 
 def hello(*versions):
@@ -27,3 +24,5 @@ while line := sys.stdin.buffer.readline():
     kind, answer, body = serve.get(verb, lambda *_: ("error", "unsupported", b"not served here"))(*words)
     sys.stdout.buffer.write(f"{kind} {number} {len(body)} {answer}".rstrip().encode() + b"\n" + body)
     sys.stdout.buffer.flush()
+    if (verb, kind) == ("hello", "error"):
+        sys.exit(1)

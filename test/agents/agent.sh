@@ -12,7 +12,7 @@ get() {
     printf 'ok %s %d\n' "$id" "$(wc -c < "$folder/$1")" && cat "$folder/$1"
 }
 hello() {
-    case " $1 " in *' kms/1 '*) ;; *) fail unsupported 'this agent speaks kms/1' && return ;; esac
+    case " $1 " in *' kms/1 '*) ;; *) fail unsupported 'this agent speaks kms/1' && exit 1 ;; esac
     printf 'ok %s 17 kms/1 get identify ping\nagent=agent.sh/1\n' "$id"
 }
 while read -r verb id length words; do # dash and bash read a pipe byte by byte, never too far

@@ -15,6 +15,7 @@ verb, which the other agent has answered by then. Acts:
     extend N       the answer with N bytes more
     repeat         gives the answer to the request before
     hang           answers nothing more
+    hide WORD…     the answer without these words: of hello, without the capabilities
 """
 import os, pathlib, signal, subprocess, sys, threading
 
@@ -55,6 +56,8 @@ def act(words, body, before):
         os.kill(os.getpid(), signal.SIGKILL)
     if what == "fail":
         return ["error", words[1], "0", argument[0]], b""
+    if what == "hide":
+        return [word for word in words if word not in argument], body
     if what == "spoil":
         return words, body[:-1] + bytes([body[-1] ^ 1])
     if what == "garble":
