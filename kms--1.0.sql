@@ -438,10 +438,15 @@ AS 'MODULE_PATHNAME', 'kms_decode_batch_text';
 
 -- Keys at the agent
 
-CREATE FUNCTION kms.create_key(key_identifier text, algorithm text DEFAULT 'xaes-256-gcm')
+-- exportable: NULL is what the purpose has, true to seal and false to wrap.
+CREATE FUNCTION kms.create_key(
+    key_identifier text, algorithm text DEFAULT 'xaes-256-gcm', exportable bool DEFAULT NULL,
+    purpose text DEFAULT 'seal')
 RETURNS int LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_create_key';
 
-CREATE FUNCTION kms.create_key(key_identifier bytea, algorithm text DEFAULT 'xaes-256-gcm')
+CREATE FUNCTION kms.create_key(
+    key_identifier bytea, algorithm text DEFAULT 'xaes-256-gcm', exportable bool DEFAULT NULL,
+    purpose text DEFAULT 'seal')
 RETURNS int LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_create_key';
 
 CREATE FUNCTION kms.rotate_key(key_identifier text)
@@ -470,7 +475,8 @@ RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_dest
 
 CREATE FUNCTION kms.list_keys(
     prefix text DEFAULT '', OUT key_identifier text, OUT version int, OUT algorithm text,
-    OUT key_tag bytea, OUT state text, OUT created timestamptz)
+    OUT key_tag bytea, OUT state text, OUT created timestamptz, OUT purpose text,
+    OUT exportable bool)
 RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_list_keys';
 
 CREATE FUNCTION kms.generate_key(bits int DEFAULT 256)

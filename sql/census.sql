@@ -82,8 +82,8 @@ SELECT count(*), min(rows), max(rows), count(DISTINCT key_tag) FROM kms.census('
 
 -- Data keys have their names, whatever column they are in.
 SET kms.command = :'command';
-SELECT kms.create_key('xaes');
-SELECT kms.create_data_key('orders', 'xaes'), kms.rotate_data_key('orders');
+SELECT kms.create_key('kek', purpose => 'wrap');
+SELECT kms.create_data_key('orders', 'kek'), kms.rotate_data_key('orders');
 TRUNCATE person;
 INSERT INTO person SELECT d.version, '\x01' || d.key_tag || decode(repeat('00', 40), 'hex') FROM kms.data_key d, generate_series(1, d.version);
 SELECT key_identifier, version, rows FROM kms.census('person', 'ssn') WHERE key_identifier IS NOT NULL ORDER BY 1, 2;

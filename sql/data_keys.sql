@@ -1,7 +1,7 @@
 -- Data keys in kms.data_key: made, rotated, retired, and how the table is kept.
 SELECT setting || '/kms-agent serve --ephemeral' AS command FROM pg_config WHERE name = 'BINDIR' \gset
 SET kms.command = :'command';
-SELECT kms.create_key('main'), kms.create_key('other kek');
+SELECT kms.create_key('main', purpose => 'wrap'), kms.create_key('other kek', purpose => 'wrap');
 
 -- Of every algorithm; the names of any bytes.
 SELECT a, kms.create_data_key('of ' || a, 'main', a) FROM unnest(ARRAY['xaes-256-gcm', 'aes-256-siv', 'aes-128-gcm', 'aes-192-gcm', 'aes-256-gcm']) a;
@@ -101,7 +101,7 @@ SET kms.command = :'command';
 
 -- An agent is started anew for another command, and that one kept its keys in memory.
 SELECT kms.rotate_data_key('orders');
-SELECT kms.create_key('main'), kms.create_key('second');
+SELECT kms.create_key('main', purpose => 'wrap'), kms.create_key('second', purpose => 'wrap');
 
 -- Under REPEATABLE READ too, a change goes by what is there now.
 BEGIN ISOLATION LEVEL REPEATABLE READ;
@@ -163,7 +163,7 @@ SELECT kms.wrap('main', 'x', NULL);
 -- Neither a data key nor a value is one.
 SELECT kms.unwrap('main', wrapped) FROM kms.data_key WHERE name = 'repeatable' AND version = 1;
 SELECT kms.unwrap('main', wrapped, substr(convert_to('kms/1 data key', 'UTF8') || '\x00' || convert_to(algorithm, 'UTF8') || '\x000000000000000001' || name, 14)) FROM kms.data_key WHERE name = 'repeatable' AND version = 1;
-SELECT kms.set_key(1, 'main');
+SELECT kms.create_key('of values'), kms.set_key(1, 'of values');
 SELECT kms.unwrap('main', kms.encode(1, 'x'));
 -- It outlives a rotation of the KEK.
 SELECT kms.rotate_key('main');

@@ -2,7 +2,7 @@
 SELECT setting || '/kms-agent serve --ephemeral' AS command FROM pg_config WHERE name = 'BINDIR' \gset
 SET kms.command = :'command';
 SET kms.mode = 'envelope';
-SELECT kms.create_key('kek'), kms.create_key('other kek');
+SELECT kms.create_key('kek', purpose => 'wrap'), kms.create_key('other kek', purpose => 'wrap');
 SELECT kms.create_data_key('orders', 'kek'), kms.create_data_key('siv', 'other kek', 'aes-256-siv'), kms.create_data_key('\x00ff'::bytea, 'kek'::bytea);
 
 -- A KEK is no data key, and a data key is none of the agent's.

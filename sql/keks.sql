@@ -2,7 +2,7 @@
 SELECT setting || '/kms-agent serve --ephemeral' AS command FROM pg_config WHERE name = 'BINDIR' \gset
 SET kms.command = :'command';
 SET kms.mode = envelope;
-SELECT kms.create_key('main'), kms.create_key('other');
+SELECT kms.create_key('main', purpose => 'wrap'), kms.create_key('other', purpose => 'wrap');
 SELECT kms.create_data_key('a', 'main'), kms.rotate_data_key('a'), kms.create_data_key('b', 'main', 'aes-256-siv'), kms.create_data_key('c', 'other');
 CREATE TEMP TABLE sealed AS SELECT name, kms.encode_with(name, 'value of ' || name) AS value FROM unnest('{a,b,c}'::text[]) name;
 CREATE VIEW pg_temp.opened AS SELECT string_agg(kms.decode_with_text(name, value), ', ' ORDER BY name) AS opened FROM sealed;

@@ -7,7 +7,7 @@ RESET client_min_messages;
 CREATE SCHEMA kms_test;
 SET search_path = kms_test;
 SELECT * FROM kms.key_age();
-SELECT kms.create_key('kek'), kms.create_key('held'), kms.create_key('held long'), kms.create_key('gone'), kms.create_key('unused');
+SELECT kms.create_key('kek', purpose => 'wrap'), kms.create_key('held'), kms.create_key('held long'), kms.create_key('gone'), kms.create_key('unused');
 SELECT kms.create_data_key('orders', 'kek'), kms.create_data_key('spent', 'kek');
 CREATE TABLE person (id int, ssn bytea, note bytea);
 SELECT kms.set_key(1, 'held'), kms.set_key(2, 'gone');

@@ -92,7 +92,7 @@ DROP ROLE regress_kms_keeper;
 -- Blobs need the version that wraps their keys, where no column is registered too: at the agent, and
 -- in the database.
 RESET client_min_messages;
-SELECT kms.create_key('of blobs'), kms.set_key(3, 'of blobs'), kms.create_key('kek');
+SELECT kms.create_key('of blobs'), kms.set_key(3, 'of blobs'), kms.create_key('kek', purpose => 'wrap');
 SELECT count(kms.blob_put(3, '')) FROM generate_series(1, 2);
 SELECT kms.disable_key('of blobs', 1);
 SELECT kms.rotate_key('of blobs'), kms.rewrap_blobs(3, 1), kms.rewrap_blobs(3);

@@ -163,7 +163,7 @@ Exit run_serve(const Options& options) {
         }
     }
     KeyStore& store = options.ephemeral ? in_memory : in_file;
-    const Status served = serve(STDIN_FILENO, STDOUT_FILENO, store);
+    const Status served = serve(STDIN_FILENO, STDOUT_FILENO, store, OfferedVerbs(options.verbs));
     return served ? Exit::done : fail(served.error(), Exit::failed);
 }
 
@@ -189,6 +189,7 @@ Exit run_init(const Options& options) {
 Exit run_create(const Options& options) {
     NewKey wanted;
     wanted.algorithm = algorithm_named(options.algorithm).value_or(default_algorithm);
+    wanted.purpose = wire::parse_purpose(options.purpose).value_or(wanted.purpose);
     wanted.no_export = options.no_export;
     wanted.after = options.after;
     SecretBytes imported;

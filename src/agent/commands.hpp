@@ -6,6 +6,7 @@
 
 #include "agent/import.hpp"
 #include "agent/keyring.hpp"
+#include "agent/offered_verbs.hpp"
 #include "wire/verbs.hpp"
 
 namespace kms::agent {
@@ -39,6 +40,7 @@ struct Options {
     std::string key;  // or a prefix, as written on the command line
     std::uint32_t version = 0;
     std::string algorithm;
+    std::string purpose;
     bool no_export = false;
     std::uint32_t after = 0;  // a version number that was used before an older keyring was put back
     std::string import_from;  // "-": the standard input; empty: nothing
@@ -46,7 +48,8 @@ struct Options {
     KekChoice new_kek;
     KekChoice next_kek;  // of serve: where a rekey leads to
     bool ephemeral = false;
-    unsigned remember_for = 0;  // seconds; 0: not at all
+    std::vector<std::string> verbs;  // that serve offers; none: all
+    unsigned remember_for = 0;       // seconds; 0: not at all
 };
 
 Exit run_serve(const Options& options);

@@ -21,6 +21,11 @@ struct KeyVersion {
     KeyTag tag;
 };
 
+struct DescribedVersion {
+    KeyVersion version;
+    wire::KeyUses uses;
+};
+
 struct StoredKey {
     KeyVersion version;
     SecretBytes key;
@@ -29,8 +34,9 @@ struct StoredKey {
 // How a key comes into being: made at random, or imported where `key` is not empty.
 struct NewKey {
     Algorithm algorithm = default_algorithm;
-    bool no_export = false;
-    ByteView key;
+    wire::Purpose purpose = wire::Purpose::seal;
+    bool no_export = false;  // a key that wraps never leaves, whatever this says
+    ByteView key = {};
     std::uint32_t after = 0;  // a version number that was used before an older keyring was put back
 };
 
@@ -49,8 +55,8 @@ class KeyStore {
   public:
     virtual ~KeyStore() = default;
 
-    // Words for the handshake: the verbs that are overridden, `no-export` where create knows it,
-    // `after` where create and rotate do.
+    // Words for the handshake: the verbs that are overridden, `no-export` and `purpose` where
+    // create knows them, `after` where create and rotate do.
     virtual std::vector<std::string_view> capabilities() const = 0;
 
     // Called before requests are answered, whenever time may have passed: after each read and each
@@ -62,7 +68,7 @@ class KeyStore {
     virtual void identify(const std::vector<wire::Field>&) {}
 
     // The current version, whatever its state.
-    virtual Result<KeyVersion> describe(ByteView) { return unsupported(); }
+    virtual Result<DescribedVersion> describe(ByteView) { return unsupported(); }
 
     // The current version, or the one with `tag`.
     virtual Result<StoredKey> get(ByteView, const std::optional<KeyTag>&) { return unsupported(); }

@@ -73,10 +73,10 @@ bool follows(const Keyring::Versions& versions, const KeyringEntry& entry) {
     if (entry.version == 0 || entry.version > wire::max_version) {
         return false;
     }
-    return versions.empty() ||
-           (entry.version > versions.back().version &&
-            entry.algorithm == versions.back().algorithm &&
-            entry.no_export == versions.back().no_export);
+    return versions.empty() || (entry.version > versions.back().version &&
+                                entry.algorithm == versions.back().algorithm &&
+                                entry.purpose == versions.back().purpose &&
+                                entry.no_export == versions.back().no_export);
 }
 
 // Code::failed when the numbers are used up.
@@ -116,6 +116,10 @@ Status check_enabled(const KeyringEntry& entry) {
                                      std::string(wire::state_word(entry.state))};
 }
 
+wire::KeyUses uses_of(const KeyringEntry& entry) {
+    return {std::string(wire::purpose_word(entry.purpose)), !entry.no_export};
+}
+
 KeyVersion version_of(const KeyringEntry& entry) {
     return {entry.version, entry.algorithm, entry.tag};
 }
@@ -130,7 +134,8 @@ Result<const KeyringEntry*> Keyring::create(std::string_view key, const NewKey& 
     KeyringEntry entry;
     KMS_ASSIGN(entry.version, number_after(0, wanted.after));
     entry.algorithm = wanted.algorithm;
-    entry.no_export = wanted.no_export;
+    entry.purpose = wanted.purpose;
+    entry.no_export = wanted.no_export || wanted.purpose == wire::Purpose::wrap;
     entry.created = now;
     entry.key = SecretBytes::copy_of(wanted.key);
     if (wanted.key.empty()) {
@@ -147,6 +152,7 @@ Result<const KeyringEntry*> Keyring::rotate(std::string_view key, std::int64_t n
     KeyringEntry entry;
     KMS_ASSIGN(entry.version, number_after(newest->version, after));
     entry.algorithm = newest->algorithm;
+    entry.purpose = newest->purpose;
     entry.no_export = newest->no_export;
     entry.created = now;
     KMS_ASSIGN(entry.key, random_key(entry.algorithm));
@@ -235,8 +241,8 @@ Keyring Keyring::record() const {
     for (const auto& [key, versions] : keys_) {
         Versions& recorded = record.keys_[key];
         for (const KeyringEntry& entry : versions) {
-            recorded.push_back({entry.version, entry.algorithm, entry.state, entry.no_export,
-                                entry.created, entry.tag, SecretBytes()});
+            recorded.push_back({entry.version, entry.algorithm, entry.state, entry.purpose,
+                                entry.no_export, entry.created, entry.tag, SecretBytes()});
         }
     }
     return record;
@@ -248,6 +254,9 @@ Status Keyring::restore(std::string_view key, KeyringEntry entry) {
     }
     if (entry.key.size() != stored_key_length(entry)) {
         return broken("a key has the wrong length");
+    }
+    if (entry.purpose == wire::Purpose::wrap && !entry.no_export) {
+        return broken("a key that wraps may leave");
     }
     if (entry.created < 0 || entry.created > last_second) {
         return broken("a key was created outside of time");

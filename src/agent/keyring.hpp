@@ -2,8 +2,8 @@
 //
 // Versions count from 1 up; the newest is the current one, whatever its state. Numbers are left out
 // where somebody knows that they were used before an older keyring was put back. All versions of a
-// key have its algorithm and its no-export mark. A destroyed version keeps its record and its tag,
-// so its number and its key never come back.
+// key have its algorithm, its purpose and its no-export mark. A destroyed version keeps its record
+// and its tag, so its number and its key never come back.
 #pragma once
 
 #include <map>
@@ -25,7 +25,8 @@ struct KeyringEntry {
     std::uint32_t version = 1;
     Algorithm algorithm = default_algorithm;
     wire::VersionState state = wire::VersionState::enabled;
-    bool no_export = false;
+    wire::Purpose purpose = wire::Purpose::seal;
+    bool no_export = false;    // always of a key that wraps
     std::int64_t created = 0;  // seconds since 1970, UTC
     KeyTag tag{};
     SecretBytes key;  // empty once destroyed
@@ -89,5 +90,6 @@ class Keyring {
 };
 
 KeyVersion version_of(const KeyringEntry& entry);
+wire::KeyUses uses_of(const KeyringEntry& entry);
 
 }  // namespace kms::agent

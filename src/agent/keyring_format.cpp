@@ -40,6 +40,13 @@ std::optional<wire::VersionState> state_numbered(std::uint64_t number) {
     return static_cast<wire::VersionState>(number);
 }
 
+std::optional<wire::Purpose> purpose_numbered(std::uint64_t number) {
+    if (number == 0 || number > 2) {
+        return std::nullopt;
+    }
+    return static_cast<wire::Purpose>(number);
+}
+
 Error damaged() {
     return {Code::corrupt, "the keyring is damaged"};
 }
@@ -54,6 +61,7 @@ void append_entry(SecretBytes& out, std::string_view key, const KeyringEntry& en
     append_number(out, 4, entry.version);
     append_number(out, 1, stored_number(entry.algorithm));
     append_number(out, 1, static_cast<Byte>(entry.state));
+    append_number(out, 1, static_cast<Byte>(entry.purpose));
     append_number(out, 1, entry.no_export ? 1 : 0);
     append_number(out, 8, static_cast<std::uint64_t>(entry.created));
     out.append(entry.tag);
@@ -72,15 +80,17 @@ Result<NamedEntry> parse_entry(Cursor& cursor) {
     named.entry.version = static_cast<std::uint32_t>(cursor.number(4));
     const auto algorithm = algorithm_numbered(cursor.number(1));
     const auto state = state_numbered(cursor.number(1));
+    const auto purpose = purpose_numbered(cursor.number(1));
     const std::uint64_t no_export = cursor.number(1);
     named.entry.created = static_cast<std::int64_t>(cursor.number(8));
     cursor.fill(named.entry.tag);
     named.entry.key = SecretBytes::copy_of(cursor.bytes(cursor.number(1)));
-    if (cursor.failed() || !algorithm || !state || no_export > 1) {
+    if (cursor.failed() || !algorithm || !state || !purpose || no_export > 1) {
         return damaged();
     }
     named.entry.algorithm = *algorithm;
     named.entry.state = *state;
+    named.entry.purpose = *purpose;
     named.entry.no_export = no_export == 1;
     return named;
 }

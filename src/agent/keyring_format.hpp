@@ -9,11 +9,12 @@
 //
 //     entries = format(1) = 1 | count(4) | entry…
 //     entry   = identifier length(2) | identifier | version(4) | algorithm(1) | state(1)
-//             | no-export(1) | created(8) | tag(8) | key length(1) | key
+//             | purpose(1) | no-export(1) | created(8) | tag(8) | key length(1) | key
 //
 // algorithm: 1 xaes-256-gcm, 2 aes-256-siv, 3 aes-128-gcm, 4 aes-192-gcm, 5 aes-256-gcm;
-// state: 1 enabled, 2 disabled, 3 destroyed (then the key's length is 0); no-export: 0 or 1;
-// created: seconds since 1970. There is one way to write a keyring, and nothing else is read.
+// state: 1 enabled, 2 disabled, 3 destroyed (then the key's length is 0); purpose: 1 seal, 2 wrap;
+// no-export: 0 or 1, of a key that wraps 1; created: seconds since 1970. There is one way to write
+// a keyring, and nothing else is read.
 #pragma once
 
 #include <array>

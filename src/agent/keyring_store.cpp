@@ -2,6 +2,8 @@
 
 #include <ctime>
 
+#include "crypto/blob_keys.hpp"
+
 #include "base/floor.hpp"
 
 namespace kms::agent {
@@ -22,64 +24,65 @@ Result<const KeyringEntry*> chosen(const Keyring& keyring, ByteView key, const K
 }  // namespace
 
 std::vector<std::string_view> KeyringStore::capabilities() const {
-    return {wire::verb::describe,       wire::verb::get,     wire::verb::encrypt,
-            wire::verb::decrypt,        wire::verb::wrap,    wire::verb::unwrap,
-            wire::verb::create,         wire::verb::rotate,  wire::verb::list,
-            wire::verb::enable,         wire::verb::disable, wire::verb::destroy,
-            wire::capability::no_export, wire::capability::after};
+    return {wire::verb::describe,        wire::verb::get,           wire::verb::encrypt,
+            wire::verb::decrypt,         wire::verb::wrap,          wire::verb::unwrap,
+            wire::verb::create,          wire::verb::rotate,        wire::verb::list,
+            wire::verb::enable,          wire::verb::disable,       wire::verb::destroy,
+            wire::capability::no_export, wire::capability::purpose, wire::capability::after};
 }
 
-Result<KeyVersion> KeyringStore::describe(ByteView key) {
+Result<DescribedVersion> KeyringStore::describe(ByteView key) {
     KMS_ASSIGN(const Keyring* ring, keyring());
     KMS_ASSIGN(const KeyringEntry* entry, ring->current(text_of(key)));
-    return version_of(*entry);
+    return DescribedVersion{version_of(*entry), uses_of(*entry)};
 }
 
 Result<StoredKey> KeyringStore::get(ByteView key, const std::optional<KeyTag>& tag) {
     KMS_ASSIGN(const Keyring* ring, keyring());
     KMS_ASSIGN(const KeyringEntry* entry, chosen(*ring, key, tag ? &*tag : nullptr));
     if (entry->no_export) {
-        return Error{Code::denied, "the key does not leave the agent (no-export)"};
+        return Error{Code::denied, entry->purpose == wire::Purpose::wrap
+                                       ? "the key only wraps, and does not leave the agent"
+                                       : "the key does not leave the agent (no-export)"};
     }
     KMS_TRY(check_enabled(*entry));
     return StoredKey{version_of(*entry), SecretBytes::copy_of(entry->key.view())};
 }
 
 Status KeyringStore::encrypt(ByteView key, ByteView context, ByteView plaintext, ReplyBody& reply) {
-    return seal({key, Use::values}, context, plaintext, reply);
+    return seal({key, Use::values, context}, plaintext, reply);
 }
 
 Status KeyringStore::decrypt(ByteView key, ByteView context, ByteView ciphertext,
                              ReplyBody& reply) {
-    return open(key, Use::values, context, ciphertext, reply);
+    return open({key, Use::values, context}, ciphertext, reply);
 }
 
 Status KeyringStore::wrap(ByteView key, ByteView context, ByteView secret, ReplyBody& reply) {
-    return seal({key, Use::secrets}, context, secret, reply);
+    return seal({key, Use::secrets, context}, secret, reply);
 }
 
 Status KeyringStore::unwrap(ByteView key, ByteView context, ByteView wrapped, ReplyBody& reply) {
-    return open(key, Use::secrets, context, wrapped, reply);
+    return open({key, Use::secrets, context}, wrapped, reply);
 }
 
-Status KeyringStore::seal(const Wanted& wanted, ByteView context, ByteView plaintext,
-                          ReplyBody& reply) {
+Status KeyringStore::seal(const Wanted& wanted, ByteView plaintext, ReplyBody& reply) {
     KMS_ASSIGN(const Keyring* ring, keyring());
     KMS_ASSIGN(const Usable used, usable(*ring, wanted));
     const KeyVersion version = version_of(*used.entry);
     KMS_ASSIGN(const ByteSpan out,
                reply.allot(used.sealing->sealed_size(plaintext.size()), &version));
-    return used.sealing->seal(plaintext, context, out);
+    return used.sealing->seal(plaintext, wanted.context, out);
 }
 
-Status KeyringStore::open(ByteView key, Use use, ByteView context, ByteView sealed,
-                          ReplyBody& reply) {
+Status KeyringStore::open(Wanted wanted, ByteView sealed, ReplyBody& reply) {
     KMS_ASSIGN(const Keyring* ring, keyring());
     KMS_ASSIGN(const SealedHeader header, parse_sealed(sealed));
-    KMS_ASSIGN(const Usable used, usable(*ring, {key, use, &header.tag}));
+    wanted.tag = &header.tag;
+    KMS_ASSIGN(const Usable used, usable(*ring, wanted));
     const KeyVersion version = version_of(*used.entry);
     KMS_ASSIGN(const ByteSpan out, reply.allot(header.plaintext_length, &version));
-    return used.sealing->open(sealed, context, out);
+    return used.sealing->open(sealed, wanted.context, out);
 }
 
 Result<KeyVersion> KeyringStore::create(ByteView key, const NewKey& wanted) {
@@ -107,7 +110,7 @@ Result<std::vector<wire::ListedVersion>> KeyringStore::list(ByteView prefix) {
     for (auto key = first; key != last; ++key) {
         for (const KeyringEntry& entry : key->second) {
             listed.push_back({key->first, entry.version, std::string(info_of(entry.algorithm).name),
-                              entry.tag, entry.state, entry.created});
+                              entry.tag, entry.state, entry.created, uses_of(entry)});
         }
     }
     return listed;
@@ -134,8 +137,22 @@ void KeyringStore::adopt(Keyring keyring) {
     keyring_ = std::move(keyring);
 }
 
+Status KeyringStore::check_purpose(const KeyringEntry& entry, const Wanted& wanted) {
+    if (wanted.use == Use::values && entry.purpose == wire::Purpose::wrap) {
+        return Error{Code::denied, "the key only wraps (purpose wrap)"};
+    }
+    if (wanted.use == Use::secrets && entry.purpose == wire::Purpose::seal &&
+        !is_blob_key_context(wanted.context)) {
+        return Error{Code::denied,
+                     "the key seals, and wraps the keys of blobs alone (purpose seal): other keys "
+                     "and secrets need a key of purpose wrap"};
+    }
+    return {};
+}
+
 Result<KeyringStore::Usable> KeyringStore::usable(const Keyring& ring, const Wanted& wanted) {
     if (was_used_last(wanted)) {
+        KMS_TRY(check_purpose(*last_used_.entry, wanted));
         return last_used_;
     }
     last_used_ = {};
@@ -155,6 +172,7 @@ bool KeyringStore::was_used_last(const Wanted& wanted) const {
 
 Result<KeyringStore::Usable> KeyringStore::find_usable(const Keyring& ring, const Wanted& wanted) {
     KMS_ASSIGN(const KeyringEntry* entry, chosen(ring, wanted.key, wanted.tag));
+    KMS_TRY(check_purpose(*entry, wanted));
     KMS_TRY(check_enabled(*entry));
     KMS_ASSIGN(SealingKey * sealing, sealing_key(*entry, wanted.use));
     return Usable{entry, sealing};

@@ -14,7 +14,7 @@ namespace kms::agent {
 class KeyringStore : public KeyStore {
   public:
     std::vector<std::string_view> capabilities() const override;
-    Result<KeyVersion> describe(ByteView key) override;
+    Result<DescribedVersion> describe(ByteView key) override;
     Result<StoredKey> get(ByteView key, const std::optional<KeyTag>& tag) override;
     Status encrypt(ByteView key, ByteView context, ByteView plaintext, ReplyBody& reply) override;
     Status decrypt(ByteView key, ByteView context, ByteView ciphertext, ReplyBody& reply) override;
@@ -46,10 +46,11 @@ class KeyringStore : public KeyStore {
     // What a version seals: each has a subkey of its own.
     enum class Use : Byte { values, secrets };
 
-    // Which version of a key is to be used: the current one, or the one with `tag`.
+    // Which version of a key is to be used, and for what: the current one, or the one with `tag`.
     struct Wanted {
         ByteView key;
         Use use;
+        ByteView context;
         const KeyTag* tag = nullptr;
     };
 
@@ -59,10 +60,13 @@ class KeyringStore : public KeyStore {
         SealingKey* sealing = nullptr;
     };
 
-    Status seal(const Wanted& wanted, ByteView context, ByteView plaintext, ReplyBody& reply);
-    Status open(ByteView key, Use use, ByteView context, ByteView sealed, ReplyBody& reply);
+    Status seal(const Wanted& wanted, ByteView plaintext, ReplyBody& reply);
+    Status open(Wanted wanted, ByteView sealed, ReplyBody& reply);
 
-    // Code::disabled unless the version is enabled.
+    // Code::denied where the key is for something else.
+    static Status check_purpose(const KeyringEntry& entry, const Wanted& wanted);
+
+    // As check_purpose, and Code::disabled unless the version is enabled.
     Result<Usable> usable(const Keyring& ring, const Wanted& wanted);
     Result<Usable> find_usable(const Keyring& ring, const Wanted& wanted);
     bool was_used_last(const Wanted& wanted) const;

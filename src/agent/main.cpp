@@ -38,11 +38,10 @@ constexpr const char* footer =
 Status check_files(const Options& options) {
     const GivenFile key_file{"--key-file", options.kek.key_file};
     const GivenFile new_key_file{"--new-key-file", options.new_kek.key_file};
-    const GivenFile import_from{"--import",
-                                options.import_from == "-" ? "" : options.import_from};
-    KMS_TRY(check_differs({"--keyring", options.keyring},
-                          {key_file, new_key_file, import_from,
-                           {"--next-key-file", options.next_kek.key_file}}));
+    const GivenFile import_from{"--import", options.import_from == "-" ? "" : options.import_from};
+    KMS_TRY(check_differs(
+        {"--keyring", options.keyring},
+        {key_file, new_key_file, import_from, {"--next-key-file", options.next_kek.key_file}}));
     return check_differs(key_file, {new_key_file, import_from});
 }
 
@@ -156,6 +155,14 @@ class CommandLine {
             ->add_option("--next-passphrase-command", options_.next_kek.passphrase_command,
                          "The passphrase command that a rekey leads to")
             ->excludes(next_file);
+        std::vector<std::string> names(OfferedVerbs::names().begin(), OfferedVerbs::names().end());
+        command
+            ->add_option(
+                "--verbs", options_.verbs,
+                "Offer these verbs of kms/1 alone, with commas between them: for envelope\n"
+                "mode wrap,unwrap,describe")
+            ->delimiter(',')
+            ->check(CLI::IsMember(names));
         command
             ->add_flag("--ephemeral", options_.ephemeral,
                        "For trials and tests: an empty keyring in memory, gone at the end")
@@ -177,6 +184,13 @@ class CommandLine {
         command->add_option("--algorithm", options_.algorithm, "What the key is for")
             ->check(CLI::IsMember(names))
             ->default_str(std::string(info_of(default_algorithm).name));
+        command
+            ->add_option("--purpose", options_.purpose,
+                         "seal: encrypts values, and wraps the keys of blobs;\n"
+                         "wrap: wraps other keys (as a KEK), does nothing else and never leaves")
+            ->check(CLI::IsMember({std::string(wire::purpose_word(wire::Purpose::seal)),
+                                   std::string(wire::purpose_word(wire::Purpose::wrap))}))
+            ->default_str(std::string(wire::purpose_word(wire::Purpose::seal)));
         command->add_flag("--no-export", options_.no_export,
                           "The key never leaves the agent: remote mode only");
         after_option(command);
@@ -201,9 +215,10 @@ class CommandLine {
 
     void after_option(CLI::App* command) {
         command
-            ->add_option("--after", options_.after,
-                         "The highest number that a version of the key had before an older keyring\n"
-                         "was put back: the new one's is above it")
+            ->add_option(
+                "--after", options_.after,
+                "The highest number that a version of the key had before an older keyring\n"
+                "was put back: the new one's is above it")
             ->check(CLI::Range(std::uint32_t{1}, static_cast<std::uint32_t>(wire::max_version)));
     }
 

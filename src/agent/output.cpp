@@ -30,6 +30,7 @@ Json to_json(std::string_view key, const KeyringEntry& entry) {
             {"algorithm", info_of(entry.algorithm).name},
             {"tag", wire::tag_word(entry.tag)},
             {"state", wire::state_word(entry.state)},
+            {"purpose", wire::purpose_word(entry.purpose)},
             {"no_export", entry.no_export},
             {"created", time_of(entry.created)}};
 }
@@ -40,6 +41,7 @@ TableRow to_row(std::string_view key, const KeyringEntry& entry) {
             std::string(info_of(entry.algorithm).name),
             wire::tag_word(entry.tag),
             std::string(wire::state_word(entry.state)),
+            std::string(wire::purpose_word(entry.purpose)),
             entry.no_export ? "no" : "yes",
             time_of(entry.created)};
 }
@@ -69,7 +71,7 @@ std::string list_text(OutputFormat format, const Keyring& keyring, std::string_v
         return line_of(list);
     }
     std::vector<TableRow> rows{
-        {"KEY", "VERSION", "ALGORITHM", "TAG", "STATE", "EXPORT", "CREATED"}};
+        {"KEY", "VERSION", "ALGORITHM", "TAG", "STATE", "PURPOSE", "EXPORT", "CREATED"}};
     for_each_version(keyring, prefix, [&](std::string_view key, const KeyringEntry& entry) {
         rows.push_back(to_row(key, entry));
     });
@@ -82,7 +84,9 @@ std::string version_text(OutputFormat format, std::string_view key, const Keyrin
     }
     return name_of(key) + ": version " + std::to_string(entry.version) + ", " +
            std::string(info_of(entry.algorithm).name) + ", tag " + wire::tag_word(entry.tag) +
-           ", " + std::string(wire::state_word(entry.state)) + '\n';
+           ", " + std::string(wire::state_word(entry.state)) + ", to " +
+           std::string(wire::purpose_word(entry.purpose)) +
+           (entry.no_export ? ", never leaves" : "") + '\n';
 }
 
 std::string keyring_text(OutputFormat format, const std::string& path,

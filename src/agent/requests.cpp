@@ -65,10 +65,16 @@ Status read_wishes(const Head& head, NewKey& wanted) {
         const std::string_view word = head.raw_word(i);
         if (word == wire::capability::no_export) {
             wanted.no_export = true;
-        } else if (!word.starts_with("after=")) {
+        } else if (!word.starts_with("purpose=") && !word.starts_with("after=")) {
             return invalid("a word behind the algorithm is not known");
         }
     }
+    const auto purpose = wire::parse_purpose(named_word(head, 2, wire::capability::purpose)
+                                                 .value_or(wire::purpose_word(wanted.purpose)));
+    if (!purpose) {
+        return invalid("purpose= is not followed by seal or wrap");
+    }
+    wanted.purpose = *purpose;
     KMS_ASSIGN(wanted.after, version_after(head, 2));
     return {};
 }
@@ -106,6 +112,23 @@ class TagWord {
 
   private:
     std::array<char, 2 * key_tag_length> digits_;
+};
+
+// VERSION ALGORITHM TAG.
+class VersionWords {
+  public:
+    explicit VersionWords(const KeyVersion& version)
+        : number_(version.version),
+          tag_(version.tag),
+          all_{number_.word(), bytes_of(info_of(version.algorithm).name), tag_.word()} {}
+    VersionWords(const VersionWords&) = delete;
+    VersionWords& operator=(const VersionWords&) = delete;
+    std::span<const ByteView> all() const { return all_; }
+
+  private:
+    NumberWord number_;
+    TagWord tag_;
+    std::array<ByteView, 3> all_;
 };
 
 constexpr std::string_view ok = "ok";
@@ -181,6 +204,9 @@ Status Requests::answer(const Verb& verb, const Head& head, ByteView body) {
 
 // Whoever was refused as somebody is not served as who was there before.
 Status Requests::carry_out(const Verb& verb, const Head& head, ByteView body) {
+    if (!offered_.includes(verb.name)) {
+        return Error{Code::unsupported, "this agent does not offer the verb"};
+    }
     if (!identified_ && verb.name != wire::verb::hello && verb.name != wire::verb::identify) {
         return Error{Code::denied, "the last identity was refused"};
     }
@@ -222,7 +248,11 @@ Status Requests::hello(const Head& head, ByteView body) {
     KMS_TRY(learn_identity(body));
     std::vector<ByteView> words = {bytes_of(wire::protocol_version), bytes_of(wire::verb::identify),
                                    bytes_of(wire::verb::ping)};
-    std::ranges::transform(store_.capabilities(), std::back_inserter(words), bytes_of);
+    for (const std::string_view capability : store_.capabilities()) {
+        if (offered_.includes(capability)) {
+            words.push_back(bytes_of(capability));
+        }
+    }
     const std::string about =
         wire::write_fields({{"agent", "kms-agent/" KMS_VERSION},
                             {"max-body", std::to_string(wire::max_body_ceiling)}});
@@ -242,8 +272,16 @@ Status Requests::ping(const Head& head, ByteView) {
 
 Status Requests::describe(const Head& head, ByteView) {
     KMS_ASSIGN(const ByteView key, key_word(head));
-    KMS_ASSIGN(const KeyVersion version, store_.describe(key));
-    return reply_version(head.id, version, {});
+    KMS_ASSIGN(const DescribedVersion described, store_.describe(key));
+    const VersionWords words(described.version);
+    std::vector<ByteView> all(words.all().begin(), words.all().end());
+    if (!described.uses.purpose.empty()) {
+        all.push_back(bytes_of(described.uses.purpose));
+    }
+    if (!described.uses.purpose.empty() && described.uses.exportable) {
+        all.push_back(bytes_of(wire::export_word(*described.uses.exportable)));
+    }
+    return reply(head.id, all, {});
 }
 
 Status Requests::get(const Head& head, ByteView) {
@@ -334,10 +372,7 @@ Status Requests::change_version(const Head& head, VersionState state) {
 }
 
 Status Requests::reply_version(std::uint64_t id, const KeyVersion& version, ByteView body) {
-    const NumberWord number(version.version);
-    const TagWord tag(version.tag);
-    const ByteView words[] = {number.word(), bytes_of(info_of(version.algorithm).name), tag.word()};
-    return reply(id, words, body);
+    return reply(id, VersionWords(version).all(), body);
 }
 
 Status Requests::reply(std::uint64_t id, std::span<const ByteView> words, ByteView body) {

@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "agent/key_store.hpp"
+#include "agent/offered_verbs.hpp"
 #include "base/bytes.hpp"
 #include "base/result.hpp"
 #include "base/secret.hpp"
@@ -16,8 +17,9 @@ Status append_refusal(SecretBytes& replies, std::uint64_t id, const Error& error
 
 class Requests {
   public:
-    // Both must outlive this object.
-    Requests(KeyStore& store, SecretBytes& replies) : store_(store), replies_(replies) {}
+    // All must outlive this object.
+    Requests(KeyStore& store, const OfferedVerbs& offered, SecretBytes& replies)
+        : store_(store), offered_(offered), replies_(replies) {}
 
     struct Verb;
 
@@ -69,6 +71,7 @@ class Requests {
     Status reply(std::uint64_t id, std::span<const ByteView> words, ByteView body);
 
     KeyStore& store_;
+    const OfferedVerbs& offered_;
     SecretBytes& replies_;
     std::string unescaped_key_;
     bool greeted_ = false;

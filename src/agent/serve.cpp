@@ -63,8 +63,8 @@ Status write_all(int fd, ByteView bytes) {
 
 class Session {
   public:
-    Session(int in, int out, KeyStore& store)
-        : in_(in), out_(out), store_(store), requests_(store, replies_) {}
+    Session(int in, int out, KeyStore& store, const OfferedVerbs& offered)
+        : in_(in), out_(out), store_(store), requests_(store, offered, replies_) {}
 
     Status run() {
         for (;;) {
@@ -164,8 +164,8 @@ class Session {
 
 }  // namespace
 
-Status serve(int in, int out, KeyStore& store) {
-    return Session(in, out, store).run();
+Status serve(int in, int out, KeyStore& store, const OfferedVerbs& offered) {
+    return Session(in, out, store, offered).run();
 }
 
 Status refuse_to_serve(int in, int out, const Error& reason) {

@@ -59,7 +59,8 @@ Result<DescribedKey> parse_described(const Reply& reply) {
     KMS_ASSIGN(const std::uint32_t version, read_version(reply.head));
     KMS_ASSIGN(const Algorithm algorithm, read_algorithm(reply.head));
     KMS_ASSIGN(const KeyTag tag, read_tag(reply.head.raw_word(2)));
-    return DescribedKey{version, algorithm, tag};
+    return DescribedKey{version, algorithm, tag,
+                        wire::parse_uses(reply.head.raw_word(3), reply.head.raw_word(4))};
 }
 
 Result<std::vector<wire::ListedVersion>> parse_list(const Reply& reply) {
@@ -69,6 +70,20 @@ Result<std::vector<wire::ListedVersion>> parse_list(const Reply& reply) {
         return violation("a list has not as many lines as it says");
     }
     return versions;
+}
+
+std::string purpose_choice(wire::Purpose purpose) {
+    return std::string(wire::capability::purpose) + '=' + std::string(wire::purpose_word(purpose));
+}
+
+Status check_offered(Line line, const KeyWish& wish) {
+    const bool needs_purpose = wish.purpose != wire::Purpose::seal;
+    const std::string_view needed =
+        needs_purpose ? wire::capability::purpose : wire::capability::no_export;
+    if ((needs_purpose || !wish.exportable) && !line.agent.offers(needed)) {
+        return Error{Code::unsupported, "the key agent does not offer " + std::string(needed)};
+    }
+    return {};
 }
 
 std::string after_word(std::uint32_t after) {
@@ -106,11 +121,18 @@ Result<DescribedKey> describe_key(Line line, ByteView key) {
     return Call<DescribedKey>::make(line, request, parse_described);
 }
 
-Result<DescribedKey> create_key(Line line, ByteView key, std::string_view algorithm,
-                                std::uint32_t after) {
-    const std::string number = after_word(after);
-    Request request{.verb = wire::verb::create, .words = {key, bytes_of(algorithm)}};
-    if (says_after(line, after)) {
+Result<DescribedKey> create_key(Line line, ByteView key, const KeyWish& wish) {
+    KMS_TRY(check_offered(line, wish));
+    const std::string purpose = purpose_choice(wish.purpose);
+    const std::string number = after_word(wish.after);
+    Request request{.verb = wire::verb::create,
+                    .words = {key, bytes_of(info_of(wish.algorithm).name)}};
+    if (wish.purpose != wire::Purpose::seal) {
+        request.words.push_back(bytes_of(purpose));
+    } else if (!wish.exportable) {
+        request.words.push_back(bytes_of(wire::capability::no_export));
+    }
+    if (says_after(line, wish.after)) {
         request.words.push_back(bytes_of(number));
     }
     return Call<DescribedKey>::make(line, request, parse_described);

@@ -21,6 +21,7 @@ struct DescribedKey {
     std::uint32_t version;
     Algorithm algorithm;
     KeyTag tag;
+    wire::KeyUses uses = {};  // of describe alone
 };
 
 // What a KEK has wrapped, or unwrapped, and the version of the KEK that did it.
@@ -39,10 +40,18 @@ Result<WrappedSecret> unwrap_key(Line line, ByteView kek, ByteView context, Byte
 
 Result<DescribedKey> describe_key(Line line, ByteView key);
 
-// `after`: a version number of the key that was used before, 0: none is known. The new version's is
-// above it where the agent offers that.
-Result<DescribedKey> create_key(Line line, ByteView key, std::string_view algorithm,
-                                std::uint32_t after);
+// How a key is to be made. `after`: a version number of the key that was used before, 0: none is
+// known. The new version's is above it where the agent offers that.
+struct KeyWish {
+    Algorithm algorithm = default_algorithm;
+    wire::Purpose purpose = wire::Purpose::seal;
+    bool exportable = true;
+    std::uint32_t after = 0;
+};
+
+// Code::unsupported, and nothing is made, where the agent does not offer a purpose or no-export
+// that is wished.
+Result<DescribedKey> create_key(Line line, ByteView key, const KeyWish& wish);
 Result<DescribedKey> rotate_key(Line line, ByteView key, std::uint32_t after);
 
 Result<std::vector<wire::ListedVersion>> list_keys(Line line, ByteView prefix);

@@ -1,5 +1,6 @@
 #include "crypto/blob_keys.hpp"
 
+#include <algorithm>
 #include <string_view>
 
 #include "crypto/kdf.hpp"
@@ -41,6 +42,17 @@ Result<BlobKeys> BlobKeys::derive(ByteView blob_key) {
 
 std::string blob_key_context(const BlobId& id) {
     return context_of("kms/1 blob key", id);
+}
+
+bool is_blob_key_context(ByteView context) {
+    BlobId id{};
+    const std::size_t length = blob_key_context(id).size();
+    if (context.size() != length) {
+        return false;
+    }
+    const ByteView given = context.last(blob_id_length);
+    std::copy(given.begin(), given.end(), id.begin());
+    return text_of(context) == blob_key_context(id);
 }
 
 std::string blob_segment_context(const BlobId& id, std::uint64_t segment) {

@@ -27,6 +27,7 @@ struct BlobKeys {
 
 // Of the blob's key, where it is wrapped.
 std::string blob_key_context(const BlobId& id);
+bool is_blob_key_context(ByteView context);
 
 // Of a segment's message.
 std::string blob_segment_context(const BlobId& id, std::uint64_t segment);

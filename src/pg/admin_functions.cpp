@@ -83,14 +83,41 @@ void refuse_disabling_if_needed(const KeyUse& use, std::uint32_t version) {
 }
 
 void add_row(RowSet& rows, const ListedVersion& listed) {
-    Datum values[6] = {identifier_datum(listed.key),
+    Datum values[8] = {identifier_datum(listed.key),
                        Int32GetDatum(static_cast<std::int32_t>(listed.version)),
                        identifier_datum(bytes_of(listed.algorithm)),
                        bytes_datum(listed.tag),
                        text_datum(wire::state_word(listed.state)),
-                       TimestampTzGetDatum(timestamp_of(listed.created))};
-    bool nulls[6] = {};
+                       TimestampTzGetDatum(timestamp_of(listed.created)),
+                       identifier_datum(bytes_of(listed.purpose)),
+                       BoolGetDatum(listed.exportable.value_or(false))};
+    bool nulls[8] = {};
+    nulls[6] = listed.purpose.empty();
+    nulls[7] = !listed.exportable.has_value();
     rows.add(values, nulls);
+}
+
+wire::Purpose purpose_argument(FunctionCallInfo fcinfo, int index) {
+    const auto purpose = wire::parse_purpose(text_of(required_bytes(fcinfo, index, "purpose")));
+    if (!purpose) {
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("a key is made to seal or to wrap, and for no other purpose"),
+                        errhint("purpose => 'seal' is for values and blobs, purpose => 'wrap' for "
+                                "KEKs and for kms.wrap().")));
+    }
+    return *purpose;
+}
+
+// NULL: what the purpose has.
+bool exportable_argument(FunctionCallInfo fcinfo, int index, wire::Purpose purpose) {
+    const bool wraps = purpose == wire::Purpose::wrap;
+    const bool exportable = PG_ARGISNULL(index) ? !wraps : PG_GETARG_BOOL(index);
+    if (exportable && wraps) {
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("a key that wraps never leaves the agent"),
+                        errhint("Leave exportable out, or make the key with purpose => 'seal'.")));
+    }
+    return exportable;
 }
 
 int key_bits(FunctionCallInfo fcinfo) {
@@ -106,17 +133,19 @@ int key_bits(FunctionCallInfo fcinfo) {
 
 KMS_FUNCTION(kms_create_key) {
     const KeyUse use = use_of_identifier("create key", required_identifier(fcinfo, 0));
-    const Algorithm algorithm = algorithm_argument(fcinfo, 1);
-    const std::uint32_t used = highest_used_version(use.identifier);
+    KeyWish wish;
+    wish.algorithm = algorithm_argument(fcinfo, 1);
+    wish.purpose = purpose_argument(fcinfo, 3);
+    wish.exportable = exportable_argument(fcinfo, 2, wish.purpose);
+    wish.after = highest_used_version(use.identifier);
     std::uint32_t version = 0;
     administer(use, [&](Line line) -> Status {
-        KMS_ASSIGN(const DescribedKey created,
-                   create_key(line, use.identifier, info_of(algorithm).name, used));
+        KMS_ASSIGN(const DescribedKey created, create_key(line, use.identifier, wish));
         version = created.version;
         return {};
     });
-    warn_if_used_before(use.identifier, version, used);
-    warn_of_limit(algorithm);
+    warn_if_used_before(use.identifier, version, wish.after);
+    warn_of_limit(wish.algorithm);
     PG_RETURN_INT32(static_cast<std::int32_t>(version));
 }
 

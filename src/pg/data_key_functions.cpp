@@ -30,6 +30,42 @@ std::uint32_t version_after(const DataKeyVersion& newest, ByteView name) {
     return newest.version + 1;
 }
 
+bool is_no_answer(Code code) {
+    return code == Code::interrupted || code == Code::protocol || code == Code::timed_out;
+}
+
+// Whether whoever may start the agent can have the KEK itself.
+enum class KekExport { stays, unknown, leaves };
+
+Result<KekExport> export_of(Line line, ByteView kek) {
+    if (!line.agent.offers(wire::verb::get)) {
+        return KekExport::stays;
+    }
+    if (!line.agent.offers(wire::verb::describe)) {
+        return KekExport::unknown;
+    }
+    const auto described = describe_key(line, kek);
+    if (!described && is_no_answer(described.error().code)) {
+        return described.error();
+    }
+    if (!described || !described->uses.exportable) {
+        return KekExport::unknown;
+    }
+    return *described->uses.exportable ? KekExport::leaves : KekExport::stays;
+}
+
+void warn_of_export(ByteView kek, KekExport exported) {
+    if (exported != KekExport::stays) {
+        ereport(WARNING,
+                (errmsg("the KEK \"%s\" %s exportable", shown_identifier(kek),
+                        exported == KekExport::leaves ? "is" : "may be"),
+                 errdetail("Whoever can ask the agent for the KEK itself opens every data key that "
+                           "it wraps, in backups too."),
+                 errhint("Make KEKs with kms.create_key(kek, purpose => 'wrap'), or let the agent "
+                         "offer no get: kms-agent serve --verbs wrap,unwrap,describe.")));
+    }
+}
+
 // The agent's KEK wraps a fresh key, whose row it becomes.
 Datum add_version(ByteView kek, const DataKeyId& id) {
     const KeyUse use = use_of_identifier(
@@ -37,9 +73,11 @@ Datum add_version(ByteView kek, const DataKeyId& id) {
     Session& session = pg::session();
     KeyTag tag;
     std::uint32_t kek_version = 0;
+    KekExport exported = KekExport::unknown;
     const Failure failure = in_session(session, use.subject(), [&]() -> Status {
         KMS_ASSIGN(Line line, session.line(use));
         KMS_ASSIGN(NewDataKey made, make_data_key(line, kek, id));
+        KMS_ASSIGN(exported, export_of(line, kek));
         tag = made.tag;
         kek_version = made.wrapped.version;
         session.reply = std::move(made.wrapped.bytes);
@@ -49,6 +87,7 @@ Datum add_version(ByteView kek, const DataKeyId& id) {
     if (!insert_data_key(kek, id, tag, {kek_version, copy_of(session.reply.view())})) {
         raise_existing(id.name);
     }
+    warn_of_export(kek, exported);
     warn_of_limit(id.algorithm);
     return UInt32GetDatum(id.version);
 }

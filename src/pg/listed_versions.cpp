@@ -31,7 +31,9 @@ ListedVersions copied(std::span<const wire::ListedVersion> versions) {
                          text_of(copy_of(bytes_of(version.algorithm))),
                          version.tag,
                          version.state,
-                         std::chrono::seconds(version.created)};
+                         std::chrono::seconds(version.created),
+                         text_of(copy_of(bytes_of(version.uses.purpose))),
+                         version.uses.exportable};
         ++count;
     }
     return {copies, count};

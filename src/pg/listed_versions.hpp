@@ -1,6 +1,7 @@
 // What the agent lists of keys: acts two and three.
 #pragma once
 
+#include <optional>
 #include <span>
 
 #include "pg/session.hpp"
@@ -16,6 +17,8 @@ struct ListedVersion {
     KeyTag tag;
     wire::VersionState state;
     std::chrono::seconds created;  // since 1970, UTC
+    std::string_view purpose;      // empty, and nullopt: the agent does not say
+    std::optional<bool> exportable;
 };
 
 using ListedVersions = std::span<const ListedVersion>;

@@ -31,12 +31,13 @@ std::uint32_t highest_used_version(ByteView identifier) {
 
 void warn_if_used_before(ByteView identifier, std::uint32_t version, std::uint32_t highest) {
     if (version <= highest) {
-        ereport(WARNING,
-                (errmsg("version %u of key \"%s\" has a number that was used before", version,
-                        shown_identifier(identifier)),
-                 errdetail("kms.data_key knows its versions up to %u. The agent's keys may have been "
-                           "put back from a backup, and it does not offer \"after\".",
-                           highest)));
+        ereport(
+            WARNING,
+            (errmsg("version %u of key \"%s\" has a number that was used before", version,
+                    shown_identifier(identifier)),
+             errdetail("kms.data_key knows its versions up to %u. The agent's keys may have been "
+                       "put back from a backup, and it does not offer \"after\".",
+                       highest)));
     }
 }
 

@@ -1,5 +1,5 @@
-// Version numbers of keys at the agent that the database remembers. An agent whose keys were put back
-// from a backup would give the numbers of the lost versions to new ones.
+// Version numbers of keys at the agent that the database remembers. An agent whose keys were put
+// back from a backup would give the numbers of the lost versions to new ones.
 #pragma once
 
 #include "pg/args.hpp"

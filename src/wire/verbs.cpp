@@ -42,6 +42,16 @@ constexpr std::array<NamedState, 3> named_states{{
     {VersionState::destroyed, "destroyed"},
 }};
 
+struct NamedPurpose {
+    Purpose purpose;
+    std::string_view word;
+};
+
+constexpr std::array<NamedPurpose, 2> named_purposes{{
+    {Purpose::seal, "seal"},
+    {Purpose::wrap, "wrap"},
+}};
+
 // The bytes before the next LF, which are cut off `text`; nullopt where no LF is left.
 std::optional<std::string_view> cut_line(std::string_view& text) {
     const std::size_t end = text.find('\n');
@@ -126,7 +136,12 @@ std::optional<std::int64_t> parse_time(std::string_view text) {
     return midnight.time_since_epoch().count() + hour * 3600 + minute * 60 + second;
 }
 
-// Words behind the six that are defined are ignored, as in a frame's line.
+// "" where there are not so many.
+std::string_view word_at(const std::vector<std::string_view>& words, std::size_t index) {
+    return index < words.size() ? words[index] : std::string_view();
+}
+
+// Words behind the eight that are defined are ignored, as in a frame's line.
 std::optional<ListedVersion> parse_listed_line(std::string_view line) {
     const auto words = split_words(line);
     if (!words || words->size() < 6) {
@@ -144,7 +159,8 @@ std::optional<ListedVersion> parse_listed_line(std::string_view line) {
                          word_text((*words)[2]),
                          *tag,
                          *state,
-                         *created};
+                         *created,
+                         parse_uses(word_at(*words, 6), word_at(*words, 7))};
 }
 
 }  // namespace
@@ -231,6 +247,24 @@ std::optional<VersionState> parse_state(std::string_view word) {
     return std::nullopt;
 }
 
+std::string_view purpose_word(Purpose purpose) {
+    for (const NamedPurpose& named : named_purposes) {
+        if (named.purpose == purpose) {
+            return named.word;
+        }
+    }
+    return {};
+}
+
+std::optional<Purpose> parse_purpose(std::string_view word) {
+    for (const NamedPurpose& named : named_purposes) {
+        if (named.word == word) {
+            return named.purpose;
+        }
+    }
+    return std::nullopt;
+}
+
 void append_time(std::string& out, std::int64_t seconds) {
     using namespace std::chrono;
     const sys_seconds time{std::chrono::seconds(std::clamp(seconds, first_second, last_second))};
@@ -258,7 +292,28 @@ void append_listed(std::string& out, const ListedVersion& listed) {
     out += state_word(listed.state);
     out += ' ';
     append_time(out, listed.created);
+    if (!listed.uses.purpose.empty()) {
+        out += ' ';
+        append_escaped(out, Alphabet::word, bytes_of(listed.uses.purpose));
+    }
+    if (!listed.uses.purpose.empty() && listed.uses.exportable) {
+        out += ' ';
+        out += export_word(*listed.uses.exportable);
+    }
     out += '\n';
+}
+
+std::string_view export_word(bool may_leave) {
+    return may_leave ? exportable : capability::no_export;
+}
+
+KeyUses parse_uses(std::string_view purpose, std::string_view exported) {
+    KeyUses uses;
+    uses.purpose = word_text(purpose);
+    if (exported == exportable || exported == capability::no_export) {
+        uses.exportable = exported == exportable;
+    }
+    return uses;
 }
 
 Result<std::vector<ListedVersion>> parse_listed(ByteView body) {

@@ -38,6 +38,7 @@ namespace capability {
 constexpr std::string_view unordered = "unordered";
 constexpr std::string_view no_export = "no-export";
 constexpr std::string_view after = "after";
+constexpr std::string_view purpose = "purpose";
 }  // namespace capability
 
 // The fixed error codes of the protocol and the Codes that they are. Codes that have no name of
@@ -61,13 +62,31 @@ enum class VersionState : Byte { enabled = 1, disabled = 2, destroyed = 3 };
 std::string_view state_word(VersionState state);
 std::optional<VersionState> parse_state(std::string_view word);
 
+// What a key is for, fixed when it is made, and the words for it.
+enum class Purpose : Byte {
+    seal = 1,  // encrypts and decrypts, and wraps the keys of blobs
+    wrap = 2,  // wraps and unwraps, and does nothing else; it never leaves the agent
+};
+std::string_view purpose_word(Purpose purpose);
+std::optional<Purpose> parse_purpose(std::string_view word);
+
+// Whether a key may leave the agent, as a word behind its purpose.
+constexpr std::string_view exportable = "exportable";
+
 constexpr std::uint64_t max_version = 2147483647;  // versions begin at 1
 
 // Seconds since 1970 as RFC 3339 in UTC, `2026-01-31T23:59:59Z`; years 1970 to 9999.
 void append_time(std::string& out, std::int64_t seconds);
 
-// One line of `list`: KEY VERSION ALGORITHM TAG STATE CREATED, words separated by one space;
-// CREATED as append_time writes it.
+// What an agent says of a key behind what it must say: PURPOSE, and `exportable` or `no-export`.
+// Empty and nullopt where it leaves them out.
+struct KeyUses {
+    std::string purpose;  // a word that this build may not know
+    std::optional<bool> exportable;
+};
+
+// One line of `list`: KEY VERSION ALGORITHM TAG STATE CREATED [PURPOSE [EXPORT]], words separated
+// by one space; CREATED as append_time writes it.
 struct ListedVersion {
     std::string key;  // raw bytes
     std::uint32_t version;
@@ -75,8 +94,13 @@ struct ListedVersion {
     KeyTag tag;
     VersionState state;
     std::int64_t created;  // seconds since 1970, UTC
+    KeyUses uses = {};
 };
 void append_listed(std::string& out, const ListedVersion& listed);
 Result<std::vector<ListedVersion>> parse_listed(ByteView body);
+
+// The words of KeyUses; `purpose` and `exported` are escaped words, or empty.
+KeyUses parse_uses(std::string_view purpose, std::string_view exported);
+std::string_view export_word(bool exportable);
 
 }  // namespace kms::wire

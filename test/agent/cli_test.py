@@ -77,7 +77,7 @@ def life_of_a_key():
     expect(on_ring("create", "gcm", "--algorithm", "aes-256-gcm"), DONE, "create warns of 2^32 values", b"2^32")
     ok(b"2^32" not in on_ring("create", "siv", "--algorithm", "aes-256-siv").stderr, "but not without reason")
     table = on_ring("list").stdout.decode().splitlines()
-    ok(table[0].split() == "KEY VERSION ALGORITHM TAG STATE EXPORT CREATED".split() and len(table) == 6, "list as a table")
+    ok(table[0].split() == "KEY VERSION ALGORITHM TAG STATE PURPOSE EXPORT CREATED".split() and len(table) == 6, "list as a table")
     equal(len(on_ring("list", "g").stdout.splitlines()), 2, "list by prefix")
     expect(on_ring("list", "zzz"), DONE, "list of nothing is no error")
     with open("/dev/full", "wb") as full:
@@ -172,6 +172,46 @@ def identifiers():
         expect(on_ring("create", "--escaped", bad), USAGE, f"--escaped {bad!r}")
 
 
+def purposes():
+    """A KEK could be fetched: a key is made to seal or to wrap, and one that wraps never leaves."""
+    fresh()
+
+    def made(*options):
+        result = on_ring("create", "--json", *options)
+        expect(result, DONE, f"create {options}")
+        entry = json.loads(result.stdout)
+        return entry["purpose"], entry["no_export"]
+
+    equal(made("s"), ("seal", False), "seals where nobody says, and may leave")
+    equal(made("s2", "--purpose", "seal", "--no-export"), ("seal", True), "stays where it is said")
+    equal(made("w", "--purpose", "wrap"), ("wrap", True), "what wraps stays")
+    expect(on_ring("create", "x", "--purpose", "sign"), USAGE, "no other purpose", b"purpose")
+    on_ring("rotate", "w")
+    listed = on_ring("list").stdout.decode()
+    ok("w    1 " in listed and listed.count(" wrap ") == 2 and listed.count(" seal ") == 3, "list shows it", listed)
+    served = Serving(*RING)
+    ok({"purpose", "no-export"} <= set(served.hello[1]), "an agent offers purposes", served.hello)
+    secret, blob = b"kms/1 secret\0x", b"kms/1 blob key\0" + bytes(16)
+    codes = [served.ask("get", "w")[0], served.ask("encrypt", "w 0", b"x")[0], served.ask("decrypt", "w 0", b"x" * 49)[0]]
+    equal(codes, ["denied", "denied", "invalid"], "a key that wraps is not given, and seals nothing")
+    wrapped = served.ask("wrap", f"w {len(secret)}", secret + b"a key")
+    equal(served.ask("unwrap", f"w {len(secret)}", secret + wrapped[2])[2], b"a key", "it wraps and unwraps")
+    equal(served.ask("wrap", f"s {len(secret)}", secret + b"a key")[0], "denied", "a key that seals does not")
+    equal(served.ask("wrap", f"s {len(blob)}", blob + b"a key")[0], "ok", "but for a blob")
+    equal(served.ask("create", "sql xaes-256-gcm purpose=wrap")[0], "ok", "a client makes one")
+    equal(served.ask("describe", "sql")[1][3:], ["wrap", "no-export"], "which is told")
+    ok(b" wrap no-export\n" in served.ask("list", "sql")[2] and b" seal exportable\n" in served.ask("list", "s")[2], "and listed")
+    for words in ("purpose=", "purpose=mac", "purpose=Wrap", "purpose"):
+        equal(served.ask("create", f"y xaes-256-gcm {words}")[0], "invalid", f"not {words}")
+    served.end()
+    few = Serving(*RING, "--verbs", "wrap,unwrap,describe")
+    equal(few.hello[1], "kms/1 identify ping describe wrap unwrap".split(), "serve --verbs offers these alone")
+    equal([few.ask(verb, "s")[0] for verb in ("get", "rotate", "list", "describe")], ["unsupported"] * 3 + ["ok"], "and does no other")
+    few.end()
+    for verbs in ("nosuch", "get,nosuch", "hello"):
+        expect(agent("serve", *RING, "--verbs", verbs), USAGE, f"usage: --verbs {verbs}", b"verbs")
+
+
 def rekey():
     fresh()
     old_kek = read("kek")
@@ -261,7 +301,7 @@ def prompts():
     ok(b"assphrase" not in shown, "nobody is asked where there is a key file", shown)
 
 
-for test in (command_line, init, life_of_a_key, imports, identifiers, rekey, openssl_configuration, prompts):
+for test in (command_line, init, life_of_a_key, imports, identifiers, purposes, rekey, openssl_configuration, prompts):
     print(f"# {test.__name__}", flush=True)
     test()
 finish()

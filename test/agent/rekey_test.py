@@ -39,8 +39,9 @@ class Client(threading.Thread):
                 self.ask("get", "a")
             else:
                 seal, unseal = self.verb
-                sealed = self.ask(seal, "a 3", b"ctxtext")
-                if self.ask(unseal, "a 3", b"ctx" + sealed) != b"text":
+                words = "w 3" if seal == "wrap" else "a 3"
+                sealed = self.ask(seal, words, b"ctxtext")
+                if self.ask(unseal, words, b"ctx" + sealed) != b"text":
                     self.wrong.append((unseal, "another plaintext"))
 
     def finish(self):
@@ -91,6 +92,7 @@ class Rekeys:
 
 def key_files():
     fresh()
+    expect(on_ring("create", "--purpose", "wrap", "w"), DONE, "a key that wraps")
     running = clients(KEY_FILES)
     rekeys = Rekeys(("--key-file", "kek"), ("--new-key-file", "kek.next"), "kek", "kek.next")
     rekeys.run(60)
@@ -98,7 +100,7 @@ def key_files():
     ok(not wrong, "60 rekeys while three agents serve: no request fails", wrong[:10])
     ok(min(client.asked for client in running) > 60, "and there were many", [client.asked for client in running])
     ok(rekeys.killed_before > 0, f"{rekeys.killed} are killed, {rekeys.killed_before} of them before the keyring changed")
-    equal([k["key"] for k in keys()], ["a"], "the last KEK opens the keyring")
+    equal([k["key"] for k in keys()], ["a", "w"], "the last KEK opens the keyring")
 
 
 def passphrases():
@@ -122,7 +124,7 @@ def changes():
     expect(rekeyed, DONE, "a rekey that the first command does not know")
     equal(served.ask("rotate", "a")[0], "ok", "an agent rotates a key")
     listed = agent("list", "--keyring", "ring", "--passphrase-command", "cat phrase.next", "--json")
-    equal([k["version"] for k in json.loads(listed.stdout)], [1, 2], "under the next passphrase")
+    equal([k["version"] for k in json.loads(listed.stdout)], [1, 2, 1], "under the next passphrase")
     expect(agent("list", "--keyring", "ring", "--passphrase-command", "cat phrase"), UNUSABLE, "not under the old one", b"another key")
     back = agent("rekey", "--keyring", "ring", "--passphrase-command", "cat phrase.next", "--new-passphrase-command", "cat phrase")
     expect(back, DONE, "and back")

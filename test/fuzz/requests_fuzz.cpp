@@ -43,8 +43,15 @@ void require_one_reply(ByteView replies, std::uint64_t id) {
 void add_keys(agent::KeyringStore& store) {
     for (const AlgorithmInfo& info : all_algorithms()) {
         const char name = static_cast<char>('0' + static_cast<int>(info.algorithm));
-        const std::string key(info.key_length, name);
-        require(bool(store.create(bytes_of({&name, 1}), {info.algorithm, false, bytes_of(key)})));
+        std::string key(info.key_length, name);
+        for (std::size_t i = 0; i < key.size(); ++i) {
+            key[i] = static_cast<char>(key[i] + i * i);
+        }
+        const bool wraps = info.algorithm == Algorithm::aes_192_gcm;
+        require(bool(store.create(bytes_of({&name, 1}),
+                                  {.algorithm = info.algorithm,
+                                   .purpose = wraps ? wire::Purpose::wrap : wire::Purpose::seal,
+                                   .key = bytes_of(key)})));
     }
 }
 
@@ -53,9 +60,11 @@ void add_keys(agent::KeyringStore& store) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     agent::KeyringStore store;
     SecretBytes replies;
-    agent::Requests requests(store, replies);
+    const agent::OfferedVerbs offered;
+    agent::Requests requests(store, offered, replies);
     wire::FrameReader reader;
     add_keys(store);
+    feed(reader, bytes_of("hello 0 0 kms/1\n"));
     feed(reader, {data, size});
     for (;;) {
         const auto head = reader.head();

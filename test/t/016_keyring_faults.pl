@@ -222,14 +222,15 @@ $impatient->quit;
 
 kms_admin($keys, 'rekey', '--passphrase-command', "cat $known", '--new-key-file', "$keys/back");
 rename "$keys/back", $kek or die $!;
+kms_admin($keys, 'create', '--purpose', 'wrap', 'kek');
 my $lasting = "$command --next-key-file $keys/next";
 my %running = map { $_ => keys_session($node, { %binding, 'kms.command' => $lasting, 'kms.mode' => $_ }) } qw(local remote envelope);
-$running{envelope}->get("SELECT kms.create_data_key('kept', 'turned')");
+$running{envelope}->get("SELECT kms.create_data_key('kept', 'kek')");
 my %ask = (
     # Bound anew, it is asked for again.
     local => "SET kms.keys = ''; SET kms.keys = '$binding{'kms.keys'}'; SELECT kms.decode_text(2, kms.encode(2, 'local'::text))",
     remote => "SELECT kms.decode_text(2, kms.encode(2, 'remote'::text))",
-    envelope => "SELECT convert_from(kms.unwrap('turned', kms.wrap('turned', 'envelope')), 'UTF8')",
+    envelope => "SELECT convert_from(kms.unwrap('kek', kms.wrap('kek', 'envelope')), 'UTF8')",
 );
 my @modes = sort keys %running;
 $running{$_}->get($ask{$_}) foreach @modes;

@@ -24,6 +24,10 @@ foreach my $algorithm (sort keys %data_key) {
     write_text("$raw/$algorithm", $data_key{$algorithm});
     chmod 0600, "$raw/$algorithm" or die $!;
     kms_admin($keys, 'create', '--algorithm', $algorithm, '--raw', '--import', "$raw/$algorithm", $algorithm);
+    write_text("$raw/kek-$algorithm", random_bytes($key_length{$algorithm}));
+    chmod 0600, "$raw/kek-$algorithm" or die $!;
+    kms_admin($keys, 'create', '--algorithm', $algorithm, '--purpose', 'wrap', '--raw', '--import', "$raw/kek-$algorithm",
+        "kek-$algorithm");
 }
 my $node = kms_node('agreement', 'kms.command' => $command, shared_preload_libraries => 'kms', max_connections => 80);
 
@@ -90,25 +94,25 @@ PYTHON
 
 my $envelope = keys_session($node, { 'kms.mode' => 'envelope' });
 foreach my $algorithm (sort keys %data_key) {
-    my @kek = ('--algorithm', $algorithm, '--key', "$raw/$algorithm");
+    my @kek = ('--algorithm', $algorithm, '--key', "$raw/kek-$algorithm");
     my (@wrong, @secrets);
     foreach my $context (@contexts) {
         my $plain = join '', map { "$_\n" } @plaintexts;
         my $values = join ', ', map { "('\\x$_'::bytea)" } @plaintexts;
-        my $wrapped = $envelope->get("SELECT encode(kms.wrap('$algorithm', x, '\\x$context'), 'hex') FROM (VALUES $values) v(x)");
+        my $wrapped = $envelope->get("SELECT encode(kms.wrap('kek-$algorithm', x, '\\x$context'), 'hex') FROM (VALUES $values) v(x)");
         my ($code, $opened) = run_python("$wrapped\n", $decoder, 'unwrap', @kek, '--secret', $context);
         push @wrong, "Python opens SQL's, context $context: $opened" if $code != 0 || $opened ne $plain;
 
-        ($code, $wrapped) = run_python($plain, '-c', $wrap, $decoder, $algorithm, "$raw/$algorithm", $context);
+        ($code, $wrapped) = run_python($plain, '-c', $wrap, $decoder, $algorithm, "$raw/kek-$algorithm", $context);
         my $theirs = join ', ', map { "('\\x$_'::bytea)" } split /\n/, $wrapped;
-        $opened = $envelope->get("SELECT encode(kms.unwrap('$algorithm', x, '\\x$context'), 'hex') FROM (VALUES $theirs) v(x)");
+        $opened = $envelope->get("SELECT encode(kms.unwrap('kek-$algorithm', x, '\\x$context'), 'hex') FROM (VALUES $theirs) v(x)");
         push @wrong, "SQL opens Python's, context $context: $opened" if $code != 0 || "$opened\n" ne $plain;
     }
     is("@wrong", '', "$algorithm: SQL and Python open what the other has wrapped");
 
     # A data key under it, and a value under that: from the rows alone, with the KEK.
     my $name = "na\xc3\xafve $algorithm";
-    $envelope->get("SELECT kms.create_data_key('$name', '$algorithm', a) FROM (VALUES ('$algorithm')) v(a)");
+    $envelope->get("SELECT kms.create_data_key('$name', 'kek-$algorithm', a) FROM (VALUES ('$algorithm')) v(a)");
     $envelope->get("SELECT kms.rotate_data_key('$name')");
     my $sealed = $envelope->get("SELECT encode(kms.encode_with('$name', 'by the data key'::text), 'hex')");
     my $stored = "FROM kms.data_key WHERE name = convert_to('$name', 'UTF8') AND version = 2";

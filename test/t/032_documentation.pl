@@ -43,7 +43,8 @@ local $ENV{PATH} = "$folder/bin:" . ($agent =~ s{/[^/]+$}{}r) . ":$ENV{PATH}";
 mkdir "$folder/$_" or die $! foreach qw(bin keys kek);
 write_text("$folder/bin/pass", "#!/bin/sh\necho \"of \$2\"\n");
 chmod 0755, "$folder/bin/pass" or die $!;
-write_text("$folder/old.key", '1' x 64);
+write_text("$folder/old.key", unpack 'H*', pack 'N*', map { int rand 2**32 } 1 .. 8);
+chmod 0600, "$folder/old.key" or die $!;
 
 my $keyring = page('keyring.md') =~ s{/srv/}{$folder/}gr;
 my $ring = "--keyring $folder/keys/ring --key-file $folder/kek/ring.kek";

@@ -14,7 +14,7 @@ use Time::HiRes qw(sleep);
 my $folder = PostgreSQL::Test::Utils::tempdir;
 my $node = PostgreSQL::Test::Cluster->new('envelope');
 $node->init(allows_streaming => 'logical');
-my $serve = make_keyring($folder, 'kek');
+my $serve = make_keyring($folder, 'kek:wrap');
 $node->append_conf('postgresql.conf', "kms.command = '$serve'\nkms.mode = 'envelope'\n");
 $node->start;
 $node->safe_psql('postgres', <<'SQL');

@@ -13,7 +13,7 @@ use Time::HiRes qw(sleep time);
 
 my $folder = test_folder('relay');
 my $ring = test_folder('ring');
-my $agent = make_keyring($ring, 'main', 'other');
+my $agent = make_keyring($ring, 'main:wrap', 'other:wrap');
 my $relay = 'exec /usr/bin/python3 ' . example_agent('relay.py') . " $folder " . ($agent =~ s/^exec //r);
 my $node = kms_node('rotate', 'kms.command' => $agent, 'kms.mode' => 'envelope', 'restart_after_crash' => 'on');
 my $count = 1000;

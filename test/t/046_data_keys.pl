@@ -10,7 +10,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $ring = test_folder('ring');
-my $agent = make_keyring($ring, 'main');
+my $agent = make_keyring($ring, 'main:wrap');
 my %settings = ('kms.command' => $agent, 'kms.mode' => 'envelope');
 my $node = kms_node('data_keys', %settings, 'max_prepared_transactions' => 2);
 my ($one, $two) = map { keys_session($node) } 1 .. 2;
@@ -191,7 +191,7 @@ $reader->quit;
 $standby->stop;
 
 my $stranger = test_folder('stranger');
-my $strange_agent = make_keyring($stranger, 'main');
+my $strange_agent = make_keyring($stranger, 'main:wrap');
 my $session = keys_session($other, { 'kms.command' => $strange_agent });
 fails_with($session, $opened, 'KM002', 'with another keyring nothing opens');
 $session->quit;

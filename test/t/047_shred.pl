@@ -12,7 +12,7 @@ use Test::More;
 
 my $folder = test_folder('relay');
 my $ring = test_folder('ring');
-my $agent = make_keyring($ring, 'main');
+my $agent = make_keyring($ring, 'main:wrap');
 my $relay = 'exec /usr/bin/python3 ' . example_agent('relay.py') . " $folder " . ($agent =~ s/^exec //r);
 my $node = kms_node('shred', 'kms.command' => $agent, 'kms.mode' => 'envelope', 'restart_after_crash' => 'on', 'shared_buffers' => '16MB');
 
@@ -125,7 +125,7 @@ is($session->answer->{state}, '', '... and takes it along');
 is($node->safe_psql('postgres', q{SELECT kms.decode_with_text('other 21', kms.encode_with('other 21', 'x'))}), 'x', '... so that it opens');
 is(opens_from_backup($victim), 'KM011 KM011', '... and the other does not');
 
-$creator->get(q{SELECT kms.create_key('held'); BEGIN; SELECT kms.create_data_key('of held', 'held')});
+$creator->get(q{SELECT kms.create_key('held', purpose => 'wrap'); BEGIN; SELECT kms.create_data_key('of held', 'held')});
 $session->send(q{SELECT kms.destroy_key('held', 1)});
 ok(becomes(sub { $node->safe_psql('postgres', 'SELECT count(*) FROM pg_locks WHERE NOT granted AND objsubid = 27499') == 1 }),
     'who destroys a KEK waits for one who creates a data key under it');

@@ -11,7 +11,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $ring = test_folder('ring');
-my $node = kms_node('retirement', 'kms.command' => make_keyring($ring, 'k'), 'kms.keys' => '1=k', 'kms.cache_ttl' => '1s', max_prepared_transactions => 3);
+my $node = kms_node('retirement', 'kms.command' => make_keyring($ring, 'k', 'kek:wrap'), 'kms.keys' => '1=k', 'kms.cache_ttl' => '1s', max_prepared_transactions => 3);
 my $keeper = kms_session($node);
 my $writer = kms_session($node);
 my $third = kms_session($node);
@@ -114,7 +114,7 @@ is($caught->{out}, '1', '... leaves the transaction to go on');
 # --- a data key's version, whose values a transaction copies without sealing any
 
 $keeper->get(q{TRUNCATE person; SET kms.mode = 'envelope'; CREATE TABLE archive (ssn bytea); SELECT kms.register_column('archive', 'ssn', 'of persons')});
-$keeper->get(q{SELECT kms.create_data_key('of persons', 'k'); INSERT INTO person VALUES (1, kms.encode_with('of persons', 'x'))});
+$keeper->get(q{SELECT kms.create_data_key('of persons', 'kek'); INSERT INTO person VALUES (1, kms.encode_with('of persons', 'x'))});
 my $old = 0;
 foreach my $shred ('', ', shred => true') {
     foreach my $end ('COMMIT', 'ROLLBACK') {

@@ -14,7 +14,7 @@ use Time::HiRes qw(sleep time);
 
 my $rows = $ENV{KMS_ROWS} // 20000;
 my $folder = test_folder('keys');
-my $node = kms_node('reencrypt', 'kms.command' => make_keyring($folder, 'local', 'remote', 'kek'), 'restart_after_crash' => 'on',
+my $node = kms_node('reencrypt', 'kms.command' => make_keyring($folder, 'local', 'remote', 'kek:wrap'), 'restart_after_crash' => 'on',
     'max_connections' => 30, 'autovacuum_naptime' => '1s');
 my $calm = 8;    # seconds in which a run among locks has ended
 

@@ -22,7 +22,7 @@ sub put_back {
 }
 
 copy("$keys/ring", "$keys/older") or die $!;
-kms_admin($keys, 'create', 'kek');
+kms_admin($keys, 'create', '--purpose', 'wrap', 'kek');
 my $session = kms_session($node);
 is($session->get("SELECT kms.create_data_key('d', 'kek')"), 1, 'a data key under version 1 of a KEK');
 is($session->get("SELECT kms.rotate_kek('kek')"), 2, 'which becomes version 2');
@@ -33,7 +33,7 @@ fails_with($session, "SELECT kms.rotate_key('kek')", 'KM007', 'an agent that has
 $session->quit;
 
 $session = kms_session($node);
-is($session->get("SELECT kms.create_key('kek')"), 4, 'a key that is made again carries on from what kms.data_key knows');
+is($session->get("SELECT kms.create_key('kek', purpose => 'wrap')"), 4, 'a key that is made again carries on from what kms.data_key knows');
 is($session->get("SELECT kms.rotate_key('kek')"), 5, 'and rotates from there');
 is($session->get("SELECT string_agg(version::text, ' ' ORDER BY version) FROM kms.list_keys('kek')"), '4 5', 'with no number twice');
 is($session->get("SELECT kms.rotate_key('other')"), 2, 'a key that kms.data_key does not know counts by itself');
@@ -41,14 +41,14 @@ is($session->get("SELECT kms.create_key('d')"), 2, 'a key of a data key\'s name 
 $session->quit;
 
 put_back();
-kms_admin($keys, 'create', 'kek');
+kms_admin($keys, 'create', '--purpose', 'wrap', 'kek');
 $session = kms_session($node);
 is($session->get("SELECT kms.rotate_key('kek')"), 4, 'one that is there again rotates above all that kms.data_key knows');
 $session->quit;
 
 # An agent that does not offer it cannot be told.
 put_back();
-kms_admin($keys, 'create', 'kek');
+kms_admin($keys, 'create', '--purpose', 'wrap', 'kek');
 my $plan = test_folder('plan');
 write_text("$plan/plan", 'hello 1 hide after');
 $session = keys_session($node);

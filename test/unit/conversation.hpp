@@ -20,12 +20,13 @@ struct Conversation {
     std::string output;
 };
 
-inline Conversation converse(KeyStore& store, std::string_view input) {
+inline Conversation converse(KeyStore& store, std::string_view input,
+                             const OfferedVerbs& offered = {}) {
     const UniqueFd in(memfd_create("in", MFD_CLOEXEC));
     const UniqueFd out(memfd_create("out", MFD_CLOEXEC));
     EXPECT_EQ(write(in.get(), input.data(), input.size()), static_cast<ssize_t>(input.size()));
     lseek(in.get(), 0, SEEK_SET);
-    Status status = serve(in.get(), out.get(), store);
+    Status status = serve(in.get(), out.get(), store, offered);
     lseek(out.get(), 0, SEEK_SET);
     const auto output = read_all(out.get(), 1 << 30, "output");
     return {std::move(status), std::string(text_of(output->view()))};

@@ -224,7 +224,8 @@ class StoreTest : public KeyringFileTest {
         std::this_thread::sleep_for(pause + milliseconds(20));
         store.refresh();
     }
-    static Code code_of(const Result<KeyVersion>& result) {
+    template <typename T>
+    static Code code_of(const Result<T>& result) {
         return result ? Code::io : result.error().code;
     }
 };
@@ -285,7 +286,7 @@ TEST_F(StoreTest, ChangesWhatOthersSee) {
     KeyringFileStore store(same_keyring(), pause);
     ASSERT_TRUE(store.open());
     ASSERT_TRUE(add_key(administrator, "b"));
-    EXPECT_EQ(store.rotate(bytes_of("b"))->version, 2u);
+    EXPECT_EQ(store.rotate(bytes_of("b"), 0)->version, 2u);
     EXPECT_TRUE(store.create(bytes_of("c"), {}));
     EXPECT_EQ(store.create(bytes_of("c"), {}).error().code, Code::invalid);
     EXPECT_TRUE(store.change_version(bytes_of("c"), 1, wire::VersionState::destroyed));
@@ -310,6 +311,26 @@ TEST_F(StoreTest, FailsClosedUntilTheFileIsRight) {
     EXPECT_TRUE(store.describe(bytes_of("a")));
 }
 
+TEST_F(StoreTest, RefusesAnOlderStateThatWasChangedSince) {
+    KeyringAccess administrator = new_keyring();
+    fs::copy_file(path(), path("older"));
+    ASSERT_TRUE(add_key(administrator, "b"));
+    KeyringFileStore store(same_keyring(), pause);
+    ASSERT_TRUE(store.open());
+    fs::copy_file(path(), path("newer"));
+    fs::rename(path("older"), path());
+    ASSERT_TRUE(add_key(administrator, "c"));
+    ASSERT_TRUE(add_key(administrator, "d"));
+    EXPECT_EQ(code_of(store.rotate(bytes_of("a"), 0)), Code::unavailable);
+    store.refresh();
+    EXPECT_EQ(code_of(store.describe(bytes_of("a"))), Code::unavailable);
+    later(store);
+    EXPECT_EQ(code_of(store.describe(bytes_of("a"))), Code::unavailable);
+    fs::rename(path("newer"), path());
+    later(store);
+    EXPECT_TRUE(store.describe(bytes_of("b")));
+}
+
 TEST_F(StoreTest, RefusesAnOlderStateAndAnotherKeyring) {
     KeyringAccess administrator = new_keyring();
     fs::copy_file(path(), path("older"));
@@ -318,7 +339,7 @@ TEST_F(StoreTest, RefusesAnOlderStateAndAnotherKeyring) {
     ASSERT_TRUE(store.open());
     fs::copy_file(path(), path("newer"));
     fs::rename(path("older"), path());
-    EXPECT_EQ(code_of(store.rotate(bytes_of("a"))), Code::unavailable);
+    EXPECT_EQ(code_of(store.rotate(bytes_of("a"), 0)), Code::unavailable);
     store.refresh();
     EXPECT_EQ(code_of(store.describe(bytes_of("a"))), Code::unavailable);
     fs::rename(path("newer"), path());

@@ -12,12 +12,13 @@ const std::string kek(32, 'K');
 
 Keyring small_keyring() {
     Keyring keyring;
-    EXPECT_TRUE(
-        keyring.create(std::string("a\0b", 3), {Algorithm::aes_128_gcm, true, {}}, 1700000000));
+    EXPECT_TRUE(keyring.create(std::string("a\0b", 3),
+                               {Algorithm::aes_128_gcm, wire::Purpose::seal, true, {}},
+                               1700000000));
     EXPECT_TRUE(keyring.rotate(std::string_view("a\0b", 3), 1700000001));
     EXPECT_TRUE(
         keyring.change_state(std::string_view("a\0b", 3), 1, wire::VersionState::destroyed));
-    EXPECT_TRUE(keyring.create("siv", {Algorithm::aes_256_siv, false, {}}, 0));
+    EXPECT_TRUE(keyring.create("siv", {Algorithm::aes_256_siv, wire::Purpose::seal, false, {}}, 0));
     EXPECT_TRUE(keyring.change_state("siv", 1, wire::VersionState::disabled));
     return keyring;
 }
@@ -56,6 +57,7 @@ TEST(KeyringFormat, EntriesHaveOneSpelling) {
               "6162"
               "00000001"
               "03"
+              "01"
               "01"
               "01"
               "0000000000000102"
@@ -175,11 +177,13 @@ TEST(KeyringFormat, EntriesAreReadStrictly) {
     EXPECT_TRUE(refused(14, 6));
     EXPECT_TRUE(refused(15, 0));  // state
     EXPECT_TRUE(refused(15, 4));
-    EXPECT_TRUE(refused(15, 1));     // enabled, without a key
-    EXPECT_TRUE(refused(16, 2));     // no-export
-    EXPECT_TRUE(refused(17, 0x80));  // created
-    EXPECT_TRUE(refused(33, 1));     // length of the key
-    EXPECT_FALSE(refused(25, 0));    // the tag may be any
+    EXPECT_TRUE(refused(15, 1));  // enabled, without a key
+    EXPECT_TRUE(refused(16, 0));  // purpose
+    EXPECT_TRUE(refused(16, 3));
+    EXPECT_TRUE(refused(17, 2));     // no-export
+    EXPECT_TRUE(refused(18, 0x80));  // created
+    EXPECT_TRUE(refused(34, 1));     // length of the key
+    EXPECT_FALSE(refused(26, 0));    // the tag may be any
 }
 
 TEST(KeyringFormat, KeysComeInOrder) {

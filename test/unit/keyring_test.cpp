@@ -17,7 +17,8 @@ Code code_of(const Result<const KeyringEntry*>& result) {
 TEST(Keyring, CreatesAKeyOfEachAlgorithm) {
     Keyring keyring;
     for (const AlgorithmInfo& info : all_algorithms()) {
-        const auto entry = keyring.create(info.name, {info.algorithm, false, {}}, when);
+        const auto entry =
+            keyring.create(info.name, {info.algorithm, wire::Purpose::seal, false, {}}, when);
         ASSERT_TRUE(entry);
         EXPECT_EQ((*entry)->version, 1u);
         EXPECT_EQ((*entry)->key.size(), info.key_length);
@@ -47,9 +48,9 @@ TEST(Keyring, ImportsOnlyAKeyOfTheRightLength) {
     const std::string twice = std::string(imported_key) + "!" + std::string(imported_key);
     const ByteView bytes = bytes_of(twice);
     for (std::size_t length = 1; length <= 65; ++length) {
-        const auto entry =
-            keyring.create("k" + std::to_string(length),
-                           {default_algorithm, false, bytes.first(length)}, when);
+        const auto entry = keyring.create(
+            "k" + std::to_string(length),
+            {default_algorithm, wire::Purpose::seal, false, bytes.first(length)}, when);
         EXPECT_EQ(static_cast<bool>(entry), length == 32) << length;
     }
     EXPECT_EQ(keyring.keys().size(), 1u);
@@ -58,9 +59,11 @@ TEST(Keyring, ImportsOnlyAKeyOfTheRightLength) {
 TEST(Keyring, ImportsNoWeakKey) {
     Keyring keyring;
     const std::string counted = "\x01\x03\x05\x07\x09\x0b\x0d\x0f\x11\x13\x15\x17\x19\x1b\x1d\x1f";
-    for (const std::string& key : {std::string(16, '\0'), std::string(16, 'k'), counted,
-                                   std::string("0123abcd0123abcd"), std::string("aaaaaaabbbbbbccd")}) {
-        const auto entry = keyring.create("a", {Algorithm::aes_128_gcm, false, bytes_of(key)}, when);
+    for (const std::string& key :
+         {std::string(16, '\0'), std::string(16, 'k'), counted, std::string("0123abcd0123abcd"),
+          std::string("aaaaaaabbbbbbccd")}) {
+        const auto entry = keyring.create(
+            "a", {Algorithm::aes_128_gcm, wire::Purpose::seal, false, bytes_of(key)}, when);
         EXPECT_EQ(code_of(entry), Code::invalid) << key;
     }
     EXPECT_TRUE(keyring.keys().empty());
@@ -68,7 +71,7 @@ TEST(Keyring, ImportsNoWeakKey) {
 
 TEST(Keyring, NeverHoldsAKeyTwice) {
     Keyring keyring;
-    const NewKey import{default_algorithm, false, bytes_of(imported_key)};
+    const NewKey import{default_algorithm, wire::Purpose::seal, false, bytes_of(imported_key)};
     ASSERT_TRUE(keyring.create("a", import, when));
     EXPECT_EQ(code_of(keyring.create("b", import, when)), Code::invalid);
     ASSERT_TRUE(keyring.change_state("a", 1, VersionState::destroyed));
@@ -76,9 +79,49 @@ TEST(Keyring, NeverHoldsAKeyTwice) {
     EXPECT_EQ(keyring.keys().size(), 1u);
 }
 
+TEST(Keyring, NumbersCarryOnFromAnyThatIsKnown) {
+    Keyring keyring;
+    ASSERT_TRUE(keyring.create("a", {}, when));
+    EXPECT_EQ((*keyring.rotate("a", when, 4))->version, 5u);
+    EXPECT_EQ((*keyring.rotate("a", when, 4))->version, 6u);
+    EXPECT_EQ((*keyring.create("b", {.after = 8}, when))->version, 9u);
+    for (const std::uint32_t version : {2u, 4u, 7u}) {
+        EXPECT_EQ(code_of(keyring.change_state("a", version, VersionState::disabled)),
+                  Code::not_found);
+    }
+    const auto fifth = keyring.change_state("a", 5, VersionState::destroyed);
+    ASSERT_TRUE(fifth);
+    EXPECT_EQ((*keyring.with_tag("a", (*fifth)->tag))->version, 5u);
+    EXPECT_EQ(code_of(keyring.rotate("a", when, wire::max_version)), Code::failed);
+    EXPECT_EQ(code_of(keyring.create("c", {.after = wire::max_version}, when)), Code::failed);
+}
+
+TEST(Keyring, ContinuesOnlyWhatItHasAllOf) {
+    Keyring keyring;
+    ASSERT_TRUE(keyring.create("a", {}, when));
+    const Keyring before = keyring.record();
+    ASSERT_TRUE(keyring.rotate("a", when));
+    const Keyring after = keyring.record();
+    EXPECT_TRUE(keyring.continues(Keyring()));
+    EXPECT_TRUE(keyring.continues(before));
+    EXPECT_TRUE(keyring.continues(after));
+    EXPECT_FALSE(before.continues(after));
+    ASSERT_TRUE(keyring.change_state("a", 1, VersionState::destroyed));
+    EXPECT_TRUE(keyring.continues(after));
+    EXPECT_FALSE(after.continues(keyring));
+}
+
+TEST(Keyring, AKeyThatWrapsNeverLeaves) {
+    Keyring keyring;
+    const auto entry = keyring.create("w", {.purpose = wire::Purpose::wrap}, when);
+    ASSERT_TRUE(entry);
+    EXPECT_TRUE((*entry)->no_export);
+    EXPECT_EQ((*keyring.rotate("w", when))->purpose, wire::Purpose::wrap);
+}
+
 TEST(Keyring, RotationKeepsAlgorithmAndNoExport) {
     Keyring keyring;
-    ASSERT_TRUE(keyring.create("a", {Algorithm::aes_256_siv, true, {}}, when));
+    ASSERT_TRUE(keyring.create("a", {Algorithm::aes_256_siv, wire::Purpose::seal, true, {}}, when));
     ASSERT_TRUE(keyring.change_state("a", 1, VersionState::disabled));
     const auto entry = keyring.rotate("a", when + 1);
     ASSERT_TRUE(entry);
@@ -165,11 +208,18 @@ TEST(Keyring, RestoresOnlyWhatItsRulesAllow) {
     Keyring keyring;
     ASSERT_TRUE(keyring.restore("a", stored(1, 1)));
     EXPECT_EQ(keyring.restore("", stored(1, 2)).error().code, Code::corrupt);
-    EXPECT_EQ(keyring.restore("a", stored(3, 2)).error().code, Code::corrupt);
+    EXPECT_EQ(keyring.restore("a", stored(0, 2)).error().code, Code::corrupt);
     EXPECT_EQ(keyring.restore("a", stored(1, 2)).error().code, Code::corrupt);
-    EXPECT_EQ(keyring.restore("b", stored(2, 2)).error().code, Code::corrupt);
+    EXPECT_EQ(keyring.restore("b", stored(2147483648, 2)).error().code, Code::corrupt);
     EXPECT_EQ(keyring.restore("c", stored(1, 1)).error().code, Code::corrupt);
     KeyringEntry other = stored(2, 2);
+    other.no_export = true;
+    EXPECT_EQ(keyring.restore("a", std::move(other)).error().code, Code::corrupt);
+    other = stored(2, 2);
+    other.purpose = wire::Purpose::wrap;
+    EXPECT_EQ(keyring.restore("w", std::move(other)).error().code, Code::corrupt);
+    other = stored(2, 2);
+    other.purpose = wire::Purpose::wrap;
     other.no_export = true;
     EXPECT_EQ(keyring.restore("a", std::move(other)).error().code, Code::corrupt);
     other = stored(2, 2);
@@ -182,6 +232,8 @@ TEST(Keyring, RestoresOnlyWhatItsRulesAllow) {
     other.created = -1;
     EXPECT_EQ(keyring.restore("a", std::move(other)).error().code, Code::corrupt);
     EXPECT_TRUE(keyring.restore("a", stored(2, 2)));
+    EXPECT_TRUE(keyring.restore("a", stored(7, 7)));
+    EXPECT_EQ((*keyring.current("a"))->version, 7u);
 }
 
 TEST(Keyring, RefusesToRotateBeyondTheLastNumber) {

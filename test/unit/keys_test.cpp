@@ -7,6 +7,7 @@ namespace kms::test {
 namespace {
 
 const std::string id = "some key";
+const KeyWish siv = {.algorithm = Algorithm::aes_256_siv};
 constexpr KeyTag listed_tag{0, 1, 2, 3, 4, 5, 6, 7};
 
 class KeysTest : public AgentTest {};
@@ -18,8 +19,8 @@ TEST_F(KeysTest, SendsWhatTheProtocolSays) {
     };
     const ByteView key = bytes_of(id);
     EXPECT_EQ(said(describe_key(line(), key)), "describe 0 some%20key ");
-    EXPECT_EQ(said(create_key(line(), key, "aes-256-siv")), "create 0 some%20key aes-256-siv ");
-    EXPECT_EQ(said(rotate_key(line(), key)), "rotate 0 some%20key ");
+    EXPECT_EQ(said(create_key(line(), key, siv)), "create 0 some%20key aes-256-siv ");
+    EXPECT_EQ(said(rotate_key(line(), key, 0)), "rotate 0 some%20key ");
     EXPECT_EQ(said(list_keys(line(), {})), "list 0  ");
     EXPECT_EQ(said(list_keys(line(), bytes_of("so"))), "list 0 so ");
     EXPECT_EQ(said(change_version(line(), "destroy", key, 12)), "destroy 0 some%20key 12 ");
@@ -27,7 +28,7 @@ TEST_F(KeysTest, SendsWhatTheProtocolSays) {
               "wrap 7 some%20key 3 ctxdata");
     EXPECT_EQ(said(unwrap_key(line(), key, {}, bytes_of("data"), 64)),
               "unwrap 4 some%20key 0 data");
-    EXPECT_EQ(said(rotate_key(line(), {})), "a word must have 1 to 1024 bytes");
+    EXPECT_EQ(said(rotate_key(line(), {}, 0)), "a word must have 1 to 1024 bytes");
 }
 
 class WrapTest : public AgentTest {
@@ -105,6 +106,31 @@ TEST_F(WrapTest, AreNotAskedOfAnAgentThatDoesNotOfferThem) {
     EXPECT_TRUE(agent.running());
 }
 
+TEST_F(KeysTest, WhatRestrictsAKeyIsAskedOnlyOfAnAgentThatOffersIt) {
+    const ByteView key = bytes_of(id);
+    const KeyWish wraps = {.purpose = wire::Purpose::wrap, .exportable = false};
+    const KeyWish stays = {.exportable = false};
+    ASSERT_TRUE(start(faulty("offer", {"create rotate", ""})));
+    EXPECT_TRUE(fails(create_key(line(), key, wraps), Code::unsupported, "does not offer purpose"));
+    EXPECT_TRUE(
+        fails(create_key(line(), key, stays), Code::unsupported, "does not offer no-export"));
+    EXPECT_TRUE(agent.running());
+}
+
+TEST_F(KeysTest, ReadsWhatAKeyIsFor) {
+    const auto described = [&](const std::string& more) {
+        answering("ok {id} 0 4 aes-256-siv 0001020304050607" + more + "\\n");
+        return describe_key(line(), bytes_of(id))->uses;
+    };
+    EXPECT_EQ(described("").purpose, "");
+    EXPECT_EQ(described("").exportable, std::nullopt);
+    EXPECT_EQ(described(" wrap no-export").purpose, "wrap");
+    EXPECT_EQ(described(" wrap no-export").exportable, false);
+    EXPECT_EQ(described(" seal exportable later").exportable, true);
+    EXPECT_EQ(described(" mac whatever").purpose, "mac");
+    EXPECT_EQ(described(" mac whatever").exportable, std::nullopt);
+}
+
 TEST_F(KeysTest, ReadsDescriptions) {
     answering("ok {id} 0 4 aes-256-siv 0001020304050607\\n");
     const auto described = describe_key(line(), bytes_of(id));
@@ -116,12 +142,12 @@ TEST_F(KeysTest, ReadsDescriptions) {
                               " 0 aes-256-siv "
                               "0001020304050607"}) {
         answering(std::string("ok {id} 0") + words + "\\n");
-        const auto refused = rotate_key(line(), bytes_of(id));
+        const auto refused = rotate_key(line(), bytes_of(id), 0);
         ASSERT_FALSE(refused) << words;
         EXPECT_EQ(refused.error().code, Code::protocol) << words;
     }
     answering("ok {id} 1 4 aes-256-siv 0001020304050607\\nx");
-    EXPECT_FALSE(create_key(line(), bytes_of(id), "aes-256-siv"));
+    EXPECT_FALSE(create_key(line(), bytes_of(id), siv));
 }
 
 TEST_F(KeysTest, ReadsLists) {

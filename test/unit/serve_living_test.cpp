@@ -18,7 +18,8 @@ class Living {
         ours_ = UniqueFd(ends[0]);
         theirs_ = UniqueFd(ends[1]);
         fcntl(ends[1], F_SETFL, extra_flags);
-        thread_ = std::thread([this] { status_ = serve(theirs_.get(), theirs_.get(), store_); });
+        thread_ = std::thread(
+            [this] { status_ = serve(theirs_.get(), theirs_.get(), store_, offered_); });
     }
     ~Living() { EXPECT_FALSE(thread_.joinable()); }
 
@@ -51,6 +52,7 @@ class Living {
 
   private:
     KeyringStore store_;
+    OfferedVerbs offered_;
     UniqueFd ours_;
     UniqueFd theirs_;
     std::thread thread_;

@@ -8,8 +8,9 @@ TEST(Serve, TheHandshakeNamesWhatIsOffered) {
     const auto greeting = parse(converse(store, "hello 0 11 kms/9 kms/1\nrole=a%20b\n").output);
     ASSERT_EQ(greeting.size(), 1u);
     const std::vector<std::string> words = {
-        "kms/1",  "identify", "ping",   "describe", "get",    "encrypt", "decrypt", "wrap",
-        "unwrap", "create",   "rotate", "list",     "enable", "disable", "destroy", "no-export"};
+        "kms/1",   "identify", "ping",    "describe",  "get",     "encrypt",
+        "decrypt", "wrap",     "unwrap",  "create",    "rotate",  "list",
+        "enable",  "disable",  "destroy", "no-export", "purpose", "after"};
     EXPECT_EQ(greeting[0].words, words);
     EXPECT_EQ(greeting[0].body, "agent=kms-agent/" KMS_VERSION "\nmax-body=1073741824\n");
 }
@@ -21,6 +22,52 @@ TEST(Serve, AnotherVersionIsRefused) {
         EXPECT_EQ(parse(talk.output).at(0).verb, "unsupported") << words;
     }
     EXPECT_EQ(parse(converse(store, "hello 0 5 kms/1\nnoise").output).at(0).verb, "invalid");
+}
+
+TEST(Serve, NothingIsServedAfterARefusedHello) {
+    KeyringStore store;
+    for (const char* refused : {"hello 0 0 kms/9\n", "hello 0 5 kms/1\nnoise"}) {
+        const Conversation talk =
+            converse(store, std::string(refused) + "create 1 0 a xaes-256-gcm\n");
+        EXPECT_EQ(talk.status.error().code, Code::protocol);
+        EXPECT_EQ(parse(talk.output).size(), 1u);
+    }
+    EXPECT_EQ(ask(store, "describe", "a").verb, "not-found");
+}
+
+TEST(Serve, ARefusedIdentityIsNotTheOneBefore) {
+    KeyringStore store;
+    const auto answers =
+        parse(replies(store,
+                      "identify 1 5\nnoise"
+                      "create 2 0 a xaes-256-gcm\nping 3 0\nidentify 4 0\nping 5 0\n"));
+    const char* expected[] = {"invalid", "denied", "denied", "ok", "ok"};
+    ASSERT_EQ(answers.size(), 5u);
+    for (std::size_t i = 0; i < 5; ++i) {
+        EXPECT_EQ(answers[i].verb, expected[i]) << i;
+    }
+    EXPECT_EQ(ask(store, "describe", "a").verb, "not-found");
+}
+
+TEST(Serve, OnlyTheVerbsThatAreNamedAreOffered) {
+    KeyringStore store;
+    ASSERT_EQ(ask(store, "create", "a xaes-256-gcm purpose=wrap").verb, "ok");
+    const OfferedVerbs few({"wrap", "rotate"});
+    const auto answers = parse(
+        converse(
+            store,
+            std::string(hello) +
+                "get 1 0 a\nwrap 2 1 a 0\nxcreate 3 0 b xaes-256-gcm\nping 4 0\nrotate 5 0 a\n",
+            few)
+            .output);
+    ASSERT_EQ(answers.size(), 6u);
+    const std::vector<std::string> words = {"kms/1", "identify", "ping", "wrap", "rotate", "after"};
+    EXPECT_EQ(answers[0].words, words);
+    const char* expected[] = {"ok", "unsupported", "ok", "unsupported", "ok", "ok"};
+    for (std::size_t i = 0; i < 6; ++i) {
+        EXPECT_EQ(answers[i].verb, expected[i]) << i;
+    }
+    EXPECT_EQ(ask(store, "describe", "b").verb, "not-found");
 }
 
 TEST(Serve, BreakingTheProtocolEndsTheSession) {
@@ -177,13 +224,15 @@ TEST(Serve, GetGivesTheCurrentVersionOrTheOneWithATag) {
     const Answer second = ask(store, "rotate", "a");
     EXPECT_EQ(second.words.at(0), "2");
     EXPECT_EQ(ask(store, "get", "a").words, second.words);
+    std::vector<std::string> described = second.words;
+    described.insert(described.end(), {"seal", "exportable"});
     EXPECT_EQ(ask(store, "get", "a " + first.words.at(2)).body, raw);
-    EXPECT_EQ(ask(store, "describe", "a").words, second.words);
+    EXPECT_EQ(ask(store, "describe", "a").words, described);
     EXPECT_EQ(ask(store, "get", "a 0000000000000000").verb, "wrong-key");
     EXPECT_EQ(ask(store, "get", "b").verb, "not-found");
     ASSERT_EQ(ask(store, "disable", "a 2").verb, "ok");
     EXPECT_EQ(ask(store, "get", "a").verb, "disabled");
-    EXPECT_EQ(ask(store, "describe", "a").words, second.words);
+    EXPECT_EQ(ask(store, "describe", "a").words, described);
     EXPECT_EQ(ask(store, "get", "a " + first.words.at(2)).body, raw);
 }
 

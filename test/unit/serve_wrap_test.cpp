@@ -1,6 +1,7 @@
 // The verbs wrap and unwrap of kms-agent: what it wraps opens again and under no other
 // circumstance.
 #include "conversation.hpp"
+#include "crypto/blob_keys.hpp"
 #include "crypto/wrap_context.hpp"
 
 namespace kms::agent {
@@ -12,7 +13,7 @@ std::string words(std::string_view key, std::string_view context) {
 
 class Wrapping : public testing::Test {
   protected:
-    Wrapping() { EXPECT_EQ(ask(store, "create", "kek xaes-256-gcm").verb, "ok"); }
+    Wrapping() { EXPECT_EQ(ask(store, "create", "kek xaes-256-gcm purpose=wrap").verb, "ok"); }
 
     Answer wrap(std::string_view context, std::string_view secret, std::string_view key = "kek") {
         return ask(store, "wrap", words(key, context), std::string(context) + std::string(secret));
@@ -33,7 +34,8 @@ TEST_F(Wrapping, WithKeysOfEveryAlgorithm) {
         const std::string key(info.name);
         for (const char* no_export : {"", " no-export"}) {
             const std::string kek = key + (*no_export != '\0' ? "-stays" : "");
-            const Answer created = ask(store, "create", kek + ' ' + key + no_export);
+            const Answer created =
+                ask(store, "create", kek + ' ' + key + no_export + " purpose=wrap");
             ASSERT_EQ(created.verb, "ok");
             for (const std::size_t size : {0u, 1u, 16u, 64u, 700000u}) {
                 const std::string secret(size, 's');
@@ -93,30 +95,34 @@ TEST_F(Wrapping, WhatIsEncryptedDoesNotUnwrapNorTheOtherWayRound) {
     for (const AlgorithmInfo& info : all_algorithms()) {
         const std::string key = "both-" + std::string(info.name);
         ASSERT_EQ(ask(store, "create", key + ' ' + std::string(info.name)).verb, "ok");
+        const std::string blob = blob_key_context({7});
         const char* told = info.suite == Suite::xaes_256_gcm ? "corrupt" : "wrong-key";
-        const Answer sealed = ask(store, "encrypt", words(key, orders), orders + data_key);
+        const Answer sealed = ask(store, "encrypt", words(key, blob), blob + data_key);
         ASSERT_EQ(sealed.verb, "ok");
-        EXPECT_EQ(unwrap(orders, sealed.body, key).verb, told);
-        const Answer wrapped = wrap(orders, data_key, key);
-        EXPECT_EQ(ask(store, "decrypt", words(key, orders), orders + wrapped.body).verb, told);
+        EXPECT_EQ(unwrap(blob, sealed.body, key).verb, told);
+        const Answer wrapped = wrap(blob, data_key, key);
+        EXPECT_EQ(ask(store, "decrypt", words(key, blob), blob + wrapped.body).verb, told);
         // The version that was used last is not taken for the other use.
-        EXPECT_EQ(unwrap(orders, wrapped.body, key).body, data_key);
-        EXPECT_EQ(ask(store, "decrypt", words(key, orders), orders + sealed.body).body, data_key);
+        EXPECT_EQ(unwrap(blob, wrapped.body, key).body, data_key);
+        EXPECT_EQ(ask(store, "decrypt", words(key, blob), blob + sealed.body).body, data_key);
     }
 }
 
 TEST_F(Wrapping, BothUsesTakeTurns) {
+    ASSERT_EQ(ask(store, "create", "both xaes-256-gcm").verb, "ok");
+    const std::string blob = blob_key_context({7});
+    const std::string of_blob = words("both", blob);
     std::string requests;
     for (std::uint64_t i = 0; i < 50; ++i) {
-        requests +=
-            request("encrypt", 2 * i + 1, "kek 0", "x") + request("wrap", 2 * i + 2, "kek 0", "y");
+        requests += request("encrypt", 2 * i + 1, "both 0", "x") +
+                    request("wrap", 2 * i + 2, of_blob, blob + "y");
     }
     const auto answers = parse(replies(store, requests));
     ASSERT_EQ(answers.size(), 100u);
     requests.clear();
     for (std::uint64_t i = 0; i < 50; ++i) {
-        requests += request("unwrap", 2 * i + 1, "kek 0", answers[2 * i + 1].body) +
-                    request("decrypt", 2 * i + 2, "kek 0", answers[2 * i].body);
+        requests += request("unwrap", 2 * i + 1, of_blob, blob + answers[2 * i + 1].body) +
+                    request("decrypt", 2 * i + 2, "both 0", answers[2 * i].body);
     }
     const auto opened = parse(replies(store, requests));
     ASSERT_EQ(opened.size(), 100u);
@@ -138,7 +144,7 @@ TEST_F(Wrapping, WrapsByTheCurrentVersionAndUnwrapsByTheOneOfTheTag) {
 }
 
 TEST_F(Wrapping, TellsTheWaysOfFailingApart) {
-    ASSERT_EQ(ask(store, "create", "other xaes-256-gcm").verb, "ok");
+    ASSERT_EQ(ask(store, "create", "other xaes-256-gcm purpose=wrap").verb, "ok");
     const std::string first = wrap("", data_key).body;
     EXPECT_EQ(wrap("", data_key, "nosuch").verb, "not-found");
     EXPECT_EQ(unwrap("", first, "nosuch").verb, "not-found");
@@ -157,19 +163,56 @@ TEST_F(Wrapping, TellsTheWaysOfFailingApart) {
     EXPECT_EQ(wrap("", data_key).verb, "disabled");
 }
 
-TEST_F(Wrapping, AKeyThatStaysUnwrapsAndIsNotGiven) {
-    ASSERT_EQ(ask(store, "create", "stays xaes-256-gcm no-export").verb, "ok");
-    const std::string wrapped = wrap("", data_key, "stays").body;
-    EXPECT_EQ(ask(store, "get", "stays").verb, "denied");
-    EXPECT_EQ(unwrap("", wrapped, "stays").body, data_key);
+TEST_F(Wrapping, AKeyThatWrapsDoesNothingElseAndNeverLeaves) {
+    for (const char* words :
+         {"w1 xaes-256-gcm purpose=wrap", "w2 aes-256-siv no-export purpose=wrap",
+          "w3 aes-128-gcm purpose=wrap no-export"}) {
+        const std::string key(words, 2);
+        const Answer created = ask(store, "create", words);
+        ASSERT_EQ(created.verb, "ok") << words;
+        const std::string wrapped = wrap(orders, data_key, key).body;
+        EXPECT_EQ(unwrap(orders, wrapped, key).body, data_key);
+        EXPECT_EQ(ask(store, "get", key).verb, "denied");
+        EXPECT_EQ(ask(store, "get", key + ' ' + created.words.at(2)).verb, "denied");
+        EXPECT_EQ(ask(store, "encrypt", key + " 0", "x").verb, "denied");
+        EXPECT_EQ(ask(store, "decrypt", key + " 0", wrapped).verb, "denied");
+        ASSERT_EQ(ask(store, "rotate", key).verb, "ok");
+        EXPECT_EQ(ask(store, "get", key).verb, "denied");
+        EXPECT_EQ(ask(store, "encrypt", key + " 0", "x").verb, "denied");
+        const Answer described = ask(store, "describe", key);
+        EXPECT_EQ(described.words.at(3), "wrap");
+        EXPECT_EQ(described.words.at(4), "no-export");
+    }
 }
 
-TEST_F(Wrapping, ManyKeksAreServedInBoundedMemory) {
+TEST_F(Wrapping, AKeyThatSealsWrapsTheKeysOfBlobsAlone) {
+    const std::string blob = blob_key_context({1, 2, 3});
+    ASSERT_EQ(ask(store, "create", "leaves xaes-256-gcm purpose=seal").verb, "ok");
+    ASSERT_EQ(ask(store, "create", "stays xaes-256-gcm no-export").verb, "ok");
+    for (const std::string key : {"leaves", "stays"}) {
+        const std::string wrapped = wrap(blob, data_key, key).body;
+        EXPECT_EQ(unwrap(blob, wrapped, key).body, data_key);
+        // The version that was used last is not taken for what it must not do.
+        for (const std::string& context :
+             {orders, secret_context(bytes_of("x")), std::string(), std::string("kms/1 blob key"),
+              blob + "x", blob.substr(0, blob.size() - 1), "x" + blob.substr(1)}) {
+            EXPECT_EQ(wrap(context, data_key, key).verb, "denied") << context;
+            EXPECT_EQ(unwrap(context, wrapped, key).verb, "denied") << context;
+        }
+        EXPECT_EQ(ask(store, "get", key).verb, key == "leaves" ? "ok" : "denied");
+        const Answer described = ask(store, "describe", key);
+        EXPECT_EQ(described.words.at(3), "seal");
+        EXPECT_EQ(described.words.at(4), key == "leaves" ? "exportable" : "no-export");
+    }
+}
+
+TEST_F(Wrapping, ManyKeysAreServedInBoundedMemory) {
+    const std::string blob = blob_key_context({7});
     std::string requests;
     for (std::uint64_t i = 1; i <= 1500; ++i) {
         const std::string key = "k" + std::to_string(i);
         requests += request("create", 3 * i, key + " aes-128-gcm") +
-                    request("wrap", 3 * i + 1, key + " 0", data_key) +
+                    request("wrap", 3 * i + 1, words(key, blob), blob + data_key) +
                     request("encrypt", 3 * i + 2, key + " 0", "x");
     }
     const auto answers = parse(replies(store, requests));
@@ -177,7 +220,7 @@ TEST_F(Wrapping, ManyKeksAreServedInBoundedMemory) {
     for (const Answer& answer : answers) {
         EXPECT_EQ(answer.verb, "ok");
     }
-    EXPECT_EQ(unwrap("", answers[1].body, "k1").body, data_key);
+    EXPECT_EQ(unwrap(blob, answers[1].body, "k1").body, data_key);
 }
 
 }  // namespace

@@ -90,6 +90,30 @@ TEST(VerbsList, IsALineAVersion) {
     EXPECT_EQ((*parsed)[1].created, 1769903999);
 }
 
+TEST(VerbsList, MayEndWithWhatTheKeyIsFor) {
+    std::string body;
+    append_listed(body, {"a", 1, "x", some_tag, VersionState::enabled, 0, {"wrap", false}});
+    append_listed(body, {"b", 1, "x", some_tag, VersionState::enabled, 0, {"seal", true}});
+    append_listed(body, {"c", 1, "x", some_tag, VersionState::enabled, 0, {"a b", std::nullopt}});
+    EXPECT_EQ(body,
+              "a 1 x 001122334455aaff enabled 1970-01-01T00:00:00Z wrap no-export\n"
+              "b 1 x 001122334455aaff enabled 1970-01-01T00:00:00Z seal exportable\n"
+              "c 1 x 001122334455aaff enabled 1970-01-01T00:00:00Z a%20b\n");
+    const auto parsed = parse_listed(bytes_of(body));
+    ASSERT_TRUE(parsed);
+    EXPECT_EQ((*parsed)[0].uses.purpose, "wrap");
+    EXPECT_EQ((*parsed)[0].uses.exportable, false);
+    EXPECT_EQ((*parsed)[1].uses.exportable, true);
+    EXPECT_EQ((*parsed)[2].uses.purpose, "a b");
+    EXPECT_EQ((*parsed)[2].uses.exportable, std::nullopt);
+    EXPECT_EQ(parse_uses("", "").purpose, "");
+    for (const Purpose purpose : {Purpose::seal, Purpose::wrap}) {
+        EXPECT_EQ(parse_purpose(purpose_word(purpose)), purpose);
+    }
+    EXPECT_FALSE(parse_purpose("Wrap"));
+    EXPECT_EQ(purpose_word(Purpose{9}), "");
+}
+
 TEST(VerbsList, KeepsTimesWithinFourDigitYears) {
     for (const std::int64_t created : {INT64_MIN, INT64_MAX, std::int64_t{951782400}}) {
         std::string body;

@@ -52,16 +52,17 @@ sub example_agent {
     return "$FindBin::RealBin/../agents/$file";
 }
 
-# A new keyring in $folder with these keys ("name" or "name:algorithm"); the command that serves it.
+# A new keyring in $folder with these keys ("name", "name:algorithm", or "name:wrap" for a KEK); the
+# command that serves it.
 sub make_keyring {
     my ($folder, @keys) = @_;
     my $agent = kms_agent_path();
     my @where = ('--keyring', "$folder/ring", '--key-file', "$folder/kek");
     PostgreSQL::Test::Utils::system_or_bail($agent, 'init', @where);
     for my $key (@keys) {
-        my ($name, $algorithm) = split /:/, $key;
-        PostgreSQL::Test::Utils::system_or_bail($agent, 'create', @where,
-            defined $algorithm ? ('--algorithm', $algorithm) : (), $name);
+        my ($name, $kind) = split /:/, $key;
+        my @kind = !defined $kind ? () : $kind eq 'wrap' ? ('--purpose', 'wrap') : ('--algorithm', $kind);
+        PostgreSQL::Test::Utils::system_or_bail($agent, 'create', @where, @kind, $name);
     }
     return "exec $agent serve @where";
 }
