@@ -30,7 +30,8 @@ constexpr Report reports[] = {
     {Code::not_found, "KM002", "key not found",
      "List the keys with kms.list_keys(), or create this one with kms.create_key()."},
     {Code::denied, "KM003", "denied by the key agent",
-     "A key made with no-export is used with kms.mode = remote."},
+     "A key made with no-export is used with kms.mode = remote; data keys and kms.wrap() need one "
+     "made with purpose => 'wrap', which does nothing else."},
     {Code::wrong_key, "KM004", "sealed under another key or version", ""},
     {Code::corrupt, "KM005", "tampered with, or sealed with another context", ""},
     {Code::damaged_key, "XX001", "what is stored of the data key is damaged",
