@@ -16,7 +16,8 @@ namespace kms {
 // The words behind a request's LENGTH, raw bytes, in place: a request is made once a value.
 class Words {
   public:
-    static constexpr std::size_t most = 3;
+    static constexpr std::size_t most =
+        4;  // create: KEY ALGORITHM, what restricts it, after=VERSION
 
     Words() = default;
     Words(std::initializer_list<ByteView> words) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "pg/data_keys.hpp"
+#include "pg/key_arguments.hpp"
 
 namespace kms::pg {
 namespace {
