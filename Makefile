@@ -1,7 +1,7 @@
 # kms for PostgreSQL, built with PGXS: make && make install && make installcheck.
 #
 #   PG_CONFIG=…   the PostgreSQL to build for     CXX=clang++   another compiler
-#   WERROR=       warnings are no errors
+#   WERROR=       warnings are no errors                  OPTIMIZE=       not across files
 #
 # `make check`, `make demo` and the others of test/test.mk install what they need by themselves.
 # They do without PGXS, which may be among it.
@@ -13,7 +13,7 @@ WERROR ?= -Werror
 kms_version := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" kms.control)
 
 # What test/test.mk makes; everything else is PGXS's.
-test_goals := check unit lint lint-quick demo demo-stop bench fuzz soak build/%
+test_goals := check check-assert unit lint lint-quick demo demo-stop bench fuzz soak build/%
 
 all:
 
@@ -52,8 +52,9 @@ else
 # A value passes through all floors: inlined across files, a short one costs a tenth less. What it
 # passes through is marked [[gnu::hot]], so that it lies side by side: misses of the instruction
 # cache are what is left to save.
-PG_CXXFLAGS += -O3 -flto=auto
+OPTIMIZE ?= -O3 -flto=auto
 endif
+PG_CXXFLAGS += $(OPTIMIZE)
 SHLIB_LINK = -lcrypto -Wl,--version-script=src/pg/exports.map
 # Bitcode would let the JIT inline code that handles keys.
 override with_llvm := no

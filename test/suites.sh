@@ -123,11 +123,12 @@ run_google_test() {
 
 # --- pg_regress against a private server, by the same target that users have
 
+# server_settings: lines of postgresql.conf. regress_tests: some, not all.
 suite_regress() {
     local status=0 output=$scratch/regress
-    start_server "$scratch/regress_server" <<<"log_min_messages = notice" || return
+    start_server "$scratch/regress_server" <<<"log_min_messages = notice"$'\n'"${server_settings:-}" || return
     in_tree PGHOST="$scratch/regress_server/socket" PGPORT="$private_port" PGUSER=postgres \
-        make -s installcheck "PG_CONFIG=$pg_config" >"$output" 2>&1 || status=$?
+        make -s installcheck "PG_CONFIG=$pg_config" ${regress_tests:+"REGRESS=$regress_tests"} >"$output" 2>&1 || status=$?
     stop_server "$scratch/regress_server"
     cat "$output"
     [ ! -f "$scratch/tree/regression.diffs" ] || cat "$scratch/tree/regression.diffs"
@@ -139,7 +140,12 @@ suite_regress() {
 }
 
 no_crash() {
-    ! grep -E 'terminated by signal|PANIC:|TRAP:|AddressSanitizer' "$1"
+    ! grep -E 'terminated by signal|PANIC:' "$1" && no_fault "$1"
+}
+
+# What assertions, memory contexts, the sanitizers and valgrind say of code that is wrong.
+no_fault() {
+    ! grep -rE 'TRAP: |AddressSanitizer|: runtime error: |VALGRINDERROR|terminated by signal (6|7|8|11):|detected write past|problem in alloc|(reference|refcount|File) leak|resource was not closed' "$1"
 }
 
 # --- TAP: tests on private clusters, agents, and the independent decoder
@@ -156,6 +162,7 @@ suite_tap() {
             "TESTDATADIR=$folder/tmp_check" "TESTLOGDIR=$folder/tmp_check/log" \
             prove -v -I "$perl_lib" -I test/t/lib "$file"
         keep_server_logs "$folder/tmp_check/log" "$file"
+        expect "$file: nothing wrong with the server's memory" no_fault "$folder/tmp_check/log"
     done
 }
 

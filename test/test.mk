@@ -25,10 +25,14 @@ cxx_sources := $(floor_sources) $(wildcard src/pg/*.cpp test/unit/*.cpp test/fuz
 formatted := $(sort $(cxx_sources) $(wildcard src/*/*.hpp test/*/*.hpp test/bench/*.c))
 scripts := $(sort $(shell grep -rlE '^\#!.*\b(ba)?sh$$|^\# shellcheck shell' .ci test))
 
-.PHONY: check unit lint lint-quick demo demo-stop bench fuzz soak
+.PHONY: check check-assert unit lint lint-quick demo demo-stop bench fuzz soak
 
 check:
 	@test/check $(SUITES)
+
+# On a PostgreSQL with assertions, which it fetches and builds: half an hour and more.
+check-assert:
+	@test/check $(or $(SUITES),assert sanitized discard valgrind)
 
 demo demo-stop:
 	@test/demo/run $(@:demo-%=%)
