@@ -195,8 +195,9 @@ KMS_FUNCTION(kms_blob_compact) {
     OpenBlob& from = open_blob("compact", change.row);
     require_complete(from);
     if (is_compact(from.manifest)) {
-        writer.end();
-        PG_RETURN_INT64(from.version);
+        const std::int64_t version = change.row.version;
+        writer.end();  // and all that was read is freed
+        PG_RETURN_INT64(version);
     }
     BlobReader reader(from);
     replace_segments(writer, change.blob, reader, from.manifest.total_length);

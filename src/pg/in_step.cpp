@@ -182,8 +182,8 @@ Oid in_step_function() {
 }
 
 InStepTrigger find_in_step_trigger(Relation table, const char* source) {
-    const TriggerDesc* triggers = table->trigdesc;
     const Oid function = in_step_function();
+    const TriggerDesc* triggers = table->trigdesc;  // replaced whenever catalogs are looked into
     for (int i = 0; triggers != nullptr && i < triggers->numtriggers; ++i) {
         const Trigger& trigger = triggers->triggers[i];
         if (trigger.tgfoid == function && has_our_arguments(trigger) &&

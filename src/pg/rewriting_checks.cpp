@@ -40,8 +40,8 @@ bool is_about(const Trigger& trigger, AttrNumber attribute) {
 }
 
 void require_quiet_triggers(const Rewriting& run, Relation table) {
-    const TriggerDesc* triggers = table->trigdesc;
     const AttrNumber target = target_in(run, table);
+    const TriggerDesc* triggers = table->trigdesc;  // replaced whenever catalogs are looked into
     for (int i = 0; triggers != nullptr && i < triggers->numtriggers; ++i) {
         const Trigger& trigger = triggers->triggers[i];
         if (!trigger.tgisinternal && is_about(trigger, target) && fires(run, trigger) &&
