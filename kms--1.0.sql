@@ -15,6 +15,11 @@ BEGIN
     END IF;
 END $$;
 
+-- What triggers, event triggers and the planner call, and nobody by hand: out of reach of
+-- GRANT ... ON ALL FUNCTIONS IN SCHEMA kms, and of whoever may use that schema. Nobody needs USAGE of
+-- it. Triggers on users' tables name keep_in_step, and dumps with them: that name stays.
+CREATE SCHEMA kms_internal;
+
 -- Nothing is STRICT: only data may be NULL. Nothing that touches a key is IMMUTABLE, so that the
 -- planner never folds a secret into a plan.
 
@@ -40,16 +45,16 @@ CREATE TABLE kms.data_key (
     CHECK ((wrapped_before IS NULL) = (kek_version_before IS NULL))
 );
 
-CREATE FUNCTION kms.data_key_changed()
+CREATE FUNCTION kms_internal.data_key_changed()
 RETURNS trigger LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'kms_data_key_changed';
 
 -- Sessions that hold keys of the table look again. For each row, since a subscription's worker fires
 -- no trigger that is for each statement.
 CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE ON kms.data_key
-FOR EACH ROW EXECUTE FUNCTION kms.data_key_changed();
+FOR EACH ROW EXECUTE FUNCTION kms_internal.data_key_changed();
 ALTER TABLE kms.data_key ENABLE ALWAYS TRIGGER changed;
 CREATE TRIGGER emptied AFTER TRUNCATE ON kms.data_key
-FOR EACH STATEMENT EXECUTE FUNCTION kms.data_key_changed();
+FOR EACH STATEMENT EXECUTE FUNCTION kms_internal.data_key_changed();
 ALTER TABLE kms.data_key ENABLE ALWAYS TRIGGER emptied;
 
 SELECT pg_catalog.pg_extension_config_dump('kms.data_key', '');
@@ -75,7 +80,7 @@ CREATE INDEX ON kms.registered_column (relation);
 
 -- What another cluster called the column by is worth nothing here. A table that is missing after a
 -- restore must not keep out the rows of the others.
-CREATE FUNCTION kms.find_registered_column()
+CREATE FUNCTION kms_internal.find_registered_column()
 RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     NEW.relation := NULL;
@@ -89,7 +94,7 @@ BEGIN
 END $$;
 
 CREATE TRIGGER found BEFORE INSERT ON kms.registered_column
-FOR EACH ROW EXECUTE FUNCTION kms.find_registered_column();
+FOR EACH ROW EXECUTE FUNCTION kms_internal.find_registered_column();
 ALTER TABLE kms.registered_column ENABLE ALWAYS TRIGGER found;
 
 SELECT pg_catalog.pg_extension_config_dump('kms.registered_column', '');
@@ -116,7 +121,7 @@ AS 'MODULE_PATHNAME', 'kms_registered_columns';
 
 CREATE VIEW kms.registered_columns AS SELECT * FROM kms.registered_columns();
 
-CREATE FUNCTION kms.context_after_rename(
+CREATE FUNCTION kms_internal.context_after_rename(
     relation oid, context_expression text, command pg_ddl_command)
 RETURNS text LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'kms_context_after_rename';
@@ -124,7 +129,7 @@ AS 'MODULE_PATHNAME', 'kms_context_after_rename';
 -- One command renames a schema, a table or a column, or moves a table: a row that differs in more
 -- has been brought from elsewhere, and is not about this table. A child table's column is renamed
 -- with its parent's. Nobody's command fails because of this.
-CREATE FUNCTION kms.follow_rename()
+CREATE FUNCTION kms_internal.follow_rename()
 RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     relations oid[];
@@ -160,7 +165,7 @@ BEGIN
         LOOP
             BEGIN
                 IF column_command.command IS NOT NULL AND renamed.context_expression IS NOT NULL THEN
-                    renamed.context_expression := kms.context_after_rename(
+                    renamed.context_expression := kms_internal.context_after_rename(
                         renamed.relation, renamed.context_expression, column_command.command);
                 END IF;
             EXCEPTION WHEN OTHERS THEN
@@ -190,10 +195,10 @@ END $$;
 
 CREATE EVENT TRIGGER kms_follow_rename ON ddl_command_end
 WHEN TAG IN ('ALTER TABLE', 'ALTER INDEX', 'ALTER SCHEMA', 'ALTER EXTENSION')
-EXECUTE FUNCTION kms.follow_rename();
+EXECUTE FUNCTION kms_internal.follow_rename();
 ALTER EVENT TRIGGER kms_follow_rename ENABLE ALWAYS;
 
-CREATE FUNCTION kms.forget_dropped()
+CREATE FUNCTION kms_internal.forget_dropped()
 RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM kms.registered_column) THEN
@@ -210,7 +215,7 @@ BEGIN
     END;
 END $$;
 
-CREATE EVENT TRIGGER kms_forget_dropped ON sql_drop EXECUTE FUNCTION kms.forget_dropped();
+CREATE EVENT TRIGGER kms_forget_dropped ON sql_drop EXECUTE FUNCTION kms_internal.forget_dropped();
 ALTER EVENT TRIGGER kms_forget_dropped ENABLE ALWAYS;
 
 -- What a column's values are sealed under
@@ -247,31 +252,31 @@ CREATE VIEW kms.session_keys AS SELECT * FROM kms.session_keys();
 -- Values
 
 -- What the calls below cost in the session's mode, for the planner.
-CREATE FUNCTION kms.cost_support(internal)
+CREATE FUNCTION kms_internal.cost_support(internal)
 RETURNS internal LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'kms_cost_support';
 
 CREATE FUNCTION kms.encode(local_id int, data bytea, context bytea DEFAULT '')
-RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_encode';
 
 CREATE FUNCTION kms.encode(local_id int, data text, context bytea DEFAULT '')
-RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_encode';
 
 CREATE FUNCTION kms.decode(local_id int, data bytea, context bytea DEFAULT '')
-RETURNS bytea LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS bytea LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_decode';
 
 CREATE FUNCTION kms.decode_text(local_id int, data bytea, context bytea DEFAULT '')
-RETURNS text LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS text LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_decode_text';
 
 CREATE FUNCTION kms.try_decode(local_id int, data bytea, context bytea DEFAULT '')
-RETURNS bytea LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS bytea LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_try_decode';
 
 CREATE FUNCTION kms.recode(from_id int, to_id int, data bytea, context bytea DEFAULT '')
-RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_recode';
 
 CREATE FUNCTION kms.inspect(
@@ -281,159 +286,159 @@ LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'kms_inspect';
 -- Many values at once
 
 CREATE FUNCTION kms.encode_array(local_id int, data bytea[], context bytea DEFAULT '')
-RETURNS bytea[] LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS bytea[] LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_encode_array';
 
 CREATE FUNCTION kms.encode_array(local_id int, data bytea[], contexts bytea[])
-RETURNS bytea[] LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS bytea[] LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_encode_array_contexts';
 
 CREATE FUNCTION kms.encode_array(local_id int, data text[], context bytea DEFAULT '')
-RETURNS bytea[] LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS bytea[] LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_encode_array';
 
 CREATE FUNCTION kms.encode_array(local_id int, data text[], contexts bytea[])
-RETURNS bytea[] LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS bytea[] LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_encode_array_contexts';
 
 CREATE FUNCTION kms.decode_array(local_id int, data bytea[], context bytea DEFAULT '')
-RETURNS bytea[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS bytea[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_decode_array';
 
 CREATE FUNCTION kms.decode_array(local_id int, data bytea[], contexts bytea[])
-RETURNS bytea[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS bytea[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_decode_array_contexts';
 
 CREATE FUNCTION kms.decode_text_array(local_id int, data bytea[], context bytea DEFAULT '')
-RETURNS text[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS text[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_decode_text_array';
 
 CREATE FUNCTION kms.decode_text_array(local_id int, data bytea[], contexts bytea[])
-RETURNS text[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS text[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_decode_text_array_contexts';
 
 -- Values whose keys are named a row
 
 CREATE FUNCTION kms.encode_with(key_identifier text, data bytea, context bytea DEFAULT '')
-RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_encode_with';
 
 CREATE FUNCTION kms.encode_with(key_identifier text, data text, context bytea DEFAULT '')
-RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_encode_with';
 
 CREATE FUNCTION kms.encode_with(key_identifier bytea, data bytea, context bytea DEFAULT '')
-RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_encode_with';
 
 CREATE FUNCTION kms.encode_with(key_identifier bytea, data text, context bytea DEFAULT '')
-RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_encode_with';
 
 CREATE FUNCTION kms.decode_with(key_identifier text, data bytea, context bytea DEFAULT '')
-RETURNS bytea LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS bytea LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_decode_with';
 
 CREATE FUNCTION kms.decode_with_text(key_identifier text, data bytea, context bytea DEFAULT '')
-RETURNS text LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS text LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_decode_with_text';
 
 CREATE FUNCTION kms.recode_with(key_identifier text, data bytea, context bytea DEFAULT '')
-RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_recode_with';
 
 CREATE FUNCTION kms.decode_with(key_identifier bytea, data bytea, context bytea DEFAULT '')
-RETURNS bytea LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS bytea LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_decode_with';
 
 CREATE FUNCTION kms.decode_with_text(key_identifier bytea, data bytea, context bytea DEFAULT '')
-RETURNS text LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS text LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_decode_with_text';
 
 CREATE FUNCTION kms.recode_with(key_identifier bytea, data bytea, context bytea DEFAULT '')
-RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_recode_with';
 
 CREATE FUNCTION kms.encode_with_array(key_identifiers text[], data bytea[], context bytea DEFAULT '')
-RETURNS bytea[] LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS bytea[] LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_encode_with_array';
 
 CREATE FUNCTION kms.encode_with_array(key_identifiers text[], data bytea[], contexts bytea[])
-RETURNS bytea[] LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS bytea[] LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_encode_with_array_contexts';
 
 CREATE FUNCTION kms.encode_with_array(key_identifiers text[], data text[], context bytea DEFAULT '')
-RETURNS bytea[] LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS bytea[] LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_encode_with_array';
 
 CREATE FUNCTION kms.encode_with_array(key_identifiers text[], data text[], contexts bytea[])
-RETURNS bytea[] LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS bytea[] LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_encode_with_array_contexts';
 
 CREATE FUNCTION kms.encode_with_array(key_identifiers bytea[], data bytea[], context bytea DEFAULT '')
-RETURNS bytea[] LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS bytea[] LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_encode_with_array';
 
 CREATE FUNCTION kms.encode_with_array(key_identifiers bytea[], data bytea[], contexts bytea[])
-RETURNS bytea[] LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS bytea[] LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_encode_with_array_contexts';
 
 CREATE FUNCTION kms.encode_with_array(key_identifiers bytea[], data text[], context bytea DEFAULT '')
-RETURNS bytea[] LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS bytea[] LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_encode_with_array';
 
 CREATE FUNCTION kms.encode_with_array(key_identifiers bytea[], data text[], contexts bytea[])
-RETURNS bytea[] LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS bytea[] LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_encode_with_array_contexts';
 
 CREATE FUNCTION kms.decode_with_array(key_identifiers text[], data bytea[], context bytea DEFAULT '')
-RETURNS bytea[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS bytea[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_decode_with_array';
 
 CREATE FUNCTION kms.decode_with_array(key_identifiers text[], data bytea[], contexts bytea[])
-RETURNS bytea[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS bytea[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_decode_with_array_contexts';
 
 CREATE FUNCTION kms.decode_with_text_array(key_identifiers text[], data bytea[], context bytea DEFAULT '')
-RETURNS text[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS text[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_decode_with_text_array';
 
 CREATE FUNCTION kms.decode_with_text_array(key_identifiers text[], data bytea[], contexts bytea[])
-RETURNS text[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS text[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_decode_with_text_array_contexts';
 
 CREATE FUNCTION kms.decode_with_array(key_identifiers bytea[], data bytea[], context bytea DEFAULT '')
-RETURNS bytea[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS bytea[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_decode_with_array';
 
 CREATE FUNCTION kms.decode_with_array(key_identifiers bytea[], data bytea[], contexts bytea[])
-RETURNS bytea[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS bytea[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_decode_with_array_contexts';
 
 CREATE FUNCTION kms.decode_with_text_array(key_identifiers bytea[], data bytea[], context bytea DEFAULT '')
-RETURNS text[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS text[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_decode_with_text_array';
 
 CREATE FUNCTION kms.decode_with_text_array(key_identifiers bytea[], data bytea[], contexts bytea[])
-RETURNS text[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS text[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_decode_with_text_array_contexts';
 
 -- The same for the rows of a query: fn(…) OVER ()
 
 CREATE FUNCTION kms.encode_batch(local_id int, data bytea, context bytea DEFAULT '')
-RETURNS bytea LANGUAGE C WINDOW VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS bytea LANGUAGE C WINDOW VOLATILE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_encode_batch';
 
 CREATE FUNCTION kms.encode_batch(local_id int, data text, context bytea DEFAULT '')
-RETURNS bytea LANGUAGE C WINDOW VOLATILE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS bytea LANGUAGE C WINDOW VOLATILE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_encode_batch';
 
 CREATE FUNCTION kms.decode_batch(local_id int, data bytea, context bytea DEFAULT '')
-RETURNS bytea LANGUAGE C WINDOW STABLE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS bytea LANGUAGE C WINDOW STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_decode_batch';
 
 CREATE FUNCTION kms.decode_batch_text(local_id int, data bytea, context bytea DEFAULT '')
-RETURNS text LANGUAGE C WINDOW STABLE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS text LANGUAGE C WINDOW STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_decode_batch_text';
 
 -- Keys at the agent
@@ -599,7 +604,7 @@ LANGUAGE C AS 'MODULE_PATHNAME', 'kms_reencrypt';
 
 -- From a plaintext column to an encrypted one
 
-CREATE FUNCTION kms.keep_in_step()
+CREATE FUNCTION kms_internal.keep_in_step()
 RETURNS trigger LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'kms_keep_in_step';
 
 CREATE PROCEDURE kms.encrypt_column(
@@ -851,4 +856,4 @@ BEGIN
 END $$;
 
 -- Who may call what is the owner's decision.
-REVOKE ALL ON ALL ROUTINES IN SCHEMA kms FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA kms, kms_internal FROM PUBLIC;

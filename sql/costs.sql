@@ -72,8 +72,8 @@ SET ROLE regress_kms_reader;
 EXPLAIN (COSTS OFF) SELECT n FROM costly WHERE kms.decode(1, sealed) = '\x78' AND n % 7 = 0;
 RESET ROLE;
 \set VERBOSITY sqlstate
-SELECT kms.cost_support(NULL);
-SELECT kms.cost_support('x');
+SELECT kms_internal.cost_support(NULL);
+SELECT kms_internal.cost_support('x');
 \set VERBOSITY default
 
 DROP TABLE costly;

@@ -7,7 +7,7 @@ SELECT count(*) > 20 AS has_functions FROM pg_proc WHERE pronamespace = 'kms'::r
 -- No function is executable by PUBLIC.
 SELECT p.oid::regprocedure
 FROM pg_proc p, LATERAL aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
-WHERE p.pronamespace = 'kms'::regnamespace AND a.grantee = 0;
+WHERE p.pronamespace IN ('kms'::regnamespace, 'kms_internal'::regnamespace) AND a.grantee = 0;
 
 SET client_min_messages = warning;
 DROP ROLE IF EXISTS regress_kms_nobody;
@@ -26,8 +26,21 @@ RESET kms.keys;
 RESET ROLE;
 
 -- None is STRICT, and none that touches a key is IMMUTABLE.
-SELECT proname FROM pg_proc WHERE pronamespace = 'kms'::regnamespace AND proisstrict;
+SELECT proname FROM pg_proc WHERE pronamespace IN ('kms'::regnamespace, 'kms_internal'::regnamespace) AND proisstrict;
 SELECT proname FROM pg_proc WHERE pronamespace = 'kms'::regnamespace AND provolatile = 'i' ORDER BY 1;
+
+-- What triggers, event triggers and the planner call is out of reach of a GRANT on all functions of
+-- the schema kms, and nothing else is in a schema of its own.
+SELECT oid::regprocedure, prorettype::regtype FROM pg_proc
+WHERE pronamespace = 'kms'::regnamespace AND ('internal'::regtype = ANY (proargtypes)
+    OR 'pg_ddl_command'::regtype = ANY (proargtypes)
+    OR prorettype IN ('internal'::regtype, 'trigger'::regtype, 'event_trigger'::regtype));
+SELECT oid::regprocedure, prorettype::regtype FROM pg_proc
+WHERE pronamespace = 'kms_internal'::regnamespace ORDER BY proname;
+SELECT r.rolname FROM pg_roles r
+WHERE NOT r.rolsuper AND r.rolname !~ '^pg_' AND has_schema_privilege(r.oid, 'kms_internal', 'USAGE');
+SELECT pg_describe_object(classid, objid, objsubid) FROM pg_depend
+WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e' AND classid = 'pg_namespace'::regclass;
 
 -- Values may be made and read by parallel workers; session_keys and status are their leader's.
 SELECT proname, provolatile, proparallel FROM pg_proc

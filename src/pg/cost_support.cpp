@@ -66,8 +66,8 @@ void fill_in(SupportRequestCost& request) {
 }  // namespace
 
 KMS_FUNCTION(kms_cost_support) {
-    auto* request = reinterpret_cast<Node*>(PG_GETARG_POINTER(0));
-    if (!IsA(request, SupportRequestCost)) {
+    auto* request = PG_ARGISNULL(0) ? nullptr : reinterpret_cast<Node*>(PG_GETARG_POINTER(0));
+    if (request == nullptr || !IsA(request, SupportRequestCost)) {
         PG_RETURN_POINTER(nullptr);
     }
     fill_in(*castNode(SupportRequestCost, request));

@@ -183,7 +183,7 @@ std::uint64_t data_key_changes() {
 KMS_FUNCTION(kms_data_key_changed) {
     if (!CALLED_AS_TRIGGER(fcinfo)) {
         ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-                        errmsg("kms.data_key_changed is a trigger's function")));
+                        errmsg("kms_internal.data_key_changed is a trigger's function")));
     }
     const auto* trigger = reinterpret_cast<const TriggerData*>(fcinfo->context);
     CacheInvalidateRelcache(trigger->tg_relation);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "pg/owner.hpp"
 #include "pg/plain_input.hpp"
 #include "pg/registry.hpp"
 #include "pg/row_values.hpp"
@@ -35,7 +36,7 @@ const TriggerData* require_trigger(FunctionCallInfo fcinfo) {
         !TRIGGER_FIRED_FOR_ROW(call->tg_event) || TRIGGER_FIRED_BY_DELETE(call->tg_event) ||
         !has_our_arguments(*call->tg_trigger)) {
         ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-                        errmsg("kms.keep_in_step is a trigger's function, before each row is "
+                        errmsg("kms_internal.keep_in_step is a trigger's function, before each row is "
                                "inserted or updated"),
                         errhint("kms.encrypt_column and kms.decrypt_column make the trigger.")));
     }
@@ -177,8 +178,11 @@ void run_command(const char* command) {
 
 }  // namespace
 
+// By the catalog: callers have no USAGE of the schema.
 Oid in_step_function() {
-    return DatumGetObjectId(DirectFunctionCall1(regprocin, CStringGetDatum("kms.keep_in_step")));
+    const Oid schema = get_namespace_oid("kms_internal", false);
+    return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum("keep_in_step"),
+                           PointerGetDatum(buildoidvector(nullptr, 0)), ObjectIdGetDatum(schema));
 }
 
 InStepTrigger find_in_step_trigger(Relation table, const char* source) {
@@ -195,13 +199,16 @@ InStepTrigger find_in_step_trigger(Relation table, const char* source) {
     return {nullptr, nullptr, nullptr, false};
 }
 
+// As the extension's owner, since nobody else has USAGE of the schema of the trigger's function.
 void make_in_step_trigger(Oid relation, const char* table, const InStepTrigger& trigger) {
     const char* name = trigger_name(relation, trigger.target);
+    const Caller caller = act_as_owner_of(registered_column_table());
     run_command(
         psprintf("CREATE TRIGGER %s BEFORE INSERT OR UPDATE ON %s FOR EACH ROW "
-                 "EXECUTE FUNCTION kms.keep_in_step(%s, %s%s)",
+                 "EXECUTE FUNCTION kms_internal.keep_in_step(%s, %s%s)",
                  name, table, quote_literal_cstr(trigger.source),
                  quote_literal_cstr(trigger.target), trigger.opens ? ", 'open'" : ""));
+    act_as(caller);
     run_command(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s", table, name));
 }
 

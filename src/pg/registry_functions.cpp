@@ -177,6 +177,9 @@ KMS_FUNCTION(kms_registered_columns) {
 // For the event trigger that follows renames, when `command` has renamed a column: that of
 // `relation` is called by its new name, and may have been renamed with that of a parent.
 KMS_FUNCTION(kms_context_after_rename) {
+    required(fcinfo, 0, "relation");
+    required(fcinfo, 1, "context_expression");
+    required(fcinfo, 2, "command");
     const auto* command = reinterpret_cast<const CollectedCommand*>(PG_GETARG_POINTER(2));
     if (command->type != SCT_Simple || !IsA(command->parsetree, RenameStmt)) {
         PG_RETURN_DATUM(PG_GETARG_DATUM(1));

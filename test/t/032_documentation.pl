@@ -212,8 +212,7 @@ my %catalog = map { my ($name, $volatile, $arguments) = split /\|/; ($name => [ 
     split /\n/, $session->get(<<'SQL');
 SELECT proname, min(CASE provolatile WHEN 'v' THEN 'volatile' WHEN 's' THEN 'stable' ELSE 'immutable' END),
     array_to_string(min(proargnames[1:pronargs]), ',')
-FROM pg_proc WHERE pronamespace = 'kms'::regnamespace AND NOT 'internal'::regtype = ANY (proargtypes)
-    AND prorettype NOT IN ('internal'::regtype, 'trigger'::regtype, 'event_trigger'::regtype) GROUP BY 1
+FROM pg_proc WHERE pronamespace = 'kms'::regnamespace GROUP BY 1
 SQL
 my $reference = join "\n", map { page($_) } grep { -e "$top/doc/$_" } qw(sql.md envelope.md rotation.md);
 my @functions = $reference =~ /`(\w+)\(([^`]*)\)`/g;
