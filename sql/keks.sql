@@ -106,8 +106,9 @@ BEGIN;
 CALL kms.destroy_data_key('b', 1, shred => true);
 ROLLBACK;
 DO $$ DECLARE lost bigint; BEGIN CALL kms.destroy_data_key('b', 1, false, true, false, lost); EXCEPTION WHEN no_data_found THEN NULL; END $$;
-CREATE FUNCTION pg_temp.shred() RETURNS bigint LANGUAGE plpgsql AS $$ DECLARE lost bigint; BEGIN CALL kms.destroy_data_key('b', 1, false, true, false, lost); RETURN lost; END $$;
-SELECT pg_temp.shred();
+CREATE FUNCTION kms_test_shred() RETURNS bigint LANGUAGE plpgsql AS $$ DECLARE lost bigint; BEGIN CALL kms.destroy_data_key('b', 1, false, true, false, lost); RETURN lost; END $$;
+SELECT kms_test_shred();
+DROP FUNCTION kms_test_shred();
 TABLE pg_temp.opened;
 -- It can in a procedure, whose variables live on.
 DO $$ DECLARE lost bigint; name text := 'b'; BEGIN CALL kms.destroy_data_key(name, 1, false, true, false, lost); RAISE NOTICE '% rows of %', lost, name; END $$;
