@@ -1,16 +1,31 @@
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION kms" to load this file. \quit
 
--- Whoever owns the schema can put functions beside ours, which would be called with plaintexts.
+-- Nothing of anybody else's is found by a name here.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+-- Whoever owns the schema can put functions beside ours, which would be called with plaintexts; and
+-- so can whoever could create something in it before. A dump brings the schema empty.
 DO $$
 DECLARE
-    owner pg_catalog.pg_roles;
+    owner pg_roles;
+    others text;
 BEGIN
-    SELECT * INTO owner FROM pg_catalog.pg_roles
-    WHERE oid = (SELECT nspowner FROM pg_catalog.pg_namespace WHERE nspname = 'kms');
+    SELECT * INTO owner FROM pg_roles
+    WHERE oid = (SELECT nspowner FROM pg_namespace WHERE nspname = 'kms');
     IF NOT owner.rolsuper THEN
         RAISE insufficient_privilege USING
-            MESSAGE = pg_catalog.format('schema "kms" belongs to %s, who is not a superuser', owner.rolname),
+            MESSAGE = format('schema "kms" belongs to %s, who is not a superuser', owner.rolname),
+            HINT = 'Drop it, and CREATE EXTENSION makes its own.';
+    END IF;
+    SELECT string_agg(pg_describe_object(classid, objid, objsubid), ', ' ORDER BY classid, objid)
+    INTO others FROM pg_depend
+    WHERE refclassid = 'pg_namespace'::regclass AND refobjid = 'kms'::regnamespace
+        AND (classid, objid)
+            <> ('pg_extension'::regclass, (SELECT oid FROM pg_extension WHERE extname = 'kms'));
+    IF others IS NOT NULL THEN
+        RAISE object_not_in_prerequisite_state USING
+            MESSAGE = 'schema "kms" is not empty', DETAIL = format('It holds %s.', others),
             HINT = 'Drop it, and CREATE EXTENSION makes its own.';
     END IF;
 END $$;
@@ -855,5 +870,72 @@ BEGIN
     RETURN large_object;
 END $$;
 
--- Who may call what is the owner's decision.
-REVOKE ALL ON ALL ROUTINES IN SCHEMA kms, kms_internal FROM PUBLIC;
+-- Who may do what with all of this is the owner's decision, and comes after: neither default
+-- privileges give anything away, nor those that PUBLIC has of routines and types, nor what was
+-- granted on the schema before.
+DO $$
+DECLARE
+    granted record;
+BEGIN
+    FOR granted IN
+        WITH member AS (
+            SELECT classid, objid FROM pg_depend
+            WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e'
+                AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'kms')
+            UNION ALL
+            SELECT 'pg_namespace'::regclass, 'kms'::regnamespace
+        ), relation AS (
+            SELECT c.oid, c.oid::regclass AS name, c.relowner, c.relacl,
+                CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind,
+                CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::"char" AS acl_kind
+            FROM member m JOIN pg_class c ON m.classid = 'pg_class'::regclass AND m.objid = c.oid
+            WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+        ), object (subject, owner, acl) AS (
+            SELECT format('ON SCHEMA %I', nspname), nspowner, coalesce(nspacl, acldefault('n', nspowner))
+            FROM member m JOIN pg_namespace n
+                ON m.classid = 'pg_namespace'::regclass AND m.objid = n.oid
+            UNION ALL
+            SELECT format('ON %s %s', kind, name), relowner, coalesce(relacl, acldefault(acl_kind, relowner))
+            FROM relation
+            UNION ALL
+            SELECT format('(%I) ON TABLE %s', attname, name), relowner, attacl
+            FROM relation r JOIN pg_attribute a ON a.attrelid = r.oid
+            UNION ALL
+            SELECT format('ON ROUTINE %s', p.oid::regprocedure), proowner,
+                coalesce(proacl, acldefault('f', proowner))
+            FROM member m JOIN pg_proc p ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid
+            UNION ALL
+            SELECT format('ON TYPE %s', t.oid::regtype), typowner,
+                coalesce(typacl, acldefault('T', typowner))
+            FROM pg_type t
+            WHERE typrelid IN (SELECT oid FROM relation)
+                OR ('pg_type'::regclass, t.oid) IN (SELECT classid, objid FROM member)
+        )
+        SELECT DISTINCT subject, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END AS grantee
+        FROM object, aclexplode(acl) WHERE grantee <> owner
+    LOOP
+        EXECUTE format('REVOKE ALL %s FROM %s CASCADE', granted.subject, granted.grantee);
+    END LOOP;
+END $$;
+
+-- Nor has anybody put anything beside it meanwhile.
+DO $$
+DECLARE
+    extension oid := (SELECT oid FROM pg_extension WHERE extname = 'kms');
+    others text;
+BEGIN
+    SELECT string_agg(pg_describe_object(classid, objid, objsubid), ', ' ORDER BY classid, objid)
+    INTO others FROM pg_depend o
+    WHERE refclassid = 'pg_namespace'::regclass
+        AND refobjid IN ('kms'::regnamespace, 'kms_internal'::regnamespace)
+        AND (classid, objid) <> ('pg_extension'::regclass, extension)
+        AND NOT EXISTS (
+            SELECT FROM pg_depend m
+            WHERE m.refclassid = 'pg_extension'::regclass AND m.refobjid = extension
+                AND m.deptype = 'e' AND (m.classid, m.objid) = (o.classid, o.objid));
+    IF others IS NOT NULL THEN
+        RAISE object_not_in_prerequisite_state USING
+            MESSAGE = 'the schemas of kms hold what is no part of it', DETAIL = format('It is %s.', others),
+            HINT = 'Drop it, and make the extension again.';
+    END IF;
+END $$;
