@@ -870,6 +870,16 @@ BEGIN
     RETURN large_object;
 END $$;
 
+-- What is dropped with the extension
+
+-- It loads the library, which refuses to let go of data keys, blobs and registered columns. Under any
+-- tag, since more than DROP EXTENSION does it.
+CREATE FUNCTION kms_internal.guard_drop()
+RETURNS event_trigger LANGUAGE C AS 'MODULE_PATHNAME', 'kms_guard_drop';
+
+CREATE EVENT TRIGGER kms_guard_drop ON ddl_command_start EXECUTE FUNCTION kms_internal.guard_drop();
+ALTER EVENT TRIGGER kms_guard_drop ENABLE ALWAYS;
+
 -- Who may do what with all of this is the owner's decision, and comes after: neither default
 -- privileges give anything away, nor those that PUBLIC has of routines and types, nor what was
 -- granted on the schema before.

@@ -224,6 +224,7 @@ EXECUTE putting('again', NULL) \gset
 EXECUTE getting(:'id');
 RESET plan_cache_mode;
 BEGIN;
+SET LOCAL kms.allow_drop = on;
 DROP EXTENSION kms CASCADE;
 ROLLBACK;
 EXECUTE getting(:'id');

@@ -227,6 +227,7 @@ SELECT * FROM kms.registered_columns;
 BEGIN;
 CREATE TABLE public.kms_last (c bytea);
 SELECT kms.register_column('public.kms_last', 'c', 'k');
+SET LOCAL kms.allow_drop = on;
 DROP EXTENSION kms CASCADE;
 SELECT evtname FROM pg_event_trigger;
 DROP TABLE public.kms_last;

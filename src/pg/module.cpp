@@ -1,4 +1,5 @@
 // What PostgreSQL calls when it loads the library.
+#include "pg/guard_drop.hpp"
 #include "pg/pg.hpp"
 #include "pg/settings.hpp"
 
@@ -10,6 +11,7 @@ PGDLLEXPORT void _PG_init();  // NOLINT(bugprone-reserved-identifier): PostgreSQ
 
 void _PG_init() {
     kms::pg::define_settings();
+    kms::pg::guard_against_drops();
 }
 
 }  // extern "C"

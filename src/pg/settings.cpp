@@ -9,6 +9,7 @@ namespace kms::pg {
 namespace {
 
 constexpr const char* keys_name = "kms.keys";
+constexpr const char* allow_drop_name = "kms.allow_drop";
 constexpr int most_ttl = INT_MAX / 1000;  // seconds whose milliseconds fit a timer
 
 char* command_value = nullptr;
@@ -19,6 +20,7 @@ int request_timeout_value = 10000;
 int cache_ttl_value = 300;
 int max_cached_keys_value = 1000;
 int max_age_value = 0;
+bool allow_drop_value = false;
 int blob_keys_value = static_cast<int>(BlobKeysAt::session);
 
 const KeyList no_keys{0, true};
@@ -166,6 +168,14 @@ void define_key_settings() {
         at_load, nullptr, nullptr, nullptr);
 }
 
+void define_guard_setting() {
+    DefineCustomBoolVariable(
+        allow_drop_name, "Whether the extension can be dropped with what it holds.",
+        "Data keys, blobs and registered columns are lost with it, and values that only those data "
+        "keys open.",
+        &allow_drop_value, false, PGC_SUSET, at_load, nullptr, nullptr, nullptr);
+}
+
 }  // namespace
 
 void define_settings() {
@@ -176,6 +186,7 @@ void define_settings() {
     loading = true;
     define_agent_settings();
     define_key_settings();
+    define_guard_setting();
     loading = false;
     for (std::size_t i = 0; i < guarded_count; ++i) {
         if (brought[i] && is_default_at_login(guarded_names[i])) {
@@ -184,6 +195,7 @@ void define_settings() {
     }
     std::ranges::for_each(guarded_names, end_load);
     end_load(keys_name);
+    end_load(allow_drop_name);
     reserve_setting_prefix("kms");
 }
 
@@ -221,6 +233,10 @@ Deadlines deadlines() {
 
 std::chrono::seconds cache_ttl() {
     return std::chrono::seconds(cache_ttl_value);
+}
+
+bool allow_drop() {
+    return allow_drop_value;
 }
 
 std::chrono::seconds max_age() {

@@ -24,6 +24,7 @@ Deadlines deadlines();
 std::chrono::seconds cache_ttl();
 std::size_t max_cached_keys();
 std::chrono::seconds max_age();  // 0: any
+bool allow_drop();
 
 // Raises 22023 where a setting that the login brought was refused at load: what the server wants is
 // not known then, kms.mode = remote perhaps.
