@@ -71,10 +71,13 @@ GRANT SELECT ON costly TO regress_kms_reader;
 SET ROLE regress_kms_reader;
 EXPLAIN (COSTS OFF) SELECT n FROM costly WHERE kms.decode(1, sealed) = '\x78' AND n % 7 = 0;
 RESET ROLE;
-\set VERBOSITY sqlstate
-SELECT kms_internal.cost_support(NULL);
-SELECT kms_internal.cost_support('x');
-\set VERBOSITY default
+-- 42883 or 0A000, by the minor release.
+DO $$
+BEGIN
+    PERFORM kms_internal.cost_support(NULL);
+EXCEPTION WHEN undefined_function OR feature_not_supported THEN
+    RAISE NOTICE 'not to be called';
+END $$;
 
 DROP TABLE costly;
 DROP FUNCTION takes_a_while;
