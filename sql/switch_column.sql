@@ -51,7 +51,7 @@ SELECT kms.switch_column('defaults', 'at', drop_constraints => true);
 \d defaults
 ALTER TABLE defaults ALTER mine_encrypted DROP DEFAULT;
 INSERT INTO defaults DEFAULT VALUES;
-SELECT kms.decode_with_text('pii', born_encrypted), kms.decode_with_text('pii', n_encrypted), kms.decode_with('pii', b_encrypted), kms.decode_with_text('pii', d_encrypted), at_encrypted FROM defaults ORDER BY id;
+SELECT kms.decode_with_text('pii', born_encrypted), kms.decode_with_text('pii', n_encrypted), kms.decode_with('pii', b_encrypted), kms.decode_with_text('pii', d_encrypted), at_encrypted IS NULL AS none FROM defaults ORDER BY id;
 RESET DateStyle;
 DROP TABLE defaults;
 DROP DOMAIN regress_kms_never;
