@@ -99,7 +99,8 @@ SELECT kms.create_data_key('new', 'main');
 \set VERBOSITY default
 SET kms.command = :'command';
 
--- An agent is started anew for another command, and that one kept its keys in memory.
+-- An agent is started anew for another command, and that one kept its keys in memory. A key that is made
+-- again has a number that is not in kms.data_key.
 SELECT kms.rotate_data_key('orders');
 SELECT kms.create_key('main', purpose => 'wrap'), kms.create_key('second', purpose => 'wrap');
 
@@ -164,11 +165,13 @@ SELECT kms.wrap('main', 'x', NULL);
 SELECT kms.unwrap('main', wrapped) FROM kms.data_key WHERE name = 'repeatable' AND version = 1;
 SELECT kms.unwrap('main', wrapped, substr(convert_to('kms/1 data key', 'UTF8') || '\x00' || convert_to(algorithm, 'UTF8') || '\x000000000000000001' || name, 14)) FROM kms.data_key WHERE name = 'repeatable' AND version = 1;
 SELECT kms.create_key('of values'), kms.set_key(1, 'of values');
+\set VERBOSITY terse
 SELECT kms.unwrap('main', kms.encode(1, 'x'));
+\set VERBOSITY default
 -- It outlives a rotation of the KEK.
 SELECT kms.rotate_key('main');
 SELECT convert_from(kms.unwrap('main', :'wrapped'), 'UTF8');
-SELECT kms.disable_key('main', 1, force => true);
+SELECT kms.disable_key('main', 2, force => true);
 SELECT kms.unwrap('main', :'wrapped');
 RESET kms.command;
 DELETE FROM kms.data_key;

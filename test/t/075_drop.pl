@@ -11,7 +11,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $folder = test_folder('drop');
-my $agent = make_keyring($folder, 'kek', 'pii');
+my $agent = make_keyring($folder, 'kek:wrap', 'pii');
 my $node = kms_node('guarded', 'kms.command' => $agent);
 $node->safe_psql('postgres', <<'SQL');
 CREATE ROLE boss SUPERUSER LOGIN;

@@ -13,7 +13,7 @@ use Test::More;
 my $rows = 1500;
 my %mode = map { $_ => $_ } qw(local remote envelope);
 my @names = map { ("$_-old", "$_-new") } qw(local remote);
-my $node = kms_node('move', 'kms.command' => make_keyring(test_folder('keys'), @names, 'kek'), 'restart_after_crash' => 'on');
+my $node = kms_node('move', 'kms.command' => make_keyring(test_folder('keys'), @names, 'kek:wrap'), 'restart_after_crash' => 'on');
 my $session = keys_session($node, { 'kms.mode' => 'envelope' });
 $session->get("SELECT kms.create_data_key('envelope-old', 'kek'), kms.create_data_key('envelope-new', 'kek')");
 $session->quit;

@@ -9,7 +9,7 @@ use KmsTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my %settings = ('kms.command' => make_keyring(test_folder('keys'), 'main'), 'kms.mode' => 'envelope');
+my %settings = ('kms.command' => make_keyring(test_folder('keys'), 'main:wrap'), 'kms.mode' => 'envelope');
 my $node = kms_node('primary', %settings, 'wal_level' => 'logical', 'max_wal_senders' => 8);
 $node->append_conf('pg_hba.conf', 'local replication all trust');
 $node->reload;
