@@ -776,19 +776,19 @@ BEGIN
 END $$;
 
 CREATE FUNCTION kms.blob_from_json(
-    local_id int, json jsonb, expires_at timestamptz DEFAULT NULL, expire_in interval DEFAULT NULL)
+    local_id int, document jsonb, expires_at timestamptz DEFAULT NULL, expire_in interval DEFAULT NULL)
 RETURNS uuid LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    meta jsonb := json -> 'meta';
+    meta jsonb := document -> 'meta';
     kind text := meta ->> 'kind';
     modified timestamptz;
     data bytea;
 BEGIN
-    IF json IS NULL THEN
-        RAISE EXCEPTION 'json must not be NULL' USING ERRCODE = '22004';
+    IF document IS NULL THEN
+        RAISE EXCEPTION 'document must not be NULL' USING ERRCODE = '22004';
     END IF;
-    IF jsonb_typeof(json -> 'parts') IS DISTINCT FROM 'array'
-        OR jsonb_path_exists(json, 'strict $.parts[*] ? (@.type() != "string")')
+    IF jsonb_typeof(document -> 'parts') IS DISTINCT FROM 'array'
+        OR jsonb_path_exists(document, 'strict $.parts[*] ? (@.type() != "string")')
         OR kind IS NULL OR kind NOT IN ('buffer', 'blob', 'file')
         OR (kind <> 'buffer' AND jsonb_typeof(meta -> 'type') IS DISTINCT FROM 'string')
         OR (kind = 'file' AND (jsonb_typeof(meta -> 'name') IS DISTINCT FROM 'string'
@@ -798,7 +798,7 @@ BEGIN
     BEGIN
         SELECT coalesce(string_agg(decode(rpad(translate(part, '-_', '+/'),
             (length(part) + 3) / 4 * 4, '='), 'base64'), '' ORDER BY place), '')
-        INTO data FROM jsonb_array_elements_text(json -> 'parts') WITH ORDINALITY p (part, place);
+        INTO data FROM jsonb_array_elements_text(document -> 'parts') WITH ORDINALITY p (part, place);
         modified := CASE WHEN kind = 'file'
             THEN to_timestamp((meta ->> 'lastModified')::numeric::float8 / 1000) END;
     EXCEPTION WHEN data_exception THEN

@@ -22,11 +22,11 @@ SELECT kms.blob_to_json(id) FROM unnest(ARRAY[:'file', :'blob', :'text', :'nothi
 \set VERBOSITY sqlstate
 SELECT kms.blob_to_json(:'begun');
 \set VERBOSITY default
-CREATE FUNCTION again(json jsonb) RETURNS boolean LANGUAGE plpgsql AS $$
+CREATE FUNCTION again(document jsonb) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
-    id uuid := kms.blob_from_json(1, json);
+    id uuid := kms.blob_from_json(1, document);
 BEGIN
-    RETURN kms.blob_to_json(id) = json;
+    RETURN kms.blob_to_json(id) = document;
 END $$;
 SELECT again(kms.blob_to_json(id)) FROM unnest(ARRAY[:'file', :'blob', :'text', :'nothing']::uuid[]) id;
 SELECT kms.blob_from_json(1, '{"meta": {"kind": "file", "type": "application/octet-stream", "lastModified": 1711349710546, "name": "test.bin"}, "parts": ["AQID", "", "-_8"]}') AS id \gset
@@ -41,9 +41,9 @@ SELECT expires_at - created BETWEEN '59 minutes' AND '61 minutes' FROM kms.blob_
 SELECT kms.blob_from_json(1, NULL);
 SELECT kms.blob_from_json(NULL, '{"meta": {"kind": "buffer"}, "parts": []}');
 SELECT kms.blob_from_json(9, '{"meta": {"kind": "buffer"}, "parts": []}');
-CREATE FUNCTION state_of(json jsonb) RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION state_of(document jsonb) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM kms.blob_from_json(1, json);
+    PERFORM kms.blob_from_json(1, document);
     RETURN 'taken';
 EXCEPTION WHEN others THEN
     RETURN sqlstate || ' ' || sqlerrm;

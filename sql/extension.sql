@@ -46,6 +46,13 @@ WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e' AND classid = 'pg_
 SELECT proname, provolatile, proparallel FROM pg_proc
 WHERE pronamespace = 'kms'::regnamespace GROUP BY 1, 2, 3 ORDER BY 1;
 
+-- Arguments are named in declarations and calls: by no word that is a keyword of some version.
+SELECT DISTINCT word FROM pg_proc, unnest(proargnames) word
+WHERE pronamespace IN ('kms'::regnamespace, 'kms_internal'::regnamespace)
+    AND (word IN (SELECT k.word FROM pg_get_keywords() k WHERE catcode IN ('C', 'R'))
+        OR word IN ('json', 'json_exists', 'json_query', 'json_scalar', 'json_serialize', 'json_table',
+            'json_value', 'merge_action', 'graph_table'));
+
 -- Settings and what they stand at by themselves.
 SELECT name, boot_val, unit, context, vartype FROM pg_settings WHERE name LIKE 'kms.%' ORDER BY name;
 \set VERBOSITY sqlstate
