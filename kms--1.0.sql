@@ -290,6 +290,13 @@ CREATE FUNCTION kms.try_decode(local_id int, data bytea, context bytea DEFAULT '
 RETURNS bytea LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_try_decode';
 
+CREATE FUNCTION kms.is_sealed(data bytea, local_id int, context bytea DEFAULT '')
+RETURNS bool LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+AS 'MODULE_PATHNAME', 'kms_is_sealed';
+
+CREATE FUNCTION kms.looks_sealed(data bytea)
+RETURNS bool LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'kms_looks_sealed';
+
 CREATE FUNCTION kms.recode(from_id int, to_id int, data bytea, context bytea DEFAULT '')
 RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_recode';

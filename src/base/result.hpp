@@ -37,6 +37,9 @@ enum class Code {
 struct Error {
     Code code;
     std::string text;
+    // The text has words of the key agent's, or of what started it: paths, commands, whatever it
+    // wrote. They are for whoever may see kms.command.
+    bool of_agent = false;
 };
 
 // The Error is kept aside, so that what succeeds, as it does once a row, is small and cheap to

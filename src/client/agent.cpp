@@ -122,6 +122,7 @@ Status KeyAgent::start(const Identity& identity, const Deadlines& deadlines, Wai
     if (!log_.last().empty()) {
         status.error().text +=
             "; its last line on standard error: " + log_.last().substr(0, most_detail);
+        status.error().of_agent = true;
     }
     return status;
 }
@@ -195,7 +196,7 @@ Status KeyAgent::run(Errand& errand, RequestClock clock, Waiter& waiter) {
     statistics_.bytes_received += connection_->bytes_received() - received;
     statistics_.requests += exchange.requests_sent();
     statistics_.errors += exchange.error_replies();
-    if (!exchange.last_error_reply().empty()) {
+    if (exchange.last_error_reply() && !exchange.last_error_reply()->text.empty()) {
         statistics_.last_error = exchange.last_error_reply();
     }
     if (status) {
@@ -222,7 +223,7 @@ Error KeyAgent::explain(Error error, bool hung_up, milliseconds deadline, Waiter
         error.text += ", before the handshake was complete";
     }
     ++statistics_.errors;
-    statistics_.last_error = error.text;
+    statistics_.last_error = error;
     return error;
 }
 

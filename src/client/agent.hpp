@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,7 +37,7 @@ struct AgentStatistics {
     std::uint64_t bytes_sent = 0;
     std::uint64_t bytes_received = 0;
     std::chrono::nanoseconds busy{0};  // spent in exchanges
-    std::string last_error;
+    std::optional<Error> last_error;
 };
 
 // Its owner ignores SIGPIPE, as every PostgreSQL backend does.

@@ -250,8 +250,8 @@ Status Exchange::hand_over(const wire::Head& head) {
         return violation("an error bears no code of the protocol");
     }
     ++error_replies_;
-    last_error_reply_ = printable(body, most_detail);
-    return errand_.take(index, Error{*code, last_error_reply_});
+    last_error_reply_ = Error{*code, printable(body, most_detail), true};
+    return errand_.take(index, *last_error_reply_);
 }
 
 Status Exchange::agent_closed() {

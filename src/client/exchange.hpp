@@ -31,7 +31,7 @@ class Exchange {
     bool hung_up() const { return hung_up_; }  // the agent closed a pipe
     std::uint64_t requests_sent() const { return next_; }
     std::uint64_t error_replies() const { return error_replies_; }
-    const std::string& last_error_reply() const { return last_error_reply_; }
+    const std::optional<Error>& last_error_reply() const { return last_error_reply_; }
 
   private:
     Status pump();
@@ -68,7 +68,7 @@ class Exchange {
     bool hung_up_ = false;
     bool broke_protocol_ = false;
     bool complete_ = false;
-    std::string last_error_reply_;
+    std::optional<Error> last_error_reply_;
 };
 
 }  // namespace kms

@@ -31,24 +31,29 @@ List* arguments_of(Node* call) {
     return NIL;
 }
 
-// What is declared for the second argument tells recode (its other local id) and the array forms.
-Oid second_type(Oid function) {
+// What is declared for the first two arguments tells recode (two local ids) and the array forms.
+struct Signature {
+    Oid first = InvalidOid;
+    Oid second = InvalidOid;
+};
+
+Signature signature_of(Oid function) {
     Oid* types = nullptr;
     int count = 0;
     (void)get_func_signature(function, &types, &count);
-    return count > 1 ? types[1] : InvalidOid;
+    return count > 1 ? Signature{types[0], types[1]} : Signature{};
 }
 
 Form form_of(const SupportRequestCost& request) {
     if (request.node != nullptr && IsA(request.node, WindowFunc)) {
         return {1, 1 / rows_an_exchange};
     }
-    const Oid type = second_type(request.funcid);
-    if (type == INT4OID) {
+    const Signature types = signature_of(request.funcid);
+    if (types.first == INT4OID && types.second == INT4OID) {
         return {2, 2};
     }
     const List* arguments = arguments_of(request.node);
-    if (OidIsValid(get_element_type(type)) && list_length(arguments) > 1) {
+    if (OidIsValid(get_element_type(types.second)) && list_length(arguments) > 1) {
         auto* array = static_cast<Node*>(lsecond(arguments));
         return {std::max(1.0, likely_length(request.root, array)), 1};
     }

@@ -25,7 +25,8 @@ Code key_failure(Code code) {
 
 Error about_kek(ByteView kek, const Error& error) {
     return {key_failure(error.code),
-            "By the KEK \"" + escape(Alphabet::identifier, kek) + "\": " + error.text};
+            "By the KEK \"" + escape(Alphabet::identifier, kek) + "\": " + error.text,
+            error.of_agent};
 }
 
 }  // namespace

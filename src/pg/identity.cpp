@@ -12,12 +12,49 @@ IdentityTexts texts;
 Oid texts_role = InvalidOid;
 Oid texts_session_role = InvalidOid;
 
-// Empty over a Unix socket, and in a parallel worker, which has no client.
+// What doc/protocol.md has in place of an address.
+constexpr const char* unix_socket = "";
+constexpr const char* no_client = "none";
+
+bool is_of_internet(const SockAddr& address) {
+    return address.addr.ss_family == AF_INET || address.addr.ss_family == AF_INET6;
+}
+
+// As PostgreSQL's inet_client_addr() shows it.
+const char* shown_address(const SockAddr& address) {
+    if (!is_of_internet(address)) {
+        return unix_socket;
+    }
+    char host[NI_MAXHOST] = "";
+    if (pg_getnameinfo_all(&address.addr, address.salen, host, sizeof(host), nullptr, 0,
+                           NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
+        ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
+                        errmsg("could not read the address of the session's client")));
+    }
+    clean_ipv6_addr(address.addr.ss_family, host);
+    return pstrdup(host);
+}
+
+// A background worker's entry has an address of zeros.
+bool is_of_client(const SockAddr& address) {
+    return address.addr.ss_family != AF_UNSPEC;
+}
+
+// A parallel worker works for its leader's client. A setting that told of it would be the user's to
+// change.
+const SockAddr& address_of_leader() {
+    const SockAddr* address = client_of_process(MyProc->lockGroupLeader->pid);
+    if (address == nullptr) {
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("the leader of this parallel worker has ended")));
+    }
+    return *address;
+}
+
+// As the process's entry of pg_stat_activity has it.
 const char* client_address() {
-    LOCAL_FCINFO(call, 0);
-    InitFunctionCallInfoData(*call, nullptr, 0, InvalidOid, nullptr, nullptr);
-    const Datum address = inet_client_addr(call);
-    return call->isnull ? "" : DatumGetCString(DirectFunctionCall1(inet_out, address));
+    const SockAddr& address = IsParallelWorker() ? address_of_leader() : MyBEEntry->st_clientaddr;
+    return is_of_client(address) ? shown_address(address) : no_client;
 }
 
 const char* or_empty(const char* text) {

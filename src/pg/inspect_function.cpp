@@ -1,4 +1,4 @@
-// inspect: what the public bytes of a sealed value say. Needs no key.
+// inspect and looks_sealed: what the public bytes of a sealed value say. They need no key.
 #include "crypto/sealed.hpp"
 #include "pg/args.hpp"
 
@@ -27,6 +27,13 @@ Shown inspect(ByteView sealed) {
 }
 
 }  // namespace
+
+KMS_FUNCTION(kms_looks_sealed) {
+    if (PG_ARGISNULL(0)) {
+        PG_RETURN_NULL();
+    }
+    PG_RETURN_BOOL(read_sealed_header(bytes_argument(fcinfo, 0)).has_value());
+}
 
 KMS_FUNCTION(kms_inspect) {
     if (PG_ARGISNULL(0)) {

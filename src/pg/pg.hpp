@@ -25,6 +25,7 @@ extern "C" {
 #include "catalog/objectaccess.h"
 #include "catalog/partition.h"
 #include "catalog/pg_am.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_extension.h"
@@ -42,6 +43,7 @@ extern "C" {
 #include "commands/tablecmds.h"
 #include "commands/trigger.h"
 #include "common/hashfn.h"
+#include "common/ip.h"
 #include "executor/executor.h"
 #include "executor/spi.h"
 #include "executor/tuptable.h"
@@ -78,6 +80,7 @@ extern "C" {
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/array.h"
+#include "utils/backend_status.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgroids.h"
@@ -183,6 +186,23 @@ inline uint32 agent_wait_event() {
 #else
     return PG_WAIT_EXTENSION;
 #endif
+}
+
+// Where the client of a process of this server has come from, as it has said in shared memory,
+// which is read once a transaction; nullptr: there is no such process.
+inline const SockAddr* client_of_process(int pid) {
+    const int count = pgstat_fetch_stat_numbackends();
+    for (int i = 1; i <= count; ++i) {
+#if PG_VERSION_NUM >= 160000
+        const PgBackendStatus& process = pgstat_get_local_beentry_by_index(i)->backendStatus;
+#else
+        const PgBackendStatus& process = pgstat_fetch_stat_local_beentry(i)->backendStatus;
+#endif
+        if (process.st_procpid == pid) {
+            return &process.st_clientaddr;
+        }
+    }
+    return nullptr;
 }
 
 // A shared lock until it is let go of or the session ends; false where the lock table is full.

@@ -219,7 +219,7 @@ Result<HeldKey*> Session::key_with_tag(const KeyUse& use, const KeyTag& tag) {
     if (!fetched && fetched.error().code == Code::not_found && use.stored == nullptr) {
         // The agent does not say whether it lacks the key or this version of it.
         KMS_TRY(current_key(use));
-        return Error{Code::wrong_key, std::move(fetched.error().text)};
+        fetched.error().code = Code::wrong_key;
     }
     return fetched;
 }

@@ -25,11 +25,20 @@ double mean_latency(const AgentStatistics& statistics) {
     return busy.count() / static_cast<double>(statistics.requests);
 }
 
+// The agent's own words are for whoever may see its command.
 void fill_running(const KeyAgent& agent, Datum* values, bool* nulls) {
     values[2] = Int32GetDatum(agent.pid());
-    values[3] = text_datum(agent.product());
-    values[4] = capabilities_datum(agent);
-    std::fill(nulls + 2, nulls + 5, false);
+    nulls[2] = false;
+    if (may_see_command()) {
+        values[3] = text_datum(agent.product());
+        values[4] = capabilities_datum(agent);
+        nulls[3] = nulls[4] = false;
+    }
+}
+
+Datum last_error_datum(const Error& error) {
+    return text_datum(error.of_agent && !may_see_command() ? reason_of(error.code)
+                                                           : std::string_view(error.text));
 }
 
 void fill_statistics(const AgentStatistics& statistics, Datum* values, bool* nulls) {
@@ -42,8 +51,8 @@ void fill_statistics(const AgentStatistics& statistics, Datum* values, bool* nul
         values[9] = Float8GetDatum(mean_latency(statistics));
         nulls[9] = false;
     }
-    if (!statistics.last_error.empty()) {
-        values[10] = text_datum(statistics.last_error);
+    if (statistics.last_error) {
+        values[10] = last_error_datum(*statistics.last_error);
         nulls[10] = false;
     }
 }

@@ -105,6 +105,25 @@ KMS_FUNCTION(kms_try_decode) {
     return datum_or_raise(failure, result);
 }
 
+// The plaintext is gone before anybody sees it.
+KMS_FUNCTION(kms_is_sealed) {
+    const std::int32_t local_id = required_int(fcinfo, 1, "local_id");
+    const ByteView context = required_bytes(fcinfo, 2, "context");
+    if (PG_ARGISNULL(0)) {
+        PG_RETURN_NULL();
+    }
+    varlena* plaintext = nullptr;
+    const Failure failure =
+        open({"open a value", local_id, bytes_argument(fcinfo, 0), context}, &plaintext);
+    if (failure && !is_about_the_ciphertext(failure)) {
+        raise(failure);
+    }
+    if (plaintext != nullptr) {
+        wipe(bytes_in(plaintext));
+    }
+    PG_RETURN_BOOL(!failure);
+}
+
 KMS_FUNCTION(kms_recode) {
     const std::int32_t from_id = required_int(fcinfo, 0, "from_id");
     const std::int32_t to_id = required_int(fcinfo, 1, "to_id");

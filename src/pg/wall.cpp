@@ -8,6 +8,7 @@
 
 #include "base/escape.hpp"
 #include "pg/pg.hpp"
+#include "pg/settings.hpp"
 
 namespace kms::pg {
 namespace {
@@ -91,11 +92,13 @@ struct Texts {
     std::string_view message;
     std::string_view detail;
     std::string_view hint;
+    bool is_of_agent = false;
 };
 
 void fill(Failure& failure, Code code, const char* sqlstate, const Texts& texts) {
     failure.failed = true;
     failure.cause.code = code;
+    failure.cause.is_of_agent = texts.is_of_agent;
     failure.cause.sqlstate =
         MAKE_SQLSTATE(sqlstate[0], sqlstate[1], sqlstate[2], sqlstate[3], sqlstate[4]);
     copy_text(failure.cause.message, texts.message);
@@ -106,10 +109,14 @@ void fill(Failure& failure, Code code, const char* sqlstate, const Texts& texts)
 void report(Failure& failure, const Error& error, const Subject& subject) {
     const Report& row = report_of(error.code);
     const std::string message = describe(subject) + ": " + row.reason;
-    fill(failure, error.code, row.sqlstate, {message, error.text, row.hint});
+    fill(failure, error.code, row.sqlstate, {message, error.text, row.hint, error.of_agent});
 }
 
 }  // namespace
+
+const char* reason_of(Code code) {
+    return report_of(code).reason;
+}
 
 void note_pending_error() noexcept {
     pending_error = true;
@@ -143,8 +150,11 @@ void raise(const Failure& failure) {
         PG_RE_THROW();
     }
     const Failure::Cause& cause = failure.cause;
+    const bool for_log_only = cause.is_of_agent && !may_see_command();
     ereport(ERROR, (errcode(cause.sqlstate), errmsg("%s", cause.message),
-                    cause.detail[0] != '\0' ? errdetail("%s", cause.detail) : 0,
+                    cause.detail[0] == '\0' ? 0
+                    : for_log_only          ? errdetail_log("%s", cause.detail)
+                                            : errdetail("%s", cause.detail),
                     cause.hint[0] != '\0' ? errhint("%s", cause.hint) : 0));
     pg_unreachable();
 }

@@ -27,7 +27,8 @@ struct Subject {
 // copied when there is a failure only, since success is what happens once a row.
 struct Failure {
     struct Cause {
-        Code code;  // of the Error that made it
+        Code code;         // of the Error that made it
+        bool is_of_agent;  // the detail has the key agent's words
         int sqlstate;
         char message[640];
         char detail[384];
@@ -56,7 +57,11 @@ static_assert(std::is_trivially_destructible_v<Failure>);
 void note_pending_error() noexcept;
 bool has_pending_error() noexcept;
 
-// One ereport(ERROR), or the pending error again.
+// What a Code is called in messages.
+const char* reason_of(Code code);
+
+// One ereport(ERROR), or the pending error again. The agent's words are for whoever may see
+// kms.command: others get the kind of failure, and the server's log has the rest.
 [[noreturn]] void raise(const Failure& failure);
 
 // What acts one and three themselves find wrong with a call, in the words of act two. `detail` may

@@ -112,7 +112,8 @@ TEST_F(StartTest, HandsOnARefusal) {
     EXPECT_TRUE(fails(start(faulty("greet", {"error 0 0 unsupported\\n"})), Code::unsupported));
     EXPECT_FALSE(agent.running());
     EXPECT_EQ(agent.statistics().errors, 2u);
-    EXPECT_EQ(agent.statistics().last_error, "not you");
+    EXPECT_EQ(agent.statistics().last_error->text, "not you");
+    EXPECT_TRUE(agent.statistics().last_error->of_agent);
 }
 
 TEST_F(StartTest, IsInterruptedAtEveryWait) {
@@ -255,7 +256,8 @@ TEST_F(StartTest, BacksOffFromAnAgentThatIsLostAgainAndAgain) {
         EXPECT_FALSE(agent.running());
     }
     EXPECT_EQ(agent.statistics().errors, 4u);
-    EXPECT_EQ(agent.statistics().last_error, "the key agent exited with status 7");
+    EXPECT_EQ(agent.statistics().last_error->text, "the key agent exited with status 7");
+    EXPECT_FALSE(agent.statistics().last_error->of_agent);
 }
 
 TEST_F(StartTest, LogsLinesOfStandardError) {
