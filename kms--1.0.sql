@@ -687,7 +687,8 @@ RETURNS uuid LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_blob
 
 -- Those that change a blob return its new version.
 CREATE FUNCTION kms.blob_append(
-    id uuid, data bytea, if_version bigint DEFAULT NULL, complete bool DEFAULT NULL)
+    id uuid, data bytea, if_version bigint DEFAULT NULL, complete bool DEFAULT NULL,
+    at bigint DEFAULT NULL)
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_blob_append';
 
 CREATE FUNCTION kms.blob_replace(id uuid, data bytea, if_version bigint DEFAULT NULL)
@@ -764,7 +765,7 @@ DECLARE
     parts jsonb;
 BEGIN
     PERFORM kms.blob_read(id, 0, 0);
-    SELECT * INTO about FROM kms.blob_meta(id);
+    about := kms.blob_meta(id);
     meta := jsonb_build_object('kind', 'buffer', 'size', about.size);
     IF about.name IS NOT NULL THEN
         meta := meta || jsonb_build_object(
@@ -776,8 +777,10 @@ BEGIN
     IF about.metadata IS NOT NULL THEN
         meta := meta || jsonb_build_object('metadata', about.metadata);
     END IF;
+    -- They come in their order. What is sorted, or is a set in FROM, may go to a temporary file:
+    -- here that is numbers.
     SELECT coalesce(jsonb_agg(rtrim(translate(
-        encode(kms.blob_read(id, at, part_length), 'base64'), E'+/\n', '-_'), '=') ORDER BY at), '[]')
+        encode(kms.blob_read(id, at, part_length), 'base64'), E'+/\n', '-_'), '=')), '[]')
     INTO parts FROM generate_series(0, about.size - 1, part_length) at;
     RETURN jsonb_build_object('meta', meta, 'parts', parts);
 END $$;
@@ -787,6 +790,7 @@ CREATE FUNCTION kms.blob_from_json(
 RETURNS uuid LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     meta jsonb := document -> 'meta';
+    parts jsonb := document -> 'parts';
     kind text := meta ->> 'kind';
     modified timestamptz;
     data bytea;
@@ -794,7 +798,7 @@ BEGIN
     IF document IS NULL THEN
         RAISE EXCEPTION 'document must not be NULL' USING ERRCODE = '22004';
     END IF;
-    IF jsonb_typeof(document -> 'parts') IS DISTINCT FROM 'array'
+    IF jsonb_typeof(parts) IS DISTINCT FROM 'array'
         OR jsonb_path_exists(document, 'strict $.parts[*] ? (@.type() != "string")')
         OR kind IS NULL OR kind NOT IN ('buffer', 'blob', 'file')
         OR (kind <> 'buffer' AND jsonb_typeof(meta -> 'type') IS DISTINCT FROM 'string')
@@ -803,9 +807,10 @@ BEGIN
         RAISE EXCEPTION 'not the JSON form of a blob' USING ERRCODE = '22023';
     END IF;
     BEGIN
-        SELECT coalesce(string_agg(decode(rpad(translate(part, '-_', '+/'),
-            (length(part) + 3) / 4 * 4, '='), 'base64'), '' ORDER BY place), '')
-        INTO data FROM jsonb_array_elements_text(document -> 'parts') WITH ORDINALITY p (part, place);
+        -- As above, only numbers are a set here.
+        SELECT coalesce(string_agg(decode(rpad(translate(parts ->> n, '-_', '+/'),
+            (length(parts ->> n) + 3) / 4 * 4, '='), 'base64'), ''), '')
+        INTO data FROM generate_series(0, jsonb_array_length(parts) - 1) n;
         modified := CASE WHEN kind = 'file'
             THEN to_timestamp((meta ->> 'lastModified')::numeric::float8 / 1000) END;
     EXCEPTION WHEN data_exception THEN
@@ -863,7 +868,7 @@ DECLARE
     piece bytea;
     at bigint := 0;
 BEGIN
-    SELECT * INTO about FROM kms.blob_meta(id);
+    about := kms.blob_meta(id);
     LOOP
         piece := kms.blob_read(id, at, piece_length);
         PERFORM lowrite(descriptor, piece);
@@ -871,7 +876,7 @@ BEGIN
         EXIT WHEN length(piece) < piece_length;
     END LOOP;
     PERFORM lo_close(descriptor);
-    IF about.version <> (SELECT version FROM kms.blob_meta(id)) THEN
+    IF about.version <> (kms.blob_meta(id)).version THEN
         RAISE EXCEPTION 'blob % has changed meanwhile', id USING ERRCODE = '40001';
     END IF;
     RETURN large_object;

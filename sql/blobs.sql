@@ -112,6 +112,11 @@ SELECT said_of(:'id', 'SELECT kms.blob_append($1, ''+'', 1)', 'SELECT kms.blob_a
     'SELECT kms.blob_replace($1, ''x'', 2)', 'SELECT kms.blob_replace($1, ''x'', 3)', 'SELECT kms.blob_set_meta($1, ''n'', if_version => 3)', 'SELECT kms.blob_set_meta($1, ''n'', if_version => 4)',
     'SELECT kms.blob_delete($1, 4)', 'SELECT version FROM kms.blob_meta($1)', 'SELECT kms.blob_delete($1, 5)', 'SELECT kms.blob_delete($1, 5)');
 
+-- A piece of a blob could be missing: `at` says where an append belongs.
+SELECT kms.blob_put(1, 'abc', complete => false) AS id \gset
+SELECT said_of(:'id', 'SELECT kms.blob_append($1, ''x'', at => 0)', 'SELECT kms.blob_append($1, ''x'', at => 4)', 'SELECT kms.blob_append($1, ''x'', at => -1)', 'SELECT kms.blob_append($1, ''x'', 7, at => 4)',
+    'SELECT kms.blob_append($1, ''def'', at => 3)', 'SELECT kms.blob_append($1, ''def'', at => 3)', 'SELECT kms.blob_append($1, '''', NULL, true, 6)', 'SELECT text_of($1)', 'SELECT kms.blob_delete($1)');
+
 -- Not complete: nothing of it is read, but what there is may be checked.
 SELECT kms.blob_put(1, 'begun', 'n', complete => false) AS id \gset
 SELECT said_of(:'id', 'SELECT kms.blob_get($1)', 'SELECT kms.blob_read($1, 0, 1)', 'SELECT kms.blob_copy($1)', 'SELECT kms.blob_compact($1)', 'SELECT kms.blob_set_meta($1, ''m'')');

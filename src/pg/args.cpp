@@ -4,6 +4,7 @@
 
 #include "base/escape.hpp"
 #include "base/key_list.hpp"
+#include "crypto/wrap_context.hpp"
 #include "pg/settings.hpp"
 #include "pg/sqlstates.hpp"
 
@@ -17,6 +18,24 @@ KeyUse use_of(const char* action, std::int32_t local_id, ByteView identifier) {
 }
 
 constexpr std::size_t most_value = MaxAllocSize - VARHDRSZ;
+
+// A tuplestore of so many kilobytes is never written to a file.
+constexpr int never_spilled = MAX_KILOBYTES;
+constexpr std::size_t least_secret_bytes = std::size_t{64} << 20;
+
+// Of a tuplestore, and of each tuple that it has.
+constexpr std::size_t tuplestore_overhead = std::size_t{32} << 10;
+constexpr std::size_t row_overhead = 64;
+
+std::size_t most_secret_bytes() {
+    return std::max(least_secret_bytes, static_cast<std::size_t>(work_mem) * 1024);
+}
+
+bool can_materialize(FunctionCallInfo fcinfo) {
+    const auto* result = reinterpret_cast<const ReturnSetInfo*>(fcinfo->resultinfo);
+    return result != nullptr && IsA(result, ReturnSetInfo) &&
+           (result->allowedModes & SFRM_Materialize) != 0;
+}
 
 Error too_large(std::size_t length) {
     return {Code::too_large, "The result would have " + std::to_string(length) +
@@ -64,6 +83,21 @@ ByteView copy_of(ByteView bytes) {
     auto* copy = static_cast<Byte*>(palloc(std::max<std::size_t>(bytes.size(), 1)));
     std::copy(bytes.begin(), bytes.end(), copy);
     return {copy, bytes.size()};
+}
+
+[[gnu::hot]] void check_context(ByteView context) {
+    if (begins_as_own_context(context)) {
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("a context must not begin with \"%s\"", own_context_prefix.data()),
+                        errdetail("What kms itself seals has contexts that begin so."),
+                        errhint("Put something of your own before it.")));
+    }
+}
+
+[[gnu::hot]] ByteView required_context(FunctionCallInfo fcinfo, int index) {
+    const ByteView context = required_bytes(fcinfo, index, "context");
+    check_context(context);
+    return context;
 }
 
 void check_identifier(ByteView identifier) {
@@ -175,10 +209,10 @@ bool is_outdated(const KeyUse& use, const Failure& failure) {
     return use.circumstances != key_circumstances();
 }
 
-RowSet::RowSet(FunctionCallInfo fcinfo) {
+RowSet::RowSet(FunctionCallInfo fcinfo, Rows rows)
+    : left_(rows == Rows::secret ? most_secret_bytes() : SIZE_MAX) {
     auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
-    if (result == nullptr || !IsA(result, ReturnSetInfo) ||
-        (result->allowedModes & SFRM_Materialize) == 0) {
+    if (!can_materialize(fcinfo)) {
         ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
                         errmsg("a set of rows cannot be returned here")));
     }
@@ -187,7 +221,7 @@ RowSet::RowSet(FunctionCallInfo fcinfo) {
         elog(ERROR, "return type must be a row type");
     }
     store_ = tuplestore_begin_heap((result->allowedModes & SFRM_Materialize_Random) != 0, false,
-                                   work_mem);
+                                   rows == Rows::secret ? never_spilled : work_mem);
     result->returnMode = SFRM_Materialize;
     result->setResult = store_;
     result->setDesc = shape_;
@@ -195,13 +229,30 @@ RowSet::RowSet(FunctionCallInfo fcinfo) {
 }
 
 void RowSet::add(Datum* values, bool* nulls) {
+    const std::size_t size = heap_compute_data_size(shape_, values, nulls) + row_overhead;
+    if (size > left_) {
+        ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+                        errmsg("the result has more rows than are held in memory"),
+                        errdetail("They are secret, and are not written to a temporary file."),
+                        errhint("Ask for fewer of them, or raise work_mem above 64 MB.")));
+    }
+    left_ -= left_ == SIZE_MAX ? 0 : size;
     tuplestore_putvalues(store_, shape_, values, nulls);
 }
 
-Datum row_datum(FunctionCallInfo fcinfo, Datum* values, bool* nulls) {
+Datum row_datum(FunctionCallInfo fcinfo, Datum* values, bool* nulls, Rows rows) {
     TupleDesc shape = nullptr;
     if (get_call_result_type(fcinfo, nullptr, &shape) != TYPEFUNC_COMPOSITE) {
         elog(ERROR, "return type must be a row type");
+    }
+    if (rows == Rows::secret && can_materialize(fcinfo) &&
+        heap_compute_data_size(shape, values, nulls) + tuplestore_overhead >
+            static_cast<std::size_t>(work_mem) * 1024) {
+        ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+                        errmsg("the row is larger than what is held in memory"),
+                        errdetail("It is secret, and is not written to a temporary file."),
+                        errhint("Call the function among what is selected instead of in FROM, or "
+                                "raise work_mem.")));
     }
     return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(shape), values, nulls));
 }

@@ -14,6 +14,11 @@ std::int32_t required_int(FunctionCallInfo fcinfo, int index, const char* name);
 bool required_bool(FunctionCallInfo fcinfo, int index, const char* name);
 ByteView required_bytes(FunctionCallInfo fcinfo, int index, const char* name);  // detoasted
 
+// A context that a user gives: 22023 for one that could be a context of kms itself, as those of
+// blobs' chunks are, which would open them and forge them.
+void check_context(ByteView context);
+ByteView required_context(FunctionCallInfo fcinfo, int index);
+
 // 1 to 1,024 bytes, or 22023.
 void check_identifier(ByteView identifier);
 ByteView required_identifier(FunctionCallInfo fcinfo, int index,
@@ -77,18 +82,24 @@ Failure ask_for_data_key(Session& session, KeyUse& use, const Subject& subject, 
     }
 }
 
-// Rows of a set-returning function, collected in a tuplestore.
+// What a set-returning function hands out may be plaintext: then no temporary file may have it.
+enum class Rows { public_ones, secret };
+
+// Rows of a set-returning function, collected in a tuplestore. Secret ones are held in memory, up
+// to work_mem or 64 MiB, whichever is more: 54000 beyond.
 class RowSet {
   public:
-    explicit RowSet(FunctionCallInfo fcinfo);
+    explicit RowSet(FunctionCallInfo fcinfo, Rows rows = Rows::public_ones);
     void add(Datum* values, bool* nulls);
 
   private:
     Tuplestorestate* store_;
     TupleDesc shape_;
+    std::size_t left_;
 };
 
-// The one row of a function with OUT parameters.
-Datum row_datum(FunctionCallInfo fcinfo, Datum* values, bool* nulls);
+// The one row of a function with OUT parameters. In FROM the executor holds it up to work_mem: a
+// secret one is 54000 beyond.
+Datum row_datum(FunctionCallInfo fcinfo, Datum* values, bool* nulls, Rows rows = Rows::public_ones);
 
 }  // namespace kms::pg

@@ -108,9 +108,7 @@ struct Companion {
     void (*check)(ByteView);  // raises
 };
 
-void accept(ByteView) {}
-
-constexpr Companion contexts = {2, "contexts", &Call::context, accept};
+constexpr Companion contexts = {2, "contexts", &Call::context, check_context};
 constexpr Companion key_identifiers = {0, "key_identifiers", &Call::identifier, check_identifier};
 
 void set_each(FunctionCallInfo fcinfo, const Elements& all, const Companion& companion) {
@@ -176,7 +174,7 @@ bool read_arguments(FunctionCallInfo fcinfo, const char* action, Form form, Elem
     if (form.context_each) {
         required(fcinfo, contexts.argument, contexts.name);
     } else {
-        call.context = required_bytes(fcinfo, 2, "context");
+        call.context = required_context(fcinfo, 2);
     }
     if (PG_ARGISNULL(1)) {
         return false;

@@ -65,6 +65,16 @@ BlobId blob_id_argument(FunctionCallInfo fcinfo) {
     return uuid_of(PG_GETARG_DATUM(0));
 }
 
+std::uint64_t not_negative(FunctionCallInfo fcinfo, int index, const char* name) {
+    required(fcinfo, index, name);
+    const std::int64_t value = PG_GETARG_INT64(index);
+    if (value < 0) {
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("%s must not be negative", name)));
+    }
+    return static_cast<std::uint64_t>(value);
+}
+
 void raise_no_blob(const BlobId& id) {
     ereport(ERROR, (errcode(sqlstate::no_blob), errmsg("there is no blob %s", shown_id(id)),
                     errdetail("Nor is one there that has expired.")));

@@ -8,6 +8,9 @@ namespace kms::pg {
 
 BlobId blob_id_argument(FunctionCallInfo fcinfo);
 
+// A bigint; 22023 for a negative one.
+std::uint64_t not_negative(FunctionCallInfo fcinfo, int index, const char* name);
+
 // KM013: there is none, or it has expired.
 [[noreturn]] void raise_no_blob(const BlobId& id);
 

@@ -34,6 +34,19 @@ void require_version(FunctionCallInfo fcinfo, int index, const BlobRow& row) {
     }
 }
 
+// Of pieces that are sent without waiting for answers: what follows one that is missing does not
+// take its place.
+void require_size(FunctionCallInfo fcinfo, int index, const OpenBlob& blob) {
+    const std::uint64_t size = blob.manifest.total_length;
+    if (!PG_ARGISNULL(index) && not_negative(fcinfo, index, "at") != size) {
+        ereport(ERROR, (errcode(sqlstate::other_size),
+                        errmsg("blob %s does not end at " INT64_FORMAT, shown_id(blob.id),
+                               PG_GETARG_INT64(index)),
+                        errdetail("Its size is " UINT64_FORMAT ".", size),
+                        errhint("Go on at the size and the version that kms.blob_meta() tells.")));
+    }
+}
+
 BlobChange begin_change(FunctionCallInfo fcinfo, int if_version, BlobWriter& writer,
                         const char* verb) {
     const BlobRow row = lock_blob(writer, blob_id_argument(fcinfo));
@@ -162,6 +175,7 @@ KMS_FUNCTION(kms_blob_append) {
     const ByteView data = required_bytes(fcinfo, 1, "data");
     BlobWriter writer;
     BlobChange change = begin_addition(fcinfo, 2, writer, "append to");
+    require_size(fcinfo, 4, change.blob);
     bool& complete = change.blob.manifest.complete;
     if (!PG_ARGISNULL(3)) {
         if (complete && !PG_GETARG_BOOL(3)) {

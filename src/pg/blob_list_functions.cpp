@@ -65,13 +65,13 @@ void add_row(RowSet& rows, const OpenBlob& blob, const BlobRow& row) {
 KMS_FUNCTION(kms_blob_meta) {
     const BlobRow& row = required_blob(blob_id_argument(fcinfo));
     Description it = describe(open_blob("describe", row), row);
-    return row_datum(fcinfo, it.values, it.nulls);
+    return row_datum(fcinfo, it.values, it.nulls, Rows::secret);
 }
 
 // Those that the session has the keys of.
 KMS_FUNCTION(kms_blob_list) {
     const ByteView prefix = utf8_of(required_bytes(fcinfo, 0, "prefix"));
-    RowSet rows(fcinfo);
+    RowSet rows(fcinfo, Rows::secret);
     MemoryContext memory =
         AllocSetContextCreate(CurrentMemoryContext, "kms blob", ALLOCSET_DEFAULT_SIZES);
     BlobScan scan;

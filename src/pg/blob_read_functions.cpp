@@ -24,16 +24,6 @@ Datum read_range(OpenBlob& blob, std::uint64_t start, std::uint64_t length) {
     PG_RETURN_POINTER(data);
 }
 
-std::uint64_t not_negative(FunctionCallInfo fcinfo, int index, const char* name) {
-    required(fcinfo, index, name);
-    const std::int64_t value = PG_GETARG_INT64(index);
-    if (value < 0) {
-        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                        errmsg("%s must not be negative", name)));
-    }
-    return static_cast<std::uint64_t>(value);
-}
-
 void require_to_fit(const OpenBlob& blob) {
     if (blob.manifest.total_length > MaxAllocSize - VARHDRSZ) {
         ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),

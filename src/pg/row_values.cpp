@@ -58,7 +58,12 @@ std::optional<ByteView> bytes_of_row(const RowValues& values, TupleTableSlot* sl
 }
 
 std::optional<ByteView> context_of_row(const RowValues& values, TupleTableSlot* slot) {
-    return values.context != nullptr ? evaluate(values, values.context, slot) : ByteView{};
+    const auto context =
+        values.context != nullptr ? evaluate(values, values.context, slot) : ByteView{};
+    if (context) {
+        check_context(*context);
+    }
+    return context;
 }
 
 }  // namespace kms::pg

@@ -12,5 +12,6 @@ constexpr int still_needed = MAKE_SQLSTATE('K', 'M', '0', '1', '2');
 
 constexpr int no_blob = MAKE_SQLSTATE('K', 'M', '0', '1', '3');
 constexpr int other_version = MAKE_SQLSTATE('K', 'M', '0', '1', '4');
+constexpr int other_size = MAKE_SQLSTATE('K', 'M', '0', '1', '5');
 
 }  // namespace kms::pg::sqlstate

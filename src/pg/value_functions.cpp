@@ -17,7 +17,7 @@ constexpr const char* decode_with = "decode with key";
     } else {
         call.identifier = required_identifier(fcinfo, 0);
     }
-    call.context = required_bytes(fcinfo, 2, "context");
+    call.context = required_context(fcinfo, 2);
     if (PG_ARGISNULL(1)) {
         return false;
     }
@@ -127,7 +127,7 @@ KMS_FUNCTION(kms_is_sealed) {
 KMS_FUNCTION(kms_recode) {
     const std::int32_t from_id = required_int(fcinfo, 0, "from_id");
     const std::int32_t to_id = required_int(fcinfo, 1, "to_id");
-    const ByteView context = required_bytes(fcinfo, 3, "context");
+    const ByteView context = required_context(fcinfo, 3);
     if (PG_ARGISNULL(2)) {
         PG_RETURN_NULL();
     }

@@ -1,5 +1,7 @@
 #include "pg/window_rows.hpp"
 
+#include "crypto/wrap_context.hpp"
+
 namespace kms::pg {
 namespace {
 
@@ -59,6 +61,25 @@ void WindowRows::require_arguments() const {
     if (nulls_[context_place]) {
         raise_null("context");
     }
+    check_context(beginning_of_context());
+}
+
+bool WindowRows::has_arguments() const {
+    return !nulls_[local_id_place] && !nulls_[context_place] &&
+           !begins_as_own_context(beginning_of_context());
+}
+
+// What tells whose it is.
+ByteView WindowRows::beginning_of_context() const {
+    if (has_constant_context_) {
+        return constant_context_;
+    }
+    const auto* value = reinterpret_cast<const varlena*>(DatumGetPointer(values_[context_place]));
+    if (stands_in_its_row(value)) {
+        return bytes_of_value(value);
+    }
+    return bytes_of_value(reinterpret_cast<const varlena*>(PG_DETOAST_DATUM_SLICE(
+        values_[context_place], 0, static_cast<std::int32_t>(own_context_prefix.size()))));
 }
 
 ByteView WindowRows::data() const {

@@ -19,9 +19,9 @@ class WindowRows {
     bool read_ahead(int rows);
 
     // Of the row that was read. Only data may be NULL: require_arguments() raises 22004 for the
-    // others.
+    // others, and 22023 for a context that users may not give.
     void require_arguments() const;
-    bool has_arguments() const { return !nulls_[local_id_place] && !nulls_[context_place]; }
+    bool has_arguments() const;
     std::int32_t local_id() const { return DatumGetInt32(values_[local_id_place]); }
     bool data_is_null() const { return nulls_[data_place]; }
     // Once each; in the current memory context where they are copied or have to be detoasted.
@@ -40,6 +40,7 @@ class WindowRows {
     enum Place { local_id_place, data_place, context_place, places };
 
     std::size_t size_of(Place place) const;
+    ByteView beginning_of_context() const;
 
     WindowObject window_;
     FmgrInfo* function_;

@@ -25,7 +25,7 @@ Status transform(const KeyUse& use, Transform with, ByteView context, ByteView d
 // (kek, data, context), where only the data may be NULL.
 Datum call(FunctionCallInfo fcinfo, const char* action, Transform with) {
     const KeyUse use = use_of_identifier(action, required_identifier(fcinfo, 0, "kek"));
-    const ByteView context = required_bytes(fcinfo, 2, "context");
+    const ByteView context = required_context(fcinfo, 2);
     if (PG_ARGISNULL(1)) {
         PG_RETURN_NULL();
     }
