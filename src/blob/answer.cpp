@@ -21,6 +21,7 @@ constexpr std::array states{
     State{"KM005", Code::wrong_key}, State{"KM006", Code::wrong_key},
     State{"KM010", Code::wrong_key}, State{"KM011", Code::wrong_key},
     State{"KM013", Code::not_found}, State{"KM014", Code::denied},
+    State{"KM015", Code::denied},
 };
 
 Code code_of(std::string_view sqlstate) {

@@ -26,6 +26,8 @@ class Answer {
     int columns() const { return PQnfields(result_.get()); }
     std::string column_name(int column) const { return PQfname(result_.get(), column); }
 
+    bool is_null(int row, int column) const { return PQgetisnull(result_.get(), row, column) == 1; }
+
     // Empty for NULL.
     std::string text(int row, int column) const { return std::string(text_of(bytes(row, column))); }
     std::int64_t number(int row, int column) const;
@@ -39,8 +41,8 @@ class Answer {
 };
 
 // The server's message, its DETAIL and HINT in lines of their own. The code is not_found for KM013,
-// denied for KM014, wrong_key for a key that cannot be used and a blob that it does not open,
-// unavailable for a connection that is lost, else failed.
+// denied for KM014 and KM015, wrong_key for a key that cannot be used and a blob that it does not
+// open, unavailable for a connection that is lost, else failed.
 Error server_error(const PGresult* result);
 
 // libpq's own last error: Code::unavailable.

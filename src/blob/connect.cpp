@@ -1,4 +1,6 @@
 // Opening a connection, as psql does it.
+#include <sys/socket.h>
+
 #include <array>
 #include <cstdio>
 
@@ -25,6 +27,7 @@ PGconn* connect(const Target& target, const char* password) {
                            "port",
                            "user",
                            "password",
+                           "sslmode",
                            "client_encoding",
                            "fallback_application_name",
                            static_cast<const char*>(nullptr)};
@@ -33,6 +36,7 @@ PGconn* connect(const Target& target, const char* password) {
                             or_none(target.port),
                             or_none(target.user),
                             password,
+                            or_none(target.sslmode),
                             "UTF8",
                             "kms-blob",
                             static_cast<const char*>(nullptr)};
@@ -56,6 +60,45 @@ PGconn* connect_with_password(const Target& target, const std::string& user) {
     return connect(target, password ? reinterpret_cast<const char*>(password->data()) : nullptr);
 }
 
+struct FreeOptions {
+    void operator()(PQconninfoOption* options) const { PQconninfoFree(options); }
+};
+
+std::string sslmode_of(PGconn* connection) {
+    const std::unique_ptr<PQconninfoOption, FreeOptions> options(PQconninfo(connection));
+    for (const PQconninfoOption* option = options.get();
+         option != nullptr && option->keyword != nullptr; ++option) {
+        if (std::string_view(option->keyword) == "sslmode" && option->val != nullptr) {
+            return option->val;
+        }
+    }
+    return "";
+}
+
+bool is_local(PGconn* connection) {
+    sockaddr_storage peer{};
+    socklen_t length = sizeof peer;
+    return getpeername(PQsocket(connection), reinterpret_cast<sockaddr*>(&peer), &length) == 0 &&
+           peer.ss_family == AF_UNIX;
+}
+
+// libpq's default is to do without TLS when the server, or somebody on the way, says that there is
+// none.
+void warn_of_chance(PGconn* connection) {
+    const std::string sslmode = sslmode_of(connection);
+    if (is_local(connection) || PQgssEncInUse(connection) == 1 ||
+        (sslmode != "prefer" && sslmode != "allow")) {
+        return;
+    }
+    complain(std::string("warning: ") +
+             (PQsslInUse(connection) == 1
+                  ? "sslmode " + sslmode +
+                        " neither insists on TLS nor checks who the server is: --sslmode "
+                        "verify-full does"
+                  : "the connection is not encrypted, and plaintext goes over it: --sslmode "
+                    "verify-full insists on TLS, --sslmode disable says that this is meant"));
+}
+
 void pass_notice(void*, const char* message) {
     complain(message);
 }
@@ -74,6 +117,7 @@ Result<Connection> Connection::open(const Target& target) {
     if (PQstatus(opened.connection_.get()) != CONNECTION_OK) {
         return connection_error(opened.connection_.get());
     }
+    warn_of_chance(opened.connection_.get());
     PQsetNoticeProcessor(opened.connection_.get(), pass_notice, nullptr);
     KMS_TRY(opened.begin_pipeline());
     return opened;

@@ -37,6 +37,11 @@ struct Arguments {
     std::vector<int> formats;
 };
 
+bool is_success(const PGresult* result) {
+    const ExecStatusType status = PQresultStatus(result);
+    return status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK;
+}
+
 }  // namespace
 
 Status Connection::begin_pipeline() {
@@ -48,15 +53,21 @@ Status Connection::begin_pipeline() {
 }
 
 Status Connection::send(const Statement& statement) {
-    const Arguments arguments(statement.parameters);
-    if (PQsendQueryParams(connection_.get(), statement.sql,
-                          static_cast<int>(arguments.values.size()), arguments.types.data(),
-                          arguments.values.data(), arguments.lengths.data(),
-                          arguments.formats.data(), static_cast<int>(statement.results)) != 1 ||
-        PQpipelineSync(connection_.get()) != 1) {
-        return connection_error(connection_.get());
+    return send_together({statement});
+}
+
+// The server commits at a synchronisation, and passes over what stands between an error and that.
+Status Connection::send_together(const std::vector<Statement>& statements) {
+    for (const Statement& statement : statements) {
+        const Arguments arguments(statement.parameters);
+        if (PQsendQueryParams(connection_.get(), statement.sql,
+                              static_cast<int>(arguments.values.size()), arguments.types.data(),
+                              arguments.values.data(), arguments.lengths.data(),
+                              arguments.formats.data(), static_cast<int>(statement.results)) != 1) {
+            return connection_error(connection_.get());
+        }
     }
-    return {};
+    return PQpipelineSync(connection_.get()) == 1 ? Status() : connection_error(connection_.get());
 }
 
 // The server may stop reading until its answers are read: both directions move.
@@ -99,17 +110,6 @@ Result<OwnedResult> Connection::next_result() {
     return OwnedResult(PQgetResult(connection_.get()));
 }
 
-// A statement's results end with that of its synchronisation.
-Status Connection::skip_to_end() {
-    while (PQstatus(connection_.get()) == CONNECTION_OK) {
-        KMS_ASSIGN(const OwnedResult result, next_result());
-        if (PQresultStatus(result.get()) == PGRES_PIPELINE_SYNC) {
-            return {};
-        }
-    }
-    return connection_error(connection_.get());
-}
-
 Result<bool> Connection::has_answer() {
     const bool connected = PQconsumeInput(connection_.get()) == 1;
     const Error loss = connection_error(connection_.get());
@@ -121,20 +121,22 @@ Result<bool> Connection::has_answer() {
     return ready;
 }
 
+// Results end with that of the synchronisation. An error may still come before it: that of the
+// commit.
 Result<Answer> Connection::receive() {
-    KMS_ASSIGN(OwnedResult result, next_result());
-    if (result == nullptr) {
-        return connection_error(connection_.get());
-    }
-    const ExecStatusType status = PQresultStatus(result.get());
-    const Status ended = skip_to_end();
-    if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK) {
-        return server_error(result.get());
-    }
-    if (!ended) {
-        return ended.error();
-    }
-    return Answer(std::move(result));
+    OwnedResult answer;
+    Status done;
+    do {
+        KMS_ASSIGN(OwnedResult result, next_result());
+        if (PQresultStatus(result.get()) == PGRES_PIPELINE_SYNC) {
+            return done ? Result<Answer>(Answer(std::move(answer))) : done.error();
+        }
+        if (done && result != nullptr && !is_success(result.get())) {
+            done = server_error(result.get());
+        }
+        answer = answer != nullptr ? std::move(answer) : std::move(result);
+    } while (answer != nullptr && PQstatus(connection_.get()) == CONNECTION_OK);
+    return done ? connection_error(connection_.get()) : done.error();
 }
 
 Result<Answer> Connection::ask(const Statement& statement) {

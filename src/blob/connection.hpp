@@ -1,9 +1,13 @@
 // A connection to the server, in libpq's pipeline mode: statements are sent without waiting for the
 // answers to those before, and each is a transaction of its own unless BEGIN was sent.
+//
+// What follows one that fails is carried out nevertheless. So whatever is sent without waiting says
+// itself what it needs of those before.
 #pragma once
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/result.hpp"
 #include "blob/answer.hpp"
@@ -19,6 +23,7 @@ struct Target {
     std::string port;
     std::string user;
     std::string database;  // or a connection string, or a URI
+    std::string sslmode;
     Password password = Password::when_asked_for;
 };
 
@@ -30,6 +35,10 @@ class Connection {
     // Copies the statement; it goes out while answers are awaited, or by flush().
     Status send(const Statement& statement);
 
+    // The same of statements that are one transaction, and have one answer: that of the first, when
+    // all have been carried out, or the first error.
+    Status send_together(const std::vector<Statement>& statements);
+
     // Until all is with the server, or with the kernel.
     Status flush();
 
@@ -37,7 +46,8 @@ class Connection {
     // come.
     Result<bool> has_answer();
 
-    // The answer to the first statement that has none yet. What the server refuses is an Error.
+    // The answer to the first statement that has none yet, when it is committed. What the server
+    // refuses, then too, is an Error.
     Result<Answer> receive();
 
     // send() and receive(), where nothing else is under way.
@@ -54,7 +64,6 @@ class Connection {
     Status wait_for_server();
     Status wait_for_result();
     Result<OwnedResult> next_result();
-    Status skip_to_end();
     void cancel();
 
     std::unique_ptr<PGconn, Close> connection_;

@@ -38,7 +38,7 @@ Result<std::uint64_t> Download::copy(const std::string& id, const std::optional<
 
 Result<Extent> Download::find(const std::string& id, const std::optional<Range>& range) {
     KMS_ASSIGN(const Answer answer,
-               connection_.ask({"SELECT size FROM kms.blob_meta($1)", {uuid_parameter(id)}}));
+               connection_.ask({"SELECT (kms.blob_meta($1)).size", {uuid_parameter(id)}}));
     const auto size = static_cast<std::uint64_t>(answer.number(0, 0));
     return range ? extent_in(*range, size) : Extent{0, size};
 }

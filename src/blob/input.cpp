@@ -14,6 +14,21 @@
 
 namespace kms::blob {
 
+Result<std::string> read_words(const std::string& path) {
+    constexpr std::uint64_t longest = std::uint64_t{2} << 20;
+    KMS_ASSIGN(Input input, Input::open(path));
+    SecretBytes bytes;
+    KMS_TRY(input.read(bytes, longest + 1));
+    if (bytes.size() > longest) {
+        return Error{Code::invalid, path + " has more than " + std::to_string(longest) + " bytes"};
+    }
+    std::string words(text_of(bytes.view()));
+    if (words.ends_with('\n')) {
+        words.pop_back();
+    }
+    return words;
+}
+
 Result<Input> Input::open(const std::string& path) {
     Input input(path);
     if (!input.is_standard_input()) {

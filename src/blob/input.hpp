@@ -11,6 +11,10 @@
 
 namespace kms::blob {
 
+// All of a short file, or of standard input ("-"), without the newline at its end: what should not
+// stand in a command line. Code::io; Code::invalid for more than 2 MiB.
+Result<std::string> read_words(const std::string& path);
+
 class Input {
   public:
     // "-": standard input. Code::io.

@@ -6,7 +6,7 @@
 
 namespace kms::blob {
 
-// SIGINT, SIGTERM and SIGHUP. Code::io.
+// SIGINT, SIGTERM, SIGHUP and SIGQUIT. Code::io.
 Status catch_signals();
 
 // Until poll() finds `fd` ready for one of `events`. Code::interrupted, Code::io.

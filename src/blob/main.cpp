@@ -1,5 +1,7 @@
 // kms-blob: encrypted blobs in and out of PostgreSQL. The command line only; see commands.hpp.
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
 #include <csignal>
 #include <cstdio>
 #include <exception>
@@ -8,6 +10,7 @@
 #include "base/system.hpp"
 #include "blob/commands.hpp"
 #include "blob/interruption.hpp"
+#include "blob/text.hpp"
 
 #include "base/floor.hpp"
 
@@ -59,6 +62,7 @@ class CommandLine {
         try {
             app_.parse(argc, argv);
             check_output();
+            check_input();
         } catch (const CLI::ParseError& error) {
             return app_.exit(error) == 0 ? 0 : static_cast<int>(Exit::usage);
         }
@@ -82,6 +86,10 @@ class CommandLine {
         app_.add_option("-U,--username", target.user, "The user to connect as")->group(group);
         app_.add_option("-d,--dbname", target.database,
                         "The database, or a connection string or URI")
+            ->group(group);
+        app_.add_option("--sslmode", target.sslmode, "As libpq's: whether to use TLS")
+            ->check(CLI::IsMember(
+                {"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}))
             ->group(group);
         auto* never = app_.add_flag_callback(
             "-w,--no-password", [this] { options_.target.password = Password::never; },
@@ -133,6 +141,16 @@ class CommandLine {
         describe("--type", options_.type, "Its content type, such as image/png");
         describe("--metadata", options_.metadata, "JSON to store with it");
         describe("--expire-in", options_.expire_in, "How long it is kept, such as '90 days'");
+        const auto describe_from = [&](const char* name, std::string& path, const char* direct) {
+            command
+                ->add_option(name, path,
+                             "The file that has it, or -: other users can see words\n"
+                             "of a command line")
+                ->excludes(resume)
+                ->excludes(command->get_option(direct));
+        };
+        describe_from("--name-from", options_.name_from, "--name");
+        describe_from("--metadata-from", options_.metadata_from, "--metadata");
     }
 
     void get_command() {
@@ -153,8 +171,11 @@ class CommandLine {
     }
 
     void list_command() {
-        add("ls", "List the blobs that the session has the keys of", run_list)
-            ->add_option("prefix", options_.prefix, "Only those whose names begin so");
+        CLI::App* command = add("ls", "List the blobs that the session has the keys of", run_list);
+        auto* prefix =
+            command->add_option("prefix", options_.prefix, "Only those whose names begin so");
+        command->add_option("--prefix-from", options_.prefix_from, "The file that has it, or -")
+            ->excludes(prefix);
     }
 
     void set_range(const std::string& text) {
@@ -168,6 +189,19 @@ class CommandLine {
         if (app_.got_subcommand("get") && options_.json && options_.file.empty()) {
             throw CLI::RequiredError("--output, beside --json,");
         }
+        if (app_.got_subcommand("get") && options_.json && !is_utf8(options_.file)) {
+            throw CLI::ValidationError("--output", "beside --json, must be UTF-8");
+        }
+    }
+
+    // Standard input has one thing.
+    void check_input() {
+        const std::array sources{options_.name_from, options_.metadata_from, options_.file};
+        if (app_.got_subcommand("put") && std::ranges::count(sources, "-") > 1) {
+            throw CLI::ValidationError("-",
+                                       "only one of the file, --name-from and --metadata-from "
+                                       "can be the standard input");
+        }
     }
 
     CLI::App app_;
@@ -176,6 +210,8 @@ class CommandLine {
 };
 
 int run(int argc, char** argv) {
+    // A file that grows beyond its limit is an error of write().
+    std::signal(SIGXFSZ, SIG_IGN);
     for (const Status& prepared : {open_standard_descriptors(), forbid_dumps()}) {
         if (!prepared) {
             return static_cast<int>(fail(prepared.error()));

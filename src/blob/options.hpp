@@ -25,6 +25,10 @@ struct Options {
     std::optional<std::string> type;
     std::optional<std::string> metadata;
     std::optional<std::string> expire_in;
+    // Files, or -, that have what other users of this machine should not see in a command line.
+    std::string name_from;
+    std::string metadata_from;
+    std::string prefix_from;
     std::optional<Range> range;
     bool force = false;
     std::string prefix;

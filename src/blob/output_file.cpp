@@ -15,6 +15,32 @@
 namespace kms::blob {
 namespace {
 
+constexpr mode_t own_mode = S_IRUSR | S_IWUSR;
+constexpr mode_t everybodys_mode = 0666;
+constexpr mode_t all_permissions = 0777;
+
+mode_t mode_of_new_file() {
+    const mode_t mask = umask(0);
+    umask(mask);
+    return everybodys_mode & ~mask;
+}
+
+// To another group none of what the old one might.
+mode_t mode_of_replacement(int fd, const struct stat& old) {
+    const bool is_its_own = fchown(fd, old.st_uid, old.st_gid) == 0;
+    const mode_t mode = old.st_mode & all_permissions;
+    return is_its_own ? mode : mode & ~static_cast<mode_t>(S_IRWXG);
+}
+
+std::string folder_of(const std::string& path) {
+    const std::size_t slash = path.rfind('/');
+    return slash == std::string::npos ? "." : path.substr(0, slash + 1);
+}
+
+bool is_not_supported(int error) {
+    return error == EINVAL || error == ENOSYS || error == EOPNOTSUPP || error == EPERM;
+}
+
 Error exists_already(const std::string& path) {
     return {Code::denied, path + " exists already: --force replaces it"};
 }
@@ -61,7 +87,7 @@ Error OutputFile::cannot_write() const {
 
 Status OutputFile::make_temporary() {
     const std::string name = path_ + "." + std::to_string(getpid()) + ".part";
-    file_ = UniqueFd(::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+    file_ = UniqueFd(::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, own_mode));
     if (!file_) {
         return system_error("cannot make " + name);
     }
@@ -85,19 +111,54 @@ Status OutputFile::finish() {
     if (is_standard_output()) {
         return {};
     }
+    KMS_TRY(take_mode());
     if (fsync(file_.get()) != 0) {
         return cannot_write();
     }
-    return take_name();
+    KMS_TRY(take_name());
+    return keep_in_folder();
+}
+
+Status OutputFile::take_mode() {
+    struct stat old {};
+    const bool replaces = replace_ == Replace::yes && lstat(path_.c_str(), &old) == 0;
+    const mode_t mode = replaces ? mode_of_replacement(file_.get(), old) : mode_of_new_file();
+    return fchmod(file_.get(), mode) == 0 ? Status() : cannot_write();
 }
 
 Status OutputFile::take_name() {
     const unsigned flags = replace_ == Replace::yes ? 0 : RENAME_NOREPLACE;
     if (renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, path_.c_str(), flags) != 0) {
-        return errno == EEXIST ? exists_already(path_)
-                               : system_error("cannot rename " + temporary_ + " to " + path_);
+        if (errno == EEXIST) {
+            return exists_already(path_);
+        }
+        if (flags == 0 || !is_not_supported(errno)) {
+            return system_error("cannot rename " + temporary_ + " to " + path_);
+        }
+        return take_free_name();
     }
     temporary_.clear();
+    return {};
+}
+
+// Where a rename cannot be told not to replace, as on NFS: a second name never replaces. The first
+// one is removed with the temporary file's.
+Status OutputFile::take_free_name() {
+    if (link(temporary_.c_str(), path_.c_str()) != 0) {
+        return errno == EEXIST ? exists_already(path_)
+                               : system_error("cannot link " + temporary_ + " to " + path_);
+    }
+    unlink(std::exchange(temporary_, {}).c_str());
+    return {};
+}
+
+// A name is on disk when its folder is.
+Status OutputFile::keep_in_folder() const {
+    const std::string folder = folder_of(path_);
+    const UniqueFd opened(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!opened || (fsync(opened.get()) != 0 && !is_not_supported(errno))) {
+        return system_error("cannot write the folder " + folder);
+    }
     return {};
 }
 

@@ -1,4 +1,6 @@
 // Where a blob's bytes go: standard output, or a file that gets its name when it has all of them.
+// Until then nobody else may read it. Then it has the mode that a new file has, or that of the file
+// that it replaces, and its owner and group where they can be given.
 #pragma once
 
 #include <string>
@@ -35,7 +37,10 @@ class OutputFile {
     bool is_standard_output() const { return path_.empty(); }
     Error cannot_write() const;
     Status make_temporary();
+    Status take_mode();
     Status take_name();
+    Status take_free_name();
+    Status keep_in_folder() const;
 
     std::string path_;
     Replace replace_;

@@ -34,7 +34,8 @@ Result<std::string> hash_input(Input& input, std::uint64_t size, bool show_progr
 
 Result<Stored> look_up(Connection& connection, const std::string& id) {
     KMS_ASSIGN(const Answer answer,
-               connection.ask({"SELECT size, version, complete FROM kms.blob_meta($1)",
+               connection.ask({"SELECT (m).size, (m).version, (m).complete"
+                               " FROM (SELECT kms.blob_meta($1) AS m OFFSET 0) s",
                                {uuid_parameter(id)}}));
     return Stored{static_cast<std::uint64_t>(answer.number(0, 0)), answer.number(0, 1),
                   answer.flag(0, 2)};

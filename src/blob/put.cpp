@@ -13,8 +13,13 @@ namespace kms::blob {
 namespace {
 
 void tell_how_to_go_on(const Upload& upload, const Options& options) {
-    complain("the beginning is stored; to go on:\n    kms-blob put --resume " + upload.id() + " " +
-             shell_word(options.file));
+    if (upload.beginning() == Upload::Beginning::gone) {
+        return;
+    }
+    complain(std::string(upload.beginning() == Upload::Beginning::stored
+                             ? "the beginning is stored; to go on:"
+                             : "the beginning may be stored; to see, and to go on if it is:") +
+             "\n    kms-blob put --resume " + upload.id() + " " + shell_word(options.file));
 }
 
 std::string put_text(const Options& options, const Upload& upload) {
@@ -30,24 +35,37 @@ Exit carry_out(const Options& options, Connection& connection, Input& input) {
     const Status uploaded = options.resume.empty() ? upload.put() : upload.resume(options.resume);
     if (!uploaded) {
         const Exit exit = fail(uploaded.error());
-        if (!upload.id().empty()) {
-            tell_how_to_go_on(upload, options);
-        }
+        tell_how_to_go_on(upload, options);
         return exit;
     }
     const Status printed = print(put_text(options, upload));
     return printed ? Exit::done : fail(printed.error());
 }
 
-}  // namespace
+Result<Options> with_words(Options options) {
+    if (!options.name_from.empty()) {
+        KMS_ASSIGN(options.name, read_words(options.name_from));
+    }
+    if (!options.metadata_from.empty()) {
+        KMS_ASSIGN(options.metadata, read_words(options.metadata_from));
+    }
+    return options;
+}
 
-Exit run_put(const Options& options) {
+Exit put(const Options& options) {
     auto input = Input::open(options.file);
     if (!input) {
         return fail(input.error());
     }
     auto connection = begin_session(options, OnSignal::end_in_order);
     return connection ? carry_out(options, *connection, *input) : fail(connection.error());
+}
+
+}  // namespace
+
+Exit run_put(const Options& options) {
+    const auto complete = with_words(options);
+    return complete ? put(*complete) : fail(complete.error());
 }
 
 }  // namespace kms::blob

@@ -91,6 +91,17 @@ std::string printable(std::string_view text) {
     return safe;
 }
 
+bool is_utf8(std::string_view text) {
+    while (!text.empty()) {
+        const Character character = first_of(text);
+        if (character.length == 0) {
+            return false;
+        }
+        text.remove_prefix(character.length);
+    }
+    return true;
+}
+
 std::string size_text(std::uint64_t bytes) {
     if (bytes < 1024) {
         return std::to_string(bytes) + " bytes";

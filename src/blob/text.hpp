@@ -11,6 +11,8 @@ namespace kms::blob {
 // U+FFFD. JSON stays the same JSON.
 std::string printable(std::string_view text);
 
+bool is_utf8(std::string_view text);
+
 // 999 bytes, 1.0 MiB, 12.3 GiB.
 std::string size_text(std::uint64_t bytes);
 

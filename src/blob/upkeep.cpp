@@ -48,6 +48,11 @@ Result<std::string> verify(const Options& options, Connection& connection, const
 
 using Act = Result<std::string> (*)(const Options&, Connection&, const std::string&);
 
+// What would be the same for every other blob.
+bool is_about_all(Code code) {
+    return code == Code::unavailable || code == Code::interrupted || code == Code::io;
+}
+
 // The first failure decides, but what is unaffected by one is done.
 Exit for_each_id(const Options& options, Act act) {
     auto connection = begin_session(options, OnSignal::end_in_order);
@@ -61,7 +66,7 @@ Exit for_each_id(const Options& options, Act act) {
         if (!done) {
             const Exit exit = fail(done.error());
             first = first == Exit::done ? exit : first;
-            if (exit == Exit::failed) {
+            if (is_about_all(done.error().code)) {
                 break;
             }
         }

@@ -12,12 +12,13 @@ constexpr std::size_t most_in_flight = 2;
 
 constexpr std::int64_t first_version = 1;
 
-// The version that the next piece is appended to is known to the session, as its own last append
-// returned it: were it counted here, a piece behind one that was refused might be taken.
+// A piece is taken only where it belongs, behind all that was sent before it. The version that it
+// is appended to is known to the session, as its own last append returned it: were it counted here,
+// a piece might be taken behind that of somebody else.
 constexpr const char* append =
     "SELECT pg_catalog.set_config('kms_blob.version', kms.blob_append($1, $2,"
     " if_version => pg_catalog.current_setting('kms_blob.version')::pg_catalog.int8,"
-    " complete => $3)::pg_catalog.text, false)";
+    " complete => $3, at => $4)::pg_catalog.text, false)";
 
 Statement start_at(std::int64_t version) {
     return {"SELECT pg_catalog.set_config('kms_blob.version', $1, false)",
@@ -46,6 +47,7 @@ Status Upload::resume(const std::string& id) {
     }
     KMS_TRY(connection_.ask(start_at(stored.version)));
     id_ = id;
+    beginning_ = Beginning::stored;
     Progress progress(!options_.quiet, input_.size(), sent_);
     return append_rest(progress);
 }
@@ -60,16 +62,17 @@ Status Upload::put_whole(const SecretBytes& piece) {
 
 // Committed only when the id is known here: no blob is left behind that nobody could go on with.
 Status Upload::put_first(const SecretBytes& piece) {
-    KMS_TRY(connection_.send({"BEGIN"}));
-    KMS_TRY(connection_.send(put_statement(piece, false)));
-    KMS_TRY(connection_.send(start_at(first_version)));
-    KMS_TRY(connection_.receive());
+    KMS_TRY(connection_.ask({"BEGIN"}));
+    KMS_TRY(connection_.send_together({put_statement(piece, false), start_at(first_version)}));
     KMS_ASSIGN(const Answer answer, connection_.receive());
-    KMS_TRY(connection_.receive());
     id_ = answer.text(0, 0);
-    sent_ = piece.size();
-    KMS_TRY(send({"COMMIT"}, piece.size()));
-    return connection_.flush();
+    beginning_ = Beginning::unknown;
+    if (const auto committed = connection_.ask({"COMMIT"}); !committed) {
+        return note_failure(committed.error());
+    }
+    beginning_ = Beginning::stored;
+    sent_ = stored_ = piece.size();
+    return {};
 }
 
 Status Upload::append_rest(Progress& progress) {
@@ -80,7 +83,7 @@ Status Upload::append_rest(Progress& progress) {
         KMS_TRY(input_.read(piece, length));
         last = piece.size() < length;
         KMS_TRY(settle_what_is_there());
-        KMS_TRY(last ? send_last(piece) : send_piece(piece));
+        KMS_TRY(send_piece(piece, last));
         KMS_TRY(connection_.flush());
         KMS_TRY(settle(most_in_flight));
         progress.show(stored_);
@@ -88,26 +91,17 @@ Status Upload::append_rest(Progress& progress) {
     return settle(0);
 }
 
-Status Upload::send(const Statement& statement, std::uint64_t confirms) {
-    KMS_TRY(connection_.send(statement));
-    in_flight_.push_back(confirms);
-    return {};
-}
-
-Status Upload::send_piece(const SecretBytes& piece) {
-    return send(append_statement(piece, false), piece.size());
-}
-
-// To append is to modify: only then the file's own time stays.
-Status Upload::send_last(const SecretBytes& piece) {
-    KMS_TRY(send({"BEGIN"}, 0));
-    KMS_TRY(send(append_statement(piece, true), 0));
-    if (input_.modified()) {
-        KMS_TRY(send({"SELECT kms.blob_set_meta($1, last_modified => $2)",
-                      {uuid_parameter(id_), time_parameter(input_.modified())}},
-                     0));
+// To append is to modify: only after the last piece the file's own time stays.
+Status Upload::send_piece(const SecretBytes& piece, bool last) {
+    std::vector<Statement> statements{append_statement(piece, last)};
+    if (last && input_.modified()) {
+        statements.push_back({"SELECT kms.blob_set_meta($1, last_modified => $2)",
+                              {uuid_parameter(id_), time_parameter(input_.modified())}});
     }
-    return send({"COMMIT"}, piece.size());
+    KMS_TRY(connection_.send_together(statements));
+    in_flight_.push_back(piece.size());
+    sent_ += piece.size();
+    return {};
 }
 
 // Until at most so many answers are outstanding.
@@ -130,7 +124,9 @@ Status Upload::settle_what_is_there() {
 }
 
 Status Upload::take_answer() {
-    KMS_TRY(connection_.receive());
+    if (const auto answer = connection_.receive(); !answer) {
+        return note_failure(answer.error());
+    }
     stored_ += in_flight_.front();
     in_flight_.pop_front();
     return {};
@@ -147,9 +143,21 @@ Statement Upload::put_statement(const SecretBytes& piece, bool complete) const {
          bool_parameter(complete)}};
 }
 
-Statement Upload::append_statement(const SecretBytes& piece, bool complete) {
-    sent_ += piece.size();
-    return {append, {uuid_parameter(id_), bytes_parameter(piece.view()), bool_parameter(complete)}};
+Statement Upload::append_statement(const SecretBytes& piece, bool complete) const {
+    return {append,
+            {uuid_parameter(id_), bytes_parameter(piece.view()), bool_parameter(complete),
+             bigint_parameter(static_cast<std::int64_t>(sent_))}};
+}
+
+// What the server says in its own words has an effect that is known: a first piece that it refuses
+// is not there, and what somebody else has changed or deleted is not how the input begins.
+Error Upload::note_failure(Error failure) {
+    const bool is_known = failure.code != Code::unavailable && failure.code != Code::interrupted;
+    const bool is_another = failure.code == Code::denied || failure.code == Code::not_found;
+    if (is_another || (is_known && beginning_ == Beginning::unknown)) {
+        beginning_ = Beginning::gone;
+    }
+    return failure;
 }
 
 // A complete blob that has all of the input is what resuming is for: an answer may have been lost.

@@ -25,8 +25,12 @@ class Upload {
     // Goes on with a blob that was not completed.
     Status resume(const std::string& id);
 
-    // Empty while there is none, or none that will stay.
+    // Empty while there is none.
     const std::string& id() const { return id_; }
+
+    // Whether the blob is there, and what it has is how the input begins.
+    enum class Beginning { gone, unknown, stored };
+    Beginning beginning() const { return beginning_; }
 
     // Bytes of which the server has said that it keeps them.
     std::uint64_t stored() const { return stored_; }
@@ -35,20 +39,20 @@ class Upload {
     Status put_whole(const SecretBytes& piece);
     Status put_first(const SecretBytes& piece);
     Status append_rest(Progress& progress);
-    Status send(const Statement& statement, std::uint64_t confirms);
-    Status send_piece(const SecretBytes& piece);
-    Status send_last(const SecretBytes& piece);
+    Status send_piece(const SecretBytes& piece, bool last);
     Status settle(std::size_t most);
     Status settle_what_is_there();
     Status take_answer();
     Statement put_statement(const SecretBytes& piece, bool complete) const;
-    Statement append_statement(const SecretBytes& piece, bool complete);
+    Statement append_statement(const SecretBytes& piece, bool complete) const;
+    Error note_failure(Error failure);
     Status check_end(const std::string& id);
 
     Connection& connection_;
     Input& input_;
     const Options& options_;
     std::string id_;
+    Beginning beginning_ = Beginning::gone;
     std::uint64_t sent_ = 0;
     std::uint64_t stored_ = 0;
     std::deque<std::uint64_t> in_flight_;  // bytes that each answer to come confirms

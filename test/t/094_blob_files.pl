@@ -1,0 +1,182 @@
+# Files that kms-blob wrote: who may read them while they are written and afterwards, what is left
+# when it ends early, file systems that cannot do everything, and what a command line shows.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use IPC::Run ();
+use JSON::PP qw(decode_json);
+use KmsKeys;
+use KmsTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $program = kms_agent_path() =~ s/kms-agent$/kms-blob/r;
+my $folder = test_folder('files');
+my $node = kms_node('files', 'kms.command' => make_keyring(test_folder('keys'), 'a'), 'kms.keys' => '1=a', 'log_parameter_max_length' => 0);
+my ($session, $locker) = map { kms_session($node) } 1 .. 2;
+$ENV{PGHOST} = $node->host;
+$ENV{PGPORT} = $node->port;
+$ENV{PGDATABASE} = 'postgres';
+delete $ENV{PGAPPNAME};
+umask 0022;
+
+# Runs the program, or another one that runs it; a last argument of \'bytes' is its standard input.
+sub blob {
+    my (@words) = @_;
+    my $input = ref $words[-1] ? pop @words : \'';
+    my ($out, $err) = ('', '');
+    IPC::Run::run([ ref $words[0] ? @{ shift @words } : $program, @words ], '<', $input, '>', \$out, '2>', \$err);
+    note "@words: $? $err" if $err ne '';
+    return { code => $? >> 8, signal => $? & 127, out => $out, err => $err };
+}
+
+sub mode_of { return sprintf '%04o', (stat $_[0])[2] & 07777 }
+sub parts { return join ' ', glob "$folder/*.part" }
+
+# --- modes
+
+my $large = $session->get(q{SELECT kms.blob_put(1, decode(repeat(md5('x'), 300000), 'hex'))});
+my $small = $session->get(q{SELECT kms.blob_put(1, 'small')});
+
+sub begin_get {
+    my ($out, @options) = @_;
+    $locker->get('BEGIN; LOCK TABLE kms.blob_chunk');
+    my $run = { err => '' };
+    $run->{run} = IPC::Run::start([ $program, 'get', $large, '-o', $out, @options ], '<', \'', '2>', \$run->{err});
+    ok(becomes(sub { parts() ne '' }), 'a get has begun');
+    $run->{part} = parts();
+    return $run;
+}
+
+foreach my $old (undef, 0600, 0640, 0444, 04755) {
+    my $out = "$folder/out";
+    my $name = defined $old ? sprintf('in place of one of mode %04o', $old) : 'a new file';
+    unlink $out;
+    if (defined $old) {
+        append_to_file($out, 'old');
+        chmod $old, $out or die $!;
+    }
+    my $run = begin_get($out, '--force');
+    is(mode_of($run->{part}), '0600', "$name: while it is written nobody else may read it");
+    $locker->get('ROLLBACK');
+    $run->{run}->finish;
+    is("$? $run->{err}", '0 ', '... it is written');
+    is(mode_of($out), defined $old ? sprintf('%04o', $old & 0777) : '0644', '... and has the mode that it should have');
+}
+
+# --- what ends it
+
+foreach my $signal (qw(QUIT HUP)) {
+    my $run = begin_get("$folder/quit");
+    $run->{run}->signal($signal);
+    $run->{run}->finish;
+    is($run->{err}, "kms-blob: interrupted\n", "SIG$signal ends it in good order");
+    $locker->get('ROLLBACK');
+    is(parts(), '', '... and no part is left');
+    ok(!-e "$folder/quit", '... and no file');
+}
+{
+    my $ended = blob([ 'bash', '-c', 'ulimit -f 100; exec "$0" "$@"', $program ], 'get', $large, '-o', "$folder/limited");
+    is("$ended->{code} $ended->{signal}", '1 0', 'a file beyond its limit (SIGXFSZ)');
+    like($ended->{err}, qr/cannot write to .*limited: File too large/, '... which is told');
+    is(parts() . join(' ', glob "$folder/limited*"), '', '... and nothing is left');
+}
+
+# --- names
+
+SKIP: {
+    my $shim = "$folder/shim.so";
+    write_text("$folder/shim.c", <<'C');
+#include <errno.h>
+int renameat2(int a, const char *b, int c, const char *d, unsigned flags);
+int renameat(int, const char *, int, const char *);
+int renameat2(int a, const char *b, int c, const char *d, unsigned flags)
+{
+    if (flags) { errno = EINVAL; return -1; }
+    return renameat(a, b, c, d);
+}
+C
+    skip 'no C compiler', 7 if system("cc -shared -fPIC -o $shim $folder/shim.c") != 0;
+    local $ENV{LD_PRELOAD} = $shim;
+    my $ended = blob('get', $small, '-o', "$folder/linked");
+    is("$ended->{code} $ended->{err}", '0 ', 'where a rename cannot be told not to replace');
+    is(slurp_file("$folder/linked"), 'small', '... the file is there');
+    is((stat "$folder/linked")[3], 1, '... under one name');
+    $ended = blob('get', $large, '-o', "$folder/linked");
+    is($ended->{code}, 4, '... and is not replaced');
+    my $run = begin_get("$folder/late");
+    append_to_file("$folder/late", 'theirs');
+    $locker->get('ROLLBACK');
+    $run->{run}->finish;
+    is($? >> 8, 4, '... nor one that somebody has made meanwhile');
+    is(slurp_file("$folder/late"), 'theirs', '... which stays');
+    is(parts(), '', '... and no part is left');
+}
+chdir $folder or die $!;
+is(blob('get', $small, '-o', 'beside')->{code}, 0, 'a name without a folder');
+
+{
+    my $ended = blob('get', '--json', $small, '-o', "$folder/\xff");
+    is($ended->{code}, 2, '--json and a path that is not UTF-8');
+    like($ended->{err}, qr/must be UTF-8/, '... is refused');
+    ok(!-e "$folder/\xff", '... before anything is written');
+    is(blob('get', $small, '-o', "$folder/\xff")->{code}, 0, '... and is a path as any other without it');
+    is(slurp_file("$folder/\xff"), 'small', '... with the file');
+}
+
+# --- many ids
+
+{
+    my ($other, $more) = map { $session->get("SELECT kms.blob_put(1, '$_')") } 1, 2;
+    my $missing = '00000000-0000-0000-0000-000000000000';
+    my $ended = blob('verify', 'nonsense', $other, $missing, "\xff", $more);
+    is($ended->{code}, 1, 'verify with bad ids: the first failure decides');
+    is(() = $ended->{out} =~ /: authentic/g, 2, '... the others are verified');
+    like($ended->{err}, qr/invalid input syntax for type uuid: "nonsense".*there is no blob $missing.*invalid byte sequence/s, '... and every failure is told');
+    $ended = blob('rm', $missing, 'nonsense', $other, $more);
+    is($ended->{code}, 3, 'rm with bad ids');
+    like($ended->{err}, qr/there is no blob.*nonsense/s, '... tells all');
+    is($session->get("SELECT count(*) FROM kms.blob WHERE id IN ('$other', '$more')"), '0', '... and removes the others');
+}
+
+# --- what should not stand in a command line
+
+{
+    write_text("$folder/name", "secret name\n");
+    write_text("$folder/metadata", '{"patient": "Ada"}');
+    my $ended = blob('put', '--name-from', "$folder/name", '--metadata-from', "$folder/metadata", '-', \'text');
+    chomp(my $id = $ended->{out});
+    is($session->get("SELECT name, metadata FROM kms.blob_meta('$id')"), 'secret name|{"patient": "Ada"}', 'a name and metadata from files');
+    $ended = blob('put', '--metadata-from', '-', "$folder/name", \'{"by": "input"}');
+    chomp($id = $ended->{out});
+    is($session->get("SELECT name, metadata FROM kms.blob_meta('$id')"), 'name|{"by": "input"}', '... from standard input');
+    like(blob('ls', '--prefix-from', '-', \"secret\n")->{out}, qr/secret name$/m, 'a prefix, too');
+    is(blob(@$_)->{code}, 2, "@$_") foreach [ 'put', '--name-from', '-', '-' ], [ 'put', '--name-from', '-', '--metadata-from', '-', "$folder/name" ],
+      [ 'put', '--name', 'x', '--name-from', "$folder/name", "$folder/name" ], [ 'ls', 'x', '--prefix-from', "$folder/name" ], [ 'put', '--resume', $small, '--name-from', "$folder/name", "$folder/name" ];
+    is(blob('put', '--name-from', "$folder/none", "$folder/name")->{code}, 1, 'a file that is not there');
+    is(blob('put', '--metadata-from', '/dev/zero', "$folder/name")->{code}, 1, '... or has no end');
+}
+
+# --- TLS
+
+$_->quit for $session, $locker;
+$node->append_conf('postgresql.conf', "listen_addresses = '127.0.0.1'");
+write_text($node->data_dir . '/pg_hba.conf', "local all all trust\nhost all all 127.0.0.1/32 trust\n");
+$node->restart;
+{
+    local $ENV{PGHOST} = '127.0.0.1';
+    delete local $ENV{PGSSLMODE};
+    like(blob('ls')->{err}, qr/\Akms-blob: warning: the connection is not encrypted, .*--sslmode verify-full.*--sslmode disable/, 'sslmode=prefer over TCP is warned of');
+    is(blob('ls')->{code}, 0, '... and works');
+    is(blob('ls', '--sslmode', 'disable')->{err}, '', '... not where it is meant');
+    like(blob('ls', '--sslmode', 'require')->{err}, qr/server does not support SSL/, '--sslmode require insists');
+    like(blob('ls', '-d', 'sslmode=allow dbname=postgres')->{err}, qr/not encrypted/, 'a connection string that allows it');
+    is(blob('ls', '--sslmode', 'nonsense')->{code}, 2, 'an sslmode that is none');
+}
+is(blob('ls')->{err}, '', 'over a local socket there is nothing to warn of');
+
+$node->stop;
+no_crash($node);
+done_testing();
