@@ -74,16 +74,14 @@ ALTER TABLE kms.data_key ENABLE ALWAYS TRIGGER emptied;
 
 SELECT pg_catalog.pg_extension_config_dump('kms.data_key', '');
 
--- Columns that hold values of a key. Their names count, here and wherever a dump brings them;
--- relation and attribute serve to follow a rename.
+-- Columns that hold values of a key. Their names count, here and wherever a dump brings them.
 CREATE TABLE kms.registered_column (
     relation_schema name NOT NULL,
     relation_name name NOT NULL,
     column_name name NOT NULL,
-    relation oid,
-    attribute smallint,
     key_identifier bytea NOT NULL CHECK (length(key_identifier) BETWEEN 1 AND 1024),
     context_expression text,  -- over the columns of the row; NULL: the empty context
+    broken text,  -- why the context expression no longer says what it did; NULL: it does
     registered timestamptz NOT NULL DEFAULT now(),
     -- What values were sealed under before reencrypt moved them, or while it does.
     was_key_identifier bytea CHECK (length(was_key_identifier) BETWEEN 1 AND 1024),
@@ -91,28 +89,82 @@ CREATE TABLE kms.registered_column (
     is_moving bool NOT NULL DEFAULT false,
     PRIMARY KEY (relation_schema, relation_name, column_name)
 );
-CREATE INDEX ON kms.registered_column (relation);
-
--- What another cluster called the column by is worth nothing here. A table that is missing after a
--- restore must not keep out the rows of the others.
-CREATE FUNCTION kms_internal.find_registered_column()
-RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    NEW.relation := NULL;
-    NEW.attribute := NULL;
-    SELECT c.oid, a.attnum INTO NEW.relation, NEW.attribute
-    FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid
-        JOIN pg_attribute a ON a.attrelid = c.oid
-    WHERE n.nspname = NEW.relation_schema AND c.relname = NEW.relation_name
-        AND a.attname = NEW.column_name;
-    RETURN NEW;
-END $$;
-
-CREATE TRIGGER found BEFORE INSERT ON kms.registered_column
-FOR EACH ROW EXECUTE FUNCTION kms_internal.find_registered_column();
-ALTER TABLE kms.registered_column ENABLE ALWAYS TRIGGER found;
 
 SELECT pg_catalog.pg_extension_config_dump('kms.registered_column', '');
+
+-- What had these names when they were registered, or restored: whether they have changed is seen by
+-- it. Not dumped, since another database has other numbers.
+CREATE TABLE kms.registered_place (
+    relation_schema name NOT NULL,
+    relation_name name NOT NULL,
+    column_name name NOT NULL,
+    relation oid NOT NULL,
+    attribute smallint NOT NULL,
+    context_names name[] NOT NULL,  -- the columns that the context expressions use
+    context_attributes smallint[] NOT NULL,
+    PRIMARY KEY (relation_schema, relation_name, column_name)
+);
+
+-- The next three read a context expression as the raw parser does, which looks up nothing and
+-- evaluates nothing.
+CREATE FUNCTION kms_internal.context_columns(context_expression text)
+RETURNS name[] LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_context_columns';
+
+CREATE FUNCTION kms_internal.renamed_context(context_expression text, old_names name[], new_names name[])
+RETURNS text LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_renamed_context';
+
+-- Whether the command has given a function, type, schema or attribute that the expression names
+-- another name.
+CREATE FUNCTION kms_internal.names_renamed(context_expression text, command pg_ddl_command)
+RETURNS bool LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_names_renamed';
+
+-- A table that is missing after a restore must not keep out the rows of the others, and neither
+-- must an expression that does not parse.
+CREATE FUNCTION kms_internal.note_place(registered kms.registered_column)
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+DECLARE
+    used name[] := '{}';
+BEGIN
+    BEGIN
+        used := kms_internal.context_columns(registered.context_expression)
+            || kms_internal.context_columns(registered.was_context_expression);
+    EXCEPTION WHEN OTHERS THEN
+        used := '{}';
+    END;
+    INSERT INTO kms.registered_place
+    SELECT registered.relation_schema, registered.relation_name, registered.column_name,
+        a.attrelid, a.attnum, u.names, u.attributes
+    FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid
+        JOIN pg_attribute a ON a.attrelid = c.oid
+        CROSS JOIN LATERAL (
+            SELECT coalesce(array_agg(attname), '{}') AS names,
+                coalesce(array_agg(attnum), '{}') AS attributes
+            FROM pg_attribute WHERE attrelid = c.oid AND attname = ANY (used)) u
+    WHERE n.nspname = registered.relation_schema AND c.relname = registered.relation_name
+        AND c.relkind IN ('r', 'p') AND a.attname = registered.column_name
+    ON CONFLICT (relation_schema, relation_name, column_name) DO UPDATE
+    SET (relation, attribute, context_names, context_attributes)
+        = (excluded.relation, excluded.attribute, excluded.context_names, excluded.context_attributes);
+END $$;
+
+CREATE FUNCTION kms_internal.keep_place()
+RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_OP <> 'INSERT' THEN
+        DELETE FROM kms.registered_place p
+        WHERE (p.relation_schema, p.relation_name, p.column_name)
+            = (OLD.relation_schema, OLD.relation_name, OLD.column_name);
+    END IF;
+    IF TG_OP <> 'DELETE' THEN
+        PERFORM kms_internal.note_place(NEW);
+    END IF;
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER placed AFTER INSERT OR UPDATE OR DELETE ON kms.registered_column
+FOR EACH ROW EXECUTE FUNCTION kms_internal.keep_place();
+ALTER TABLE kms.registered_column ENABLE ALWAYS TRIGGER placed;
 
 CREATE FUNCTION kms.register_column(
     relation regclass, column_name name, key_identifier text,
@@ -130,104 +182,158 @@ RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_unre
 CREATE FUNCTION kms.registered_columns(
     OUT relation regclass, OUT column_name name, OUT key_identifier text,
     OUT context_expression text, OUT registered timestamptz, OUT full_name text,
-    OUT was_key_identifier text, OUT was_context_expression text, OUT is_moving bool)
+    OUT was_key_identifier text, OUT was_context_expression text, OUT is_moving bool,
+    OUT broken text)
 RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'kms_registered_columns';
 
 CREATE VIEW kms.registered_columns AS SELECT * FROM kms.registered_columns();
 
-CREATE FUNCTION kms_internal.context_after_rename(
-    relation oid, context_expression text, command pg_ddl_command)
-RETURNS text LANGUAGE C VOLATILE PARALLEL UNSAFE
-AS 'MODULE_PATHNAME', 'kms_context_after_rename';
-
--- One command renames a schema, a table or a column, or moves a table: a row that differs in more
--- has been brought from elsewhere, and is not about this table. A child table's column is renamed
--- with its parent's. Nobody's command fails because of this.
+-- Looks at what there is, and not at the command, of which there are many that rename. All that has
+-- changed is followed at once: names may have changed places. Nothing of a user's is evaluated, and
+-- nobody's command fails because of this.
 CREATE FUNCTION kms_internal.follow_rename()
-RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 DECLARE
-    relations oid[];
-    column_command record;
-    renamed record;
+    moved record;
+    other record;
+    registered kms.registered_column;
+    followed kms.registered_column[] := '{}';
 BEGIN
-    IF TG_TAG IN ('ALTER TABLE', 'ALTER INDEX') THEN
-        WITH RECURSIVE altered AS (
-            SELECT objid FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_class'::regclass
-            UNION ALL
-            SELECT i.inhrelid FROM altered p JOIN pg_inherits i ON i.inhparent = p.objid
-        )
-        SELECT array_agg(objid) INTO relations FROM altered;
-    ELSE
-        SELECT array_agg(relation) INTO relations FROM kms.registered_column;
-    END IF;
-    IF NOT EXISTS (SELECT FROM kms.registered_column r WHERE r.relation = ANY (relations)) THEN
+    IF NOT EXISTS (SELECT FROM kms.registered_column) THEN
         RETURN;
     END IF;
-    BEGIN
-        SELECT command INTO column_command
-        FROM pg_event_trigger_ddl_commands() WHERE object_type LIKE '% column';
-        FOR renamed IN
-            SELECT r.relation_schema, r.relation_name, r.column_name,
-                n.nspname, c.relname, a.attname, r.relation, r.context_expression
-            FROM kms.registered_column r
-                JOIN pg_class c ON c.oid = r.relation
-                JOIN pg_namespace n ON n.oid = c.relnamespace
-                JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = r.attribute
-            WHERE r.relation = ANY (relations)
-                AND (r.relation_schema <> n.nspname)::int + (r.relation_name <> c.relname)::int
-                    + (r.column_name <> a.attname)::int <= 1
-        LOOP
-            BEGIN
-                IF column_command.command IS NOT NULL AND renamed.context_expression IS NOT NULL THEN
-                    renamed.context_expression := kms_internal.context_after_rename(
-                        renamed.relation, renamed.context_expression, column_command.command);
-                END IF;
-            EXCEPTION WHEN OTHERS THEN
-                RAISE WARNING USING
-                    MESSAGE = format('the context expression of %I.%I.%I could not follow a rename',
-                        renamed.nspname, renamed.relname, renamed.attname),
-                    DETAIL = SQLERRM;
-            END;
-            DELETE FROM kms.registered_column r
-            WHERE (r.relation_schema, r.relation_name, r.column_name)
-                    = (renamed.nspname, renamed.relname, renamed.attname)
-                AND r.relation IS DISTINCT FROM renamed.relation;
-            UPDATE kms.registered_column r
-            SET relation_schema = renamed.nspname, relation_name = renamed.relname,
-                column_name = renamed.attname, context_expression = renamed.context_expression
-            WHERE (r.relation_schema, r.relation_name, r.column_name)
-                = (renamed.relation_schema, renamed.relation_name, renamed.column_name)
-                AND (r.relation_schema, r.relation_name, r.column_name, r.context_expression)
-                    IS DISTINCT FROM (renamed.nspname, renamed.relname, renamed.attname,
-                        renamed.context_expression);
-        END LOOP;
-    EXCEPTION WHEN OTHERS THEN
+    PERFORM kms_internal.note_place(r) FROM kms.registered_column r
+    WHERE NOT EXISTS (
+        SELECT FROM kms.registered_place p
+        WHERE (p.relation_schema, p.relation_name, p.column_name)
+            = (r.relation_schema, r.relation_name, r.column_name));
+    FOR moved IN
+        SELECT r AS registered, n.nspname, c.relname, a.attname, used.*
+        FROM kms.registered_place p
+            JOIN kms.registered_column r USING (relation_schema, relation_name, column_name)
+            JOIN pg_class c ON c.oid = p.relation
+            JOIN pg_namespace n ON n.oid = c.relnamespace
+            JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = p.attribute
+            CROSS JOIN LATERAL (
+                SELECT array_agg(u.name) FILTER (WHERE NOT b.attisdropped) AS old_names,
+                    array_agg(b.attname) FILTER (WHERE NOT b.attisdropped) AS new_names,
+                    array_agg(u.name) FILTER (WHERE b.attisdropped) AS dropped
+                FROM unnest(p.context_names, p.context_attributes) u (name, attribute)
+                    JOIN pg_attribute b ON b.attrelid = p.relation AND b.attnum = u.attribute
+                WHERE b.attname <> u.name) used
+        WHERE NOT a.attisdropped
+            AND ((p.relation_schema, p.relation_name, p.column_name)
+                    <> (n.nspname, c.relname, a.attname)
+                OR used.old_names IS NOT NULL OR used.dropped IS NOT NULL)
+    LOOP
+        registered := moved.registered;
+        DELETE FROM kms.registered_column r
+        WHERE (r.relation_schema, r.relation_name, r.column_name)
+            = (registered.relation_schema, registered.relation_name, registered.column_name);
+        CONTINUE WHEN NOT FOUND;  -- another session has followed it
+        registered.relation_schema := moved.nspname;
+        registered.relation_name := moved.relname;
+        registered.column_name := moved.attname;
+        BEGIN
+            IF moved.old_names IS NOT NULL THEN
+                registered.context_expression := kms_internal.renamed_context(
+                    registered.context_expression, moved.old_names, moved.new_names);
+                registered.was_context_expression := kms_internal.renamed_context(
+                    registered.was_context_expression, moved.old_names, moved.new_names);
+            END IF;
+            -- What values that are gone were sealed under does not matter.
+            IF moved.dropped && kms_internal.context_columns(registered.context_expression)
+                OR moved.dropped IS NOT NULL AND registered.is_moving THEN
+                registered.broken := format('it used %s, which was dropped',
+                    (SELECT string_agg(quote_ident(d), ', ') FROM unnest(moved.dropped) d));
+            END IF;
+        EXCEPTION WHEN OTHERS THEN
+            registered.broken := format('it could not follow a rename: %s', SQLERRM);
+        END;
+        IF registered.broken IS DISTINCT FROM (moved.registered).broken THEN
+            RAISE WARNING USING
+                MESSAGE = format('the context expression of %I.%I.%I is not used any more',
+                    moved.nspname, moved.relname, moved.attname),
+                DETAIL = registered.broken,
+                HINT = 'Until the column is registered anew no key version can be retired.';
+        END IF;
+        followed := followed || registered;
+    END LOOP;
+    FOR other IN
+        DELETE FROM kms.registered_column r USING unnest(followed) f
+        WHERE (r.relation_schema, r.relation_name, r.column_name)
+            = (f.relation_schema, f.relation_name, f.column_name)
+        RETURNING r.*
+    LOOP
         RAISE WARNING USING
-            MESSAGE = 'kms could not follow a rename of a registered column', DETAIL = SQLERRM;
-    END;
+            MESSAGE = format('kms has forgotten column %I.%I.%I, which was not found, since another has its name now',
+                other.relation_schema, other.relation_name, other.column_name);
+    END LOOP;
+    INSERT INTO kms.registered_column SELECT * FROM unnest(followed);
+    FOR other IN
+        SELECT r.* FROM kms.registered_column r
+            LEFT JOIN kms.registered_place p USING (relation_schema, relation_name, column_name)
+        WHERE r.broken IS NULL AND EXISTS (
+            SELECT FROM pg_event_trigger_ddl_commands() d
+            WHERE d.objid IS DISTINCT FROM p.relation
+                AND (kms_internal.names_renamed(r.context_expression, d.command)
+                    OR kms_internal.names_renamed(r.was_context_expression, d.command)))
+    LOOP
+        RAISE WARNING USING
+            MESSAGE = format('the context expression of %I.%I.%I names what has been renamed',
+                other.relation_schema, other.relation_name, other.column_name),
+            DETAIL = concat_ws('; before: ', other.context_expression, other.was_context_expression),
+            HINT = 'Undo it, or register the column anew: the next use of the expression is an error.';
+    END LOOP;
+EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING USING
+        MESSAGE = 'kms could not follow a rename of a registered column', DETAIL = SQLERRM;
 END $$;
 
 CREATE EVENT TRIGGER kms_follow_rename ON ddl_command_end
-WHEN TAG IN ('ALTER TABLE', 'ALTER INDEX', 'ALTER SCHEMA', 'ALTER EXTENSION')
 EXECUTE FUNCTION kms_internal.follow_rename();
 ALTER EVENT TRIGGER kms_follow_rename ENABLE ALWAYS;
 
 CREATE FUNCTION kms_internal.forget_dropped()
 RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    shown CONSTANT int := 20;
+    forgotten text[];
 BEGIN
     IF NOT EXISTS (SELECT FROM kms.registered_column) THEN
         RETURN;
     END IF;
-    BEGIN
-        DELETE FROM kms.registered_column r USING pg_event_trigger_dropped_objects() d
-        WHERE d.classid = 'pg_class'::regclass
-            AND d.address_names[1] = r.relation_schema AND d.address_names[2] = r.relation_name
-            AND (d.objsubid = 0 OR d.address_names[3] = r.column_name);
-    EXCEPTION WHEN OTHERS THEN
-        RAISE WARNING USING
-            MESSAGE = 'kms could not forget a registered column that was dropped', DETAIL = SQLERRM;
-    END;
+    WITH dropped AS (
+        SELECT * FROM pg_event_trigger_dropped_objects() WHERE classid = 'pg_class'::regclass
+    ), gone AS (
+        DELETE FROM kms.registered_column r USING (
+            SELECT relation_schema, relation_name, column_name
+            FROM kms.registered_column s
+                LEFT JOIN kms.registered_place p USING (relation_schema, relation_name, column_name)
+            WHERE EXISTS (
+                SELECT FROM dropped d
+                WHERE CASE WHEN p.relation IS NOT NULL
+                    THEN d.objid = p.relation AND d.objsubid IN (0, p.attribute)
+                    ELSE d.address_names[1] = relation_schema AND d.address_names[2] = relation_name
+                        AND (d.objsubid = 0 OR d.address_names[3] = column_name) END)) g
+        WHERE (r.relation_schema, r.relation_name, r.column_name)
+            = (g.relation_schema, g.relation_name, g.column_name)
+        RETURNING format('%I.%I.%I', r.relation_schema, r.relation_name, r.column_name) AS name
+    )
+    SELECT array_agg(name ORDER BY name) INTO forgotten FROM gone;
+    IF forgotten IS NOT NULL THEN
+        RAISE WARNING USING  -- for the log: pg_restore shows nothing of it
+            MESSAGE = 'kms has forgotten registered columns that were dropped',
+            DETAIL = array_to_string(forgotten[:shown], E'\n')
+                || CASE WHEN cardinality(forgotten) > shown
+                    THEN format(E'\nand %s more', cardinality(forgotten) - shown) ELSE '' END,
+            HINT = 'Where another table has their values now, register its column with kms.register_column().';
+    END IF;
+EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING USING
+        MESSAGE = 'kms could not forget a registered column that was dropped', DETAIL = SQLERRM;
 END $$;
 
 CREATE EVENT TRIGGER kms_forget_dropped ON sql_drop EXECUTE FUNCTION kms_internal.forget_dropped();

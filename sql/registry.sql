@@ -109,6 +109,7 @@ SELECT expression, try(expression) FROM unnest(ARRAY[
     'no_such', 'id + ''x''', 'no_such(id)', 'ssn || 1', 'other.ssn', '"NAME"::bytea', 'ssn COLLATE "C"', 'note', 'note::bytea'
 ]) WITH ORDINALITY e(expression, n) ORDER BY n;
 SELECT kms.register_column('person', 'note', 'k', 'ssn || nosuch');
+SELECT try('convert_to(''' || repeat('x', 8192) || ''', ''UTF8'')');
 RESET ROLE;
 SELECT count(*) FROM kms.registered_columns;
 
@@ -206,20 +207,22 @@ SET session_replication_role = origin;
 SELECT full_name FROM kms.registered_columns ORDER BY 1;
 ALTER TABLE kms_test.people RENAME TO person;
 
--- A row of elsewhere: an oid means nothing here.
-INSERT INTO kms.registered_column (relation_schema, relation_name, column_name, relation, attribute, key_identifier)
-VALUES ('gone', 'with', 'the_wind', 'kms_test.parent'::regclass, 1, 'k'), ('kms_test', 'child', 'pid', 1259, 1, 'k');
-SELECT relation_name, column_name, relation::regclass, attribute > 0 AS found FROM kms.registered_column WHERE relation_name IN ('with', 'child');
+-- A row of elsewhere: it is found by its names.
+INSERT INTO kms.registered_column (relation_schema, relation_name, column_name, key_identifier)
+VALUES ('gone', 'with', 'the_wind', 'k'), ('kms_test', 'child', 'pid', 'k');
+SELECT relation_name, column_name, relation::regclass, attribute > 0 AS found FROM kms.registered_place WHERE relation_name IN ('with', 'child');
 SELECT relation, column_name, full_name FROM kms.registered_columns WHERE column_name IN ('the_wind', 'pid');
--- ... even where triggers were off.
+-- ... even where triggers were off, from the next command on.
 ALTER TABLE kms.registered_column DISABLE TRIGGER ALL;
-INSERT INTO kms.registered_column (relation_schema, relation_name, column_name, relation, attribute, key_identifier)
-VALUES ('elsewhere', 'orders', 'note', 'kms_test.child'::regclass, 3, 'k');
+DELETE FROM kms.registered_column WHERE column_name = 'pid'; DELETE FROM kms.registered_place WHERE column_name = 'pid';
+INSERT INTO kms.registered_column (relation_schema, relation_name, column_name, key_identifier) VALUES ('kms_test', 'child', 'pid', 'k');
 ALTER TABLE kms.registered_column ENABLE TRIGGER ALL;
-ALTER TABLE kms.registered_column ENABLE ALWAYS TRIGGER found;
+ALTER TABLE kms.registered_column ENABLE ALWAYS TRIGGER placed;
 ALTER TABLE kms_test.child RENAME TO grandchild;
-SELECT relation_schema, relation_name, column_name FROM kms.registered_column WHERE relation = 'kms_test.grandchild'::regclass ORDER BY 1;
+SELECT relation_schema, relation_name, column_name FROM kms.registered_place ORDER BY 1, 2, 3;
 DELETE FROM kms.registered_column WHERE relation_schema <> 'kms_test';
+UPDATE kms.registered_column SET column_name = 'ssn' WHERE column_name = 'pid';
+SELECT relation_name, column_name FROM kms.registered_place WHERE relation_name = 'grandchild';
 
 -- The extension goes and comes like any other.
 DROP SCHEMA kms_test CASCADE;

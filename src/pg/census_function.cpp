@@ -130,7 +130,7 @@ KMS_FUNCTION(kms_census) {
     const Oid relation = RelationGetRelid(table);
     relation_close(table, NoLock);
     const std::span<const CensusEntry> entries = take_census(relation, attribute);
-    add_rows(fcinfo, entries, Names(find_registered_column(relation, attribute)));
+    add_rows(fcinfo, entries, Names(find_registration(relation, attribute)));
     PG_RETURN_NULL();
 }
 

@@ -1,5 +1,6 @@
 #include "pg/context_expression.hpp"
 
+#include "pg/context_names.hpp"
 #include "pg/owner.hpp"
 
 namespace kms::pg {
@@ -26,35 +27,40 @@ auto about_expression(const char* text, Act&& act) {
     return result;
 }
 
-bool is_star(const Node* node) {
-    return IsA(node, ColumnRef) &&
-           IsA(llast(reinterpret_cast<const ColumnRef*>(node)->fields), A_Star);
+void set_meanwhile(const char* setting, const char* value) {
+    (void)set_config_option(setting, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+                            false);
 }
 
-bool is_one_expression(const SelectStmt* query) {
-    const bool plain = query->distinctClause == NIL && query->intoClause == nullptr &&
-                       query->fromClause == NIL && query->whereClause == nullptr &&
-                       query->groupClause == NIL && query->havingClause == nullptr &&
-                       query->windowClause == NIL && query->sortClause == NIL &&
-                       query->limitOffset == nullptr && query->limitCount == nullptr &&
-                       query->lockingClause == NIL && list_length(query->targetList) == 1;
-    if (!plain) {
-        return false;
+// Under which expressions are stored and read: literals in them are the same for all sessions.
+// Until the level that is returned is given to AtEOXact_GUC(false, level).
+int fix_expression_settings() {
+    constexpr const char* settings[][2] = {
+        {"standard_conforming_strings", "on"}, {"DateStyle", "ISO, YMD"}, {"TimeZone", "UTC"},
+        {"IntervalStyle", "postgres"},         {"lc_monetary", "C"},      {"array_nulls", "on"},
+        {"extra_float_digits", "1"},           {"bytea_output", "hex"},   {"xmloption", "content"},
+        {"transform_null_equals", "off"}};
+    const int level = fix_search_path();
+    for (const auto& [setting, value] : settings) {
+        set_meanwhile(setting, value);
     }
-    const auto* target = static_cast<const ResTarget*>(linitial(query->targetList));
-    return target->name == nullptr && !is_star(target->val);
+    return level;
 }
 
-// PL/pgSQL's grammar of an expression takes whatever may follow SELECT.
-Node* parse(const char* text) {
-    const List* statements = raw_parser(text, RAW_PARSE_PLPGSQL_EXPR);
-    const auto* query = reinterpret_cast<const SelectStmt*>(
-        static_cast<const RawStmt*>(linitial(statements))->stmt);
-    if (!is_one_expression(query)) {
-        ereport(ERROR, (errcode(ERRCODE_SYNTAX_ERROR),
-                        errmsg("a context expression is one expression over the table's columns")));
-    }
-    return static_cast<const ResTarget*>(linitial(query->targetList))->val;
+// Planning runs functions of the table's owner, whoever registers: as its owner, as CREATE INDEX
+// does, and without the keys of the caller. Names in it are found by the caller's search_path.
+template <typename Act>
+auto as_owner_of(Relation table, Act&& act) {
+    Oid caller = InvalidOid;
+    int security = 0;
+    GetUserIdAndSecContext(&caller, &security);
+    const int level = NewGUCNestLevel();
+    set_meanwhile("kms.keys", "");
+    SetUserIdAndSecContext(table->rd_rel->relowner, security | SECURITY_RESTRICTED_OPERATION);
+    const auto result = act();
+    SetUserIdAndSecContext(caller, security);
+    AtEOXact_GUC(false, level);
+    return result;
 }
 
 ParseState* state_over(Relation table, const char* text) {
@@ -73,7 +79,7 @@ void refuse_if(bool found, int sqlstate, const char* what) {
 }
 
 Node* transform(ParseState* state, const char* text) {
-    Node* node = transformExpr(state, parse(text), EXPR_KIND_OTHER);
+    Node* node = transformExpr(state, raw_context(text), EXPR_KIND_OTHER);
     refuse_if(state->p_hasSubLinks, ERRCODE_FEATURE_NOT_SUPPORTED, "subqueries");
     refuse_if(state->p_hasAggs, ERRCODE_GROUPING_ERROR, "aggregate functions");
     refuse_if(state->p_hasWindowFuncs, ERRCODE_WINDOWING_ERROR, "window functions");
@@ -113,54 +119,45 @@ void require_lasting(Node* node, AttrNumber attribute) {
               ERRCODE_INVALID_OBJECT_DEFINITION, "volatile functions");
 }
 
+// After some commands of anybody's all stored expressions are read.
+void require_short(const char* stored) {
+    constexpr std::size_t most_bytes = 8192;
+    if (strlen(stored) > most_bytes) {
+        ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+                        errmsg("a context expression has at most %zu bytes, and this one has %zu",
+                               most_bytes, strlen(stored)),
+                        errhint("Put what it does into a function.")));
+    }
+}
+
 const char* deparse(Relation table, Node* node) {
-    const int level = fix_search_path();
+    const int level = fix_expression_settings();
     List* names = deparse_context_for(RelationGetRelationName(table), RelationGetRelid(table));
     const char* text = deparse_expression(node, names, false, false);
     AtEOXact_GUC(false, level);
     return text;
 }
 
-// What still has the name from before stands for the column.
-Node* find_renamed(ParseState* state, ColumnRef* reference, Node* found) {
-    const auto* renamed = static_cast<const RenamedColumn*>(state->p_ref_hook_state);
-    const char* name = strVal(linitial(reference->fields));
-    if (found != nullptr || list_length(reference->fields) != 1 ||
-        strcmp(renamed->old_name, name) != 0) {
-        return nullptr;
-    }
-    const FormData_pg_attribute& column =
-        *TupleDescAttr(state->p_target_relation->rd_att, renamed->attribute - 1);
-    return reinterpret_cast<Node*>(
-        makeVar(1, renamed->attribute, column.atttypid, column.atttypmod, column.attcollation, 0));
-}
-
 }  // namespace
 
 const char* checked_context(Relation table, AttrNumber attribute, const char* text) {
     return about_expression(text, [&] {
-        Node* node = transform(state_over(table, text), text);
-        require_lasting(node, attribute);
-        return deparse(table, node);
+        return as_owner_of(table, [&] {
+            Node* node = transform(state_over(table, text), text);
+            require_lasting(node, attribute);
+            const char* stored = deparse(table, node);
+            require_short(stored);
+            return stored;
+        });
     });
 }
 
 Expr* stored_context(Relation table, const char* text) {
     return about_expression(text, [&] {
-        const int level = fix_search_path();
+        const int level = fix_expression_settings();
         Node* node = planned(transform(state_over(table, text), text));
         AtEOXact_GUC(false, level);
         return reinterpret_cast<Expr*>(node);
-    });
-}
-
-const char* context_after_rename(Relation table, RenamedColumn renamed, const char* text) {
-    return about_expression(text, [&] {
-        ParseState* state = state_over(table, text);
-        state->p_target_relation = table;
-        state->p_post_columnref_hook = find_renamed;
-        state->p_ref_hook_state = &renamed;
-        return deparse(table, transform(state, text));
     });
 }
 

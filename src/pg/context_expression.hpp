@@ -5,20 +5,13 @@
 
 namespace kms::pg {
 
-// The same expression as it is stored, to be read with search_path = pg_catalog, pg_temp. Raises
-// where it is not one expression over the table's columns that gives bytea: no subquery, aggregate,
-// window function or set, nothing volatile, neither `attribute` itself nor a system column.
+// The same expression as it is stored, which means the same whatever a session's settings are.
+// Checked in the name of the table's owner, with the caller's search_path. Raises where it is not
+// one expression over the table's columns that gives bytea: no subquery, aggregate, window function
+// or set, nothing volatile, neither `attribute` itself nor a system column.
 const char* checked_context(Relation table, AttrNumber attribute, const char* text);
 
 // A stored one, ready for ExecInitExpr.
 Expr* stored_context(Relation table, const char* text);
-
-struct RenamedColumn {
-    AttrNumber attribute;
-    const char* old_name;
-};
-
-// A stored one, after a column of the table has been given another name.
-const char* context_after_rename(Relation table, RenamedColumn renamed, const char* text);
 
 }  // namespace kms::pg

@@ -360,6 +360,16 @@ inline void parse_type(const char* name, Oid* type, int32* modifier) {
 #endif
 }
 
+// All nodes below one that the raw parser has made.
+inline bool walk_raw(Node* node, bool (*visit)(Node*, void*), void* context) {
+#if PG_VERSION_NUM >= 160000
+    return raw_expression_tree_walker(node, visit, context);
+#else
+    auto* any = reinterpret_cast<void (*)()>(visit);
+    return raw_expression_tree_walker(node, reinterpret_cast<bool (*)()>(any), context);
+#endif
+}
+
 // The record behind a setting's name, nullptr for none.
 inline config_generic* find_setting(const char* name) {
 #if PG_VERSION_NUM >= 160000

@@ -10,53 +10,115 @@ enum Column : int {
     schema_column = 1,
     relation_column,
     name_column,
-    relation_oid_column,
-    attribute_column,
     key_identifier_column,
     context_column,
+    broken_column,
     registered_column,
     was_key_column,
     was_context_column,
     is_moving_column
 };
 
+// Of kms.registered_place, behind the same names.
+enum PlaceColumn : int { place_relation_column = 4, place_attribute_column };
+
 const char* name_of(Datum name) {
     return pstrdup(NameStr(*DatumGetName(name)));
 }
+
+// Where a column is; all zeros: nowhere.
+struct Place {
+    Oid relation;
+    AttrNumber attribute;
+
+    bool operator==(const Place&) const = default;
+};
 
 bool is_table(Oid relation) {
     const char kind = get_rel_relkind(relation);
     return kind == RELKIND_RELATION || kind == RELKIND_PARTITIONED_TABLE;
 }
 
-void find_by_names(RegisteredColumn& column) {
+Place place_of_names(const RegisteredColumn& column) {
     const Oid schema = get_namespace_oid(column.schema_name, true);
     const Oid relation =
         schema != InvalidOid ? get_relname_relid(column.relation_name, schema) : InvalidOid;
     if (!is_table(relation)) {
-        return;
+        return {};
     }
     const AttrNumber attribute = get_attnum(relation, column.column_name);
-    if (attribute > 0 && getBaseType(get_atttype(relation, attribute)) == BYTEAOID) {
-        column.relation = relation;
-        column.attribute = attribute;
+    if (attribute <= 0 || getBaseType(get_atttype(relation, attribute)) != BYTEAOID) {
+        return {};
+    }
+    return {relation, attribute};
+}
+
+void match_name(ScanKeyData& key, Column column, const char* name) {
+    ScanKeyInit(&key, column, BTEqualStrategyNumber, F_NAMEEQ, name_datum(name));
+}
+
+struct NameKeys {
+    ScanKeyData keys[3];
+};
+
+NameKeys match_names(const char* schema, const char* relation, const char* column) {
+    NameKeys names;
+    match_name(names.keys[0], schema_column, schema);
+    match_name(names.keys[1], relation_column, relation);
+    match_name(names.keys[2], name_column, column);
+    return names;
+}
+
+// Calls visit(OwnRow) for the rows that the scan key matches, `keys` of its beginning, in order.
+template <typename Visit>
+void scan_by_names(Oid oid, ScanKeyData* key, int keys, Visit&& visit) {
+    const Relation table = table_open(oid, AccessShareLock);
+    const Relation index = index_open(primary_key_of(table), AccessShareLock);
+    SysScanDesc scan = systable_beginscan_ordered(table, index, nullptr, keys, key);
+    while (HeapTuple tuple = systable_getnext_ordered(scan, ForwardScanDirection)) {
+        visit(OwnRow(table, tuple));
+    }
+    systable_endscan_ordered(scan);
+    index_close(index, AccessShareLock);
+    table_close(table, AccessShareLock);
+}
+
+// Nothing of a row that came while triggers were off.
+Place noted_place(const RegisteredColumn& column) {
+    NameKeys names = match_names(column.schema_name, column.relation_name, column.column_name);
+    Place place = {};
+    scan_by_names(own_table("registered_place"), names.keys, 3, [&](const OwnRow& row) {
+        place = {DatumGetObjectId(row[place_relation_column]),
+                 DatumGetInt16(row[place_attribute_column])};
+    });
+    return place;
+}
+
+// Another column may have the names now.
+void find_by_names(RegisteredColumn& column) {
+    const Place here = place_of_names(column);
+    const Place noted = noted_place(column);
+    if (noted == Place{} || noted == here) {
+        column.relation = here.relation;
+        column.attribute = here.attribute;
     }
 }
 
-const char* expression_of(const OwnRow& row, Column column) {
+const char* text_or_null(const OwnRow& row, Column column) {
     return row.has(column) ? TextDatumGetCString(row[column]) : nullptr;
 }
 
 SealedAs sealed_before(const OwnRow& row) {
     return {row.has(was_key_column) ? bytes_of_datum(row[was_key_column]) : ByteView{},
-            expression_of(row, was_context_column)};
+            text_or_null(row, was_context_column)};
 }
 
 RegisteredColumn column_of(const OwnRow& row) {
     RegisteredColumn column = {.relation = InvalidOid,
                                .attribute = InvalidAttrNumber,
                                .key_identifier = bytes_of_datum(row[key_identifier_column]),
-                               .context_expression = expression_of(row, context_column),
+                               .context_expression = text_or_null(row, context_column),
+                               .broken = text_or_null(row, broken_column),
                                .schema_name = name_of(row[schema_column]),
                                .relation_name = name_of(row[relation_column]),
                                .column_name = name_of(row[name_column]),
@@ -69,36 +131,44 @@ RegisteredColumn column_of(const OwnRow& row) {
 
 // Those that the scan key matches, `keys` of its beginning.
 std::span<const RegisteredColumn> read_columns(ScanKeyData* key, int keys) {
-    const Relation table = table_open(registered_column_table(), AccessShareLock);
-    const Relation index = index_open(primary_key_of(table), AccessShareLock);
-    SysScanDesc scan = systable_beginscan_ordered(table, index, nullptr, keys, key);
     Collected<RegisteredColumn> columns;
-    while (HeapTuple tuple = systable_getnext_ordered(scan, ForwardScanDirection)) {
-        columns.add(column_of(OwnRow(table, tuple)));
-    }
-    systable_endscan_ordered(scan);
-    index_close(index, AccessShareLock);
-    table_close(table, AccessShareLock);
+    scan_by_names(registered_column_table(), key, keys,
+                  [&](const OwnRow& row) { columns.add(column_of(row)); });
     return columns.all();
 }
 
-void match_name(ScanKeyData& key, Column column, const char* name) {
-    ScanKeyInit(&key, column, BTEqualStrategyNumber, F_NAMEEQ, name_datum(name));
+const char* detail_of_fault(const RegisteredColumn& column, Oid type) {
+    if (column.relation != InvalidOid) {
+        return psprintf("Its context expression is broken: %s.", column.broken);
+    }
+    return getBaseType(type) != BYTEAOID ? psprintf("It is of type %s now.", format_type_be(type))
+                                         : "Another column had the name when it was registered.";
 }
 
 }  // namespace
 
-const RegisteredColumn* find_registered_column(Oid relation, AttrNumber attribute) {
+const RegisteredColumn* find_registration(Oid relation, AttrNumber attribute) {
     const char* column = get_attname(relation, attribute, true);
     if (column == nullptr) {
         return nullptr;
     }
-    ScanKeyData key[3];
-    match_name(key[0], schema_column, get_namespace_name(get_rel_namespace(relation)));
-    match_name(key[1], relation_column, get_rel_name(relation));
-    match_name(key[2], name_column, column);
-    const std::span<const RegisteredColumn> found = read_columns(key, 3);
+    NameKeys names = match_names(get_namespace_name(get_rel_namespace(relation)),
+                                 get_rel_name(relation), column);
+    const std::span<const RegisteredColumn> found = read_columns(names.keys, 3);
     return found.empty() ? nullptr : found.data();
+}
+
+const RegisteredColumn* find_registered_column(Oid relation, AttrNumber attribute) {
+    const RegisteredColumn* column = find_registration(relation, attribute);
+    if (column != nullptr && (column->relation == InvalidOid || column->broken != nullptr)) {
+        ereport(ERROR,
+                (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                 errmsg("what is registered of %s does not hold any more", full_name(*column)),
+                 errdetail("%s", detail_of_fault(*column, get_atttype(relation, attribute))),
+                 errhint("Say anew what the column holds, with kms.unregister_column() and "
+                         "kms.register_column().")));
+    }
+    return column;
 }
 
 std::span<const RegisteredColumn> registered_columns() {

@@ -1,8 +1,8 @@
 // The table kms.registered_column: which columns hold values of which key. Act one.
 //
 // Read with the newest snapshot and without regard to the caller's privileges. A column is found by
-// its names; event triggers keep them in step with the table (doc/rotation.md, "Registered
-// columns").
+// its names, and only where they still name what they did; event triggers keep them in step with
+// the table (doc/rotation.md, "Registered columns").
 #pragma once
 
 #include <span>
@@ -19,13 +19,14 @@ struct SealedAs {
 
 // Views and texts are of the memory context that it was read in.
 struct RegisteredColumn {
-    Oid relation;          // InvalidOid: there is no such column here
+    Oid relation;          // InvalidOid: there is no such column here any more, or another
     AttrNumber attribute;  // 0 then
     ByteView key_identifier;
     // Over the row's columns, giving bytea; nullptr: the empty context. Its names are to be read
     // with search_path = pg_catalog, pg_temp. It was written by the table's owner: whoever
     // evaluates it runs the owner's functions.
     const char* context_expression;
+    const char* broken;  // why that no longer says what it did; nullptr: it does
     const char* schema_name;
     const char* relation_name;
     const char* column_name;
@@ -38,8 +39,11 @@ struct RegisteredColumn {
     SealedAs now() const { return {key_identifier, context_expression}; }
 };
 
-// nullptr: it is not registered.
+// nullptr: it is not registered. Raises (55000) where what is registered must not be used.
 const RegisteredColumn* find_registered_column(Oid relation, AttrNumber attribute);
+
+// The same, whether it may be used or not.
+const RegisteredColumn* find_registration(Oid relation, AttrNumber attribute);
 
 // All of them, in the order of their names; those that are not here too.
 std::span<const RegisteredColumn> registered_columns();

@@ -1,5 +1,9 @@
 // register_column, unregister_column and the view registered_columns.
+#include <algorithm>
+
+#include "pg/collected.hpp"
 #include "pg/context_expression.hpp"
+#include "pg/context_names.hpp"
 #include "pg/data_key_writer.hpp"
 #include "pg/owner.hpp"
 #include "pg/registry.hpp"
@@ -58,7 +62,7 @@ void refuse_generated(Relation table, AttrNumber attribute) {
 }
 
 void refuse_registered(Relation table, const char* column, AttrNumber attribute) {
-    if (find_registered_column(RelationGetRelid(table), attribute) != nullptr) {
+    if (find_registration(RelationGetRelid(table), attribute) != nullptr) {
         ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
                         errmsg("column \"%s\" of table \"%s\" is registered already", column,
                                RelationGetRelationName(table)),
@@ -80,12 +84,15 @@ Names names_of(Relation table, const char* column) {
     return names;
 }
 
+Datum text_or_null(const char* text) {
+    return text != nullptr ? CStringGetTextDatum(text) : Datum{0};
+}
+
 void insert_row(Relation table, const char* column, ByteView key_identifier, const char* context) {
     Names names = names_of(table, column);
     Oid types[5] = {NAMEOID, NAMEOID, NAMEOID, BYTEAOID, TEXTOID};
     Datum values[5] = {names.values[0], names.values[1], names.values[2],
-                       bytes_datum(key_identifier),
-                       context != nullptr ? CStringGetTextDatum(context) : Datum{0}};
+                       bytes_datum(key_identifier), text_or_null(context)};
     (void)change_as_owner({.table = registered_column_table(),
                            .statement =
                                "INSERT INTO kms.registered_column (relation_schema, relation_name,"
@@ -95,6 +102,26 @@ void insert_row(Relation table, const char* column, ByteView key_identifier, con
                            .types = types,
                            .values = values,
                            .nulls = context != nullptr ? "     " : "    n"});
+}
+
+struct NameArray {
+    Datum* names;
+    int count;
+};
+
+NameArray names_argument(FunctionCallInfo fcinfo, int index) {
+    NameArray names = {nullptr, 0};
+    bool* nulls = nullptr;
+    deconstruct_array(PG_GETARG_ARRAYTYPE_P(index), NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR,
+                      &names.names, &nulls, &names.count);
+    if (std::count(nulls, nulls + names.count, true) != 0) {
+        raise_null("a name");
+    }
+    return names;
+}
+
+const char* name_in(const NameArray& names, std::size_t index) {
+    return NameStr(*DatumGetName(names.names[index]));
 }
 
 bool delete_row(Relation table, const char* column) {
@@ -110,26 +137,26 @@ bool delete_row(Relation table, const char* column) {
 void add_row(RowSet& rows, const RegisteredColumn& column) {
     const SealedAs& was = column.was;
     const bool has_moved = !was.key_identifier.empty();
-    Datum values[9] = {
-        ObjectIdGetDatum(column.relation),
-        name_datum(column.column_name),
-        identifier_datum(column.key_identifier),
-        column.context_expression != nullptr ? CStringGetTextDatum(column.context_expression)
-                                             : Datum{0},
-        TimestampTzGetDatum(column.registered),
-        CStringGetTextDatum(full_name(column)),
-        has_moved ? identifier_datum(was.key_identifier) : Datum{0},
-        was.context_expression != nullptr ? CStringGetTextDatum(was.context_expression) : Datum{0},
-        BoolGetDatum(column.is_moving)};
-    bool nulls[9] = {column.relation == InvalidOid,
-                     false,
-                     false,
-                     column.context_expression == nullptr,
-                     false,
-                     false,
-                     !has_moved,
-                     was.context_expression == nullptr,
-                     false};
+    Datum values[10] = {ObjectIdGetDatum(column.relation),
+                        name_datum(column.column_name),
+                        identifier_datum(column.key_identifier),
+                        text_or_null(column.context_expression),
+                        TimestampTzGetDatum(column.registered),
+                        CStringGetTextDatum(full_name(column)),
+                        has_moved ? identifier_datum(was.key_identifier) : Datum{0},
+                        text_or_null(was.context_expression),
+                        BoolGetDatum(column.is_moving),
+                        text_or_null(column.broken)};
+    bool nulls[10] = {column.relation == InvalidOid,
+                      false,
+                      false,
+                      column.context_expression == nullptr,
+                      false,
+                      false,
+                      !has_moved,
+                      was.context_expression == nullptr,
+                      false,
+                      column.broken == nullptr};
     rows.add(values, nulls);
 }
 
@@ -174,23 +201,50 @@ KMS_FUNCTION(kms_registered_columns) {
     PG_RETURN_NULL();
 }
 
-// For the event trigger that follows renames, when `command` has renamed a column: that of
-// `relation` is called by its new name, and may have been renamed with that of a parent.
-KMS_FUNCTION(kms_context_after_rename) {
-    required(fcinfo, 0, "relation");
-    required(fcinfo, 1, "context_expression");
-    required(fcinfo, 2, "command");
-    const auto* command = reinterpret_cast<const CollectedCommand*>(PG_GETARG_POINTER(2));
-    if (command->type != SCT_Simple || !IsA(command->parsetree, RenameStmt)) {
-        PG_RETURN_DATUM(PG_GETARG_DATUM(1));
+KMS_FUNCTION(kms_context_columns) {
+    if (PG_ARGISNULL(0)) {
+        PG_RETURN_ARRAYTYPE_P(construct_empty_array(NAMEOID));
     }
-    const auto* rename = reinterpret_cast<const RenameStmt*>(command->parsetree);
-    const Relation table = relation_open(PG_GETARG_OID(0), AccessShareLock);
-    const RenamedColumn renamed = {attribute_named(table, rename->newname), rename->subname};
-    const char* context =
-        context_after_rename(table, renamed, text_to_cstring(PG_GETARG_TEXT_PP(1)));
-    relation_close(table, NoLock);
-    PG_RETURN_TEXT_P(cstring_to_text(context));
+    const List* names = names_of_columns(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+    const int count = list_length(names);
+    auto* array = allocate_many<Datum>(static_cast<std::size_t>(count));
+    for (int i = 0; i < count; ++i) {
+        array[i] = name_datum(static_cast<const char*>(list_nth(names, i)));
+    }
+    PG_RETURN_ARRAYTYPE_P(
+        construct_array(array, count, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR));
+}
+
+KMS_FUNCTION(kms_renamed_context) {
+    if (PG_ARGISNULL(0)) {
+        PG_RETURN_NULL();
+    }
+    required(fcinfo, 1, "old_names");
+    required(fcinfo, 2, "new_names");
+    const NameArray old_names = names_argument(fcinfo, 1);
+    const NameArray new_names = names_argument(fcinfo, 2);
+    if (old_names.count != new_names.count) {
+        ereport(ERROR, (errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
+                        errmsg("there are %d old names and %d new ones", old_names.count,
+                               new_names.count)));
+    }
+    const auto count = static_cast<std::size_t>(old_names.count);
+    auto* columns = allocate_many<RenamedColumn>(count);
+    for (std::size_t i = 0; i < count; ++i) {
+        columns[i] = {name_in(old_names, i), name_in(new_names, i)};
+    }
+    PG_RETURN_TEXT_P(
+        cstring_to_text(renamed_context(text_to_cstring(PG_GETARG_TEXT_PP(0)), {columns, count})));
+}
+
+KMS_FUNCTION(kms_names_renamed) {
+    if (PG_ARGISNULL(0)) {
+        PG_RETURN_BOOL(false);
+    }
+    required(fcinfo, 1, "command");
+    const auto* command = reinterpret_cast<const CollectedCommand*>(PG_GETARG_POINTER(1));
+    PG_RETURN_BOOL(command->type == SCT_Simple &&
+                   names_renamed(text_to_cstring(PG_GETARG_TEXT_PP(0)), command->parsetree));
 }
 
 }  // namespace kms::pg

@@ -22,6 +22,13 @@ std::uint64_t rows_of(const RegisteredColumn& column, const KeyTag& tag) {
     return counter.rows_under(tag);
 }
 
+// The column cannot be re-encrypted until it is mended.
+const char* fault_of_context(const RegisteredColumn& column) {
+    return column.broken != nullptr
+               ? psprintf("its context expression is broken: %s", column.broken)
+               : nullptr;
+}
+
 // A transaction that has sealed a value and not yet stored it has no number of its own.
 void outlast_running_transactions() {
     int count = 0;
@@ -68,9 +75,12 @@ std::span<const ColumnRows> count_rows(const KeyTag& tag) {
     Collected<ColumnRows> columns;
     for (const RegisteredColumn& column : registered_columns()) {
         const char* obstacle = obstacle_to_counting(column);
+        const char* fault = obstacle != nullptr
+                                ? psprintf("%s, so its rows cannot be counted", obstacle)
+                                : fault_of_context(column);
         const std::uint64_t rows = obstacle == nullptr ? rows_of(column, tag) : 0;
-        if (obstacle != nullptr || rows != 0) {
-            columns.add({full_name(column), obstacle, rows});
+        if (fault != nullptr || rows != 0) {
+            columns.add({full_name(column), fault, rows});
         }
     }
     if (const std::uint64_t blobs = count_blobs(tag)) {
@@ -92,12 +102,11 @@ const char* shown_rows(std::span<const ColumnRows> columns) {
     initStringInfo(&lines);
     for (const ColumnRows& column : columns.first(std::min(columns.size(), most_lines))) {
         appendStringInfoString(&lines, lines.len == 0 ? "" : "\n");
-        if (column.obstacle == nullptr) {
+        if (column.fault == nullptr) {
             appendStringInfo(&lines, "%s: " UINT64_FORMAT "%s", column.column, column.rows,
                              column.rows == 1 ? " row" : " rows");
         } else {
-            appendStringInfo(&lines, "%s: %s, so its rows cannot be counted", column.column,
-                             column.obstacle);
+            appendStringInfo(&lines, "%s: %s", column.column, column.fault);
         }
     }
     if (columns.size() > most_lines) {

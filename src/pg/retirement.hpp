@@ -11,8 +11,8 @@
 namespace kms::pg {
 
 struct ColumnRows {
-    const char* column;    // schema, table and column, with quotes where they are needed
-    const char* obstacle;  // why its rows cannot be counted; nullptr: they were
+    const char* column;  // schema, table and column, with quotes where they are needed
+    const char* fault;   // why it stands in the way whatever its rows; nullptr: it does not
     std::uint64_t rows;
 };
 
@@ -22,8 +22,8 @@ bool may_be_needed();
 // Why a column's rows cannot be counted, for people; nullptr: they can.
 const char* obstacle_to_counting(const RegisteredColumn& column);
 
-// Columns that hold rows of the version, or that cannot be counted; blobs come as kms.blob.
-// Whatever key a column is registered with, it may hold rows of another.
+// Columns that hold rows of the version, or whose registration does not hold any more; blobs come
+// as kms.blob. Whatever key a column is registered with, it may hold rows of another.
 std::span<const ColumnRows> count_rows(const KeyTag& tag);
 
 std::uint64_t sum_of_rows(std::span<const ColumnRows> columns);

@@ -1,0 +1,33 @@
+// What a context expression names, as the raw parser reads it: nothing is looked up, and nothing of
+// anybody's is evaluated, so that event triggers may call it. Act one.
+//
+// Expressions are read with standard_conforming_strings = on, which is the caller's to see to.
+#pragma once
+
+#include <span>
+
+#include "pg/pg.hpp"
+
+namespace kms::pg {
+
+// Its raw parse tree. Raises where it is not one expression.
+Node* raw_context(const char* text);
+
+// Of whatever it names as columns, as List of char*; a name comes as often as it is used.
+List* names_of_columns(const char* text);
+
+struct RenamedColumn {
+    const char* old_name;
+    const char* new_name;
+};
+
+// The expression after columns have been given other names, all at once. Raises where it would
+// not be the same but for those.
+const char* renamed_context(const char* text, std::span<const RenamedColumn> columns);
+
+// Whether `command` has given another name, or schema, to something that the expression names: a
+// schema, a function, a type, an attribute of a type. By the names alone: it may be another thing
+// of the same name.
+bool names_renamed(const char* text, const Node* command);
+
+}  // namespace kms::pg

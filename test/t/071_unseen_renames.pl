@@ -1,0 +1,200 @@
+# Renames that the event trigger did not see: guard and census counted another column, and a key
+# version that rows need was disabled. What is registered is compared with what there is, after any
+# command; where it does not hold any more, no version is retired.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use KmsKeys;
+use KmsTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $ring = test_folder('ring');
+my $node = kms_node('unseen_renames', 'kms.command' => make_keyring($ring, 'k'), 'kms.keys' => '1=k', 'kms.cache_ttl' => '1s');
+my $s = kms_session($node);
+$s->get('CREATE SCHEMA "Odd one"; CREATE EXTENSION postgres_fdw');
+
+my $sealed = $s->get(q{SELECT kms.encode(1, 'secret', '1')});
+$s->get(q{SELECT kms.rotate_key('k')});
+
+sub registered { return $s->get(q{SELECT string_agg(full_name || CASE WHEN relation IS NULL THEN ' none' ELSE '' END, ', ' ORDER BY full_name) FROM kms.registered_columns}) }
+sub context { return $s->get('SELECT context_expression FROM kms.registered_columns') }
+
+# Whether the first version, of which there are rows, is kept; what its DETAIL says.
+sub is_kept {
+    my ($detail, $name) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    my $answer = $s->ask(q{SELECT kms.disable_key('k', 1)});
+    is($answer->{state}, 'KM012', $name);
+    return like($answer->{detail}, $detail, '... for that reason');
+}
+
+sub begin_anew {
+    my ($create, $context) = @_;
+    $s->get('DROP TABLE IF EXISTS person, people CASCADE; DELETE FROM kms.registered_column');
+    $s->get($create // 'CREATE TABLE person (id int, ssn bytea)');
+    $s->get("INSERT INTO person (id, ssn) VALUES (1, '$sealed')");
+    $s->get("SELECT kms.register_column('person', 'ssn', 'k', \$\$" . ($context // 'id::text::bytea') . '$$)');
+    return;
+}
+
+# What a command says, whatever becomes of it.
+sub said { return $s->ask($_[0])->{err} =~ s/^(?:LOCATION|CONTEXT):.*\n//mgr }
+
+# --- every spelling of a rename
+
+foreach my $what ('TABLE', 'VIEW', 'MATERIALIZED VIEW', 'FOREIGN TABLE') {
+    begin_anew();
+    my $answer = $s->ask("ALTER $what person RENAME COLUMN ssn TO number");
+    is(registered(), 'public.person.number', "ALTER $what RENAME COLUMN is followed") if $answer->{state} eq '';
+    note "ALTER $what … RENAME COLUMN is refused" if $answer->{state} ne '';
+    is_kept(qr/^public\.person\.\w+: 1 row$/, "... and the key version is kept");
+    $s->get("ALTER $what person RENAME COLUMN id TO pid") if $answer->{state} eq '';
+    is(context(), '((pid)::text)::bytea', '... and so is its context') if $answer->{state} eq '';
+}
+foreach my $what ('TABLE', 'INDEX', 'VIEW', 'SEQUENCE', 'MATERIALIZED VIEW', 'FOREIGN TABLE') {
+    begin_anew();
+    my $answer = $s->ask("ALTER $what person RENAME TO people");
+    is(registered(), $answer->{state} eq '' ? 'public.people.ssn' : 'public.person.ssn', "ALTER $what RENAME TO");
+    $answer = $s->ask("ALTER $what " . ($answer->{state} eq '' ? 'people' : 'person') . ' SET SCHEMA "Odd one"');
+    like(registered(), $answer->{state} eq '' ? qr/^"Odd one"\.pe\w+\.ssn$/ : qr/^public\.pe\w+\.ssn$/, "ALTER $what SET SCHEMA");
+    is_kept(qr/^[^:]*: 1 row$/, '... and the key version is kept');
+    $s->get('DROP TABLE IF EXISTS "Odd one".person, "Odd one".people');
+}
+
+# Typed tables, whose columns are renamed with the type's attributes: the command reports the type.
+begin_anew('CREATE TYPE typed AS (id int, ssn bytea); CREATE TABLE person OF typed; CREATE TABLE heir () INHERITS (person)');
+$s->get(q{SELECT kms.register_column('heir', 'ssn', 'k', 'id::text::bytea')});
+$s->get('ALTER TYPE typed RENAME ATTRIBUTE ssn TO number CASCADE; ALTER TYPE typed RENAME ATTRIBUTE id TO pid CASCADE');
+is(registered(), 'public.heir.number, public.person.number', 'ALTER TYPE RENAME ATTRIBUTE CASCADE, of a typed table and its heir');
+is($s->get('SELECT DISTINCT context_expression FROM kms.registered_columns'), '((pid)::text)::bytea', '... and their contexts');
+is_kept(qr/^public\.heir\.number: 0 rows$|^public\.person\.number: 1 row$/, '... and the key version is kept');
+$s->get('DROP TABLE person CASCADE; DROP TYPE typed');
+
+# --- what is not seen
+
+my $unseen = 'ALTER EVENT TRIGGER kms_follow_rename DISABLE';
+my $seen = 'ALTER EVENT TRIGGER kms_follow_rename ENABLE ALWAYS';
+begin_anew();
+$s->get("$unseen; ALTER TABLE person RENAME ssn TO number");
+is(registered(), 'public.person.ssn none', 'a rename that nobody has seen');
+is_kept(qr/^public\.person\.ssn: not found, so its rows cannot be counted$/, '... keeps every version');
+$s->get('ALTER TABLE person ADD COLUMN ssn bytea');
+is(registered(), 'public.person.ssn none', '... and another column of that name is not it');
+is_kept(qr/^public\.person\.ssn: not found/, '... and does not let a version go');
+fails_with($s, q{CALL kms.reencrypt('person', 'ssn')}, '55000', '... and is not re-encrypted');
+is($s->get(q{SELECT count(*) FROM kms.census('person', 'ssn')}), 0, '... but may be counted');
+fails_with($s, q{SELECT kms.register_column('person', 'ssn', 'k')}, '42710', '... nor registered over it');
+$s->get("$seen; CREATE TABLE any_command (a int); DROP TABLE any_command");
+is(registered(), 'public.person.number', '... until any command is seen');
+is_kept(qr/^public\.person\.number: 1 row$/, '... and then the rows count');
+
+begin_anew('CREATE TABLE person (id int, ssn bytea, a text, b text)', 'convert_to(a || b, \'UTF8\')');
+$s->get("$unseen; ALTER TABLE person RENAME a TO c; ALTER TABLE person RENAME b TO a; ALTER TABLE person RENAME c TO b");
+$s->get("$seen; COMMENT ON TABLE person IS 'any'");
+is(context(), q{convert_to((b || a), 'UTF8'::name)}, 'names that changed places unseen are followed at once');
+$s->get("CREATE TABLE people (ssn bytea); SELECT kms.register_column('people', 'ssn', 'k')");
+$s->get("$unseen; ALTER TABLE person RENAME TO third; ALTER TABLE people RENAME TO person; ALTER TABLE third RENAME TO people; $seen; COMMENT ON TABLE person IS 'any'");
+is($s->get(q{SELECT string_agg(full_name || coalesce(' ' || context_expression, ''), ', ' ORDER BY full_name) FROM kms.registered_columns}),
+    q{public.people.ssn convert_to((b || a), 'UTF8'::name), public.person.ssn}, '... and so are tables');
+
+# A table that went unseen, and one that takes its name.
+begin_anew();
+$s->get('ALTER EVENT TRIGGER kms_forget_dropped DISABLE; DROP TABLE person; ALTER EVENT TRIGGER kms_forget_dropped ENABLE ALWAYS; CREATE TABLE person (id int, ssn bytea)');
+is(registered(), 'public.person.ssn none', 'a new table of the name of one that went unseen is not it');
+is_kept(qr/^public\.person\.ssn: not found/, '... and keeps every version');
+$s->get('CREATE TABLE people (id int, ssn bytea)');
+$s->get(q{SELECT kms.register_column('people', 'ssn', 'k'); DROP TABLE person});
+like(said('ALTER TABLE people RENAME TO person'), qr/WARNING:.*kms has forgotten column public\.person\.ssn, which was not found/, 'a registered one that takes the name says what it replaces');
+is(registered(), 'public.person.ssn', '... and has it');
+
+# --- what the text cannot follow
+
+begin_anew('CREATE TABLE person (id int, ssn bytea, other int)');
+my $said = said('ALTER TABLE person DROP COLUMN id');
+like($said, qr/WARNING: .*the context expression of public\.person\.ssn is not used any more\nDETAIL:  it used id, which was dropped\nHINT: /, 'a column that the expression uses is dropped');
+is($s->get('SELECT broken FROM kms.registered_columns'), 'it used id, which was dropped', '... as the view says');
+is_kept(qr/^public\.person\.ssn: its context expression is broken: it used id, which was dropped$/, '... and keeps every version');
+$s->get('ALTER TABLE person RENAME other TO id');
+fails_with($s, q{CALL kms.reencrypt('person', 'ssn')}, '55000', 'another column of that name is not it');
+unlike(said('ALTER TABLE person RENAME id TO pid'), qr/WARNING/, '... and it is said once');
+$s->get(q{SELECT kms.unregister_column('person', 'ssn'), kms.register_column('person', 'ssn', 'k', 'pid::text::bytea')});
+is($s->get('SELECT broken IS NULL FROM kms.registered_columns'), 't', '... until it is registered anew');
+
+foreach my $text ('person . id::text::bytea', 'U&"\0069d"::text::bytea', 'person/**/.id::text::bytea') {
+    begin_anew();
+    $s->get("UPDATE kms.registered_column SET context_expression = '$text'");
+    like(said('ALTER TABLE person RENAME id TO pid'), qr/WARNING: .*is not used any more\nDETAIL:  it could not follow a rename: /, "$text is not followed");
+    is_kept(qr/its context expression is broken: it could not follow a rename/, '... and keeps every version');
+    is(context(), $text, '... and stays as it is');
+}
+begin_anew();
+$s->get(q{UPDATE kms.registered_column SET context_expression = 'person.id::text::bytea || ("id"::text)::bytea || ID::text::bytea'});
+$s->get('ALTER TABLE person RENAME id TO pid');
+is(context(), 'person.pid::text::bytea || (pid::text)::bytea || pid::text::bytea', 'names of other spellings are followed');
+begin_anew();
+$s->get(q{UPDATE kms.registered_column SET context_expression = 'no expression at ('});
+is(said('ALTER TABLE person RENAME id TO pid') =~ s/^WARNING:  01000: kms could not follow a rename.*\nDETAIL: .*\n//r, '', 'what does not parse fails nobody');
+
+# --- what else is renamed, and not followed: a warning, then an error, and never the empty context
+
+$s->get('CREATE SCHEMA lib');
+$s->get($_) foreach 'CREATE FUNCTION lib.of(int) RETURNS bytea LANGUAGE sql IMMUTABLE AS $$ SELECT $1::text::bytea $$',
+  'CREATE TYPE lib.pair AS (a int, b int)', 'CREATE DOMAIN lib.dom AS int', 'CREATE FUNCTION lib.plus(bytea, int) RETURNS bytea LANGUAGE sql IMMUTABLE AS $$ SELECT $1 || $2::text::bytea $$',
+  'CREATE OPERATOR lib.+ (LEFTARG = bytea, RIGHTARG = int, FUNCTION = lib.plus)', 'CREATE SCHEMA other';
+my $with_pair = 'CREATE TABLE person (id int, ssn bytea, p lib.pair)';
+foreach my $case (
+    [ 'lib.of(id)', 'ALTER FUNCTION lib.of RENAME TO of2', 'ALTER FUNCTION lib.of2 RENAME TO of' ],
+    [ 'lib.of(id)', 'ALTER FUNCTION lib.of(int) SET SCHEMA other', 'ALTER FUNCTION other.of SET SCHEMA lib' ],
+    [ 'lib.of(id)', 'ALTER ROUTINE lib.of RENAME TO of2', 'ALTER ROUTINE lib.of2 RENAME TO of' ],
+    [ 'lib.of(id)', 'ALTER SCHEMA lib RENAME TO lib2', 'ALTER SCHEMA lib2 RENAME TO lib' ],
+    [ '(id::lib.dom)::text::bytea', 'ALTER DOMAIN lib.dom RENAME TO dom2', 'ALTER DOMAIN lib.dom2 RENAME TO dom' ],
+    [ '(id::lib.dom)::text::bytea', 'ALTER TYPE lib.dom SET SCHEMA other', 'ALTER DOMAIN other.dom SET SCHEMA lib' ],
+    [ '(p).a::text::bytea', 'ALTER TYPE lib.pair RENAME ATTRIBUTE a TO c', 'ALTER TYPE lib.pair RENAME ATTRIBUTE c TO a' ],
+    [ q{'x'::bytea OPERATOR(lib.+) id}, 'ALTER OPERATOR lib.+ (bytea, int) SET SCHEMA other', 'ALTER OPERATOR other.+ (bytea, int) SET SCHEMA lib' ]) {
+    my ($context, $rename, $back) = @$case;
+    begin_anew($with_pair, $context);
+    like(said($rename), qr/WARNING: .*the context expression of public\.person\.ssn names what has been renamed\nDETAIL:  \Q@{[ context() ]}\E\nHINT: /, "$rename, where $context is a context");
+    my $answer = $s->ask(q{CALL kms.reencrypt('person', 'ssn')});
+    like($answer->{state}, qr/^(?:42883|42704|42703|3F000)$/, '... whose next use is an error');
+    is_kept(qr/^public\.person\.ssn: 1 row$/, '... while its rows count');
+    $s->get($back);
+}
+begin_anew($with_pair, 'lib.of((p).a)');
+unlike(said($_), qr/WARNING/, "$_ is no matter") foreach 'ALTER TABLE person RENAME p TO q', 'ALTER TABLE person RENAME id TO a', 'ALTER TYPE lib.pair RENAME ATTRIBUTE b TO z', 'ALTER TABLE person RENAME TO of', 'ALTER TABLE of RENAME TO person';
+
+# --- what is forgotten is said
+
+begin_anew();
+$s->get('CREATE TABLE new_person AS TABLE person');
+$said = said('DROP TABLE person');
+like($said, qr/WARNING: .*kms has forgotten registered columns that were dropped\nDETAIL:  public\.person\.ssn\nHINT: .*register_column/, 'DROP TABLE, before another takes its name');
+$s->get('ALTER TABLE new_person RENAME TO person');
+is(registered(), '', '... is forgotten');
+begin_anew();
+my $dump = test_folder('dump') . '/custom';
+$node->command_ok([ 'pg_dump', '-Fc', '-f', $dump, $node->connstr('postgres') ], 'pg_dump');
+new_log($node);
+$node->command_ok([ 'pg_restore', '--clean', '-t', 'person', '-d', $node->connstr('postgres'), $dump ], 'pg_restore --clean -t');
+like(new_log($node), qr/WARNING:  kms has forgotten registered columns that were dropped\n.*DETAIL:  public\.person\.ssn\n/, '... forgets, which the log says, since pg_restore does not');
+begin_anew();
+$s->get(join ';', map { "CREATE TABLE many$_ (c bytea); SELECT kms.register_column('many$_', 'c', 'k')" } 1 .. 25);
+like(said('DROP TABLE ' . join ', ', map { "many$_" } 1 .. 25), qr/^(?:public\.many\d+\.c\n){19}and 5 more$/m, 'of many the first are named');
+
+# --- an expression means the same whatever the settings are
+
+$s->get('DROP TABLE IF EXISTS person; CREATE TABLE person (id date, ssn bytea, tags text[])');
+$s->get(q{SET DateStyle = 'SQL, DMY'; SET standard_conforming_strings = off; SET IntervalStyle = sql_standard; SET escape_string_warning = off});
+$s->get(q{SELECT kms.register_column('person', 'ssn', 'k', $$convert_to((id - '02/01/2020'::date)::text || E'a\\\\b' || (interval '-1 day +02:00')::text || array_to_string('{NULL}'::text[], ',', 'n'), 'UTF8')$$)});
+my $stored = $s->get('SELECT context_expression FROM kms.registered_columns');
+like($stored, qr/'2020-01-02'::date/, 'literals are stored as ISO dates');
+like($stored, qr/'a\\b'/, '... and strings as the standard has them');
+$s->get('ALTER TABLE person RENAME id TO born');
+is($s->get('SELECT context_expression FROM kms.registered_columns'), $stored =~ s/\bid\b/born/r, '... and read so by an event trigger');
+$s->get('RESET ALL');
+
+$s->quit;
+no_crash($node);
+done_testing();
