@@ -125,10 +125,9 @@ void run_passes(Rewriting& run, MemoryContext batch_memory) {
 }
 
 void run_all(Rewriting& run) {
-    begin_move(run);
-    (void)current_key(run, true);
     commit_batch();
     begin_batch(run);
+    begin_move(run);
     begin_progress(run);
     commit_batch();
     run.total = count_all(run);
@@ -149,7 +148,10 @@ void run_all(Rewriting& run) {
 
 }  // namespace
 
+// Between the lock, by which others see that a run lives, and its first progress nobody is waited
+// for: what they see is that of the run before.
 void rewrite_column(Rewriting& run) {
+    require_key(run);
     lock_run(run);
     PG_TRY()
         ;

@@ -120,7 +120,10 @@ struct RunKey {
 
 const RegisteredColumn& registration_of(const Rewriting& run);  // 55000 where it is not
 
-// Raises what keeps the key from being used. Looks again now and then, or where `anew` says so.
+// Raises what keeps the key that is wanted from being used.
+void require_key(const Rewriting& run);
+
+// The registered one, and raises the same. Looks again now and then, or where `anew` says so.
 RunKey current_key(Rewriting& run, bool anew = false);
 
 // --- moving to another key or context (rewriting_move.cpp)

@@ -38,6 +38,17 @@ const RegisteredColumn& registration_of(const Rewriting& run) {
     return *column;
 }
 
+void require_key(const Rewriting& run) {
+    const RegisteredColumn& column = registration_of(run);
+    const ByteView wanted = run.move.key_identifier;
+    (void)current_tag({.action = run.action,
+                       .identifier = wanted.empty() ? column.key_identifier : wanted,
+                       .tag = {},
+                       .context_expression = nullptr,
+                       .was = {},
+                       .is_moving = false});
+}
+
 RunKey current_key(Rewriting& run, bool anew) {
     const RegisteredColumn& column = registration_of(run);
     RunKey key = {.action = run.action,
