@@ -21,10 +21,16 @@ void set_meanwhile(const char* setting, const char* value) {
 
 }  // namespace
 
+// Without a lock: whoever asks may hold one on a partition, and others take that of the table
+// first.
 Oid owner_of(Oid table) {
-    const Relation relation = relation_open(table, AccessShareLock);
-    const Oid owner = relation->rd_rel->relowner;
-    relation_close(relation, AccessShareLock);
+    HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
+    if (!HeapTupleIsValid(tuple)) {
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
+                        errmsg("relation with OID %u does not exist", table)));
+    }
+    const Oid owner = reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple))->relowner;
+    ReleaseSysCache(tuple);
     return owner;
 }
 

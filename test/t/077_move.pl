@@ -65,7 +65,7 @@ SQL
     $other->get('SELECT pg_terminate_backend(' . $mover->pid . ')');
     ok($mover->answer->{closed}, '... until its session is terminated');
     is($other->get('SELECT is_moving FROM kms.registered_columns'), 't', '... which the registration says');
-    fails_with($other, "CALL kms.reencrypt('t', 'c', new_key => 'kek')", '55000', '... and no other move begins');
+    fails_with($other, "CALL kms.reencrypt('t', 'c', new_context => 'v::bytea')", '55000', '... and no other move begins');
     $mover->quit;
 
     $mover = keys_session($node, \%settings);
