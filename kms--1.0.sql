@@ -397,7 +397,7 @@ RETURNS bytea LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_try_decode';
 
 CREATE FUNCTION kms.is_sealed(data bytea, local_id int, context bytea DEFAULT '')
-RETURNS bool LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms.cost_support
+RETURNS bool LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_is_sealed';
 
 CREATE FUNCTION kms.looks_sealed(data bytea)

@@ -108,7 +108,7 @@ KMS_FUNCTION(kms_try_decode) {
 // The plaintext is gone before anybody sees it.
 KMS_FUNCTION(kms_is_sealed) {
     const std::int32_t local_id = required_int(fcinfo, 1, "local_id");
-    const ByteView context = required_bytes(fcinfo, 2, "context");
+    const ByteView context = required_context(fcinfo, 2);
     if (PG_ARGISNULL(0)) {
         PG_RETURN_NULL();
     }
