@@ -126,6 +126,7 @@ SET ROLE regress_kms_owner;
 CALL kms.reencrypt('t', 'v_encrypted', 10, new_key => 'third');
 RESET ROLE;
 SELECT is_moving FROM registration;
+SELECT kms.switch_column('t', 'v');
 UPDATE t SET v = 'w' || id WHERE id < 5;
 INSERT INTO t VALUES (51, 'v51');
 ALTER TABLE t DROP CONSTRAINT t_id_check;

@@ -70,7 +70,7 @@ void require_same_registration(Relation table, const Wanted& wanted) {
     const AttrNumber attribute = get_attnum(relation, wanted.encrypted);
     const RegisteredColumn* column = find_registered_column(relation, attribute);
     if (column == nullptr) {
-        return;  // current_key() tells
+        return;  // require_key() tells
     }
     if (!std::ranges::equal(column->key_identifier, wanted.key_identifier)) {
         raise_other(relation, wanted, "key",
@@ -169,7 +169,6 @@ KMS_FUNCTION(kms_encrypt_column) {
     run.target = get_attnum(run.relation, wanted.encrypted);
     require_context_at_hand(run.relation, run.source, run.target);
     require_rewritable(run);
-    (void)current_key(run);
     tell_of_switch(pair_of(run.relation, wanted));
     rewrite_column(run);
     SPI_finish();

@@ -40,6 +40,9 @@ const RegisteredColumn& registration_of(const Rewriting& run) {
 
 void require_key(const Rewriting& run) {
     const RegisteredColumn& column = registration_of(run);
+    if (run.opens) {
+        return;
+    }
     const ByteView wanted = run.move.key_identifier;
     (void)current_tag({.action = run.action,
                        .identifier = wanted.empty() ? column.key_identifier : wanted,
