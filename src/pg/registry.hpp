@@ -51,6 +51,9 @@ std::span<const RegisteredColumn> registered_columns();
 // `"public"."person"."ssn"` with quotes where they are needed.
 const char* full_name(const RegisteredColumn& column);
 
+// What its owner no longer says of it. False: it was not registered.
+bool forget_column(Relation table, const char* column);
+
 Oid registered_column_table();
 
 }  // namespace kms::pg

@@ -124,16 +124,6 @@ const char* name_in(const NameArray& names, std::size_t index) {
     return NameStr(*DatumGetName(names.names[index]));
 }
 
-bool delete_row(Relation table, const char* column) {
-    Names names = names_of(table, column);
-    return change_as_owner({.table = registered_column_table(),
-                            .statement = "DELETE FROM kms.registered_column WHERE relation_schema"
-                                         " = $1 AND relation_name = $2 AND column_name = $3",
-                            .parameters = 3,
-                            .types = names.types,
-                            .values = names.values}) != 0;
-}
-
 void add_row(RowSet& rows, const RegisteredColumn& column) {
     const SealedAs& was = column.was;
     const bool has_moved = !was.key_identifier.empty();
@@ -162,6 +152,16 @@ void add_row(RowSet& rows, const RegisteredColumn& column) {
 
 }  // namespace
 
+bool forget_column(Relation table, const char* column) {
+    Names names = names_of(table, column);
+    return change_as_owner({.table = registered_column_table(),
+                            .statement = "DELETE FROM kms.registered_column WHERE relation_schema"
+                                         " = $1 AND relation_name = $2 AND column_name = $3",
+                            .parameters = 3,
+                            .types = names.types,
+                            .values = names.values}) != 0;
+}
+
 KMS_FUNCTION(kms_register_column) {
     require_writable("kms.register_column()");
     const Relation table = open_own_table(fcinfo);
@@ -184,7 +184,7 @@ KMS_FUNCTION(kms_unregister_column) {
     require_writable("kms.unregister_column()");
     const Relation table = open_own_table(fcinfo);
     const char* column = column_argument(fcinfo);
-    if (!delete_row(table, column)) {
+    if (!forget_column(table, column)) {
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
                         errmsg("column \"%s\" of table \"%s\" is not registered", column,
                                RelationGetRelationName(table))));

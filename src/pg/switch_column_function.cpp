@@ -129,6 +129,13 @@ Switch lock_switch(FunctionCallInfo fcinfo) {
     return find_switch(fcinfo, false);
 }
 
+// Its values go with it on purpose: nothing is to be said of them.
+void forget(const Pair& pair) {
+    const Relation table = relation_open(pair.relation, NoLock);
+    (void)forget_column(table, pair.from());
+    relation_close(table, NoLock);
+}
+
 std::int64_t carry_out(const Switch& what, bool drop_constraints) {
     const Succession succession = succession_of(what.pair);
     require_nothing_in_the_way(what.pair, succession);
@@ -138,6 +145,9 @@ std::int64_t carry_out(const Switch& what, bool drop_constraints) {
     const std::int64_t compared = compare_pair(what.pair);
     run_command(psprintf("DROP TRIGGER %s ON %s", quote_identifier(what.trigger), what.table));
     hand_on(what.pair);
+    if (what.pair.opens) {
+        forget(what.pair);
+    }
     run_command(
         psprintf("ALTER TABLE %s DROP COLUMN %s", what.table, quote_identifier(what.pair.from())));
     return compared;
