@@ -34,7 +34,7 @@ my $whole = 'a number|contents|public.person.ssn|3';
 sub is_intact {
     my ($name) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
-    my $session = keys_session($node, { 'kms.mode' => 'envelope' });
+    my $session = keys_session($node, { 'kms.mode' => 'envelope', 'kms.keys' => '1=customers' });
     is($session->get($intact), $whole, $name);
     $session->quit;
     return;
@@ -49,7 +49,6 @@ my @ways = (
     'DROP SCHEMA kms CASCADE',
     'DROP SCHEMA IF EXISTS public, kms CASCADE',
     'DROP EXTENSION plpgsql CASCADE',
-    'DROP LANGUAGE plpgsql CASCADE',
     'DROP OWNED BY boss CASCADE',
     'DROP OWNED BY app, boss',
     'BEGIN; CREATE TABLE other (a int); DROP TABLE other; DROP EXTENSION kms; COMMIT',
@@ -63,7 +62,7 @@ my @ways = (
 );
 foreach my $way (@ways) {
     my $session = kms_session($node);
-    my $answer = fails_with($session, $way, '2BP01', "refused: $way");
+    my $answer = fails_with($session, "SET client_min_messages = warning; $way", '2BP01', "refused: $way");
     is($answer->{message}, 'cannot drop the extension kms or its tables: what they hold would be lost', '... says why');
     is($answer->{detail}, 'Versions of data keys: 1, blobs: 1, registered columns: 1.', '... and what');
     like($answer->{hint}, qr/SET kms\.allow_drop = on/, '... and how to go on');
@@ -148,7 +147,7 @@ chdir test_folder('upgrade') or die $!;
 command_ok([ "$bindir/pg_upgrade", '--no-sync', '-d', $node->data_dir, '-D', $upgraded->data_dir, '-b', $bindir, '-B', $bindir,
         '-s', $node->host, '-p', $node->port, '-P', $upgraded->port ], 'pg_upgrade');
 $upgraded->start;
-my $new = keys_session($upgraded, { 'kms.mode' => 'envelope' });
+my $new = keys_session($upgraded, { 'kms.mode' => 'envelope', 'kms.keys' => '1=customers' });
 is($new->get($intact), $whole, '... brings all of it along');
 fails_with($new, 'DROP EXTENSION kms', '2BP01', '... and it is refused there too');
 is($new->get(q{SELECT string_agg(extname || ' ' || n.nspname, ', ') FROM pg_depend d JOIN pg_extension e ON refobjid = e.oid JOIN pg_namespace n ON n.oid = d.objid
