@@ -105,7 +105,7 @@ foreach my $what (sort keys %kept) {
     fails_with($session, 'DROP EXTENSION kms', '2BP01', "refused for $what alone");
     $session->get('ROLLBACK');
 }
-$session->get("BEGIN; DELETE FROM kms.data_key; DELETE FROM kms.blob; DELETE FROM kms.registered_column; INSERT INTO kms.registered_column VALUES ('public', 'person', 'ssn', NULL, NULL, 'customers')");
+$session->get("BEGIN; DELETE FROM kms.data_key; DELETE FROM kms.blob; DELETE FROM kms.registered_column; INSERT INTO kms.registered_column (relation_schema, relation_name, column_name, key_identifier) VALUES ('public', 'person', 'ssn', 'customers')");
 fails_with($session, 'DROP EXTENSION kms', '2BP01', 'what this transaction has made counts');
 $session->get('ROLLBACK');
 my $other = kms_session($node);
@@ -146,6 +146,7 @@ $node->stop;
 chdir test_folder('upgrade') or die $!;
 command_ok([ "$bindir/pg_upgrade", '--no-sync', '-d', $node->data_dir, '-D', $upgraded->data_dir, '-b', $bindir, '-B', $bindir,
         '-s', $node->host, '-p', $node->port, '-P', $upgraded->port ], 'pg_upgrade');
+chdir $FindBin::RealBin or die $!;
 $upgraded->start;
 my $new = keys_session($upgraded, { 'kms.mode' => 'envelope', 'kms.keys' => '1=customers' });
 is($new->get($intact), $whole, '... brings all of it along');
