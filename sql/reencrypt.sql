@@ -7,7 +7,7 @@ SET kms.command = :'command';
 SELECT kms.create_key('pii'), kms.create_key('same', 'aes-256-siv');
 
 CREATE SCHEMA "Over There";
-CREATE TABLE "Over There"."The People" (id int, "The SSN" bytea, note text DEFAULT 'n');
+CREATE TABLE "Over There"."The People" (id int, "The SSN" bytea, note text DEFAULT 'n') WITH (autovacuum_enabled = off);
 INSERT INTO "Over There"."The People" (id, "The SSN")
 SELECT n, CASE WHEN n % 10 > 0 THEN kms.encode_with('pii', 'ssn ' || n, n::text::bytea) END FROM generate_series(1, 1000) n;
 
@@ -162,7 +162,7 @@ DROP FOREIGN DATA WRAPPER regress_kms_wrapper CASCADE;
 DROP TABLE parted, parent CASCADE;
 
 -- Triggers.
-CREATE TABLE t (id int PRIMARY KEY, c bytea, fired int DEFAULT 0, other int);
+CREATE TABLE t (id int PRIMARY KEY, c bytea, fired int DEFAULT 0, other int) WITH (autovacuum_enabled = off);
 INSERT INTO t SELECT n, kms.encode_with('k', 'v' || n) FROM generate_series(1, 30) n;
 SELECT kms.register_column('t', 'c', 'k'::text);
 CREATE FUNCTION fire() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.fired := NEW.fired + 1; RETURN NEW; END $$;
