@@ -1,4 +1,5 @@
-// Refuses to drop what cannot be had back: the extension, and its tables, while they hold something.
+// Refuses to drop what cannot be had back: the extension, and its tables, while they hold
+// something.
 #pragma once
 
 namespace kms::pg {

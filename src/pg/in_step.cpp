@@ -35,10 +35,11 @@ const TriggerData* require_trigger(FunctionCallInfo fcinfo) {
     if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(call->tg_event) ||
         !TRIGGER_FIRED_FOR_ROW(call->tg_event) || TRIGGER_FIRED_BY_DELETE(call->tg_event) ||
         !has_our_arguments(*call->tg_trigger)) {
-        ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-                        errmsg("kms_internal.keep_in_step is a trigger's function, before each row is "
-                               "inserted or updated"),
-                        errhint("kms.encrypt_column and kms.decrypt_column make the trigger.")));
+        ereport(ERROR,
+                (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+                 errmsg("kms_internal.keep_in_step is a trigger's function, before each row is "
+                        "inserted or updated"),
+                 errhint("kms.encrypt_column and kms.decrypt_column make the trigger.")));
     }
     return call;
 }
