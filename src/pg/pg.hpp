@@ -77,6 +77,7 @@ extern "C" {
 #include "storage/shm_mq.h"
 #include "storage/shm_toc.h"
 #include "tcop/deparse_utility.h"
+#include "tcop/pquery.h"
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/array.h"

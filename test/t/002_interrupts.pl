@@ -285,7 +285,7 @@ for my $way ('pg_cancel_backend', 'kms.request_timeout') {
     goes_on($session, 'an agent');
     my $agent = agent_pid($session);
     $session->get("SELECT kms.set_key(2, 'deaf')");
-    $session->get("SET kms.request_timeout = '300ms'") if $way =~ /timeout/;
+    $session->get("SET kms.request_timeout = '3s'") if $way =~ /timeout/;
     $session->send("SELECT kms.encode(2, repeat('b', 8000000)::bytea)");
     ok(becomes(sub { process_status($session->pid)->{State} =~ /^S/ && !is_idle($session) }), 'the pipe is full');
     cancel($session->pid) if $way =~ /cancel/;
