@@ -123,6 +123,17 @@ unlike(said('ALTER TABLE person RENAME id TO pid'), qr/WARNING/, '... and it is 
 $s->get(q{SELECT kms.unregister_column('person', 'ssn'), kms.register_column('person', 'ssn', 'k', 'pid::text::bytea')});
 is($s->get('SELECT broken IS NULL FROM kms.registered_columns'), 't', '... until it is registered anew');
 
+# While a column moves to another context, both are followed.
+begin_anew('CREATE TABLE person (id int, ssn bytea, old int)');
+$s->get(q{UPDATE kms.registered_column SET was_key_identifier = 'k', was_context_expression = '((old)::text)::bytea', is_moving = true});
+my $both = q{SELECT context_expression || ' ' || was_context_expression FROM kms.registered_columns};
+$s->get('BEGIN; ALTER TABLE person RENAME id TO third; ALTER TABLE person RENAME old TO id; ALTER TABLE person RENAME third TO old; COMMIT');
+is($s->get($both), '((old)::text)::bytea ((id)::text)::bytea', 'the context of before is followed as well');
+like(said('BEGIN; ALTER TABLE person DROP COLUMN id'), qr/WARNING: .*\nDETAIL:  it used id, which was dropped/, '... and its column is missed while rows move');
+$s->get('ROLLBACK; UPDATE kms.registered_column SET is_moving = false');
+unlike(said('ALTER TABLE person DROP COLUMN id'), qr/WARNING/, '... but not afterwards');
+is($s->get('SELECT broken IS NULL FROM kms.registered_columns'), 't', '... when values have the other');
+
 foreach my $text ('person . id::text::bytea', 'U&"\0069d"::text::bytea', 'person/**/.id::text::bytea') {
     begin_anew();
     $s->get("UPDATE kms.registered_column SET context_expression = '$text'");
