@@ -265,7 +265,7 @@ bool names_renamed(const char* text, const Node* command) {
     (void)collect_others(raw_context(text), &names);
     const List* among = object.is_attribute ? names.attributes : names.qualified;
     for (int i = 0; i < list_length(among); ++i) {
-        const void* name = list_nth(among, i);
+        void* name = list_nth(among, i);
         if (object.is_attribute ? strcmp(strVal(name), object.name) == 0
                                 : is_renamed(static_cast<const List*>(name), object)) {
             return true;
