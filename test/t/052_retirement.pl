@@ -25,7 +25,7 @@ sub replace_version {
     return;
 }
 
-sub state_of { return $keeper->get("SELECT state FROM kms.list_keys('k') WHERE version = $_[0]") }
+sub state_of { return $keeper->get("SELECT state FROM kms.list_keys('k') WHERE key_identifier = 'k' AND version = $_[0]") }
 
 # The keeper awaits another's transaction, and not the clock any more.
 sub awaits_transaction {
