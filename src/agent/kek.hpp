@@ -23,8 +23,10 @@ class Kek {
     // that is missing: nothing is changed yet.
     Result<KekRecipe> begin();
 
-    // Makes a key file that is missing.
-    Status make_missing() { return source_->make_missing(); }
+    // Makes a key file that is missing; see create_private_file.
+    Status make_missing(const std::optional<Owner>& owner = std::nullopt) {
+        return source_->make_missing(owner);
+    }
 
     // The KEK by `recipe`, 32 bytes, valid until the next call: remembered, or asked for and
     // derived. Code::wrong_key where the recipe needs another kind of source; else the source's.

@@ -45,7 +45,9 @@ class KeyFile : public KekSource {
         return stat(path_.c_str(), &status) != 0 && errno == ENOENT;
     }
 
-    Status make_missing() override { return is_missing() ? make_key_file(path_) : Status(); }
+    Status make_missing(const std::optional<Owner>& owner) override {
+        return is_missing() ? make_key_file(path_, owner) : Status();
+    }
 
   private:
     std::string path_;
@@ -121,10 +123,10 @@ std::unique_ptr<KekSource> terminal_source(Asking asking) {
     return std::make_unique<Terminal>(asking);
 }
 
-Status make_key_file(const std::string& path) {
+Status make_key_file(const std::string& path, const std::optional<Owner>& owner) {
     SecretArray<kek_length> key;
     KMS_TRY(random_secret(key.span()));
-    return create_private_file(path, key.view());
+    return create_private_file(path, key.view(), owner);
 }
 
 }  // namespace kms::agent

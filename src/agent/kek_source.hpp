@@ -4,9 +4,11 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "agent/keyring_format.hpp"
+#include "agent/private_file.hpp"
 #include "base/result.hpp"
 #include "base/secret.hpp"
 #include "base/terminal.hpp"
@@ -23,7 +25,7 @@ class KekSource {
 
     // A key file that is not there, and making it: with 32 random bytes.
     virtual bool is_missing() const { return false; }
-    virtual Status make_missing() { return {}; }
+    virtual Status make_missing(const std::optional<Owner>& /*owner*/) { return {}; }
 };
 
 // Exactly 32 bytes. A regular file that group or others may read or write is refused.
@@ -36,7 +38,7 @@ std::unique_ptr<KekSource> command_source(std::string command, std::chrono::seco
 // object, so that a running agent never waits for a person.
 std::unique_ptr<KekSource> terminal_source(Asking asking);
 
-// A new key file of 32 random bytes. Code::invalid where there is a file; Code::io.
-Status make_key_file(const std::string& path);
+// A new key file of 32 random bytes. Errors, and whose it is: see create_private_file.
+Status make_key_file(const std::string& path, const std::optional<Owner>& owner = std::nullopt);
 
 }  // namespace kms::agent

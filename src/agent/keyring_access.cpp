@@ -72,7 +72,7 @@ Result<KeyringHeader> KeyringAccess::rekey(Kek& new_kek, const KekRecipe& recipe
                                            milliseconds patience) {
     KMS_ASSIGN(KeyringLock lock, file_.lock(patience));
     KMS_ASSIGN(LoadedKeyring loaded, load());
-    KMS_TRY(new_kek.make_missing());
+    KMS_TRY(new_kek.make_missing(lock.owner()));
     KMS_ASSIGN(const ByteView kek, new_kek.by(recipe));
     loaded.header.recipe = recipe;
     return write_next(lock, loaded.header, loaded.keyring, kek);

@@ -34,6 +34,15 @@ Result<std::string> resolve(const std::string& path) {
     return std::string(target.get());
 }
 
+// A new state takes one name, and the other would go on with the old one.
+Status check_only_name(const struct stat& status, const std::string& path) {
+    if (status.st_nlink > 1) {
+        return Error{Code::invalid,
+                     path + " has another name, a hard link: remove that one, or make it a copy"};
+    }
+    return {};
+}
+
 }  // namespace
 
 KeyringLock::KeyringLock(UniqueFd file, struct stat status, std::string target)
@@ -87,6 +96,7 @@ Result<KeyringLock> KeyringFile::lock(milliseconds patience) const {
         KMS_TRY(lock_exclusively(mark.file.get(), left, path_));
         struct stat named {};
         if (stat(target.c_str(), &named) == 0 && same_file(named, mark.status)) {
+            KMS_TRY(check_only_name(named, path_));
             return KeyringLock(std::move(mark.file), mark.status, std::move(target));
         }
     }

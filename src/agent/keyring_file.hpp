@@ -8,6 +8,7 @@
 
 #include <string>
 
+#include "agent/private_file.hpp"
 #include "base/bytes.hpp"
 #include "base/clock.hpp"
 #include "base/result.hpp"
@@ -33,6 +34,8 @@ class KeyringLock {
     // Code::io: see replace_private_file.
     Status replace(ByteView bytes);
 
+    Owner owner() const { return {status_.st_uid, status_.st_gid}; }
+
   private:
     friend class KeyringFile;
     KeyringLock(UniqueFd file, struct stat status, std::string target);
@@ -56,7 +59,8 @@ class KeyringFile {
     // Whether read() would find what it found then: one system call.
     bool unchanged_since(const ReadMark& mark) const;
 
-    // Code::not_found; Code::denied; Code::unavailable when locked for longer than `patience`.
+    // Code::not_found; Code::denied; Code::unavailable when locked for longer than `patience`;
+    // Code::invalid where the file has another name, which would stand for the old keys.
     Result<KeyringLock> lock(milliseconds patience) const;
 
     // Code::invalid where the file exists; Code::io.

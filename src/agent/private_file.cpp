@@ -65,12 +65,19 @@ class NextState {
         return {};
     }
 
-    Status give_to(uid_t owner, gid_t group) {
+    Status lock() {
+        if (flock(fd_.get(), LOCK_EX) != 0) {
+            return system_error("cannot lock " + temporary_);
+        }
+        return {};
+    }
+
+    Status give_to(const Owner& owner) {
         struct stat status {};
         if (fstat(fd_.get(), &status) != 0) {
             return system_error("cannot examine " + temporary_);
         }
-        if (status.st_uid != owner && fchown(fd_.get(), owner, group) != 0) {
+        if (status.st_uid != owner.user && fchown(fd_.get(), owner.user, owner.group) != 0) {
             return system_error("cannot give " + temporary_ + " to the owner of " + path_);
         }
         return {};
@@ -179,11 +186,16 @@ Status lock_exclusively(int fd, milliseconds patience, const std::string& path) 
     return {};
 }
 
-Status create_private_file(const std::string& path, ByteView bytes) {
+Status create_private_file(const std::string& path, ByteView bytes,
+                           const std::optional<Owner>& owner) {
     KMS_ASSIGN(const UniqueFd folder, open_folder(path));
     {
         NextState next(path);
         KMS_TRY(next.open_fresh());
+        KMS_TRY(next.lock());
+        if (owner) {
+            KMS_TRY(next.give_to(*owner));
+        }
         KMS_TRY(next.write_durably(bytes));
         KMS_TRY(next.take_free_name());
     }
@@ -194,7 +206,7 @@ Status replace_private_file(const std::string& path, const struct stat& old, Byt
     KMS_ASSIGN(const UniqueFd folder, open_folder(path));
     NextState next(path);
     KMS_TRY(next.open_fresh());
-    KMS_TRY(next.give_to(old.st_uid, old.st_gid));
+    KMS_TRY(next.give_to({old.st_uid, old.st_gid}));
     KMS_TRY(next.write_durably(bytes));
     KMS_TRY(next.replace_name());
     return make_durable(folder.get(), path);

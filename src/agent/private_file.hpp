@@ -8,6 +8,7 @@
 
 #include <sys/stat.h>
 
+#include <optional>
 #include <string>
 
 #include "base/bytes.hpp"
@@ -16,6 +17,11 @@
 #include "base/secret.hpp"
 
 namespace kms::agent {
+
+struct Owner {
+    uid_t user;
+    gid_t group;
+};
 
 // The path of the folder that a file is in.
 std::string folder_of(const std::string& path);
@@ -34,8 +40,10 @@ Status check_closed_to_others(const struct stat& status, const std::string& path
 // flock(LOCK_EX). Code::unavailable when another process holds it for longer than `patience`.
 Status lock_exclusively(int fd, milliseconds patience, const std::string& path);
 
-// Never replaces a file: Code::invalid where `path` exists. Code::io.
-Status create_private_file(const std::string& path, ByteView bytes);
+// Never replaces a file: Code::invalid where `path` exists. Code::io. Without an owner it belongs
+// to whoever makes it. As long as it has its first name too, it is locked.
+Status create_private_file(const std::string& path, ByteView bytes,
+                           const std::optional<Owner>& owner = std::nullopt);
 
 // `path` keeps the owner and group of `old`. The caller holds a lock that keeps other writers of
 // `path` away. Code::io; the old file then stands, except where the error says that the folder

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <utility>
 
 #include "base/hex.hpp"
 
@@ -34,21 +35,31 @@ Result<ContextAndData> split_context(const Head& head, ByteView body) {
     return ContextAndData{body.first(*length), body.subspan(*length)};
 }
 
-// The value of the word `name=VALUE` behind the first `from` words; nullopt: there is none.
-std::optional<std::string_view> named_word(const Head& head, std::size_t from,
-                                           std::string_view name) {
+Error said_twice(std::string_view word) {
+    return invalid(std::string(word) + " is said twice");
+}
+
+// The value of the word `name=VALUE` behind the first `from` words; nullopt: there is none. Two may
+// contradict each other, and either could be the one that is meant.
+Result<std::optional<std::string_view>> named_word(const Head& head, std::size_t from,
+                                                   std::string_view name) {
+    std::optional<std::string_view> value;
     for (std::size_t i = from; i < head.words.size(); ++i) {
         const std::string_view word = head.raw_word(i);
-        if (word.starts_with(name) && word.substr(name.size()).starts_with('=')) {
-            return word.substr(name.size() + 1);
+        if (!word.starts_with(name) || !word.substr(name.size()).starts_with('=')) {
+            continue;
         }
+        if (value) {
+            return said_twice(name);
+        }
+        value = word.substr(name.size() + 1);
     }
-    return std::nullopt;
+    return value;
 }
 
 // Of `after=VERSION`; 0 where it is not said.
 Result<std::uint32_t> version_after(const Head& head, std::size_t from) {
-    const auto said = named_word(head, from, wire::capability::after);
+    KMS_ASSIGN(const auto said, named_word(head, from, wire::capability::after));
     if (!said) {
         return 0U;
     }
@@ -64,13 +75,15 @@ Status read_wishes(const Head& head, NewKey& wanted) {
     for (std::size_t i = 2; i < head.words.size(); ++i) {
         const std::string_view word = head.raw_word(i);
         if (word == wire::capability::no_export) {
-            wanted.no_export = true;
+            if (std::exchange(wanted.no_export, true)) {
+                return said_twice(word);
+            }
         } else if (!word.starts_with("purpose=") && !word.starts_with("after=")) {
             return invalid("a word behind the algorithm is not known");
         }
     }
-    const auto purpose = wire::parse_purpose(named_word(head, 2, wire::capability::purpose)
-                                                 .value_or(wire::purpose_word(wanted.purpose)));
+    KMS_ASSIGN(const auto said, named_word(head, 2, wire::capability::purpose));
+    const auto purpose = wire::parse_purpose(said.value_or(wire::purpose_word(wanted.purpose)));
     if (!purpose) {
         return invalid("purpose= is not followed by seal or wrap");
     }

@@ -37,18 +37,61 @@ def permissions():
     os.chown("their-kek", 65534, 65534)
     foreign = agent("list", "--keyring", "ring", "--key-file", "their-kek", user=65534, group=65534)
     expect(foreign, UNUSABLE, "a keyring that this user cannot read", b"ring")
-    os.link("ring", "their-ring")
-    os.unlink("ring")
+    os.rename("ring", "their-ring")
     os.chown("their-ring", 65534, 65534)
     expect(agent("rotate", "--keyring", "their-ring", "--key-file", "kek", "a"), DONE, "root changes a user's keyring")
     equal((os.stat("their-ring").st_uid, os.stat("their-ring").st_gid), (65534, 65534), "and the user keeps it")
     theirs = ("--keyring", "their-ring", "--key-file", "their-kek", "a")
     expect(agent("rotate", *theirs, user=65534, group=65534), DONE, "and can go on")
+    expect(agent("rekey", "--keyring", "their-ring", "--key-file", "kek", "--new-key-file", "their-next"), DONE, "root makes another KEK for it")
+    equal((os.stat("their-next").st_uid, os.stat("their-next").st_gid), (65534, 65534), "which is the user's too")
+    equal(os.stat("their-next").st_mode & 0o7777, 0o600, "and nobody else's")
+    os.rename("their-next", "their-kek")
+    expect(agent("rotate", *theirs, user=65534, group=65534), DONE, "so that the user's agents open it")
+    write("roots-kek", read("their-kek"))
+    expect(agent("rekey", "--keyring", "their-ring", "--key-file", "their-kek", "--new-key-file", "roots-kek"), DONE, "a key file that is there")
+    equal(os.stat("roots-kek").st_uid, 0, "stays whose it is")
+    expect(agent("rekey", "--keyring", "their-ring", "--key-file", "roots-kek", "--new-key-file", "their-kek"), DONE, "the user's too")
+    equal(os.stat("their-kek").st_uid, 65534, "and does not become root's")
     os.chown("their-ring", 1, 1)
     os.chmod(FOLDER, 0o755)
     expect(agent("rotate", *theirs, user=65534, group=65534), UNUSABLE, "but not with a keyring of another user")
     os.chown("their-ring", 65534, 65534)
     expect(agent("rotate", *theirs, user=65534, group=65534), FAILED, "nor in a folder that is not writable", b"their-ring")
+
+
+def names():
+    """A new state of the file takes one name: another one would go on with the old keys."""
+    fresh()
+    os.link("ring", "other-name")
+    before = read("ring")
+    for name in ("ring", "other-name"):
+        ring = ("--keyring", name, "--key-file", "kek")
+        for command in (("rotate", *ring, "a"), ("create", *ring, "b"), ("destroy", *ring, "a", "1"), ("rekey", *ring, "--new-key-file", "new-kek")):
+            result = agent(*command)
+            ok(result.returncode not in (DONE, USAGE) and b"hard link" in result.stderr, f"{command[0]} by {name} is refused", result)
+    equal(read("ring"), before, "and nothing is changed")
+    ok(not os.path.exists("new-kek"), "nor a key file made")
+    expect(on_ring("list"), DONE, "it is read all the same")
+    served = Serving(*RING)
+    refused = served.ask("rotate", "a")
+    equal((refused[0], b"hard link" in refused[2]), ("unavailable", True), "an agent refuses it too")
+    equal(served.ask("describe", "a")[1][0], "1", "and serves what there is")
+    os.unlink("other-name")
+    equal(served.ask("rotate", "a")[1][0], "2", "with one name it can be changed")
+    served.end()
+    os.symlink("ring", "link")
+    expect(agent("rotate", "--keyring", "link", "--key-file", "kek", "a"), DONE, "a symbolic link is no second name")
+    equal(len(keys()), 3, "but leads to the keyring")
+    equal({made_and_changed(f"new{i}") for i in range(40)}, {DONE}, "nor has one another name that is just being made")
+
+
+def made_and_changed(name):
+    making = subprocess.Popen([PROGRAM, "init", "--keyring", name, "--key-file", "kek"])
+    while (changed := agent("create", "--keyring", name, "--key-file", "kek", "a")).returncode == UNUSABLE:
+        pass
+    making.wait()
+    return changed.returncode
 
 
 def damage():
@@ -108,7 +151,7 @@ def busy():
 
 
 waiting = ThreadPoolExecutor(1).submit(busy)
-for test in (permissions, damage, writers):
+for test in (permissions, names, damage, writers):
     print(f"# {test.__name__}", flush=True)
     test()
 locked, listed, served = waiting.result()

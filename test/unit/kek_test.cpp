@@ -74,11 +74,11 @@ TEST_F(KekTest, AKeyFileIsMadeOnce) {
     const std::string path = folder_ / "new";
     const auto source = key_file_source(path);
     EXPECT_TRUE(source->is_missing());
-    ASSERT_TRUE(source->make_missing());
+    ASSERT_TRUE(source->make_missing(std::nullopt));
     EXPECT_FALSE(source->is_missing());
     const auto first = source->ask();
     ASSERT_TRUE(first);
-    ASSERT_TRUE(source->make_missing());
+    ASSERT_TRUE(source->make_missing(std::nullopt));
     EXPECT_TRUE(std::ranges::equal(first->view(), source->ask()->view()));
     EXPECT_EQ(make_key_file(path).error().code, Code::invalid);
     EXPECT_FALSE(make_key_file(folder_ / "no" / "folder"));

@@ -185,6 +185,18 @@ TEST_F(Wrapping, AKeyThatWrapsDoesNothingElseAndNeverLeaves) {
     }
 }
 
+TEST_F(Wrapping, AWishThatIsSaidTwiceIsRefused) {
+    for (const std::string words :
+         {"purpose=seal purpose=wrap", "purpose=wrap purpose=seal", "purpose=wrap purpose=wrap",
+          "after=3 after=9", "no-export purpose=seal no-export",
+          "purpose=seal after=1 purpose=x"}) {
+        EXPECT_EQ(ask(store, "create", "twice xaes-256-gcm " + words).verb, "invalid") << words;
+        EXPECT_EQ(ask(store, "describe", "twice").verb, "not-found") << words;
+    }
+    EXPECT_EQ(ask(store, "rotate", "kek after=3 after=9").verb, "invalid");
+    EXPECT_EQ(ask(store, "describe", "kek").words.at(0), "1");
+}
+
 TEST_F(Wrapping, AKeyThatSealsWrapsTheKeysOfBlobsAlone) {
     const std::string blob = blob_key_context({1, 2, 3});
     ASSERT_EQ(ask(store, "create", "leaves xaes-256-gcm purpose=seal").verb, "ok");
