@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -18,6 +19,7 @@ namespace {
 constexpr mode_t own_mode = S_IRUSR | S_IWUSR;
 constexpr mode_t everybodys_mode = 0666;
 constexpr mode_t all_permissions = 0777;
+constexpr const char* acl = "system.posix_acl_access";
 
 mode_t mode_of_new_file() {
     const mode_t mask = umask(0);
@@ -25,11 +27,23 @@ mode_t mode_of_new_file() {
     return everybodys_mode & ~mask;
 }
 
-// To another group none of what the old one might.
-mode_t mode_of_replacement(int fd, const struct stat& old) {
+bool has_acl(const char* path) {
+    return getxattr(path, acl, nullptr, 0) >= 0 || (errno != ENODATA && errno != EOPNOTSUPP);
+}
+
+// The folder may have given it one, which tells of the folder and not of the file that it replaces.
+bool drop_acl(int fd) {
+    return fremovexattr(fd, acl) == 0 || errno == ENODATA || errno == EOPNOTSUPP;
+}
+
+// To another group none of what the old one might. Nor where an ACL says what that is: the bits of
+// the group are then the most that anybody has whom it names.
+mode_t mode_of_replacement(int fd, int old_fd, const struct stat& old) {
     const bool is_its_own = fchown(fd, old.st_uid, old.st_gid) == 0;
+    const std::string old_file = "/proc/self/fd/" + std::to_string(old_fd);
+    const bool is_groups = is_its_own && drop_acl(fd) && !has_acl(old_file.c_str());
     const mode_t mode = old.st_mode & all_permissions;
-    return is_its_own ? mode : mode & ~static_cast<mode_t>(S_IRWXG);
+    return is_groups ? mode : mode & ~static_cast<mode_t>(S_IRWXG);
 }
 
 std::string folder_of(const std::string& path) {
@@ -45,24 +59,16 @@ Error exists_already(const std::string& path) {
     return {Code::denied, path + " exists already: --force replaces it"};
 }
 
-// A link, a device or a pipe would be replaced by a file, not written to.
-Status check_replaced(const std::string& path, Replace replace) {
-    struct stat status {};
-    if (lstat(path.c_str(), &status) != 0) {
-        return {};
-    }
-    if (!S_ISREG(status.st_mode)) {
-        return Error{Code::denied, path + " is not a regular file"};
-    }
-    return replace == Replace::yes ? Status() : exists_already(path);
+Error appeared_meanwhile(const std::string& path) {
+    return {Code::denied, path + " was made by somebody else meanwhile, and is not replaced"};
 }
 
 }  // namespace
 
 Result<OutputFile> OutputFile::open(const std::string& path, Replace replace) {
-    OutputFile output(path, replace);
+    OutputFile output(path);
     if (!output.is_standard_output()) {
-        KMS_TRY(check_replaced(path, replace));
+        KMS_TRY(output.find_replaced(replace));
         KMS_TRY(output.make_temporary());
     }
     return output;
@@ -70,7 +76,7 @@ Result<OutputFile> OutputFile::open(const std::string& path, Replace replace) {
 
 OutputFile::OutputFile(OutputFile&& other) noexcept
     : path_(std::move(other.path_)),
-      replace_(other.replace_),
+      replaced_(std::move(other.replaced_)),
       temporary_(std::exchange(other.temporary_, {})),
       file_(std::move(other.file_)) {}
 
@@ -83,6 +89,19 @@ OutputFile::~OutputFile() {
 Error OutputFile::cannot_write() const {
     return system_error("cannot write to " +
                         (is_standard_output() ? std::string("the standard output") : path_));
+}
+
+// A link, a device or a pipe would be replaced by a file, not written to.
+Status OutputFile::find_replaced(Replace replace) {
+    replaced_ = UniqueFd(::open(path_.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+    struct stat status {};
+    if (!replaced_) {
+        return {};
+    }
+    if (fstat(replaced_.get(), &status) != 0 || !S_ISREG(status.st_mode)) {
+        return Error{Code::denied, path_ + " is not a regular file"};
+    }
+    return replace == Replace::yes ? Status() : exists_already(path_);
 }
 
 Status OutputFile::make_temporary() {
@@ -119,33 +138,58 @@ Status OutputFile::finish() {
     return keep_in_folder();
 }
 
+// Of the file that was there in the beginning, whatever has its name by now: who can put another
+// one there would else decide who may read this one.
 Status OutputFile::take_mode() {
     struct stat old {};
-    const bool replaces = replace_ == Replace::yes && lstat(path_.c_str(), &old) == 0;
-    const mode_t mode = replaces ? mode_of_replacement(file_.get(), old) : mode_of_new_file();
+    if (replaced_ && fstat(replaced_.get(), &old) != 0) {
+        return system_error("cannot examine " + path_);
+    }
+    const mode_t mode =
+        replaced_ ? mode_of_replacement(file_.get(), replaced_.get(), old) : mode_of_new_file();
     return fchmod(file_.get(), mode) == 0 ? Status() : cannot_write();
 }
 
+Status OutputFile::check_replaced() const {
+    struct stat old {};
+    struct stat named {};
+    if (fstat(replaced_.get(), &old) != 0 || lstat(path_.c_str(), &named) != 0 ||
+        named.st_dev != old.st_dev || named.st_ino != old.st_ino) {
+        return Error{Code::denied,
+                     path_ + " was removed or replaced by somebody else meanwhile: it is left so"};
+    }
+    return {};
+}
+
 Status OutputFile::take_name() {
-    const unsigned flags = replace_ == Replace::yes ? 0 : RENAME_NOREPLACE;
-    if (renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, path_.c_str(), flags) != 0) {
-        if (errno == EEXIST) {
-            return exists_already(path_);
-        }
-        if (flags == 0 || !is_not_supported(errno)) {
-            return system_error("cannot rename " + temporary_ + " to " + path_);
-        }
+    if (!replaced_) {
         return take_free_name();
+    }
+    KMS_TRY(check_replaced());
+    if (rename(temporary_.c_str(), path_.c_str()) != 0) {
+        return system_error("cannot rename " + temporary_ + " to " + path_);
     }
     temporary_.clear();
     return {};
 }
 
+Status OutputFile::take_free_name() {
+    if (renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, path_.c_str(), RENAME_NOREPLACE) == 0) {
+        temporary_.clear();
+        return {};
+    }
+    if (errno == EEXIST) {
+        return appeared_meanwhile(path_);
+    }
+    return is_not_supported(errno) ? link_free_name()
+                                   : system_error("cannot rename " + temporary_ + " to " + path_);
+}
+
 // Where a rename cannot be told not to replace, as on NFS: a second name never replaces. The first
 // one is removed with the temporary file's.
-Status OutputFile::take_free_name() {
+Status OutputFile::link_free_name() {
     if (link(temporary_.c_str(), path_.c_str()) != 0) {
-        return errno == EEXIST ? exists_already(path_)
+        return errno == EEXIST ? appeared_meanwhile(path_)
                                : system_error("cannot link " + temporary_ + " to " + path_);
     }
     unlink(std::exchange(temporary_, {}).c_str());

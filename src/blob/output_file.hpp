@@ -1,6 +1,7 @@
 // Where a blob's bytes go: standard output, or a file that gets its name when it has all of them.
 // Until then nobody else may read it. Then it has the mode that a new file has, or that of the file
-// that it replaces, and its owner and group where they can be given.
+// that it replaces, and its owner and group where they can be given. It replaces what was there in
+// the beginning, and nothing that has come since.
 #pragma once
 
 #include <string>
@@ -27,23 +28,26 @@ class OutputFile {
     // Code::io.
     Status write(ByteView bytes);
 
-    // Durable, under its name. Code::denied where somebody else has just made a file of that name.
-    // Code::io.
+    // Durable, under its name. Code::denied where somebody else has meanwhile made something of
+    // that name, or taken away what was to be replaced. Code::io.
     Status finish();
 
   private:
-    OutputFile(std::string path, Replace replace) : path_(std::move(path)), replace_(replace) {}
+    explicit OutputFile(std::string path) : path_(std::move(path)) {}
 
     bool is_standard_output() const { return path_.empty(); }
     Error cannot_write() const;
+    Status find_replaced(Replace replace);
     Status make_temporary();
     Status take_mode();
+    Status check_replaced() const;
     Status take_name();
     Status take_free_name();
+    Status link_free_name();
     Status keep_in_folder() const;
 
     std::string path_;
-    Replace replace_;
+    UniqueFd replaced_;      // what was there: held, so that no other file can get its number
     std::string temporary_;  // empty: there is none
     UniqueFd file_;
 };

@@ -16,6 +16,12 @@ void tell_how_to_go_on(const Upload& upload, const Options& options) {
     if (upload.beginning() == Upload::Beginning::gone) {
         return;
     }
+    if (upload.beginning() == Upload::Beginning::unnamed) {
+        complain(
+            "the blob may be stored, and its id has not arrived: see kms-blob ls before you "
+            "put it again");
+        return;
+    }
     complain(std::string(upload.beginning() == Upload::Beginning::stored
                              ? "the beginning is stored; to go on:"
                              : "the beginning may be stored; to see, and to go on if it is:") +

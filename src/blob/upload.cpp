@@ -25,6 +25,11 @@ Statement start_at(std::int64_t version) {
             {text_parameter(std::to_string(version))}};
 }
 
+// What the server says in its own words has an effect that is known.
+bool is_known(const Error& failure) {
+    return failure.code != Code::unavailable && failure.code != Code::interrupted;
+}
+
 }  // namespace
 
 Status Upload::put() {
@@ -54,8 +59,12 @@ Status Upload::resume(const std::string& id) {
 
 // A small one goes in one round trip.
 Status Upload::put_whole(const SecretBytes& piece) {
-    KMS_ASSIGN(const Answer answer, connection_.ask(put_statement(piece, true)));
-    id_ = answer.text(0, 0);
+    const auto answer = connection_.ask(put_statement(piece, true));
+    if (!answer) {
+        beginning_ = is_known(answer.error()) ? Beginning::gone : Beginning::unnamed;
+        return answer.error();
+    }
+    id_ = answer->text(0, 0);
     stored_ = piece.size();
     return {};
 }
@@ -149,12 +158,11 @@ Statement Upload::append_statement(const SecretBytes& piece, bool complete) cons
              bigint_parameter(static_cast<std::int64_t>(sent_))}};
 }
 
-// What the server says in its own words has an effect that is known: a first piece that it refuses
-// is not there, and what somebody else has changed or deleted is not how the input begins.
+// A first piece that the server refuses is not there, and what somebody else has changed or deleted
+// is not how the input begins.
 Error Upload::note_failure(Error failure) {
-    const bool is_known = failure.code != Code::unavailable && failure.code != Code::interrupted;
     const bool is_another = failure.code == Code::denied || failure.code == Code::not_found;
-    if (is_another || (is_known && beginning_ == Beginning::unknown)) {
+    if (is_another || (is_known(failure) && beginning_ == Beginning::unknown)) {
         beginning_ = Beginning::gone;
     }
     return failure;

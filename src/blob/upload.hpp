@@ -28,8 +28,9 @@ class Upload {
     // Empty while there is none.
     const std::string& id() const { return id_; }
 
-    // Whether the blob is there, and what it has is how the input begins.
-    enum class Beginning { gone, unknown, stored };
+    // Whether the blob is there, and what it has is how the input begins; of one that is sent
+    // whole, whether it may be there under an id that has not arrived.
+    enum class Beginning { gone, unknown, stored, unnamed };
     Beginning beginning() const { return beginning_; }
 
     // Bytes of which the server has said that it keeps them.

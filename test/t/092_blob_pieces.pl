@@ -7,6 +7,8 @@ use warnings FATAL => 'all';
 use FindBin;
 use lib "$FindBin::RealBin/lib";
 use Digest::SHA qw(sha256_hex);
+use IO::Select;
+use IO::Socket::UNIX;
 use IPC::Run ();
 use KmsKeys;
 use KmsTest;
@@ -73,6 +75,30 @@ sub end_of {
     my $status = $?;
     waitpid $run->{sender}, 0 if $run->{sender};
     return { code => $status >> 8, signal => $status & 127, out => $run->{out}, err => $run->{err} };
+}
+
+# A folder whose socket leads to the server; once the file $cut is there, no answer comes through.
+sub relay {
+    my $relayed = PostgreSQL::Test::Utils::tempdir_short();
+    my $port = $node->port;
+    my $listening = IO::Socket::UNIX->new(Local => "$relayed/.s.PGSQL.$port", Listen => 1) or die $!;
+    my $pid = fork // die $!;
+    return ($relayed, "$relayed/cut") if $pid;
+    alarm 120;
+    my $client = $listening->accept or POSIX::_exit(1);
+    my $server = IO::Socket::UNIX->new(Peer => $node->host . "/.s.PGSQL.$port") or POSIX::_exit(1);
+    my $both = IO::Select->new($client, $server);
+    while (my @ready = $both->can_read) {
+        foreach my $from (@ready) {
+            POSIX::_exit(0) if !sysread($from, my $bytes, 65536) || ($from == $server && -e "$relayed/cut");
+            my $to = $from == $server ? $client : $server;
+            while (length $bytes) {
+                my $sent = syswrite($to, $bytes) // POSIX::_exit(0);
+                substr $bytes, 0, $sent, '';
+            }
+        }
+    }
+    POSIX::_exit(0);
 }
 
 my $backend = q{FROM pg_stat_activity WHERE application_name = 'kms-blob'};
@@ -178,6 +204,16 @@ foreach my $refused (2, 3, 4) {
     is("$ended->{code} $ended->{err}", "1 kms-blob: refused when it is committed\n", 'a first piece that is not committed: nothing is said to be stored');
     is($session->get('SELECT count(*) FROM kms.blob'), $run->{before}, '... and nothing is');
 }
+# One that is sent whole has no id before it is stored.
+{
+    local $ENV{PGOPTIONS} = '-c test.refused=1';
+    $session->get('ALTER SEQUENCE tries RESTART');
+    my $run = begin_put();
+    send_rest($run, 'x' x $first . 'small');
+    my $ended = end_of($run);
+    is("$ended->{code} $ended->{err}", "1 kms-blob: refused when it is committed\n", 'a small one that is not committed: nothing is said to be stored');
+    is($session->get('SELECT count(*) FROM kms.blob'), $run->{before}, '... and nothing is');
+}
 $session->get('DROP TRIGGER refuse ON kms.blob');
 
 # While the first piece is committed the connection is lost: the program cannot know.
@@ -197,6 +233,44 @@ SQL
     my ($id) = $ended->{err} =~ /--resume ([-0-9a-f]{36})/;
     is(system("$program put --resume $id /dev/null 2>/dev/null") >> 8, 3, '... and a resume sees that it is not');
     $locker->get('SELECT pg_advisory_unlock(7)');
+}
+my $may_be_stored = qr/\nkms-blob: the blob may be stored, and its id has not arrived: see kms-blob ls before you put it again\n\z/;
+{
+    my $run = begin_put();
+    $locker->get('SELECT pg_advisory_lock(7)');
+    send_rest($run, 'x' x $first . 'small');
+    ok(waits_for_lock(), 'a small one is about to be committed');
+    $session->get("SELECT pg_terminate_backend(pid, 20000) $backend");
+    my $ended = end_of($run);
+    is("$ended->{code} $ended->{out}", '1 ', '... when the connection is lost');
+    like($ended->{err}, $may_be_stored, '... it may be stored');
+    $locker->get('SELECT pg_advisory_unlock(7)');
+}
+{
+    my $run = begin_put();
+    $locker->get('SELECT pg_advisory_lock(7)');
+    send_rest($run, 'x' x $first . 'small');
+    ok(waits_for_lock(), 'a small one is about to be committed');
+    $run->{run}->signal('INT');
+    my $ended = end_of($run);
+    $locker->get('SELECT pg_advisory_unlock(7)');
+    is($ended->{signal}, 2, '... when the user gives up');
+    like($ended->{err}, $may_be_stored, '... it may be stored');
+}
+{
+    my ($socket, $cut) = relay();
+    local $ENV{PGHOST} = $socket;
+    my $run = begin_put();
+    $locker->get('SELECT pg_advisory_lock(7)');
+    send_rest($run, 'x' x $first . 'small');
+    ok(waits_for_lock(), 'a small one is about to be committed');
+    append_to_file($cut, '');
+    $locker->get('SELECT pg_advisory_unlock(7)');
+    my $ended = end_of($run);
+    is("$ended->{code} $ended->{out}", '1 ', '... when the answer is lost');
+    like($ended->{err}, $may_be_stored, '... it may be stored');
+    ok(server_is_done(), '... the server is done');
+    is($session->get('SELECT count(*) FROM kms.blob'), $run->{before} + 1, '... and it is');
 }
 $session->get('DROP TRIGGER stall ON kms.blob');
 

@@ -66,6 +66,89 @@ foreach my $old (undef, 0600, 0640, 0444, 04755) {
     is(mode_of($out), defined $old ? sprintf('%04o', $old & 0777) : '0644', '... and has the mode that it should have');
 }
 
+# What is replaced is what was there in the beginning: whoever can make names in the folder would else
+# decide who may read the file.
+my %appears = (
+    'a link' => sub { symlink '/etc/hostname', $_[0] or die $! },
+    'a file that all may write' => sub { append_to_file($_[0], 'theirs'); chmod 0666, $_[0] or die $! },
+    'a folder' => sub { mkdir $_[0] or die $! },
+    'nothing' => sub { },
+);
+sub look_of { return -l $_[0] ? 'link' : -d _ ? 'folder' : -e _ ? mode_of($_[0]) . slurp_file($_[0]) : 'nothing' }
+foreach my $what (sort keys %appears) {
+    foreach my $old (undef, 0600) {
+        next if $what eq 'nothing' && !defined $old;
+        my $out = "$folder/swapped";
+        if (defined $old) {
+            append_to_file($out, 'old');
+            chmod $old, $out or die $!;
+        }
+        my $run = begin_get($out, '--force');
+        unlink $out;
+        $appears{$what}($out);
+        my $look = look_of($out);
+        $locker->get('ROLLBACK');
+        $run->{run}->finish;
+        is($? >> 8, 4, "$what where " . (defined $old ? 'the old file' : 'nothing') . ' was: exit code 4');
+        like($run->{err}, qr/\Akms-blob: \S+swapped was .* by somebody else meanwhile/, '... which says why');
+        is(look_of($out), $look, '... and it is left as it is');
+        is(parts(), '', '... and no part');
+        -d $out && !-l $out ? rmdir $out : unlink $out;
+    }
+}
+{
+    my $out = "$folder/same";
+    append_to_file($out, 'old');
+    chmod 0644, $out or die $!;
+    my $run = begin_get($out, '--force');
+    append_to_file($out, 'er');
+    chmod 0600, $out or die $!;
+    $locker->get('ROLLBACK');
+    $run->{run}->finish;
+    is("$? $run->{err}", '0 ', 'the same file, changed, is replaced');
+    is(mode_of($out), '0600', '... and keeps its mode of the end');
+}
+
+# --- access control lists, whose mask stands where the group's permissions would
+
+# TAG, PERMISSIONS, ID of each entry, or what is set.
+sub acl {
+    my ($path, $name, @entries) = @_;
+    my $code = <<'PYTHON';
+import os, struct, sys
+path, name, *entries = sys.argv[1:]
+if entries:
+    os.setxattr(path, name, struct.pack('<I', 2) + b''.join(struct.pack('<HHI', *map(int, e.split())) for e in entries))
+print(name in os.listxattr(path))
+PYTHON
+    my ($said, $err) = ('', '');
+    IPC::Run::run([ '/usr/bin/python3', '-c', $code, $path, $name, @entries ], '>', \$said, '2>', \$err) or return undef;
+    chomp $said;
+    return $said;
+}
+SKIP: {
+    my $nobody = 0xFFFFFFFF;
+    my $access = 'system.posix_acl_access';
+    my $out = "$folder/listed";
+    append_to_file($out, 'old');
+    my $set = acl($out, $access, "1 6 $nobody", '2 6 33', "4 0 $nobody", "16 6 $nobody", "32 4 $nobody");
+    skip 'no access control lists on this file system', 9 if ($set // '') ne 'True';
+    is(mode_of($out), '0664', 'the group, which may do nothing, seems to be allowed what the list allows others');
+    is(blob('get', $small, '-o', $out, '--force')->{code}, 0, '... and the file is replaced');
+    is(mode_of($out), '0604', '... the group may still do nothing');
+    is(acl($out, $access), 'False', '... nor those on the list');
+
+    mkdir "$folder/shared" or die $!;
+    $out = "$folder/shared/plain";
+    append_to_file($out, 'old');
+    chmod 0640, $out or die $!;
+    is(acl("$folder/shared", 'system.posix_acl_default', "1 7 $nobody", '2 7 33', "4 5 $nobody", "16 7 $nobody", "32 0 $nobody"), 'True', 'a folder that gives new files a list');
+    is(acl($out, $access), 'False', '... in which a file has none');
+    is(blob('get', $small, '-o', $out, '--force')->{code}, 0, '... is replaced');
+    is(mode_of($out), '0640', '... by one of its mode');
+    is(acl($out, $access), 'False', '... that has none either');
+}
+
 # --- what ends it
 
 foreach my $signal (qw(QUIT HUP)) {
