@@ -80,6 +80,7 @@ Status KeyAgent::ensure(std::string_view command, const Identity& identity,
     if (now - last_exchange_ >= idle_after) {
         KMS_TRY(check_idle(waiter));
     }
+    give_up_stuck(now, deadlines.request, waiter);
     if (connection_ && identified_ && identity == identity_) {
         return {};
     }
@@ -103,6 +104,16 @@ Status KeyAgent::check_idle(Waiter& waiter) {
     backoff_.lost(connection_->started(), Clock::now());
     stop(waiter);
     return there ? Status() : Status(there.error());
+}
+
+// What an agent has never answered is not held against it for ever: another takes its place.
+void KeyAgent::give_up_stuck(TimePoint now, milliseconds deadline, Waiter& waiter) {
+    if (connection_ && connection_->is_stuck(now, deadline)) {
+        log_.note("the agent with pid " + std::to_string(pid()) +
+                  " has left a request unanswered and is given up");
+        backoff_.lost(connection_->started(), now);
+        stop(waiter);
+    }
 }
 
 Status KeyAgent::start(const Identity& identity, const Deadlines& deadlines, Waiter& waiter,

@@ -67,7 +67,8 @@ class KeyAgent {
     // requests (of arrival where the agent is `unordered`). With a verb that the agent did not
     // offer nothing is sent (Code::unsupported), a body that it does not take is not, nor what
     // follows it (Code::too_large). After an interrupt or a deadline a connection whose last
-    // request was only partly written is closed; any other lives on.
+    // request was only partly written is closed; any other lives on, until a further deadline has
+    // passed without the reply: `ensure` then starts another.
     Status exchange(Errand& errand, const Deadlines& deadlines, Waiter& waiter);
 
     // Closes the agent's standard input and lets the process end by itself.
@@ -94,6 +95,7 @@ class KeyAgent {
     Status connect(const Identity& identity, milliseconds deadline, Waiter& waiter,
                    void (*meanwhile)());
     Status check_idle(Waiter& waiter);
+    void give_up_stuck(TimePoint now, milliseconds deadline, Waiter& waiter);
     Status identify(const Identity& identity, const Deadlines& deadlines, Waiter& waiter);
     Error explain(Error error, bool hung_up, milliseconds deadline, Waiter& waiter);
 

@@ -85,12 +85,23 @@ void Connection::drain_log(LogLines& log) {
     }
 }
 
+void Connection::abandon_unanswered(TimePoint now) {
+    if (!has_abandoned()) {
+        abandoned_since_ = now;
+    }
+    abandoned_end_ = ids_.next();
+}
+
 bool Connection::drop_reply() {
     const std::uint64_t id = (*reader_.head())->id;
     if (!reader_.discard()) {
         return false;
     }
+    const std::uint64_t oldest = ids_.oldest();
     ids_.answered(id);
+    if (ids_.oldest() != oldest) {
+        abandoned_since_ = Clock::now();
+    }
     return true;
 }
 

@@ -44,8 +44,18 @@ class Connection {
     // Reads what is there, but does not follow a flood.
     void drain_log(LogLines& log);
 
+    // Nobody takes the replies any more to what is unanswered now.
+    void abandon_unanswered(TimePoint now);
+
     // Drops the reply at hand, which answers an abandoned request; false where it is not all here.
     bool drop_reply();
+
+    // Whether an abandoned request had a further deadline, from when it was abandoned and is the
+    // oldest that is unanswered, and let that pass too. It would take a place of those that may be
+    // in flight, or the whole connection, for good.
+    bool is_stuck(TimePoint now, milliseconds deadline) const {
+        return has_abandoned() && now - abandoned_since_ >= deadline;
+    }
 
     // Between two exchanges: takes in late replies, notices an agent that is gone (false), and one
     // that speaks unasked (Code::protocol).
@@ -59,6 +69,7 @@ class Connection {
     std::uint64_t bytes_received() const { return bytes_received_; }
 
   private:
+    bool has_abandoned() const { return ids_.oldest() < abandoned_end_; }
     Status drop_late_replies();
 
     Child child_;
@@ -71,6 +82,8 @@ class Connection {
     wire::FrameReader reader_;
     Outbox outbox_;
     UnansweredIds ids_;
+    std::uint64_t abandoned_end_ = 0;  // ids below it are abandoned
+    TimePoint abandoned_since_{};      // and the oldest of them is the oldest of all
     std::uint64_t bytes_received_ = 0;
 };
 

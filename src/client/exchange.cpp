@@ -54,7 +54,10 @@ Status Exchange::run() {
 
 // The agent works, and would be lost for a request that it got in part.
 void Exchange::finish_cut_request() {
-    connection_.ids().give_back(connection_.outbox().withdraw_unbegun());
+    broke_protocol_ = !connection_.ids().give_back(connection_.outbox().withdraw_unbegun());
+    if (broke_protocol_) {
+        return;
+    }
     first_id_ = connection_.ids().next();  // every reply is dropped from now on
     connection_.reader().forget_place();
     while (!connection_.outbox().empty() && go_on_with_cut_request()) {
@@ -176,16 +179,23 @@ Status Exchange::receive() {
 }
 
 Status Exchange::receive_bytes() {
-    const std::uint64_t oldest = connection_.ids().oldest();
+    const Oldest oldest = oldest_unanswered();
     KMS_TRY(deliver());
     if (all_answered()) {
         return {};
     }
-    if (connection_.ids().oldest() != oldest) {
+    if (oldest_unanswered() != oldest) {
         clock_.deadline = Clock::now() + clock_.each;
         return {};
     }
     return Clock::now() < clock_.deadline ? Status() : Error{Code::timed_out, {}};
+}
+
+// An agent that answers in order is not late with ours while it works off what was abandoned; one
+// that is unordered may never answer that.
+Exchange::Oldest Exchange::oldest_unanswered() const {
+    const UnansweredIds& ids = connection_.ids();
+    return {ids.oldest(), ids.oldest_from(first_id_)};
 }
 
 Status Exchange::deliver() {
@@ -272,11 +282,11 @@ Status Exchange::last_replies() {
 void Exchange::abandon() noexcept {
     connection_.reader().forget_place();
     const auto unsent = connection_.outbox().withdraw();
-    if (hung_up_ || broke_protocol_ || !unsent || *unsent > connection_.ids().in_flight()) {
+    if (hung_up_ || broke_protocol_ || !unsent || !connection_.ids().give_back(*unsent)) {
         connection_.set_lost();
         return;
     }
-    connection_.ids().give_back(*unsent);
+    connection_.abandon_unanswered(Clock::now());
 }
 
 }  // namespace kms

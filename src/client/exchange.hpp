@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <utility>
 
 #include "client/connection.hpp"
 #include "client/request.hpp"
@@ -34,6 +35,8 @@ class Exchange {
     const std::optional<Error>& last_error_reply() const { return last_error_reply_; }
 
   private:
+    using Oldest = std::pair<std::uint64_t, std::uint64_t>;  // of all requests, and of ours
+
     Status pump();
     Status send();
     void gather();
@@ -41,6 +44,7 @@ class Exchange {
     Status wait();
     Status receive();
     Status receive_bytes();
+    Oldest oldest_unanswered() const;
     Status deliver();
     Result<bool> take_reply(const wire::Head& head);
     Status place_body(const wire::Head& head);

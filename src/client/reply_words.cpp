@@ -1,5 +1,6 @@
 #include "client/reply_words.hpp"
 
+#include "crypto/sealed.hpp"
 #include "wire/verbs.hpp"
 
 #include "base/floor.hpp"
@@ -46,12 +47,16 @@ Result<KeyTag> read_tag(std::string_view word) {
     return *tag;
 }
 
-Status check_encrypted(const wire::Head& head) {
-    if (!head.words.empty()) {
-        KMS_TRY(read_version(head));
+Status check_encrypted(const Reply& reply, std::size_t plaintext_length) {
+    if (!reply.head.words.empty()) {
+        KMS_TRY(read_version(reply.head));
     }
-    if (head.words.size() > 1) {
-        KMS_TRY(read_tag(head.raw_word(1)));
+    if (reply.head.words.size() > 1) {
+        KMS_TRY(read_tag(reply.head.raw_word(1)));
+    }
+    const auto header = read_sealed_header(reply.body);
+    if (!header || header->plaintext_length != plaintext_length) {
+        return violation("what was encrypted is no sealed value");
     }
     return {};
 }

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "base/result.hpp"
+#include "client/request.hpp"
 #include "crypto/algorithm.hpp"
 #include "wire/frame.hpp"
 
@@ -32,7 +33,8 @@ Result<Algorithm> read_algorithm(const wire::Head& head);
 
 Result<KeyTag> read_tag(std::string_view word);
 
-// The words behind `ok` of a reply to encrypt: VERSION and TAG may be left out, but not be wrong.
-Status check_encrypted(const wire::Head& head);
+// The reply to encrypt: VERSION and TAG may be left out, but not be wrong. What takes the
+// plaintext's place, and may be all that is left of it, must be a sealed value of as many bytes.
+Status check_encrypted(const Reply& reply, std::size_t plaintext_length);
 
 }  // namespace kms

@@ -88,7 +88,7 @@ class ValueErrand : public Errand {
 
   protected:
     virtual std::uint64_t reply_limit(std::uint64_t sent) const = 0;
-    virtual Status check(const wire::Head& head) const = 0;
+    virtual Status check(const Reply& reply, std::size_t data_length) const = 0;
     virtual Error failure(Error error) const = 0;
 
   private:
@@ -98,7 +98,7 @@ class ValueErrand : public Errand {
     }
 
     Status take_result(std::size_t index, const Reply& reply) {
-        KMS_TRY(check(reply.head));
+        KMS_TRY(check(reply, values_.at(index).data.size()));
         if (!reply.body.empty() && reply.body.data() == placed_) {
             return {};
         }
@@ -121,7 +121,9 @@ class Encryption : public ValueErrand {
 
   private:
     std::uint64_t reply_limit(std::uint64_t sent) const override { return sealed_limit(sent); }
-    Status check(const wire::Head& head) const override { return check_encrypted(head); }
+    Status check(const Reply& reply, std::size_t data_length) const override {
+        return check_encrypted(reply, data_length);
+    }
     Error failure(Error error) const override { return error; }
 };
 
@@ -132,7 +134,7 @@ class Decryption : public ValueErrand {
 
   private:
     std::uint64_t reply_limit(std::uint64_t sent) const override { return sent; }
-    Status check(const wire::Head&) const override { return {}; }
+    Status check(const Reply&, std::size_t) const override { return {}; }
     Error failure(Error error) const override { return opening_failure(std::move(error)); }
 };
 

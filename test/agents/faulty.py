@@ -227,6 +227,19 @@ def unordered():  # answers in turns of N, the last first
     serve(act)
 
 
+def lose():  # lose WORDS ABOUT SECONDS: never answers the body "lost", and all others after that time
+    def act(verb, number, words, body):
+        if verb == "hello":
+            hello(number, body, f"{CAPABILITIES} {arguments[0]}", text(arguments[1]))
+            return True
+        time.sleep(float(arguments[2]))
+        if body != b"lost" and verb == "decrypt":
+            reply(number, body[int(words[1]):])
+        return body == b"lost" or verb == "decrypt"
+
+    serve(act)
+
+
 def in_turns(turn, verbs, answer, about=b"agent=faulty/1\n"):
     """Serves `verbs` by answer(); with a turn of N above 0 N requests at a time, the last first."""
     held = []
@@ -245,7 +258,7 @@ def in_turns(turn, verbs, answer, about=b"agent=faulty/1\n"):
     serve(act)
 
 
-def values():  # values [N [ABOUT]]: data behind a '.', or as it says; in turns of N, the last first
+def values():  # values [N [ABOUT]]: what looks sealed, data with a '.', or as it says; in turns of N, the last first
     turn = int(arguments[0]) if arguments else 0
     about = "".join(line + "\n" for line in ["agent=faulty/1", *arguments[1:]]).encode()
 
@@ -255,10 +268,19 @@ def values():  # values [N [ABOUT]]: data behind a '.', or as it says; in turns 
             die()
         elif data == b"!hang":
             hang()
+        elif data == b"!empty":
+            reply(number)
+        elif data == b"!plain":
+            reply(number, data)
+        elif data == b"!short":
+            reply(number, in_looks(data[1:]))
         elif data.startswith(b"!"):
             refuse(number, data[1:].decode())
         else:
-            reply(number, data + b".")
+            reply(number, in_looks(data) if verb == "encrypt" else data + b".")
+
+    def in_looks(data):  # as AES-SIV has it
+        return b"\x02" + b"the  tag" + data + 16 * b"."
 
     in_turns(turn, ("encrypt", "decrypt"), answer, about)
 

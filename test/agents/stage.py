@@ -2,7 +2,7 @@
 """A key agent for the SQL tests: stage.py FOLDER [ACT…], which does what a key's identifier says.
 
 The part before the first dot is the act, the rest its argument. get, encrypt, decrypt, wrap and unwrap
-serve all (and seal nothing: a ciphertext shows key, context and plaintext):
+serve all (and seal nothing: what they give shows the plaintext from its tenth byte on):
 
     plain                 serves                     hang        never answers
     gate.NAME             waits for FOLDER/NAME      deaf        does not even read the body
@@ -12,9 +12,11 @@ serve all (and seal nothing: a ciphertext shows key, context and plaintext):
     flood.BYTES           writes to standard error   short.N     a key of N bytes
     tell.NAME             answers with the bytes of FOLDER/NAME, where {id} is the request's id
     tell-and-leave.NAME   the same, and ends
+    fail-tag.CODE.TEXT    answers a get of a version by its tag with that error, and serves all else
 
 ACT in the arguments: start-hang, ignore-end (of input), ignore-term, child (has one of its own),
-greet.NAME (answers to hello with the bytes of FOLDER/NAME).
+greet.NAME (answers to hello with the bytes of FOLDER/NAME), identify.CODE (answers to identify with
+that error).
 Each process writes its number as a line of FOLDER/pids, the identity that it is greeted with of
 FOLDER/told, one that it is told later of FOLDER/identified, and each request's verb and key of
 FOLDER/asked.
@@ -51,7 +53,7 @@ def wait_for(file):
         time.sleep(0.01)
 
 
-def perform(number, act, argument):
+def perform(number, act, argument, by_tag=False):
     """What comes before, or instead of, the answer; whether it was instead."""
     if act in (b"hang", b"deaf"):
         time.sleep(1000)
@@ -71,7 +73,7 @@ def perform(number, act, argument):
             os.write(2, b"z" * 99 + b"\n")
     elif act == b"die":
         os.kill(os.getpid(), signal.SIGKILL)
-    elif act == b"fail":
+    elif act == b"fail" or (act == b"fail-tag" and by_tag):
         fail(number, *argument.split(b".", 1))
         return True
     elif act in (b"tell", b"tell-and-leave"):
@@ -82,15 +84,21 @@ def perform(number, act, argument):
     return False
 
 
+def bound(verb, key, context):
+    """What stands before and behind the data; of encrypt's, where AES-SIV has its header and its end."""
+    binding = hashlib.sha256(b"|".join((verb[-4:].encode(), key, context))).hexdigest().encode()
+    return b"\x02" + binding[:8], binding[8:24]
+
+
 def serve(number, verb, key, context, data):
-    shown = b"wrapped " * ("wrap" in verb) + key + b"|" + context + b"|"
+    head, tail = bound(verb, key, context)
     if verb == "get":
         length = int(key[6:]) if key.startswith(b"short.") else 32
         answer(number, hashlib.shake_256(b"key " + key).digest(length))
     elif verb in ("encrypt", "wrap"):
-        answer(number, shown + data)
-    elif verb in ("decrypt", "unwrap") and data.startswith(shown):
-        answer(number, data[len(shown):])
+        answer(number, head + data + tail)
+    elif verb in ("decrypt", "unwrap") and data.startswith(head) and data.endswith(tail):
+        answer(number, data[len(head):-len(tail)])
     elif verb in ("decrypt", "unwrap"):
         fail(number, b"corrupt", b"not this key and context")
     else:
@@ -101,7 +109,17 @@ def greet(name):
     tell(0, name) if name else answer(0, b"agent=stage/1\n", b"kms/1 " + CAPABILITIES)
 
 
-def run(greeting):
+def take_identity(number, body, code):
+    note("identified", body.decode().replace("\n", " "))
+    fail(number, code, b"no") if code else answer(number, b"")
+
+
+def act_of(name):
+    """What follows `name.` in the arguments; None where no act is called that."""
+    return next((act[len(name) + 1:] for act in acts if act.startswith(name + ".")), None)
+
+
+def run(greeting, identify_code):
     while line := source.readline():
         verb, number, length, *words = line.decode("ascii").rstrip("\n").split(" ")
         key = unquote_to_bytes(words[0]) if words else b""
@@ -112,12 +130,11 @@ def run(greeting):
             note("told", body.decode().replace("\n", " "))
             greet(greeting)
         elif verb == "identify":
-            note("identified", body.decode().replace("\n", " "))
-            answer(int(number), b"")
+            take_identity(int(number), body, identify_code)
         else:
             note("asked", f"{verb} {key.decode('latin-1')}")
             act, _, argument = key.partition(b".")
-            if not perform(int(number), act, argument):
+            if not perform(int(number), act, argument, verb == "get" and len(words) > 1):
                 split = int(words[1]) if verb.endswith(("crypt", "wrap")) else 0
                 serve(int(number), verb, key, body[:split], body[split:])
 
@@ -129,6 +146,6 @@ if "child" in acts:
     note("pids", subprocess.Popen(["sleep", "1000"]).pid)
 if "start-hang" in acts:
     time.sleep(1000)
-run(next((act[6:] for act in acts if act.startswith("greet.")), None))
+run(act_of("greet"), (act_of("identify") or "").encode())
 if "ignore-end" in acts:
     time.sleep(1000)

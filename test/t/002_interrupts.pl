@@ -51,7 +51,7 @@ sub answers_soon {
 sub goes_on {
     my ($session, $name) = @_;
     my $text = 'text ' . ++$gates;
-    is($session->get("SELECT convert_from(kms.encode(1, '$text', 'here'), 'UTF8')"), "plain|here|$text", $name);
+    is($session->get('SELECT ' . seen_through("kms.encode(1, '$text', 'here')")), $text, $name);
     return;
 }
 
@@ -211,19 +211,19 @@ BEGIN
     PERFORM kms.encode(2, 'too late');
 EXCEPTION WHEN query_canceled THEN
     COPY (SELECT) TO '$open';
-    RAISE NOTICE 'then: %', convert_from(kms.encode(1, 'in the handler'), 'UTF8');
+    RAISE NOTICE 'then: %', @{[ seen_through("kms.encode(1, 'in the handler')") ]};
 END
 \$\$;
 RESET statement_timeout;
 SQL
     is($caught->{state}, '', 'a timeout is caught in PL/pgSQL');
-    like($caught->{err}, qr/then: plain\|\|in the handler/, 'the handler itself gets right answers');
+    like($caught->{err}, qr/then: in the handler/, 'the handler itself gets right answers');
     goes_on($session, 'and what comes after');
 
     $gate = close_gate($session);
     $open = "$folder/" . $gate =~ s/^gate\.//r;
     $session->get("SET kms.request_timeout = '700ms'");
-    is($session->get(<<"SQL"), 'plain||saved', 'in a subtransaction');
+    is($session->get(<<"SQL"), 'saved', 'in a subtransaction');
 CREATE FUNCTION pg_temp.attempt() RETURNS text LANGUAGE plpgsql AS \$\$
 BEGIN
     BEGIN
@@ -231,7 +231,7 @@ BEGIN
     EXCEPTION WHEN SQLSTATE 'KM008' THEN
         COPY (SELECT) TO '$open';
     END;
-    RETURN convert_from(kms.encode(1, 'saved'), 'UTF8');
+    RETURN @{[ seen_through("kms.encode(1, 'saved')") ]};
 END
 \$\$;
 SELECT pg_temp.attempt();
@@ -249,11 +249,11 @@ SQL
     $session->get('COMMIT');
 
     $gate = close_gate($session);
-    $session->get(<<'SQL');
+    $session->get(<<"SQL");
 BEGIN;
-DECLARE c CURSOR FOR SELECT convert_from(kms.encode(1 + i % 2, i::text), 'UTF8') FROM generate_series(0, 9) i;
+DECLARE c CURSOR FOR SELECT @{[ seen_through('kms.encode(1 + i % 2, i::text)') ]} FROM generate_series(0, 9) i;
 SQL
-    is($session->get('FETCH c'), 'plain||0', 'a row of a cursor');
+    is($session->get('FETCH c'), '0', 'a row of a cursor');
     send_and_wait($session, $gate, 'FETCH c');
     cancel($session->pid);
     answers_soon($session, '57014', 'in a cursor');
@@ -309,13 +309,13 @@ sub is_idle {
     my $session = kms_session($node);
     $session->get("SET lock_timeout = '50ms'; SET idle_in_transaction_session_timeout = '50ms'");
     my $gate = close_gate($session);
-    send_and_wait($session, $gate, "SELECT convert_from(kms.encode(2, 'undisturbed'), 'UTF8')");
+    send_and_wait($session, $gate, 'SELECT ' . seen_through("kms.encode(2, 'undisturbed')"));
     $node->reload;
     kill USR1 => $session->pid;
     $node->safe_psql('postgres', 'SELECT pg_log_backend_memory_contexts(' . $session->pid . ')');
     sleep 0.3;
     open_gate($gate);
-    is($session->answer->{out}, "$gate||undisturbed", 'other timeouts, a reload and signals do not disturb');
+    is($session->answer->{out}, 'undisturbed', 'other timeouts, a reload and signals do not disturb');
     goes_on($session, 'nor afterwards');
     $session->quit;
 }

@@ -126,11 +126,34 @@ serves('after a cut reply');
 $session->get('SET kms.mode = remote');
 told("ok {id} 4105\n" . 'c' x 4105, 'KM009', 'encrypt: more than twice the data and 4 KiB',
     "SELECT kms.encode(1, '1234')");
-told("ok {id} 3 0\nabc", 'KM009', 'encrypt: a version 0');
-told("ok {id} 3 1 tag\nabc", 'KM009', 'encrypt: no tag');
-told("ok {id} 3\nabcmore", 'KM009', 'encrypt: followed by more', $_)
+my $siv = "\x02the  tag1234" . '.' x 16;    # as AES-SIV seals four bytes
+told("ok {id} 29 1\n$siv", '', 'encrypt: what has the looks of a sealed value', "SELECT kms.encode(1, '1234')");
+told("ok {id} 29 $_->[0]\n$siv", 'KM009', "encrypt: $_->[1]", "SELECT kms.encode(1, '1234')")
+    for [ '0', 'a version 0' ], [ '1 tag', 'no tag' ];
+told("ok {id} 29\n${siv}more", 'KM009', 'encrypt: followed by more', $_)
     for "SELECT kms.encode(1, '1234')", "SELECT kms.encode_array(1, ARRAY[NULL, '1234'])",
     "SELECT kms.encode_batch(1, '1234') OVER ()";
+
+# What is stored in the plaintext's place may be all that is left of it.
+my $once = $session->get("SELECT kms.encode(2, '1234')");
+for my $case (
+    [ '', 'nothing' ],
+    [ '1234', 'the plaintext' ],
+    [ "\x04" . substr($siv, 1), 'an unknown suite' ],
+    [ substr($siv, 0, 28), 'a value that is cut' ],
+    [ "$siv.", 'a longer value than the plaintext makes' ],
+    [ substr($siv, 0, 24), 'less than the least there is' ],
+    )
+{
+    my $bytes = 'ok {id} ' . length($case->[0]) . "\n$case->[0]";
+    told($bytes, 'KM009', "encrypt: $case->[1], to $_->[0]", $_->[1]) for (
+        [ 'encode', "SELECT kms.encode(1, '1234')" ],
+        [ 'encode_with', "SELECT kms.encode_with(:key, '1234'::text)" ],
+        [ 'an array', "SELECT kms.encode_array(1, ARRAY[NULL, '1234'])" ],
+        [ 'a window', "SELECT kms.encode_batch(1, '1234') OVER ()" ],
+        [ 'recode', "SELECT kms.recode(2, 1, '$once')" ],
+    );
+}
 told("ok {id} 5\nabcde", 'KM009', 'decrypt: more than was sent', "SELECT kms.decode(1, '\\x01020304')");
 my $most_wrapped = 2 * length("kms/1 secret\0" . '1234') + 4096;
 told("ok {id} $_->[0]", $_->[2], "wrap: $_->[1]", "SELECT kms.wrap(:key, '1234')") for (
@@ -203,11 +226,14 @@ my %states = (
     unsupported => 'KM010', invalid => '22023', 'not-found' => 'KM002', denied => 'KM003', disabled => 'KM011',
     'wrong-key' => 'KM004', corrupt => 'KM005', unavailable => 'KM007', failed => 'KM007',
 );
+# A key that cannot be had says nothing of a value.
+my %about_key = (corrupt => 'XX001', 'wrong-key' => 'KM002');
 for my $mode ('local', 'remote') {
     $session->get("SET kms.mode = $mode");
     serves("before errors in $mode mode");
     my $agent = agent_pid($session);
     my $sealed = $session->get("SELECT kms.encode(2, 'x')");
+    my %states = (%states, $mode eq 'local' ? %about_key : ());
     for my $code (sort keys %states) {
         use_key("fail.$code.reason");
         my $answer = fails_with($session, "SELECT kms.encode(1, 'x')", $states{$code}, "$mode encode: $code");

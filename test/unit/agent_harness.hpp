@@ -103,8 +103,12 @@ class AgentTest : public testing::Test {
     }
 
     Status start(const std::string& command) {
+        command_ = command;
         return agent.ensure(command, identity, deadlines, waiter);
     }
+
+    // As before each use: the same agent, unless something is wrong with it.
+    Status start_again() { return start(command_); }
 
     // An agent whose first answer behind the handshake is `reply`.
     void answering(const std::string& reply) {
@@ -158,6 +162,7 @@ class AgentTest : public testing::Test {
     Replies replies;
 
   private:
+    std::string command_;
     int agents_ = 0;  // that answer: each has a command of its own
 };
 

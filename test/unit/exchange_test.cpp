@@ -296,6 +296,64 @@ TEST_F(ExchangeTest, DropsALateReplyBetweenTwoUses) {
     EXPECT_EQ(agent.pid(), pid);
 }
 
+TEST_F(ExchangeTest, GoesOnWithAnAgentThatHasLostARequest) {
+    ASSERT_TRUE(start(faulty("lose", {"unordered", "max-in-flight=4\\n", "0"})));
+    const pid_t pid = agent.pid();
+    deadlines.request = 200ms;
+    EXPECT_TRUE(fails(ask("echo", "lost"), Code::timed_out));
+    deadlines.request = 20000ms;
+    for (int i = 0; i < 20; ++i) {
+        ASSERT_TRUE(start_again());
+        works();
+    }
+    EXPECT_EQ(agent.pid(), pid);
+}
+
+TEST_F(ExchangeTest, RenewsTheDeadlineBehindALostRequest) {
+    ASSERT_TRUE(start(faulty("lose", {"unordered", "", "0.04"})));
+    deadlines.request = 500ms;
+    EXPECT_TRUE(fails(ask("echo", "lost"), Code::timed_out));
+    ASSERT_TRUE(echo(std::vector<std::string>(20, "each in time")));
+}
+
+// Whether it is busy or idle meanwhile, and whether anything could be sent.
+TEST_F(ExchangeTest, GivesUpAnAgentThatHasLostARequest) {
+    for (const std::string capability : {"unordered", ""}) {
+        ASSERT_TRUE(start(faulty("lose", {capability, "max-in-flight=1\\n", "0"})));
+        const pid_t pid = agent.pid();
+        deadlines.request = 200ms;
+        EXPECT_TRUE(fails(ask("echo", "lost"), Code::timed_out));
+        ASSERT_TRUE(start_again());
+        EXPECT_EQ(agent.pid(), pid);
+        EXPECT_TRUE(fails(ask("echo", "kept from being sent"), Code::timed_out));
+        ASSERT_TRUE(start_again());
+        works();
+        EXPECT_NE(agent.pid(), pid);
+        const pid_t second = agent.pid();
+        EXPECT_TRUE(fails(ask("echo", "lost"), Code::timed_out));
+        std::this_thread::sleep_for(200ms);
+        ASSERT_TRUE(start_again());
+        works();
+        EXPECT_NE(agent.pid(), second);
+    }
+}
+
+TEST_F(ExchangeTest, GivesUpNoAgentThatWorksOffWhatWasAbandoned) {
+    ASSERT_TRUE(start(faulty("lose", {"", "", "0.1"})));
+    const pid_t pid = agent.pid();
+    deadlines.request = 300ms;
+    waiter.waits = 0;
+    waiter.interrupt_at = 0;
+    EXPECT_TRUE(fails(echo(std::vector<std::string>(8)), Code::interrupted));
+    waiter.interrupt_at = -1;
+    for (int i = 0; i < 9; ++i) {
+        std::this_thread::sleep_for(100ms);
+        ASSERT_TRUE(start_again());
+    }
+    works();
+    EXPECT_EQ(agent.pid(), pid);
+}
+
 TEST_F(ExchangeTest, RenewsTheDeadlineWithEachAnswer) {
     ASSERT_TRUE(start(faulty("slow")));
     deadlines.request = 700ms;

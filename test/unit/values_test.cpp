@@ -61,7 +61,18 @@ class ValuesTest : public AgentTest {
         return data;
     }
 
-    static void expect_done(TestValues& values, std::size_t count) {
+    // What faulty.py makes of it: as long as a value that is sealed with AES-SIV.
+    static std::string sealed_in_looks(std::string_view data) {
+        return "\x02the  tag" + std::string(data) + std::string(16, '.');
+    }
+
+    static void expect_sealed(TestValues& values, std::size_t count) {
+        for (std::size_t i = 0; i < count; ++i) {
+            EXPECT_EQ(values.results[i], sealed_in_looks(text_of(values.at(i).data))) << i;
+            EXPECT_EQ(values.allotted[i], 1) << i;
+        }
+    }
+    static void expect_opened(TestValues& values, std::size_t count) {
         for (std::size_t i = 0; i < count; ++i) {
             EXPECT_EQ(values.results[i], std::string(text_of(values.at(i).data)) + ".") << i;
             EXPECT_EQ(values.allotted[i], 1) << i;
@@ -95,10 +106,10 @@ TEST_F(ValuesTest, AreDoneInOneExchangeInWhateverOrder) {
         TestValues sealed(numbers(2100));
         ASSERT_TRUE(seal(sealed)) << turn;
         EXPECT_EQ(done, 2100u);
-        expect_done(sealed, done);
+        expect_sealed(sealed, done);
         TestValues opened(numbers(2100));
         ASSERT_TRUE(open(opened)) << turn;
-        expect_done(opened, done);
+        expect_opened(opened, done);
         EXPECT_EQ(agent.statistics().starts, ++starts_);
     }
 }
@@ -113,10 +124,10 @@ TEST_F(ValuesTest, TellTheFirstThatHasFailedInWhateverOrder) {
         TestValues values(data);
         EXPECT_TRUE(fails(open(values), Code::corrupt));
         EXPECT_EQ(done, 40u);
-        expect_done(values, 40);
+        expect_opened(values, 40);
         TestValues others(numbers(100));
         EXPECT_TRUE(seal(others));
-        expect_done(others, 100);
+        expect_sealed(others, 100);
         EXPECT_EQ(agent.pid(), pid);
     }
 }
@@ -128,7 +139,7 @@ TEST_F(ValuesTest, KeepWhatWasDoneBeforeTheAgentDied) {
     TestValues values(data);
     EXPECT_TRUE(fails(seal(values), Code::unavailable, "killed by signal 9"));
     EXPECT_EQ(done, 30u);
-    expect_done(values, 30);
+    expect_sealed(values, 30);
 }
 
 TEST_F(ValuesTest, KeepWhatWasDoneBeforeADeadline) {
@@ -139,7 +150,7 @@ TEST_F(ValuesTest, KeepWhatWasDoneBeforeADeadline) {
     TestValues values(data);
     EXPECT_TRUE(fails(seal(values), Code::timed_out));
     EXPECT_EQ(done, 3u);
-    expect_done(values, 3);
+    expect_sealed(values, 3);
 }
 
 TEST_F(ValuesTest, AreNotSentBeyondOneThatTheAgentDoesNotTake) {
@@ -149,7 +160,7 @@ TEST_F(ValuesTest, AreNotSentBeyondOneThatTheAgentDoesNotTake) {
     TestValues values(data);
     EXPECT_TRUE(fails(seal(values), Code::too_large, "at most 100 bytes"));
     EXPECT_EQ(done, 4u);
-    expect_done(values, 4);
+    expect_sealed(values, 4);
     EXPECT_TRUE(seal_one("goes on"));
 }
 
@@ -161,7 +172,7 @@ TEST_F(ValuesTest, ComeStraightToTheirPlaces) {
     TestValues values(data);
     ASSERT_TRUE(seal(values));
     EXPECT_EQ(done, data.size());
-    expect_done(values, data.size());
+    expect_sealed(values, data.size());
 }
 
 TEST_F(ValuesTest, LeaveNothingInAPlaceThatIsLetGo) {
@@ -178,24 +189,23 @@ TEST_F(ValuesTest, FindNoRoom) {
     begin();
     for (const std::size_t size : {10u, 100'000u}) {
         TestValues values({"ok", std::string(size, 'x'), "never"});
-        values.largest = 5;
+        values.largest = sealed_in_looks("ok").size();
         EXPECT_TRUE(fails(seal(values), Code::too_large, "no room"));
         EXPECT_EQ(done, 1u);
         EXPECT_TRUE(seal_one("goes on"));
-        EXPECT_EQ(result, "goes on.");
+        EXPECT_EQ(result, sealed_in_looks("goes on"));
     }
 }
 
 TEST_F(ValuesTest, LimitWhatIsAnswered) {
-    const std::string largest(4096 + 2 * 5, 'c');
-    answering("ok {id} 4106 3 0011223344556677\\n" + largest);
+    answering("ok {id} 28 3 0011223344556677\\n\\x02" + std::string(27, 'c'));
     ASSERT_TRUE(seal_one("abc", "ct"));
-    EXPECT_EQ(result, largest);
-    answering("ok {id} 4107\\n" + largest + "c");
-    EXPECT_TRUE(fails(seal_one("abc", "ct"), Code::protocol));
+    EXPECT_EQ(result, '\x02' + std::string(27, 'c'));
+    answering("ok {id} 4107\\n");
+    EXPECT_TRUE(fails(seal_one("abc", "ct"), Code::protocol, "longer than its request allows"));
     EXPECT_FALSE(agent.running());
     for (const char* words : {" 0", " 1 xyz", " 1 00112233445566"}) {
-        answering(std::string("ok {id} 0") + words + "\\n");
+        answering(std::string("ok {id} 25") + words + "\\n\\x02" + std::string(24, 'c'));
         EXPECT_TRUE(fails(seal_one(""), Code::protocol)) << words;
     }
     TestValues sealed({"abc"});
@@ -205,6 +215,27 @@ TEST_F(ValuesTest, LimitWhatIsAnswered) {
     EXPECT_EQ(sealed.results[0], "12345");
     answering("ok {id} 6\\n123456");
     EXPECT_TRUE(fails(open(sealed), Code::protocol));
+}
+
+// It may be all that is left of the plaintext.
+TEST_F(ValuesTest, BelieveNoSealedValueThatIsNone) {
+    begin();
+    for (const char* data : {"!empty", "!plain", "!short"}) {
+        TestValues values({"good", data, "never"});
+        EXPECT_TRUE(fails(seal(values), Code::protocol, "no sealed value")) << data;
+        EXPECT_EQ(done, 1u);
+        EXPECT_FALSE(agent.running());
+        begin();
+        EXPECT_TRUE(seal_one("goes on"));
+    }
+    const std::string already_sealed = sealed_in_looks("once");
+    answering("ok {id} 29\\n\\x02the  tagonce................");
+    EXPECT_TRUE(fails(seal_one(already_sealed), Code::protocol, "no sealed value"));
+    const std::string large(100'000, 'p');
+    answering("ok {id} 100000\\n" + large);
+    EXPECT_TRUE(fails(seal_one(large), Code::protocol, "no sealed value"));
+    answering("ok {id} 25 1\\n\\x02" + std::string(24, 'c'));
+    EXPECT_TRUE(seal_one(""));
 }
 
 TEST_F(ValuesTest, CallAnInvalidCiphertextMalformed) {

@@ -15,7 +15,7 @@ use Time::HiRes qw(sleep time);
 use KmsTest::Session;
 
 our @EXPORT = qw(
-    kms_node kms_session kms_agent_path example_agent make_keyring stage_agent was_asked write_text
+    kms_node kms_session kms_agent_path example_agent make_keyring stage_agent seen_through was_asked write_text
     agent_pid is_alive process_status open_descriptors children_of becomes new_log
     fails_with no_crash
 );
@@ -75,6 +75,12 @@ sub stage_agent {
     my ($folder, @arguments) = @_;
     $stages{$folder} = 1;
     return join ' ', 'exec /usr/bin/python3', example_agent('stage.py'), $folder, @arguments;
+}
+
+# SQL for the text in what stage.py, or faulty.py as `values`, has encrypted in looks alone.
+sub seen_through {
+    my ($sealed) = @_;
+    return "substring(convert_from($sealed, 'UTF8') FROM '^.{9}(.*).{16}\$')";
 }
 
 # Agents that were told to hang do not end by themselves.
