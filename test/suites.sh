@@ -151,19 +151,20 @@ no_fault() {
 # --- TAP: tests on private clusters, agents, and the independent decoder
 
 suite_tap() {
-    local perl_lib pg_regress folder=$scratch/tap file
+    prove_all prove_on_server "$top"/test/t/*.pl
+}
+
+# What PostgreSQL's own modules want to know of their surroundings.
+prove_on_server() {
+    local file=test/t/${1##*/} pg_regress perl_lib folder=$part/tap
     pg_regress=$(dirname "$("$pg_config" --pgxs)")/../../src/test/regress/pg_regress
     perl_lib=$(dirname "$pg_regress")/../perl
-    for file in "$top"/test/t/*.pl; do
-        file=test/t/$(basename "$file")
-        rm -rf "$folder"
-        as_server_user mkdir -p "$folder/tmp_check/log"
-        prove_file "$file" "PG_REGRESS=$pg_regress" "TESTDIR=$folder" \
-            "TESTDATADIR=$folder/tmp_check" "TESTLOGDIR=$folder/tmp_check/log" \
-            prove -v -I "$perl_lib" -I test/t/lib "$file"
-        keep_server_logs "$folder/tmp_check/log" "$file"
-        expect "$file: nothing wrong with the server's memory" no_fault "$folder/tmp_check/log"
-    done
+    as_server_user mkdir -p "$folder/tmp_check/log"
+    prove_file "$file" "PG_REGRESS=$pg_regress" "TESTDIR=$folder" \
+        "TESTDATADIR=$folder/tmp_check" "TESTLOGDIR=$folder/tmp_check/log" \
+        prove -v -I "$perl_lib" -I test/t/lib "$file"
+    keep_server_logs "$folder/tmp_check/log" "$file"
+    expect "$file: nothing wrong with the server's memory" no_fault "$folder/tmp_check/log"
 }
 
 keep_server_logs() {
@@ -173,26 +174,58 @@ keep_server_logs() {
 }
 
 suite_agents() {
-    local file
+    local file programs=()
     for file in "$top"/test/agent/*; do
-        if [ -d "$file" ] || [ ! -x "$file" ]; then
-            continue
-        fi
-        file=test/agent/$(basename "$file")
-        prove_file "$file" prove -v --exec '' "$file"
+        [ -d "$file" ] || [ ! -x "$file" ] || programs+=("$file")
     done
+    prove_all prove_program "${programs[@]}"
     # What only root can try: the keyrings of others.
-    file=test/agent/keyring_test.py
-    ! can_be_root || tree_user=as_root_user prove_file "$file as root" prove -v --exec '' "$file"
+    ! can_be_root || tree_user=as_root_user prove_all prove_program "$top/test/agent/keyring_test.py"
+}
+
+prove_program() {
+    prove_file "test/agent/${1##*/}${tree_user:+ by $tree_user}" prove -v --exec '' "test/agent/${1##*/}"
 }
 
 as_root_user() {
     as_root env PYTHONDONTWRITEBYTECODE=1 "$@"
 }
 
+# prove_all PROVE FILE…: calls PROVE with each file, with as many at the same time as there are
+# cores. Each has a folder of its own, `part`, and its output and counts are put in the files' order.
+prove_all() {
+    local prove=$1 file running=0
+    shift
+    for file in "$@"; do
+        ((running < JOBS)) || { wait -n; running=$((running - 1)); }
+        prove_apart "$prove" "$file" &
+        running=$((running + 1))
+    done
+    wait
+    for file in "$@"; do
+        collect "$scratch/part.${file##*/}"
+    done
+}
+
+prove_apart() {
+    local part=$scratch/part.${2##*/} passed=0 failed=0 skipped=0
+    as_server_user mkdir "$part"
+    "$1" "$2" >"$part.log" 2>&1
+    echo "$passed $failed $skipped" >"$part.counts"
+}
+
+collect() {
+    local part=$1 good=0 bad=1 left_out=0
+    cat "$part.log"
+    ! [ -f "$part.counts" ] || read -r good bad left_out <"$part.counts"
+    count "$good" "$bad"
+    skipped=$((skipped + left_out))
+    rm -rf "$part" "$part.log" "$part.counts"
+}
+
 # prove_file NAME COMMAND…: counts the assertions of one TAP file.
 prove_file() {
-    local name=$1 status=0 output=$scratch/tap_output good bad
+    local name=$1 status=0 output=$part/output good bad
     shift
     echo "=== $name"
     in_tree timeout -k 10 600 env "$@" >"$output" 2>&1 || status=$?

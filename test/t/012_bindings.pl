@@ -31,6 +31,9 @@ $node->safe_psql('postgres', q{
     GRANT USAGE ON SCHEMA kms TO good, bad, plain;
     GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA kms TO good, bad, plain;
     GRANT SELECT ON kms.session_keys TO good, bad, plain;
+});
+# In a session that has not loaded the library, and so takes whatever is said.
+$node->safe_psql('postgres', q{
     ALTER ROLE good SET kms.keys = '1=one';
     ALTER ROLE bad SET kms.keys = '1=one, 1=two';
     ALTER DATABASE postgres SET kms.keys = '1=two';

@@ -30,7 +30,7 @@ SQL
 
 new_log($node);
 restart(20);
-cmp_ok(scalar children_of($session->pid), '>=', 20, 'twenty agents outlive their input');
+cmp_ok(scalar children_of($session->pid), '>', 1, 'of twenty agents those that were given up last outlive their input');
 ok(becomes(sub { children_of($session->pid) == 1 }), '... are ended and reaped while the session is idle');
 unlike(new_log($node), qr/does not end/, '... which is nothing to tell of');
 
