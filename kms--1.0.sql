@@ -849,9 +849,13 @@ RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_blob
 CREATE FUNCTION kms.rewrap_blobs(local_id int, most bigint DEFAULT NULL)
 RETURNS bigint LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_rewrap_blobs';
 
+-- These have contents in variables. A plan that is made for the variables' values has them in it, and
+-- whoever logs plans would log them: so all plans here are generic.
+
 -- The contents as JSON. PostgreSQL's own error would show what is no JSON.
 CREATE FUNCTION kms.blob_get_json(id uuid)
-RETURNS jsonb LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+RETURNS jsonb LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     data bytea := kms.blob_get(id);
 BEGIN
@@ -863,7 +867,8 @@ END $$;
 -- The form of kv-toolbox: parts of 63,000 bytes in base64url. What else there is of metadata comes
 -- as "metadata" beside its own.
 CREATE FUNCTION kms.blob_to_json(id uuid)
-RETURNS jsonb LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
+RETURNS jsonb LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     part_length CONSTANT int := 63000;
     about record;
@@ -893,7 +898,8 @@ END $$;
 
 CREATE FUNCTION kms.blob_from_json(
     local_id int, document jsonb, expires_at timestamptz DEFAULT NULL, expire_in interval DEFAULT NULL)
-RETURNS uuid LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+RETURNS uuid LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     meta jsonb := document -> 'meta';
     parts jsonb := document -> 'parts';
@@ -907,6 +913,7 @@ BEGIN
     IF jsonb_typeof(parts) IS DISTINCT FROM 'array'
         OR jsonb_path_exists(document, 'strict $.parts[*] ? (@.type() != "string")')
         OR kind IS NULL OR kind NOT IN ('buffer', 'blob', 'file')
+        OR (meta ? 'size' AND jsonb_typeof(meta -> 'size') <> 'number')
         OR (kind <> 'buffer' AND jsonb_typeof(meta -> 'type') IS DISTINCT FROM 'string')
         OR (kind = 'file' AND (jsonb_typeof(meta -> 'name') IS DISTINCT FROM 'string'
             OR jsonb_typeof(meta -> 'lastModified') IS DISTINCT FROM 'number')) THEN
@@ -923,7 +930,8 @@ BEGIN
         RAISE EXCEPTION 'not the JSON form of a blob' USING ERRCODE = '22023';
     END;
     IF meta ? 'size' AND meta -> 'size' <> to_jsonb(length(data)) THEN
-        RAISE EXCEPTION 'the JSON form of a blob of % bytes has parts of % bytes', meta -> 'size',
+        -- Not which size that is: it may have as many digits as the document.
+        RAISE EXCEPTION 'the JSON form of a blob has parts of % bytes, which is not its size',
             length(data) USING ERRCODE = '22023';
     END IF;
     RETURN kms.blob_put(
@@ -937,7 +945,8 @@ CREATE FUNCTION kms.blob_from_lo(
     local_id int, large_object oid, name text DEFAULT NULL, content_type text DEFAULT NULL,
     metadata jsonb DEFAULT NULL, expires_at timestamptz DEFAULT NULL,
     expire_in interval DEFAULT NULL, last_modified timestamptz DEFAULT NULL)
-RETURNS uuid LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+RETURNS uuid LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     piece_length CONSTANT int := 16 * 1024 * 1024;
     for_reading CONSTANT int := x'40000'::int;
@@ -964,7 +973,8 @@ BEGIN
 END $$;
 
 CREATE FUNCTION kms.blob_to_lo(id uuid)
-RETURNS oid LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+RETURNS oid LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     piece_length CONSTANT int := 4 * 1024 * 1024;
     for_writing CONSTANT int := x'20000'::int;
@@ -1045,6 +1055,11 @@ BEGIN
         EXECUTE format('REVOKE ALL %s FROM %s CASCADE', granted.subject, granted.grantee);
     END LOOP;
 END $$;
+
+-- pg_dump knows no privileges of tables' row types, and would warn of each of them.
+DELETE FROM pg_catalog.pg_init_privs WHERE classoid = 'pg_catalog.pg_type'::pg_catalog.regclass AND objoid IN (
+    SELECT t.oid FROM pg_catalog.pg_type t JOIN pg_catalog.pg_class c ON c.oid = t.typrelid
+    WHERE c.relnamespace IN ('kms'::pg_catalog.regnamespace, 'kms_internal'::pg_catalog.regnamespace));
 
 -- Nor has anybody put anything beside it meanwhile.
 DO $$

@@ -25,7 +25,7 @@ SELECT count(*), count(wrapped) AS wrapped FROM kms.blob JOIN stored USING (id);
 SELECT * FROM differing();
 SET kms.mode = 'local';
 SELECT * FROM differing();
-SELECT kms.blob_put(1, 'x') AS own2 \gset
+SELECT kms.blob_put(1, 'x') AS own2, kms.blob_put(2, 'of another key, with a key of its own') AS others \gset
 SELECT wrapped IS NOT NULL AS its_own FROM kms.blob WHERE id = :'own2';
 SET kms.mode = 'remote';
 
@@ -53,6 +53,7 @@ SET kms.blob_keys = 'session';
 SELECT kms.blob_delete(:'own'), kms.blob_delete(:'own2');
 SET kms.blob_keys = 'agent';
 SELECT kms.rewrap_blobs(1, 3), kms.rewrap_blobs(1), kms.rewrap_blobs(1), kms.rewrap_blobs(2);
+SELECT kms.blob_delete(:'others');
 SELECT key, length FROM stored WHERE id <> :'blob' INTERSECT SELECT * FROM differing();
 SELECT count(DISTINCT key_tag) FROM kms.blob JOIN stored USING (id) WHERE key = 1;
 SELECT kms.disable_key('k', 1);

@@ -24,6 +24,7 @@ INSERT INTO back (id, born_encrypted, born) VALUES (1003, kms.encode_with('pii',
 UPDATE back SET born_encrypted = kms.encode_with('pii', '2010-10-10', '1') WHERE id = 1;
 UPDATE back SET born = NULL WHERE id = 3;
 UPDATE back SET note = 'touched' WHERE id = 4;
+UPDATE back SET born = '1999-01-01' WHERE id = 2;
 UPDATE back SET id = 2005 WHERE id = 5;
 UPDATE back SET id = 2006, born_encrypted = kms.encode_with('pii', '2016-06-06', '2006') WHERE id = 6;
 SELECT id, born, note FROM back WHERE id IN (1, 2, 3, 4, 5, 2006) OR id BETWEEN 1002 AND 1004 ORDER BY id;
@@ -100,6 +101,36 @@ CALL kms.decrypt_column('t', 'c', 'int');
 INSERT INTO t VALUES (3, kms.encode_with('pii', 'secret'));
 DROP TRIGGER zzz_kms_c_plain ON t;
 ALTER TABLE t DROP c_plain;
+-- The types' own errors are of other classes than those of data: 42704 and 42601.
+CALL kms.decrypt_column('t', 'c', 'regrole');
+DROP TRIGGER zzz_kms_c_plain ON t;
+ALTER TABLE t DROP c_plain;
+INSERT INTO t VALUES (3, kms.encode_with('pii', 'se cret'));
+CALL kms.decrypt_column('t', 'c', 'tsquery');
+INSERT INTO t VALUES (4, kms.encode_with('pii', 'se cret'));
+DROP TRIGGER zzz_kms_c_plain ON t;
+ALTER TABLE t DROP c_plain;
+DELETE FROM t WHERE id = 3;
+-- What takes the text and keeps less of it: the rest was lost with the switch.
+CREATE TABLE less (id int, c bytea);
+INSERT INTO less SELECT n, kms.encode_with('pii', v) FROM unnest('{hello,1.234,2024-05-01 13:45:00.123456+00,1.23456789012345,"{\"b\":1,\"b\":2}"}'::text[]) WITH ORDINALITY v (v, n);
+INSERT INTO less VALUES (6, kms.encode_with('pii', repeat('x', 80))), (7, kms.encode_with('pii', '12.50'));
+SELECT kms.register_column('less', 'c', 'pii');
+CREATE FUNCTION into_type(row_id int, name text, OUT state text, OUT message text, OUT hint text) LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('ALTER TABLE less ADD p %s', name);
+    CREATE TRIGGER opens BEFORE INSERT OR UPDATE ON less FOR EACH ROW EXECUTE FUNCTION kms_internal.keep_in_step('c', 'p', 'open');
+    UPDATE less SET id = id WHERE id = row_id;
+    ALTER TABLE less DROP p CASCADE;
+    DROP TRIGGER opens ON less;
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
+END $$;
+SELECT n, t, i.* FROM (VALUES (1, '"char"'), (2, 'numeric(10,2)'), (3, 'date'), (4, 'float4'), (5, 'jsonb'), (6, 'name'), (7, 'numeric(10,2)'), (1, 'text'), (5, 'json')) v (n, t),
+    LATERAL into_type(n, t) i;
+DELETE FROM less WHERE id <> 2;
+CALL kms.decrypt_column('less', 'c', 'numeric(10,2)');
+DROP TABLE less;
 CALL kms.decrypt_column('t', 'c', 'varchar(3)');
 DROP TRIGGER zzz_kms_c_plain ON t;
 ALTER TABLE t DROP c_plain;
@@ -123,7 +154,7 @@ INSERT INTO moving VALUES (1, kms.encode_with('pii', 'x')), (2, '\x00');
 CALL kms.reencrypt('moving', 'c', new_key => 'other');
 CALL kms.decrypt_column('moving', 'c', 'text');
 DELETE FROM moving WHERE id = 2;
-CALL kms.reencrypt('moving', 'c');
+CALL kms.reencrypt('moving', 'c', new_key => 'other');
 CALL kms.decrypt_column('moving', 'c', 'text');
 SELECT c_plain FROM moving;
 DROP TABLE moving;

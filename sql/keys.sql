@@ -67,6 +67,7 @@ SELECT kms.set_key(1, 'key of xaes-256-gcm');
 SELECT kms.decode_text(1, :'v1');
 SELECT kms.enable_key('key of xaes-256-gcm', 2);
 SELECT kms.destroy_key('key of xaes-256-gcm', 1);
+SELECT kms.destroy_key('key of xaes-256-gcm', 1, force => true);
 SELECT kms.decode_text(1, :'v1');
 SELECT kms.enable_key('key of xaes-256-gcm', 1);
 SELECT version, state FROM kms.list_keys('key of xaes') ORDER BY 1;

@@ -91,7 +91,7 @@ SELECT count(*) FILTER (WHERE (kms.inspect(kms.recode_with(tenant, sealed))).key
 \set VERBOSITY terse
 SELECT kms.recode_with('tenant/2', sealed) FROM row WHERE tenant = 'tenant/1' AND mode = 'local';
 SELECT kms.recode_with('tenant/2', NULL);
-SELECT kms.destroy_key('tenant/2', 1);
+SELECT kms.destroy_key('tenant/2', 1, force => true);
 SELECT tenant, pg_temp.outcome(format('SELECT kms.decode_with_text(%L, %L::bytea)', tenant, sealed)) FROM row WHERE tenant IN ('tenant/1', 'tenant/2', 'tenant/3') ORDER BY 1, 2;
 SET kms.mode = 'remote';
 SELECT tenant, pg_temp.outcome(format('SELECT kms.decode_with_text(%L, %L::bytea)', tenant, sealed)) FROM row WHERE tenant IN ('tenant/1', 'tenant/2', 'tenant/3') ORDER BY 1, 2;

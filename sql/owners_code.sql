@@ -101,22 +101,123 @@ CALL kms.reencrypt('t', 'c', triggers => 'fire');
 \set VERBOSITY default
 RESET search_path;
 
--- A partition's own code runs as the partition's owner, and the context expression as the table's.
+-- What a table's owner has written is inherited, and ran as the owner of a partition or a child table: by a call of the owner's
+-- or a superuser's. The same the other way round. Tables of more than one owner are refused.
 SET ROLE regress_kms_owner;
-CREATE TABLE theirs.parted (id int, c bytea) PARTITION BY RANGE (id);
+CREATE FUNCTION theirs.inherited(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RAISE NOTICE 'inherited as %', current_user; RETURN $1; END $$;
+CREATE TABLE theirs.parted (id int, c bytea, d date DEFAULT theirs.inherited('2020-01-01')::date, CHECK (theirs.inherited('c') = 'c')) PARTITION BY RANGE (id);
 CREATE TABLE theirs.part PARTITION OF theirs.parted FOR VALUES FROM (0) TO (10);
+CREATE TABLE theirs.heired (id int, c bytea, CHECK (theirs.inherited('h') = 'h'));
+CREATE TABLE theirs.heir () INHERITS (theirs.heired);
 RESET ROLE;
 ALTER TABLE theirs.part OWNER TO regress_kms_part;
-SET ROLE regress_kms_part;
-CREATE FUNCTION theirs.note_part() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE '% as %', TG_NAME, current_user; RETURN NEW; END $$;
-CREATE TRIGGER of_part BEFORE UPDATE ON theirs.part FOR EACH ROW EXECUTE FUNCTION theirs.note_part();
-RESET ROLE;
+ALTER TABLE theirs.heir OWNER TO regress_kms_part;
+GRANT EXECUTE ON PROCEDURE kms.reencrypt, kms.encrypt_column, kms.decrypt_column TO regress_kms_owner, regress_kms_part;
+GRANT EXECUTE ON FUNCTION kms.switch_column TO regress_kms_owner, regress_kms_part;
+GRANT USAGE ON SCHEMA kms TO regress_kms_part;
+SET client_min_messages = warning;
 INSERT INTO theirs.parted VALUES (1, kms.encode_with('pii', 'v', int4send(1)::bytea));
+INSERT INTO theirs.heired VALUES (1, kms.encode_with('pii', 'v'));
+INSERT INTO theirs.heir VALUES (1, kms.encode_with('pii', 'v'));
 SELECT kms.register_column('theirs.parted', 'c', 'pii'::text, 'theirs.context(id)');
+SELECT kms.register_column('theirs.heired', 'c', 'pii'::text), kms.register_column('theirs.heir', 'c', 'pii'::text);
 SELECT kms.rotate_key('pii');
-CALL kms.reencrypt('theirs.parted', 'c', triggers => 'fire');
+RESET client_min_messages;
+CALL kms.reencrypt('theirs.parted', 'c');
+\set VERBOSITY sqlstate
+CALL kms.reencrypt('theirs.part', 'c');
+CALL kms.reencrypt('theirs.heired', 'c');
+CALL kms.reencrypt('theirs.heir', 'c');
+CALL kms.encrypt_column('theirs.parted', 'd', 'pii');
+CALL kms.decrypt_column('theirs.parted', 'c', 'text');
+SELECT kms.switch_column('theirs.parted', 'd', dry_run => true);
+SET ROLE regress_kms_owner;
+CALL kms.reencrypt('theirs.parted', 'c');
+CALL kms.reencrypt('theirs.heired', 'c');
+CALL kms.encrypt_column('theirs.parted', 'd', 'pii');
+SELECT kms.switch_column('theirs.parted', 'd', dry_run => true);
+SET ROLE regress_kms_part;
+CALL kms.reencrypt('theirs.part', 'c');
+CALL kms.reencrypt('theirs.heir', 'c');
+RESET ROLE;
+\set VERBOSITY default
+-- Where both are of one owner, all of it is that owner's.
+ALTER TABLE theirs.part OWNER TO regress_kms_owner;
+ALTER TABLE theirs.heir OWNER TO regress_kms_owner;
+CALL kms.reencrypt('theirs.parted', 'c');
+CALL kms.reencrypt('theirs.heired', 'c');
+SELECT kms.switch_column('theirs.parted', 'd', dry_run => true);
 
--- encrypt_column: the cast of the plaintext's type too; a trigger sees the caller's TimeZone, not the one of the conversion.
+-- A partition key is simplified by whoever looks at it first after a change: it ran as the superuser that called, and where the
+-- trigger was made as the extension's owner, whoever called.
+SET client_min_messages = warning;
+SET ROLE regress_kms_owner;
+CREATE FUNCTION theirs.keyed() RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM theirs.add('key'); RETURN 0; END $$;
+CREATE TABLE theirs.keyed (id int, p text, q text) PARTITION BY LIST ((id + theirs.keyed()));
+CREATE TABLE theirs.keyed_part PARTITION OF theirs.keyed DEFAULT PARTITION BY LIST ((id + theirs.keyed()));
+CREATE TABLE theirs.keyed_leaf PARTITION OF theirs.keyed_part DEFAULT;
+INSERT INTO theirs.keyed VALUES (1, 'a', 'b');
+RESET ROLE;
+-- What is kept of it is thrown away with a change of the table.
+CREATE FUNCTION theirs.forget_keys() RETURNS void LANGUAGE sql AS 'GRANT SELECT ON theirs.keyed, theirs.keyed_part TO PUBLIC; REVOKE SELECT ON theirs.keyed, theirs.keyed_part FROM PUBLIC';
+TRUNCATE theirs.log;
+SELECT theirs.forget_keys();
+CALL kms.encrypt_column('theirs.keyed', 'p', 'pii');
+SELECT theirs.forget_keys();
+SELECT kms.switch_column('theirs.keyed', 'p', dry_run => true);
+SELECT theirs.forget_keys();
+SELECT kms.switch_column('theirs.keyed', 'p');
+SELECT kms.rotate_key('pii'), theirs.forget_keys();
+CALL kms.reencrypt('theirs.keyed', 'p_encrypted');
+SELECT theirs.forget_keys();
+CALL kms.decrypt_column('theirs.keyed', 'p_encrypted', 'text');
+SELECT theirs.forget_keys();
+SELECT kms.switch_column('theirs.keyed', 'p_encrypted');
+RESET client_min_messages;
+SELECT DISTINCT who FROM theirs.log ORDER BY 1;
+
+-- Others' triggers were silenced for what the owner's code does while triggers were skipped.
+SET client_min_messages = warning;
+CREATE TABLE guarded (what text);
+CREATE FUNCTION guard() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'guarded'; END $$;
+CREATE TRIGGER guard BEFORE INSERT ON guarded FOR EACH ROW EXECUTE FUNCTION guard();
+GRANT INSERT ON guarded TO regress_kms_owner;
+SET ROLE regress_kms_owner;
+CREATE FUNCTION theirs.passes() RETURNS bool LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO public.guarded VALUES ('forged');
+    RETURN true;
+EXCEPTION WHEN OTHERS THEN
+    INSERT INTO theirs.log VALUES (format('%s as %s', SQLERRM, current_setting('session_replication_role')));
+    RETURN true;
+END $$;
+CREATE FUNCTION theirs.noisy() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO theirs.log VALUES (TG_NAME); PERFORM theirs.passes(); RETURN NEW; END $$;
+CREATE TABLE theirs.skipped (id int, c bytea, CHECK (theirs.passes()));
+CREATE TRIGGER ordinary BEFORE UPDATE ON theirs.skipped FOR EACH ROW EXECUTE FUNCTION theirs.noisy();
+CREATE TRIGGER ordinary_after AFTER UPDATE ON theirs.skipped FOR EACH ROW EXECUTE FUNCTION theirs.noisy();
+CREATE TRIGGER of_replica BEFORE UPDATE ON theirs.skipped FOR EACH ROW EXECUTE FUNCTION theirs.noisy();
+CREATE TRIGGER of_replica_after AFTER UPDATE ON theirs.skipped FOR EACH STATEMENT EXECUTE FUNCTION theirs.noisy();
+RESET ROLE;
+INSERT INTO theirs.skipped VALUES (1, kms.encode_with('pii', 'v'));
+SELECT kms.register_column('theirs.skipped', 'c', 'pii'::text);
+SELECT kms.rotate_key('pii');
+TRUNCATE theirs.log;
+CALL kms.reencrypt('theirs.skipped', 'c', triggers => 'skip');
+SELECT DISTINCT what FROM theirs.log ORDER BY 1;
+ALTER TABLE theirs.skipped ENABLE REPLICA TRIGGER of_replica;
+ALTER TABLE theirs.skipped ENABLE REPLICA TRIGGER of_replica_after;
+SELECT kms.rotate_key('pii');
+RESET client_min_messages;
+CALL kms.reencrypt('theirs.skipped', 'c', triggers => 'skip');
+ALTER TABLE theirs.skipped DISABLE TRIGGER of_replica, DISABLE TRIGGER of_replica_after;
+SET ROLE regress_kms_owner;
+CALL kms.reencrypt('theirs.skipped', 'c', triggers => 'skip');
+RESET ROLE;
+TABLE guarded;
+DROP TABLE guarded;
+DROP FUNCTION guard();
+
+-- encrypt_column: a cast of the owner's to text, which may keep less than all, is not asked; a trigger sees the caller's TimeZone, not the one of the conversion.
 SET ROLE regress_kms_owner;
 CREATE FUNCTION theirs.shown(theirs.referred) RETURNS text LANGUAGE plpgsql AS $$ BEGIN INSERT INTO theirs.log VALUES ('cast'); RETURN $1.id; END $$;
 CREATE CAST (theirs.referred AS text) WITH FUNCTION theirs.shown(theirs.referred);
@@ -156,5 +257,7 @@ RESET TimeZone;
 SET client_min_messages = warning;
 DROP SCHEMA theirs CASCADE;
 REVOKE EXECUTE ON FUNCTION kms.encode(int, bytea, bytea) FROM regress_kms_owner;
-REVOKE USAGE ON SCHEMA kms FROM regress_kms_owner;
+REVOKE USAGE ON SCHEMA kms FROM regress_kms_owner, regress_kms_part;
+REVOKE ALL ON PROCEDURE kms.reencrypt, kms.encrypt_column, kms.decrypt_column FROM regress_kms_owner, regress_kms_part;
+REVOKE ALL ON FUNCTION kms.switch_column FROM regress_kms_owner, regress_kms_part;
 DROP ROLE regress_kms_owner, regress_kms_part;

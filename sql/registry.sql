@@ -224,6 +224,12 @@ DELETE FROM kms.registered_column WHERE relation_schema <> 'kms_test';
 UPDATE kms.registered_column SET column_name = 'ssn' WHERE column_name = 'pid';
 SELECT relation_name, column_name FROM kms.registered_place WHERE relation_name = 'grandchild';
 
+-- A snapshot of before the table would note no place of it.
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+CREATE TABLE late (c bytea);
+SELECT kms.register_column('late', 'c', 'k');
+ROLLBACK;
+
 -- The extension goes and comes like any other.
 DROP SCHEMA kms_test CASCADE;
 SELECT * FROM kms.registered_columns;

@@ -7,6 +7,7 @@
 #include "pg/listed_versions.hpp"
 #include "pg/retirement.hpp"
 #include "pg/settings.hpp"
+#include "pg/transaction.hpp"
 #include "pg/used_versions.hpp"
 #include "pg/values.hpp"
 
@@ -28,14 +29,14 @@ void change(const KeyUse& use, std::uint32_t version, std::string_view verb) {
 }
 
 // What the agent says of the version that is to be retired; nullptr: it is not there, or destroyed,
-// or there is nothing to be counted.
+// or there is nothing to be counted by.
 const ListedVersion* version_to_retire(const KeyUse& use, std::uint32_t version) {
-    if (!may_be_needed()) {
-        return nullptr;
-    }
     ListedVersions versions;
     const Failure failure = list_versions(use, versions);
     if (failure && failure.cause.code == Code::unsupported) {
+        if (!may_be_needed()) {
+            return nullptr;
+        }
         raise_error(use.subject(), Code::unsupported,
                     "Whether rows need the version is told by its key tag, which this agent does "
                     "not list; force => true does without.");
@@ -58,8 +59,10 @@ void require_disabled(const KeyUse& use, const ListedVersion& listed) {
     }
 }
 
-// Rows are counted twice, so that who waits does not do so in vain.
+// Rows are counted twice, so that who waits does not do so in vain. Who may have a row in flight is
+// waited for where there is none yet, too.
 void refuse_destruction_if_needed(const KeyUse& use, std::uint32_t version) {
+    require_nothing_undone("kms.destroy_key()");
     const ListedVersion* listed = version_to_retire(use, version);
     if (listed == nullptr) {
         refuse_if_wrapping(use.action, use.identifier, version);
@@ -70,13 +73,22 @@ void refuse_destruction_if_needed(const KeyUse& use, std::uint32_t version) {
         refuse_if_wrapping(use.action, use.identifier, version);
         refuse_if_needed(use.action, use.identifier, version, listed->tag);
     });
-    outlast_caches(use.identifier, version);
+    if (listed->exportable.value_or(true)) {
+        outlast_caches(use.identifier, version);
+    }
     outlast_transactions();
-    refuse_if_needed(use.action, use.identifier, version, listed->tag);
+    refuse_if_wrapping(use.action, use.identifier, version);
+    if (const ListedVersion* still = version_to_retire(use, version)) {
+        require_disabled(use, *still);  // somebody may have enabled it meanwhile
+        refuse_if_needed(use.action, use.identifier, version, still->tag);
+    }
 }
 
 void refuse_disabling_if_needed(const KeyUse& use, std::uint32_t version) {
     refuse_if_wrapping(use.action, use.identifier, version);
+    if (!may_be_needed()) {
+        return;
+    }
     if (const ListedVersion* listed = version_to_retire(use, version)) {
         refuse_if_needed(use.action, use.identifier, version, listed->tag);
     }
@@ -184,6 +196,7 @@ KMS_FUNCTION(kms_destroy_key) {
     if (!required_bool(fcinfo, 2, "force")) {
         refuse_destruction_if_needed(use, version);
     }
+    make_commits_durable();
     change(use, version, wire::verb::destroy);
     PG_RETURN_VOID();
 }

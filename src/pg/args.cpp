@@ -196,7 +196,7 @@ KeyUse use_of_data_key(KeyUse use) {
         auto* stored = static_cast<DataKey*>(palloc(sizeof(DataKey)));
         *stored = read_data_key(use.identifier);
         use.stored = stored;
-        use.circumstances = settings_generation() + stored->as_of;
+        use.circumstances = key_circumstances_as_of(stored->as_of);
     }
     return use;
 }

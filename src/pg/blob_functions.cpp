@@ -2,8 +2,8 @@
 // it has been.
 #include "pg/blob_arguments.hpp"
 #include "pg/blob_reader.hpp"
-#include "pg/data_key_writer.hpp"
 #include "pg/sqlstates.hpp"
+#include "pg/transaction.hpp"
 
 namespace kms::pg {
 namespace {

@@ -2,6 +2,9 @@
 #include "pg/blob_arguments.hpp"
 #include "pg/blob_segments.hpp"
 #include "pg/data_key_writer.hpp"
+#include "pg/sqlstates.hpp"
+#include "pg/subtransaction.hpp"
+#include "pg/transaction.hpp"
 
 namespace kms::pg {
 namespace {
@@ -9,8 +12,10 @@ namespace {
 constexpr long batch_length = 1000;
 
 KeptStatement select_others = {
-    "SELECT DISTINCT ON (key_tag) id FROM kms.blob WHERE key_tag <> $1"
-    " ORDER BY key_tag, wrapped NULLS FIRST",
+    "SELECT DISTINCT key_tag FROM kms.blob WHERE key_tag <> $1 ORDER BY key_tag", 1, {BYTEAOID}};
+// The first that is not damaged tells whose they all are.
+KeptStatement select_samples = {
+    "SELECT id FROM kms.blob WHERE key_tag = $1 ORDER BY wrapped NULLS FIRST LIMIT 100",
     1,
     {BYTEAOID}};
 KeptStatement lock_blobs = {
@@ -32,6 +37,44 @@ BlobId id_at(const SPITupleTable* rows, std::uint64_t index) {
     return uuid_of(SPI_getbinval(rows->vals[index], rows->tupdesc, 1, &is_null));
 }
 
+KeyTag tag_at(const SPITupleTable* rows, std::uint64_t index) {
+    bool is_null = false;
+    const ByteView bytes =
+        bytes_of_datum(SPI_getbinval(rows->vals[index], rows->tupdesc, 1, &is_null));
+    KeyTag tag = {};
+    std::copy_n(bytes.begin(), std::min(bytes.size(), tag.size()), tag.begin());
+    return tag;
+}
+
+// Blobs that stay as they are, since they do not open.
+class DamagedBlobs {
+  public:
+    void add(const BlobId& id, const char* reason) {
+        if (count_ == 0) {
+            initStringInfo(&lines_);
+        }
+        if (count_++ < most_shown) {
+            appendStringInfo(&lines_, "%sblob %s: %s", count_ == 1 ? "" : "\n", shown_id(id),
+                             reason);
+        }
+    }
+
+    void tell() const {
+        if (count_ != 0) {
+            ereport(WARNING,
+                    (errmsg("blobs that stay as they are, since they are damaged: %zu", count_),
+                     errdetail("%s%s", lines_.data, count_ > most_shown ? "\n..." : ""),
+                     errhint("They need the version that they are under. kms.blob_delete() "
+                             "removes them.")));
+        }
+    }
+
+  private:
+    static constexpr std::size_t most_shown = 5;
+    StringInfoData lines_ = {};
+    std::size_t count_ = 0;
+};
+
 class Rewrapping {
   public:
     static constexpr const char* action = "rewrap blobs";
@@ -50,18 +93,54 @@ class Rewrapping {
         const std::uint64_t count = select_others.execute(values);
         const SPITupleTable* others = SPI_tuptable;
         for (std::uint64_t i = 0; i < count && left_ > 0; ++i) {
-            rewrap_like(id_at(others, i));
+            const KeyTag tag = tag_at(others, i);
+            if (is_of_key(tag)) {
+                rewrap_all(tag);
+            }
         }
+        damaged_.tell();
         return done_;
     }
 
   private:
-    // All that are under the same key version as this one, if it is one of the key.
-    void rewrap_like(const BlobId& id) {
-        const BlobRow* row = find_blob_row(id);
-        if (row != nullptr && unlock_blob("rewrap", local_id_, *row) != nullptr) {
-            rewrap_all(row->key_tag);
+    // Whether the blobs under the version with the tag are the key's. Where all samples are damaged
+    // nobody can tell.
+    bool is_of_key(const KeyTag& tag) {
+        Datum values[1] = {bytes_datum(tag)};
+        const std::uint64_t count = select_samples.execute(values);
+        const SPITupleTable* samples = SPI_tuptable;
+        for (std::uint64_t i = 0; i < count; ++i) {
+            bool is_ours = false;
+            const ErrorData* damage =
+                damage_of([&] { is_ours = is_of_key_and_whole(id_at(samples, i)); });
+            if (damage == nullptr) {
+                return is_ours;
+            }
+            if (i + 1 == count) {
+                damaged_.add(id_at(samples, i), reason_of(*damage));
+            }
         }
+        return false;
+    }
+
+    bool is_of_key_and_whole(const BlobId& id) {
+        const BlobRow* row = find_blob_row(id);
+        return row != nullptr && unlock_blob("rewrap", local_id_, *row) != nullptr;
+    }
+
+    static const char* reason_of(const ErrorData& error) {
+        return error.detail != nullptr ? error.detail : error.message;
+    }
+
+    // nullptr, or the error that says that a blob is damaged. Raises everything else.
+    template <typename Body>
+    const ErrorData* damage_of(Body&& body) {
+        is_opened_ = false;
+        ErrorData* error = error_in_subtransaction(body);
+        if (error != nullptr && (is_opened_ || error->sqlerrcode != sqlstate::corrupt)) {
+            ReThrowError(error);
+        }
+        return error;
     }
 
     void rewrap_all(const KeyTag& tag) {
@@ -79,14 +158,36 @@ class Rewrapping {
     }
 
     void rewrap_batch(SPITupleTable* batch, std::uint64_t count) {
+        if (damage_of([&] { rewrap_rows(batch, 0, count); }) == nullptr) {
+            note_done(count);
+        } else {
+            rewrap_each(batch, count);
+        }
+        SPI_freetuptable(batch);
+    }
+
+    void rewrap_each(SPITupleTable* batch, std::uint64_t count) {
         for (std::uint64_t i = 0; i < count; ++i) {
+            const ErrorData* damage = damage_of([&] { rewrap_rows(batch, i, 1); });
+            if (damage != nullptr) {
+                damaged_.add(id_at(batch, i), reason_of(*damage));
+            } else {
+                note_done(1);
+            }
+        }
+    }
+
+    void rewrap_rows(SPITupleTable* batch, std::uint64_t first, std::uint64_t count) {
+        for (std::uint64_t i = first; i < first + count; ++i) {
             CHECK_FOR_INTERRUPTS();
             MemoryContext caller = MemoryContextSwitchTo(memory_);
             rewrap(id_at(batch, i));
             MemoryContextSwitchTo(caller);
             MemoryContextReset(memory_);
         }
-        SPI_freetuptable(batch);
+    }
+
+    void note_done(std::uint64_t count) {
         left_ -= count;
         done_ += count;
     }
@@ -100,7 +201,9 @@ class Rewrapping {
             raise_error({action, local_id_, {}}, Code::corrupt,
                         psprintf("Blob %s is not under the key of its row.", shown_id(id)));
         }
+        is_opened_ = true;
         rewrap_blob(writer_, local_id_, *blob, row);
+        is_opened_ = false;
         PopActiveSnapshot();
     }
 
@@ -108,6 +211,8 @@ class Rewrapping {
     std::int32_t local_id_;
     std::uint64_t left_;
     std::uint64_t done_ = 0;
+    DamagedBlobs damaged_;
+    bool is_opened_ = false;  // what fails then is no damage of a blob
     MemoryContext memory_;
 };
 

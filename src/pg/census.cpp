@@ -1,6 +1,7 @@
 #include "pg/census.hpp"
 
 #include "pg/census_scan.hpp"
+#include "pg/table_column.hpp"
 
 namespace kms::pg {
 namespace {
@@ -22,12 +23,15 @@ void refuse_foreign_tables(Oid relation) {
     }
 }
 
-// A child table has its columns in an order of its own. A partitioned table has no rows.
+// A child table has its columns in an order of its own. A partitioned table has no rows, and those
+// of another session's temporary table are nobody else's.
 void count_part(Oid part, const char* column, CensusCounter& counter) {
     const Relation table = relation_open(part, NoLock);
-    if (RELKIND_HAS_STORAGE(table->rd_rel->relkind)) {
+    if (RELKIND_HAS_STORAGE(table->rd_rel->relkind) && !RELATION_IS_OTHER_TEMP(table)) {
+        const AttrNumber attribute = attribute_named(table, column);
         require_populated(table);
-        count_rows_of(table, get_attnum(part, column), counter);
+        require_bytea(table, attribute);
+        count_rows_of(table, attribute, counter);
     }
     relation_close(table, NoLock);
 }
@@ -45,6 +49,7 @@ const char* foreign_part_of(Oid relation) {
 }
 
 std::span<const CensusEntry> take_census(Oid relation, AttrNumber attribute) {
+    Assert(CheckRelationOidLockedByMe(relation, AccessShareLock, true));
     refuse_foreign_tables(relation);
     CensusCounter counter(CurrentMemoryContext);
     const char* column = get_attname(relation, attribute, false);

@@ -2,6 +2,7 @@
 
 #include "pg/context_names.hpp"
 #include "pg/owner.hpp"
+#include "pg/text_settings.hpp"
 
 namespace kms::pg {
 namespace {
@@ -27,40 +28,13 @@ auto about_expression(const char* text, Act&& act) {
     return result;
 }
 
-void set_meanwhile(const char* setting, const char* value) {
-    (void)set_config_option(setting, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
-                            false);
-}
-
 // Under which expressions are stored and read: literals in them are the same for all sessions.
 // Until the level that is returned is given to AtEOXact_GUC(false, level).
 int fix_expression_settings() {
-    constexpr const char* settings[][2] = {
-        {"standard_conforming_strings", "on"}, {"DateStyle", "ISO, YMD"}, {"TimeZone", "UTC"},
-        {"IntervalStyle", "postgres"},         {"lc_monetary", "C"},      {"array_nulls", "on"},
-        {"extra_float_digits", "1"},           {"bytea_output", "hex"},   {"xmloption", "content"},
-        {"transform_null_equals", "off"}};
-    const int level = fix_search_path();
-    for (const auto& [setting, value] : settings) {
-        set_meanwhile(setting, value);
-    }
+    const int level = fix_text_settings();
+    set_meanwhile("standard_conforming_strings", "on");
+    set_meanwhile("transform_null_equals", "off");
     return level;
-}
-
-// Planning runs functions of the table's owner, whoever registers: as its owner, as CREATE INDEX
-// does, and without the keys of the caller. Names in it are found by the caller's search_path.
-template <typename Act>
-auto as_owner_of(Relation table, Act&& act) {
-    Oid caller = InvalidOid;
-    int security = 0;
-    GetUserIdAndSecContext(&caller, &security);
-    const int level = NewGUCNestLevel();
-    set_meanwhile("kms.keys", "");
-    SetUserIdAndSecContext(table->rd_rel->relowner, security | SECURITY_RESTRICTED_OPERATION);
-    const auto result = act();
-    SetUserIdAndSecContext(caller, security);
-    AtEOXact_GUC(false, level);
-    return result;
 }
 
 ParseState* state_over(Relation table, const char* text) {
@@ -140,15 +114,20 @@ const char* deparse(Relation table, Node* node) {
 
 }  // namespace
 
+// Planning runs functions of the table's owner, whoever registers.
 const char* checked_context(Relation table, AttrNumber attribute, const char* text) {
     return about_expression(text, [&] {
-        return as_owner_of(table, [&] {
-            Node* node = transform(state_over(table, text), text);
-            require_lasting(node, attribute);
-            const char* stored = deparse(table, node);
-            require_short(stored);
-            return stored;
-        });
+        const char* stored = nullptr;
+        run_owners_code(
+            table->rd_rel->relowner,
+            [&] {
+                Node* node = transform(state_over(table, text), text);
+                require_lasting(node, attribute);
+                stored = deparse(table, node);
+                require_short(stored);
+            },
+            SearchPath::callers);
+        return stored;
     });
 }
 

@@ -5,6 +5,7 @@
 #include "pg/args.hpp"
 #include "pg/collected.hpp"
 #include "pg/owner.hpp"
+#include "pg/transaction.hpp"
 
 namespace kms::pg {
 namespace {
@@ -84,12 +85,6 @@ Oid subscription_to(Oid table) {
 }
 
 }  // namespace
-
-void require_writable(const char* function) {
-    PreventCommandIfReadOnly(function);
-    PreventCommandIfParallelMode(function);
-    PreventCommandDuringRecovery(function);
-}
 
 void require_own_data_keys(const char* function) {
     require_writable(function);

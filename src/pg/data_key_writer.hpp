@@ -8,12 +8,8 @@
 
 namespace kms::pg {
 
-// Refuses, in the name of `function`, where nothing can be written: before an agent is asked for
-// what ROLLBACK does not undo.
-void require_writable(const char* function);
-
-// And where kms.data_key is filled by a subscription (55000): what is changed here and there would
-// end it at the next row of the same version.
+// As require_writable() of transaction.hpp, and where kms.data_key is filled by a subscription
+// (55000): what is changed here and there would end it at the next row of the same version.
 void require_own_data_keys(const char* function);
 
 // Before a data key's rows are read to be changed: waits for others who change it. On its first

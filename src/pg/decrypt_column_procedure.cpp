@@ -4,6 +4,8 @@
 #include "pg/in_step.hpp"
 #include "pg/new_column.hpp"
 #include "pg/registry.hpp"
+#include "pg/rewriting_rows.hpp"
+#include "pg/table_column.hpp"
 
 namespace kms::pg {
 namespace {
@@ -69,6 +71,49 @@ void require_not_being_encrypted(Oid relation, const char* encrypted) {
     relation_close(table, NoLock);
 }
 
+// Empty where there is none.
+ByteView first_value_of(Oid oid, const char* column) {
+    const Relation table = table_open(oid, NoLock);
+    ByteView value;
+    if (RELKIND_HAS_STORAGE(table->rd_rel->relkind)) {
+        const AttrNumber attribute = attribute_named(table, column);
+        TupleTableSlot* row = table_slot_create(table, nullptr);
+        TableScanDesc scan = table_beginscan(table, GetActiveSnapshot(), 0, nullptr);
+        while (value.empty() && table_scan_getnextslot(scan, ForwardScanDirection, row)) {
+            bool is_null = false;
+            const Datum datum = slot_getattr(row, attribute, &is_null);
+            value = is_null ? ByteView{} : bytes_of_datum(datumCopy(datum, false, -1));
+        }
+        table_endscan(scan);
+        ExecDropSingleTupleTableSlot(row);
+    }
+    table_close(table, NoLock);
+    return value;
+}
+
+ByteView any_value(const Rewriting& run) {
+    const char* column = get_attname(run.relation, run.source, false);
+    const List* tables = find_all_inheritors(run.relation, AccessShareLock, nullptr);
+    ByteView value;
+    for (int i = 0; i < list_length(tables) && value.empty(); ++i) {
+        value = first_value_of(list_nth_oid(tables, i), column);
+    }
+    return value;
+}
+
+// Before the trigger is there: whoever may not open the values leaves none behind that opens them
+// as soon as somebody writes who may.
+void require_opening(const Rewriting& run, const RegisteredColumn& column) {
+    varlena* plaintext = nullptr;
+    const Call call = {run.action, 0, any_value(run), {}, column.key_identifier};
+    const Failure failure = open(call, &plaintext);
+    if (failure) {
+        raise_unless_about_the_value(failure);
+    } else {
+        wipe(bytes_in(plaintext));
+    }
+}
+
 const char* type_of_column(Oid relation, const char* column) {
     Oid type = InvalidOid;
     int32 modifier = -1;
@@ -111,11 +156,7 @@ KMS_FUNCTION(kms_decrypt_column) {
     run.action = "decrypt a value with";
     run.has_done = "decrypted";
     run.opens = true;
-    run.relation = relation_argument(fcinfo, 0);
-    run.source = column_argument(fcinfo, 1, run.relation);
-    run.batch = batch_argument(fcinfo, 4);
-    run.pause_ms = pause_argument(fcinfo, 5);
-    run.triggers = triggers_argument(fcinfo, 6);
+    read_run_arguments(fcinfo, run, 4);
     run.own_trigger = in_step_function();
     const NewColumn wanted = read_wanted(fcinfo, run.relation, run.source);
     require_non_atomic(fcinfo, procedure);
@@ -123,6 +164,7 @@ KMS_FUNCTION(kms_decrypt_column) {
     require_replaceable(run.relation, run.source);
     const RegisteredColumn& column = require_registered(run.relation, run.source);
     require_not_being_encrypted(run.relation, wanted.source);
+    require_opening(run, column);
     prepare_column(wanted);
     run.target = get_attnum(run.relation, wanted.name);
     require_rewritable(run);

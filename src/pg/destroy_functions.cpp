@@ -98,7 +98,7 @@ std::int64_t rehearse(const Destruction& what, const DataKeyVersion& key) {
 // Rows are counted before and after, so that whoever has copied one of them was there before.
 void outlast_copies(const Destruction& what, const KeyTag& tag) {
     if (!may_be_needed()) {
-        return;
+        return;  // whoever has sealed under the version holds a lock on it
     }
     without_keeping_locks([&] { refuse_if_needed(action, what.name, what.version, tag); });
     outlast_transactions();

@@ -10,7 +10,14 @@ bool is_usable(const DataKeyVersion& version) {
     return version.state == wire::VersionState::enabled;
 }
 
-// A failure with the key is none with the value, which try_decode would pass over.
+Error about_kek(ByteView kek, const Error& error) {
+    return {key_failure(error.code),
+            "By the KEK \"" + escape(Alphabet::identifier, kek) + "\": " + error.text,
+            error.of_agent};
+}
+
+}  // namespace
+
 Code key_failure(Code code) {
     switch (code) {
         case Code::malformed:
@@ -22,14 +29,6 @@ Code key_failure(Code code) {
             return code;
     }
 }
-
-Error about_kek(ByteView kek, const Error& error) {
-    return {key_failure(error.code),
-            "By the KEK \"" + escape(Alphabet::identifier, kek) + "\": " + error.text,
-            error.of_agent};
-}
-
-}  // namespace
 
 Result<const DataKeyVersion*> usable_version(const DataKey& stored,
                                              const std::optional<KeyTag>& tag) {

@@ -22,6 +22,9 @@ Result<WrappedKey> wrapped_key(ByteView name, const DataKeyVersion& version,
 // Code::corrupt where the row is not what was wrapped.
 Result<FetchedKey> unwrap_version(Line line, ByteView name, const DataKeyVersion& version);
 
+// A failure with the key is none with the value, which try_decode would pass over.
+Code key_failure(Code code);
+
 // Drops what is held of a key and is not, or not enabled, in the database; says which is current.
 void keep_what_is_stored(KeyCache& cache, HeldKeys& keys, const DataKey& stored);
 

@@ -80,7 +80,7 @@ HandedDefault handed_default(const Pair& pair, Relation table) {
         return {was, nullptr, "the context depends on the row"};
     }
     Node* bytes = nullptr;
-    run_owners_code(table->rd_rel->relowner, [&] { bytes = canonical(table, attribute, value); });
+    run_owners_code(owner_of(pair.relation), [&] { bytes = canonical(table, attribute, value); });
     if (bytes == nullptr) {
         return {was, nullptr, "its text depends on settings"};
     }

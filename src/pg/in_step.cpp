@@ -2,10 +2,12 @@
 
 #include <algorithm>
 
+#include "pg/inheritance.hpp"
 #include "pg/owner.hpp"
 #include "pg/plain_input.hpp"
 #include "pg/registry.hpp"
 #include "pg/row_values.hpp"
+#include "pg/row_writer.hpp"
 #include "pg/table_column.hpp"
 
 namespace kms::pg {
@@ -13,6 +15,7 @@ namespace {
 
 // What the trigger needs for each row, made once a statement.
 struct Prepared {
+    bool is_registered;
     AttrNumber source;
     AttrNumber target;
     bool opens;
@@ -65,12 +68,6 @@ const RegisteredColumn* registration_of(Relation table, const char* name) {
         const Oid ancestor = list_nth_oid(ancestors, i);
         found = find_registered_column(ancestor, get_attnum(ancestor, name));
     }
-    if (found == nullptr) {
-        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                        errmsg("column \"%s\" of \"%s\" is not registered", name,
-                               RelationGetRelationName(table)),
-                        errhint("Say which key it has with kms.register_column().")));
-    }
     return found;
 }
 
@@ -84,13 +81,17 @@ Prepared* prepare(const TriggerData* call) {
     prepared->target = require_column(table, names[1]);
     prepared->opens = opens;
     require_bytea(table, opens ? prepared->source : prepared->target);
+    prepared->is_registered = column != nullptr;
+    if (column == nullptr) {
+        return prepared;
+    }
     prepared->identifier = column->key_identifier;
     prepared->values = prepare_row_values(table, prepared->source, column->context_expression);
     if (opens) {
         prepared->input = prepare_input(table, prepared->target);
     }
-    prepared->row =
-        MakeSingleTupleTableSlot(CreateTupleDescCopy(RelationGetDescr(table)), &TTSOpsHeapTuple);
+    prepared->row = MakeSingleTupleTableSlot(CreateTupleDescCopyConstr(RelationGetDescr(table)),
+                                             &TTSOpsHeapTuple);
     return prepared;
 }
 
@@ -121,23 +122,47 @@ ByteView source_of(Prepared& prepared, HeapTuple tuple) {
     return bytes_of_row(prepared.values, row_of(prepared, tuple)).value_or(ByteView{});
 }
 
+// And not NULL.
+bool is_unchanged(const TriggerData* call, AttrNumber attribute) {
+    const TupleDesc shape = RelationGetDescr(call->tg_relation);
+    const auto* column = TupleDescAttr(shape, attribute - 1);
+    bool was_null = false;
+    bool is_null = false;
+    const Datum before = heap_getattr(call->tg_trigtuple, attribute, shape, &was_null);
+    const Datum after = heap_getattr(call->tg_newtuple, attribute, shape, &is_null);
+    return !was_null && !is_null && datumIsEqual(before, after, column->attbyval, column->attlen);
+}
+
+// What else is written to the target would be another value than the source's.
+bool is_written_by_run(const TriggerData* call, AttrNumber target) {
+    return is_being_written(RelationGetRelid(call->tg_relation), call->tg_trigtuple->t_self) &&
+           !heap_attisnull(call->tg_newtuple, target, RelationGetDescr(call->tg_relation));
+}
+
 // Whether the target's value is the one of before, or has just been written by the run that fills
 // the column.
 bool is_in_step(Prepared& prepared, const TriggerData* call) {
-    const TupleDesc shape = RelationGetDescr(call->tg_relation);
-    if (!TRIGGER_FIRED_BY_UPDATE(call->tg_event) ||
-        heap_attisnull(call->tg_newtuple, prepared.target, shape) ||
-        heap_attisnull(call->tg_newtuple, prepared.source, shape) ||
-        heap_attisnull(call->tg_trigtuple, prepared.source, shape)) {
-        return false;
-    }
-    const auto* column = TupleDescAttr(shape, prepared.source - 1);
-    bool is_null = false;
-    const Datum before = heap_getattr(call->tg_trigtuple, prepared.source, shape, &is_null);
-    const Datum after = heap_getattr(call->tg_newtuple, prepared.source, shape, &is_null);
-    return datumIsEqual(before, after, column->attbyval, column->attlen) &&
+    return TRIGGER_FIRED_BY_UPDATE(call->tg_event) && is_unchanged(call, prepared.source) &&
+           (is_unchanged(call, prepared.target) || is_written_by_run(call, prepared.target)) &&
            std::ranges::equal(context_of(prepared, call->tg_trigtuple),
                               context_of(prepared, call->tg_newtuple));
+}
+
+// A restore in parts may bring the rows before the registration. Such a row has both values, and
+// the switch compares them.
+void require_whole(const Prepared& prepared, const TriggerData* call) {
+    const TupleDesc shape = RelationGetDescr(call->tg_relation);
+    const char* const* names = call->tg_trigger->tgargs;
+    if (TRIGGER_FIRED_BY_UPDATE(call->tg_event) ||
+        heap_attisnull(call->tg_trigtuple, prepared.source, shape) !=
+            heap_attisnull(call->tg_trigtuple, prepared.target, shape)) {
+        ereport(ERROR,
+                (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                 errmsg("column \"%s\" of \"%s\" is not registered", names[prepared.opens ? 0 : 1],
+                        RelationGetRelationName(call->tg_relation)),
+                 errhint("Say which key it has with kms.register_column(), or restore the "
+                         "data of schema kms first.")));
+    }
 }
 
 // Sealed or opened.
@@ -168,13 +193,58 @@ const char* trigger_name(Oid relation, const char* column) {
     for (int number = 1; get_trigger_oid(relation, name, true) != InvalidOid; ++number) {
         name = makeObjectName("zzz_kms", column, psprintf("%d", number));
     }
-    return quote_identifier(name);
+    return name;
 }
 
-void run_command(const char* command) {
-    if (SPI_execute(command, false, 0) < 0) {
-        elog(ERROR, "could not run %s", command);
+bool may_execute(Oid role) {
+    return DatumGetBool(DirectFunctionCall3(has_function_privilege_id_id, ObjectIdGetDatum(role),
+                                            ObjectIdGetDatum(in_step_function()),
+                                            text_datum("EXECUTE")));
+}
+
+void run_as_extension(const char* command) {
+    const Caller caller = act_as_owner_of(registered_column_table());
+    run_command(command);
+    act_as(caller);
+    CommandCounterIncrement();
+}
+
+// Who makes a trigger needs EXECUTE on its function, which nobody has: for as long as that takes,
+// and one after the other.
+template <typename Act>
+void with_execute(Oid role, Act&& act) {
+    constexpr const char* function = "FUNCTION kms_internal.keep_in_step()";
+    LockDatabaseObject(ProcedureRelationId, in_step_function(), 0, ExclusiveLock);
+    if (may_execute(role)) {
+        act();
+        return;
     }
+    const char* name = quote_identifier(GetUserNameFromId(role, false));
+    run_as_extension(psprintf("GRANT EXECUTE ON %s TO %s", function, name));
+    act();
+    run_as_extension(psprintf("REVOKE EXECUTE ON %s FROM %s", function, name));
+}
+
+List* add_text(List* list, const char* text) {
+    return lappend(list, makeString(pstrdup(text)));
+}
+
+void create_trigger(Oid relation, const InStepTrigger& trigger) {
+    auto* statement = make_node<CreateTrigStmt>(T_CreateTrigStmt);
+    statement->trigname = pstrdup(trigger.name);
+    statement->relation =
+        makeRangeVar(get_namespace_name(get_rel_namespace(relation)), get_rel_name(relation), -1);
+    statement->funcname = add_text(add_text(NIL, "kms_internal"), "keep_in_step");
+    statement->args = add_text(add_text(NIL, trigger.source), trigger.target);
+    if (trigger.opens) {
+        statement->args = add_text(statement->args, "open");
+    }
+    statement->row = true;
+    statement->timing = TRIGGER_TYPE_BEFORE;
+    statement->events = TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE;
+    (void)CreateTrigger(statement, trigger.name, relation, InvalidOid, InvalidOid, InvalidOid,
+                        in_step_function(), InvalidOid, nullptr, false, false);
+    CommandCounterIncrement();
 }
 
 }  // namespace
@@ -194,31 +264,44 @@ InStepTrigger find_in_step_trigger(Relation table, const char* source) {
         if (trigger.tgfoid == function && has_our_arguments(trigger) &&
             strcmp(trigger.tgargs[0], source) == 0) {
             return {pstrdup(trigger.tgname), pstrdup(source), pstrdup(trigger.tgargs[1]),
-                    is_opening(trigger)};
+                    is_opening(trigger), trigger.tgenabled == TRIGGER_FIRES_ALWAYS};
         }
     }
-    return {nullptr, nullptr, nullptr, false};
+    return {nullptr, nullptr, nullptr, false, false};
 }
 
-// As the extension's owner, since nobody else has USAGE of the schema of the trigger's function.
+// By PostgreSQL's own function: nobody has USAGE of the schema of the trigger's.
 void make_in_step_trigger(Oid relation, const char* table, const InStepTrigger& trigger) {
-    const char* name = trigger_name(relation, trigger.target);
-    const Caller caller = act_as_owner_of(registered_column_table());
-    run_command(
-        psprintf("CREATE TRIGGER %s BEFORE INSERT OR UPDATE ON %s FOR EACH ROW "
-                 "EXECUTE FUNCTION kms_internal.keep_in_step(%s, %s%s)",
-                 name, table, quote_literal_cstr(trigger.source),
-                 quote_literal_cstr(trigger.target), trigger.opens ? ", 'open'" : ""));
-    act_as(caller);
-    run_command(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s", table, name));
+    InStepTrigger named = trigger;
+    named.name = trigger_name(relation, trigger.target);
+    const Oid owner = owner_of(relation);
+    with_execute(owner, [&] { run_owners_code(owner, [&] { create_trigger(relation, named); }); });
+    fire_always(relation, table, named);
+}
+
+void fire_always(Oid relation, const char* table, const InStepTrigger& trigger) {
+    run_owners_command(relation, psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s", table,
+                                          quote_identifier(trigger.name)));
 }
 
 void require_not_moving(const RegisteredColumn& column) {
     if (column.is_moving) {
-        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                        errmsg("column \"%s\" of \"%s\" is being moved to another key or context",
-                               column.column_name, column.relation_name),
-                        errhint("CALL kms.reencrypt() until all rows are there.")));
+        ereport(ERROR,
+                (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                 errmsg("column \"%s\" of \"%s\" is being moved to another key or context",
+                        column.column_name, column.relation_name),
+                 errhint("CALL kms.reencrypt() with its new_key or new_context until all rows are "
+                         "there.")));
+    }
+}
+
+void require_unregistered(Oid relation, AttrNumber source) {
+    if (const RegisteredColumn* column = find_registration(relation, source)) {
+        ereport(ERROR,
+                (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                 errmsg("column \"%s\" of \"%s\" is registered: its values are sealed already",
+                        column->column_name, column->relation_name),
+                 errhint("kms.reencrypt() with new_key brings them to another key.")));
     }
 }
 
@@ -239,6 +322,7 @@ void require_own_table(const char* procedure, Oid relation) {
                                   "which others inherit, are not taken.")));
     }
     relation_close(table, NoLock);
+    require_one_owner(relation);
 }
 
 KMS_FUNCTION(kms_keep_in_step) {
@@ -246,7 +330,9 @@ KMS_FUNCTION(kms_keep_in_step) {
     HeapTuple tuple =
         TRIGGER_FIRED_BY_UPDATE(call->tg_event) ? call->tg_newtuple : call->tg_trigtuple;
     Prepared& prepared = prepared_for(fcinfo, call);
-    if (!is_in_step(prepared, call)) {
+    if (!prepared.is_registered) {
+        require_whole(prepared, call);
+    } else if (!is_in_step(prepared, call)) {
         tuple = with_target(prepared, call, tuple);
     }
     PG_RETURN_POINTER(tuple);

@@ -13,6 +13,7 @@ struct InStepTrigger {
     const char* source;
     const char* target;
     bool opens;
+    bool fires_always;  // in replicas too
 };
 
 Oid in_step_function();
@@ -24,10 +25,18 @@ InStepTrigger find_in_step_trigger(Relation table, const char* source);
 // connection; `table` is the relation's name, quoted.
 void make_in_step_trigger(Oid relation, const char* table, const InStepTrigger& trigger);
 
+// pg_restore --disable-triggers leaves it as one that does not fire in replicas.
+void fire_always(Oid relation, const char* table, const InStepTrigger& trigger);
+
 // 55000 in the middle of a move: its values are sealed in two ways.
 void require_not_moving(const RegisteredColumn& column);
 
-// An owner's table, neither a partition nor with tables that inherit; closes it again.
+// 55000 where the column is registered: its values would be sealed twice, and dropped with it what
+// says under which key they are inside.
+void require_unregistered(Oid relation, AttrNumber source);
+
+// An owner's table, neither a partition nor with tables that inherit, and all partitions of one
+// owner; closes it again.
 void require_own_table(const char* procedure, Oid relation);
 
 }  // namespace kms::pg

@@ -45,9 +45,10 @@ class Ages {
   public:
     explicit Ages(FunctionCallInfo fcinfo) : rows_(fcinfo), sealed_(CurrentMemoryContext) {
         initStringInfo(&names_);
-        for (const RegisteredColumn& column : registered_columns()) {
+        for (const RegisteredColumn& column : locked_registered_columns()) {
             add_rows_of(column);
         }
+        LockRelationOid(blob_table(), AccessShareLock);
         sealed_.add(take_census(blob_table(), blob_wrapped_column));
     }
 

@@ -3,6 +3,7 @@
 #include "pg/collected.hpp"
 #include "pg/in_step.hpp"
 #include "pg/owner.hpp"
+#include "pg/stored_expression.hpp"
 #include "pg/succession.hpp"
 
 namespace kms::pg {
@@ -89,6 +90,7 @@ void require_replaceable(Oid relation, AttrNumber source) {
 bool is_added(const NewColumn& column) {
     const Relation table = relation_open(column.relation, AccessShareLock);
     const InStepTrigger trigger = find_in_step_trigger(table, column.source);
+    const char* table_name = quoted_name(table);
     relation_close(table, NoLock);
     const bool exists = get_attnum(column.relation, column.name) != InvalidAttrNumber;
     const bool is_ours = trigger.name != nullptr && trigger.opens == column.opens &&
@@ -106,6 +108,9 @@ bool is_added(const NewColumn& column) {
                                column.source, get_rel_name(column.relation),
                                trigger.opens ? "decrypted" : "encrypted", trigger.target)));
     }
+    if (exists && !trigger.fires_always) {
+        fire_always(column.relation, table_name, trigger);
+    }
     return exists;
 }
 
@@ -114,13 +119,10 @@ void add_new_column(const NewColumn& column) {
     const Relation relation = relation_open(column.relation, AccessShareLock);
     const char* table = quoted_name(relation);
     relation_close(relation, NoLock);
-    const char* command = psprintf("ALTER TABLE %s ADD COLUMN %s %s", table,
-                                   quote_identifier(column.name), column.type);
-    if (SPI_execute(command, false, 0) < 0) {
-        elog(ERROR, "could not run %s", command);
-    }
+    run_owners_command(column.relation, psprintf("ALTER TABLE %s ADD COLUMN %s %s", table,
+                                                 quote_identifier(column.name), column.type));
     make_in_step_trigger(column.relation, table,
-                         {nullptr, column.source, column.name, column.opens});
+                         {nullptr, column.source, column.name, column.opens, false});
 }
 
 void tell_of_switch(const Pair& pair) {

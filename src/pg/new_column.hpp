@@ -22,8 +22,8 @@ const char* new_column_name(FunctionCallInfo fcinfo, int index, const char* argu
 // 0A000 where the column can never be dropped.
 void require_replaceable(Oid relation, AttrNumber source);
 
-// Whether an earlier call has added it; 42701 or 55000 where somebody else has, or where the source
-// is kept in step with another column.
+// Whether an earlier call has added it: its trigger then fires in replicas again. 42701 or 55000
+// where somebody else has, or where the source is kept in step with another column.
 bool is_added(const NewColumn& column);
 
 // With the trigger that keeps it in step; 55000 where subscribers would stop at it.

@@ -6,6 +6,7 @@
 #include "pg/blob_direct.hpp"
 #include "pg/blob_unlock.hpp"
 #include "pg/kept.hpp"
+#include "pg/listed_versions.hpp"
 #include "pg/settings.hpp"
 
 namespace kms::pg {
@@ -95,6 +96,15 @@ bool is_manifest_of(const BlobManifest& manifest, const BlobRow& row) {
            manifest.expires.has_value() == row.expires &&
            (!row.expires || *manifest.expires == unix_time(row.expiry)) &&
            size_class_of(manifest.total_length) == row.size_class && has_its_tag(row);
+}
+
+// Whether the agent lists the key, and no version of that tag. To try the key would bring the
+// blob's own key here.
+bool is_listed_without(std::int32_t local_id, const KeyTag& tag) {
+    const ByteView identifier = copy_of(use_of_local_id("list key", local_id).identifier);
+    const ListedVersions listed = try_list_versions(identifier);
+    return newest_listed(listed, identifier) != nullptr &&
+           listed_version(listed, identifier, tag) == nullptr;
 }
 
 Status take_key(OpenBlob& blob, SecretBytes key) {
@@ -203,10 +213,13 @@ OpenBlob& open_blob(const char* verb, const BlobRow& row) {
 
 OpenBlob* unlock_blob(const char* verb, std::int32_t local_id, const BlobRow& row) {
     OpenBlob& blob = keep_stored_blob(verb, row);
-    require_not_kept_away(blob);
     if (!has_its_tag(row)) {
         raise_error(blob.subject(), Code::corrupt, changed_blob_row);
     }
+    if (is_kept_away(blob) && is_listed_without(local_id, row.key_tag)) {
+        return nullptr;
+    }
+    require_not_kept_away(blob);
     const Lock lock = lock_of(blob, row);
     varlena* opened = nullptr;
     if (!tries(lock.try_key, lock.call, local_id, &opened)) {

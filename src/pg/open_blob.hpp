@@ -69,7 +69,7 @@ OpenBlob& open_blob(const char* verb, const BlobRow& row);
 OpenBlob* try_open_blob(const char* verb, const BlobRow& row);
 
 // By one key alone, and of a blob with a key of its own nothing but that. nullptr where it is
-// another's; KM010 as above.
+// another's; KM010 as above, also where the agent does not list whose it is.
 OpenBlob* unlock_blob(const char* verb, std::int32_t local_id, const BlobRow& row);
 
 // A new one of version 1, that was created now.

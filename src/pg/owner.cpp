@@ -14,12 +14,12 @@ void hint_at_search_path(void* /*argument*/) {
     }
 }
 
+}  // namespace
+
 void set_meanwhile(const char* setting, const char* value) {
     (void)set_config_option(setting, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
                             false);
 }
-
-}  // namespace
 
 // Without a lock: whoever asks may hold one on a partition, and others take that of the table
 // first.
@@ -38,6 +38,16 @@ int fix_search_path() {
     const int level = NewGUCNestLevel();
     set_meanwhile("search_path", "pg_catalog, pg_temp");
     return level;
+}
+
+void run_command(const char* command) {
+    if (SPI_execute(command, false, 0) < 0) {
+        elog(ERROR, "could not run %s", command);
+    }
+}
+
+void run_owners_command(Oid table, const char* command) {
+    run_owners_code(owner_of(table), [&] { run_command(command); });
 }
 
 Caller act_as_owner_of(Oid table) {
@@ -68,17 +78,22 @@ void act_as(const Caller& caller) {
     AtEOXact_GUC(false, caller.settings);
 }
 
-void enter_owners_code(OwnersCode& code, Oid role) {
+void enter_owners_code(OwnersCode& code, Oid role, SearchPath path) {
     GetUserIdAndSecContext(&code.caller.role, &code.caller.security);
-    code.caller.settings = fix_search_path();
+    code.outer = error_context_stack;
+    if (path == SearchPath::safe) {
+        code.caller.settings = fix_search_path();
+        code.hint = {code.outer, hint_at_search_path, nullptr};
+        error_context_stack = &code.hint;
+    } else {
+        code.caller.settings = NewGUCNestLevel();
+    }
     set_meanwhile("kms.keys", "");
-    code.hint = {error_context_stack, hint_at_search_path, nullptr};
-    error_context_stack = &code.hint;
     SetUserIdAndSecContext(role, code.caller.security | SECURITY_RESTRICTED_OPERATION);
 }
 
 void leave_owners_code(const OwnersCode& code) {
-    error_context_stack = code.hint.previous;
+    error_context_stack = code.outer;
     act_as(code.caller);
 }
 

@@ -46,24 +46,39 @@ std::uint64_t change_as_owner(const Change& change);
 // ends the (sub)transaction it is entered in, which leaves it.
 struct OwnersCode {
     Caller caller;
+    ErrorContextCallback* outer;
     ErrorContextCallback hint;
 };
 
-void enter_owners_code(OwnersCode& code, Oid role);
+// `callers`: what has just been written by the caller names things by the caller's search_path.
+enum class SearchPath { safe, callers };
+
+void enter_owners_code(OwnersCode& code, Oid role, SearchPath path = SearchPath::safe);
 void leave_owners_code(const OwnersCode& code);
 
 // `body()` is foreign code and nothing else: who asks the key agent is the caller.
 template <typename Body>
-void run_owners_code(Oid role, Body&& body) {
+void run_owners_code(Oid role, Body&& body, SearchPath path = SearchPath::safe) {
     OwnersCode code;
-    enter_owners_code(code, role);
+    enter_owners_code(code, role, path);
     body();
     leave_owners_code(code);
 }
+
+// A command that answers nothing, in an SPI connection. XX000 where SPI does not take it; what the
+// command raises is raised as it is.
+void run_command(const char* command);
+
+// The same, of one that changes a user's table: whoever changes it simplifies what its owner has
+// written, a partition key say.
+void run_owners_command(Oid table, const char* command);
 
 Oid owner_of(Oid table);
 
 // The search_path alone, until the level that is returned is given to AtEOXact_GUC(false, level).
 int fix_search_path();
+
+// Within a level of settings, which ends with it.
+void set_meanwhile(const char* setting, const char* value);
 
 }  // namespace kms::pg

@@ -4,7 +4,6 @@
 
 #include "pg/collected.hpp"
 #include "pg/owner.hpp"
-#include "pg/plain_input.hpp"
 #include "pg/row_values.hpp"
 #include "pg/table_column.hpp"
 #include "pg/values.hpp"
@@ -22,7 +21,6 @@ struct Chunk {
     std::size_t count;
     std::size_t bytes;
     ByteView* plaintexts;
-    Datum* values;  // of the plaintext column, where it was made from the other
     Call* calls;
     varlena** results;
     ItemPointerData* places;
@@ -35,7 +33,6 @@ struct Comparison {
     AttrNumber plain;
     AttrNumber encrypted;
     RowValues values;
-    PlainInput input;  // of the plaintext column, where it was made from the other
     Chunk chunk;
     std::int64_t compared;
 };
@@ -46,7 +43,6 @@ Chunk make_chunk() {
         .count = 0,
         .bytes = 0,
         .plaintexts = allocate_many<ByteView>(chunk_rows),
-        .values = allocate_many<Datum>(chunk_rows),
         .calls = allocate_many<Call>(chunk_rows),
         .results = allocate_many<varlena*>(chunk_rows),
         .places = allocate_many<ItemPointerData>(chunk_rows)};
@@ -65,28 +61,25 @@ Chunk make_chunk() {
     pg_unreachable();
 }
 
-// What was opened is compared as a value of its column, which may show it in another form.
-bool agrees(Comparison& comparison, std::size_t i) {
+void require_agreement(const Comparison& comparison, std::size_t count) {
     const Chunk& chunk = comparison.chunk;
-    const ByteView opened = bytes_in(chunk.results[i]);
-    if (!comparison.pair.opens) {
-        return std::ranges::equal(opened, chunk.plaintexts[i]);
+    for (std::size_t i = 0; i < count; ++i) {
+        if (!std::ranges::equal(bytes_in(chunk.results[i]), chunk.plaintexts[i])) {
+            raise_difference(comparison, chunk.places[i], "has two values that do not agree");
+        }
     }
-    const auto* column = TupleDescAttr(RelationGetDescr(comparison.table), comparison.plain - 1);
-    return datum_image_eq(value_of_bytes(comparison.input, opened), chunk.values[i],
-                          column->attbyval, column->attlen);
 }
 
-// The input of a type is the owner's code.
-void require_agreement(Comparison& comparison, std::size_t count) {
-    run_owners_code(comparison.owner, [&] {
-        for (std::size_t i = 0; i < count; ++i) {
-            if (!agrees(comparison, i)) {
-                raise_difference(comparison, comparison.chunk.places[i],
-                                 "has two values that do not agree");
-            }
-        }
-    });
+void show_place(void* argument) {
+    const auto& place = *static_cast<const ItemPointerData*>(argument);
+    errcontext("row at ctid (%u,%u)", ItemPointerGetBlockNumber(&place),
+               ItemPointerGetOffsetNumber(&place));
+}
+
+[[noreturn]] void raise_at(ItemPointerData& place, const Failure& failure) {
+    ErrorContextCallback callback = {error_context_stack, show_place, &place};
+    error_context_stack = &callback;
+    raise(failure);
 }
 
 void compare_chunk(Comparison& comparison) {
@@ -96,7 +89,7 @@ void compare_chunk(Comparison& comparison) {
     const Failure failure = transform(Way::open, {chunk.calls, chunk.count}, chunk.results, done);
     require_agreement(comparison, done);
     if (failure) {
-        raise(failure);
+        raise_at(chunk.places[done], failure);
     }
     MemoryContextSwitchTo(caller);
     comparison.compared += static_cast<std::int64_t>(chunk.count);
@@ -113,7 +106,6 @@ ByteView kept(ByteView bytes) {
 
 void take_row(Comparison& comparison, TupleTableSlot* row) {
     Chunk& chunk = comparison.chunk;
-    const auto* column = TupleDescAttr(RelationGetDescr(comparison.table), comparison.plain - 1);
     const auto plaintext = bytes_of_row(comparison.values, row);
     bool is_null = false;
     const Datum encrypted = slot_getattr(row, comparison.encrypted, &is_null);
@@ -128,8 +120,6 @@ void take_row(Comparison& comparison, TupleTableSlot* row) {
         raise_difference(comparison, row->tts_tid, "has NULL for its context");
     }
     chunk.plaintexts[chunk.count] = kept(*plaintext);
-    chunk.values[chunk.count] =
-        datumCopy(slot_getattr(row, comparison.plain, &is_null), column->attbyval, column->attlen);
     chunk.calls[chunk.count] = {.action = "open a value with",
                                 .local_id = 0,
                                 .data = kept(bytes_of_datum(encrypted)),
@@ -182,14 +172,10 @@ std::int64_t compare_table(const Pair& pair, Oid oid, Snapshot snapshot) {
                              .plain = attribute_named(table, pair.plain),
                              .encrypted = attribute_named(table, pair.encrypted),
                              .values = {},
-                             .input = {},
                              .chunk = make_chunk(),
                              .compared = 0};
     run_owners_code(comparison.owner, [&] {
         comparison.values = prepare_row_values(table, comparison.plain, pair.context_expression);
-        if (pair.opens) {
-            comparison.input = prepare_input(table, comparison.plain);
-        }
     });
     compare_rows(comparison, snapshot);
     table_close(table, NoLock);

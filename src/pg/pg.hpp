@@ -1,127 +1,7 @@
-// PostgreSQL's headers, and everything in which PostgreSQL 14 to 19 differ.
+// PostgreSQL, and everything in which its versions 14 to 19 differ.
 #pragma once
 
-// Empty on 14 and 15, where our own default visibility is hidden.
-#ifndef PGDLLEXPORT
-#define PGDLLEXPORT __attribute__((visibility("default")))
-#endif
-
-extern "C" {
-#include "postgres.h"
-
-#include "access/detoast.h"
-#include "access/genam.h"
-#include "access/htup_details.h"
-#include "access/parallel.h"
-#include "access/relation.h"
-#include "access/table.h"
-#include "access/tableam.h"
-#include "access/xact.h"
-#include "access/xlog.h"
-#include "catalog/catalog.h"
-#include "catalog/dependency.h"
-#include "catalog/indexing.h"
-#include "catalog/namespace.h"
-#include "catalog/objectaccess.h"
-#include "catalog/partition.h"
-#include "catalog/pg_am.h"
-#include "catalog/pg_authid.h"
-#include "catalog/pg_class.h"
-#include "catalog/pg_collation.h"
-#include "catalog/pg_extension.h"
-#include "catalog/pg_inherits.h"
-#include "catalog/pg_proc.h"
-#include "catalog/pg_subscription.h"
-#include "catalog/pg_subscription_rel.h"
-#include "catalog/pg_trigger.h"
-#include "catalog/pg_type.h"
-#include "commands/comment.h"
-#include "commands/dbcommands.h"
-#include "commands/defrem.h"
-#include "commands/event_trigger.h"
-#include "commands/extension.h"
-#include "commands/tablecmds.h"
-#include "commands/trigger.h"
-#include "common/hashfn.h"
-#include "common/ip.h"
-#include "executor/executor.h"
-#include "executor/spi.h"
-#include "executor/tuptable.h"
-#include "fmgr.h"
-#include "funcapi.h"
-#include "mb/pg_wchar.h"
-#include "miscadmin.h"
-#include "nodes/execnodes.h"
-#include "nodes/makefuncs.h"
-#include "nodes/nodeFuncs.h"
-#include "nodes/supportnodes.h"
-#include "optimizer/cost.h"
-#include "optimizer/optimizer.h"
-#include "optimizer/paths.h"
-#include "parser/parse_coerce.h"
-#include "parser/parse_collate.h"
-#include "parser/parse_expr.h"
-#include "parser/parse_node.h"
-#include "parser/parse_relation.h"
-#include "parser/parse_type.h"
-#include "parser/parser.h"
-#include "rewrite/rewriteHandler.h"
-#include "storage/bufmgr.h"
-#include "storage/fd.h"
-#include "storage/ipc.h"
-#include "storage/latch.h"
-#include "storage/lmgr.h"
-#include "storage/lock.h"
-#include "storage/proc.h"
-#include "storage/procarray.h"
-#include "storage/shm_mq.h"
-#include "storage/shm_toc.h"
-#include "tcop/deparse_utility.h"
-#include "tcop/pquery.h"
-#include "tcop/tcopprot.h"
-#include "utils/acl.h"
-#include "utils/array.h"
-#include "utils/backend_status.h"
-#include "utils/builtins.h"
-#include "utils/datum.h"
-#include "utils/fmgroids.h"
-#include "utils/fmgrprotos.h"
-#include "utils/guc.h"
-#include "utils/guc_tables.h"
-#include "utils/inval.h"
-#include "utils/jsonb.h"
-#include "utils/lsyscache.h"
-#include "utils/memutils.h"
-#include "utils/rel.h"
-#include "utils/relcache.h"
-#include "utils/rls.h"
-#include "utils/ruleutils.h"
-#include "utils/selfuncs.h"
-#include "utils/snapmgr.h"
-#include "utils/syscache.h"
-#include "utils/timeout.h"
-#include "utils/timestamp.h"
-#include "utils/uuid.h"
-#include "utils/wait_event.h"
-#include "windowapi.h"
-#if PG_VERSION_NUM >= 180000
-#include "storage/waiteventset.h"
-#endif
-}
-
-// PostgreSQL's own macros for gettext and printf would meet the C++ library's functions.
-#undef _
-#undef gettext
-#undef snprintf
-#undef vsnprintf
-#undef sprintf
-#undef vsprintf
-#undef printf
-#undef vprintf
-#undef fprintf
-#undef vfprintf
-#undef strerror
-#undef strerror_r
+#include "pg/postgres.hpp"
 
 // An SQL function. PG_FUNCTION_INFO_V1 alone exports it from 16 on only.
 #define KMS_FUNCTION(name)                               \
@@ -297,11 +177,20 @@ inline shm_mq_result send_to_leader(shm_mq_handle* queue, Size length, const voi
 #endif
 }
 
+// A record of nothing in the write-ahead log, behind all that is there; its place.
+inline XLogRecPtr log_marker(const char* prefix) {
+#if PG_VERSION_NUM >= 170000
+    return LogLogicalMessage(prefix, "", 0, false, false);
+#else
+    return LogLogicalMessage(prefix, "", 0, false);
+#endif
+}
+
 // makeNode() is not C++.
 template <typename Node>
 Node* make_node(NodeTag tag) {
     auto* node = static_cast<Node*>(palloc0(sizeof(Node)));
-    node->type = tag;
+    reinterpret_cast<::Node*>(node)->type = tag;
     return node;
 }
 

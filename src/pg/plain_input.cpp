@@ -1,5 +1,7 @@
 #include "pg/plain_input.hpp"
 
+#include <algorithm>
+
 #include "pg/text_settings.hpp"
 
 namespace kms::pg {
@@ -14,22 +16,40 @@ void require_text(ByteView bytes) {
     }
 }
 
-bool is_about_the_value(int sqlstate) {
-    const int category = ERRCODE_TO_CATEGORY(sqlstate);
-    return category == ERRCODE_DATA_EXCEPTION || category == ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION;
+bool is_of_class(int sqlstate, std::initializer_list<int> classes) {
+    return std::ranges::any_of(classes,
+                               [=](int one) { return ERRCODE_TO_CATEGORY(sqlstate) == one; });
 }
 
-// 0, or the SQLSTATE with which the input has refused the text.
-int try_input(PlainInput& input, char* text, Datum& value) {
+// Whatever a type's input says of a text may show it: a syntax error, a name that is not there, an
+// extension's XX000. These are of the server and of whoever cancels, and show none.
+bool is_of_the_server(int sqlstate) {
+    return is_of_class(sqlstate, {ERRCODE_TRANSACTION_ROLLBACK, ERRCODE_INSUFFICIENT_RESOURCES,
+                                  ERRCODE_OPERATOR_INTERVENTION, ERRCODE_SYSTEM_ERROR});
+}
+
+// Of the value, for whoever passes over such a row.
+int sqlstate_of_value(int sqlstate) {
+    return is_of_class(sqlstate, {ERRCODE_DATA_EXCEPTION, ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION})
+               ? sqlstate
+               : ERRCODE_INVALID_TEXT_REPRESENTATION;
+}
+
+// 0, or the SQLSTATE with which the type has refused the text. What comes back of the value is in
+// `back`.
+int try_input(PlainInput& input, char* text, Datum& value, ByteView& back) {
     MemoryContext caller = CurrentMemoryContext;
     volatile int sqlstate = 0;
     PG_TRY()
         ;
-        { value = InputFunctionCall(&input.function, text, input.parameter, input.typmod); }
+        {
+            value = InputFunctionCall(&input.function, text, input.parameter, input.typmod);
+            back = bytes_of_value(input.back, value);
+        }
         PG_CATCH();
         {
             sqlstate = geterrcode();
-            if (!is_about_the_value(sqlstate)) {
+            if (is_of_the_server(sqlstate)) {
                 PG_RE_THROW();
             }
             MemoryContextSwitchTo(caller);
@@ -43,11 +63,22 @@ Datum value_of_text(PlainInput& input, ByteView bytes) {
     require_text(bytes);
     const std::string_view text = text_of(bytes);
     Datum value = 0;
-    const int sqlstate = try_input(input, pnstrdup(text.data(), text.size()), value);
+    ByteView back;
+    const int sqlstate = try_input(input, pnstrdup(text.data(), text.size()), value, back);
     if (sqlstate != 0) {
         ereport(ERROR,
-                (errcode(sqlstate), errmsg("an opened value is no value of type %s",
-                                           format_type_with_typemod(input.type, input.typmod))));
+                (errcode(sqlstate_of_value(sqlstate)),
+                 errmsg("an opened value is no value of type %s",
+                        format_type_with_typemod(input.type, input.typmod)),
+                 errdetail("The type's input raised SQLSTATE %s.", unpack_sql_state(sqlstate))));
+    }
+    if (!std::ranges::equal(back, bytes)) {
+        ereport(ERROR,
+                (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                 errmsg("an opened value would not come back as it was from type %s",
+                        format_type_with_typemod(input.type, input.typmod)),
+                 errhint("text and bytea keep all of it: ALTER TABLE … ALTER COLUMN … TYPE … USING "
+                         "converts it after the switch.")));
     }
     return value;
 }
@@ -59,13 +90,13 @@ PlainInput prepare_input(Relation table, AttrNumber attribute) {
     PlainInput input = {.type = column.atttypid,
                         .typmod = column.atttypmod,
                         .parameter = InvalidOid,
-                        .text_depends = false,
-                        .function = {}};
+                        .function = {},
+                        .back = {}};
     if (input.type != BYTEAOID) {
         Oid function = InvalidOid;
         getTypeInputInfo(input.type, &function, &input.parameter);
         fmgr_info(function, &input.function);
-        input.text_depends = func_volatile(function) != PROVOLATILE_IMMUTABLE;
+        input.back = prepare_values(input.type, input.typmod);
     }
     return input;
 }
@@ -74,7 +105,7 @@ Datum value_of_bytes(PlainInput& input, ByteView bytes) {
     if (input.type == BYTEAOID) {
         return bytes_datum(bytes);
     }
-    if (!input.text_depends) {
+    if (!input.back.text_depends) {
         return value_of_text(input, bytes);
     }
     const int level = fix_text_settings();

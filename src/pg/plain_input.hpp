@@ -1,7 +1,7 @@
 // From the bytes that were sealed of a value to the value of a column's type: acts one and three.
 #pragma once
 
-#include "pg/args.hpp"
+#include "pg/row_values.hpp"
 
 namespace kms::pg {
 
@@ -9,15 +9,16 @@ struct PlainInput {
     Oid type;
     std::int32_t typmod;
     Oid parameter;
-    bool text_depends;  // on settings
     FmgrInfo function;  // not for bytea
+    RowValues back;     // from the value to the bytes
 };
 
 PlainInput prepare_input(Relation table, AttrNumber attribute);
 
-// bytea as it is, any other type by its input. 22021 where the bytes are no text, and the SQLSTATE
-// of the type's own error where they are no value of it: without its message, which would show
-// them.
+// With the settings that values are sealed with: bytea as it is, any other type by its input. 22021
+// where the bytes are no text; where they are no value of the type, the SQLSTATE of its own error
+// if that is of class 22 or 23, else 22P02: without its message, which would show them. 22023 where
+// the type keeps less than all of it, so that sealing the value would not give the same bytes.
 Datum value_of_bytes(PlainInput& input, ByteView bytes);
 
 }  // namespace kms::pg

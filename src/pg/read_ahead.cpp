@@ -31,7 +31,7 @@ bool can_be_called(const WindowRows& rows) {
 }
 
 Circumstances circumstances() {
-    return {GetUserId(), settings_generation(),
+    return {GetUserId(), key_circumstances(),
             session_if_any != nullptr ? session_if_any->changes : 0};
 }
 

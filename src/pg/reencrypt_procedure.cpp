@@ -9,11 +9,8 @@ KMS_FUNCTION(kms_reencrypt) {
     run.procedure = "kms.reencrypt";
     run.action = "re-encrypt a value with";
     run.has_done = "re-encrypted";
-    run.relation = relation_argument(fcinfo, 0);
-    run.source = run.target = column_argument(fcinfo, 1, run.relation);
-    run.batch = batch_argument(fcinfo, 2);
-    run.pause_ms = pause_argument(fcinfo, 3);
-    run.triggers = triggers_argument(fcinfo, 4);
+    read_run_arguments(fcinfo, run, 2);
+    run.target = run.source;
     run.move = move_arguments(fcinfo, 5);
     run.own_trigger = in_step_function();
     require_non_atomic(fcinfo, run.procedure);

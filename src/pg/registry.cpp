@@ -175,6 +175,26 @@ std::span<const RegisteredColumn> registered_columns() {
     return read_columns(nullptr, 0);
 }
 
+// A command that was waited for may have made something else of what has been read.
+std::span<const RegisteredColumn> locked_registered_columns() {
+    std::span<const RegisteredColumn> columns;
+    bool is_all_locked = false;
+    while (!is_all_locked) {
+        columns = registered_columns();
+        is_all_locked = true;
+        for (const RegisteredColumn& column : columns) {
+            const bool is_locked =
+                column.relation == InvalidOid ||
+                CheckRelationOidLockedByMe(column.relation, AccessShareLock, true);
+            if (!is_locked) {
+                LockRelationOid(column.relation, AccessShareLock);
+                is_all_locked = false;
+            }
+        }
+    }
+    return columns;
+}
+
 const char* full_name(const RegisteredColumn& column) {
     return psprintf("%s.%s", quote_qualified_identifier(column.schema_name, column.relation_name),
                     quote_identifier(column.column_name));

@@ -48,6 +48,10 @@ const RegisteredColumn* find_registration(Oid relation, AttrNumber attribute);
 // All of them, in the order of their names; those that are not here too.
 std::span<const RegisteredColumn> registered_columns();
 
+// The same, whose relations are locked (AccessShareLock, until the transaction ends): what is said
+// of them holds until then.
+std::span<const RegisteredColumn> locked_registered_columns();
+
 // `"public"."person"."ssn"` with quotes where they are needed.
 const char* full_name(const RegisteredColumn& column);
 

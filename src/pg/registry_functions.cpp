@@ -4,10 +4,10 @@
 #include "pg/collected.hpp"
 #include "pg/context_expression.hpp"
 #include "pg/context_names.hpp"
-#include "pg/data_key_writer.hpp"
 #include "pg/owner.hpp"
 #include "pg/registry.hpp"
 #include "pg/table_column.hpp"
+#include "pg/transaction.hpp"
 
 namespace kms::pg {
 namespace {
@@ -164,6 +164,7 @@ bool forget_column(Relation table, const char* column) {
 
 KMS_FUNCTION(kms_register_column) {
     require_writable("kms.register_column()");
+    require_read_committed("kms.register_column()");
     const Relation table = open_own_table(fcinfo);
     const char* column = column_argument(fcinfo);
     const ByteView key_identifier = required_identifier(fcinfo, 2, "key_identifier");

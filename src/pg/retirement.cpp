@@ -73,7 +73,7 @@ const char* obstacle_to_counting(const RegisteredColumn& column) {
 
 std::span<const ColumnRows> count_rows(const KeyTag& tag) {
     Collected<ColumnRows> columns;
-    for (const RegisteredColumn& column : registered_columns()) {
+    for (const RegisteredColumn& column : locked_registered_columns()) {
         const char* obstacle = obstacle_to_counting(column);
         const char* fault = obstacle != nullptr
                                 ? psprintf("%s, so its rows cannot be counted", obstacle)
@@ -146,10 +146,10 @@ void refuse_if_wrapping(const char* action, ByteView kek, std::uint32_t version)
     }
 }
 
-// The agent of remote mode holds nothing.
+// Whatever the mode of this one is.
 void outlast_caches(ByteView identifier, std::uint32_t version) {
     const auto seconds = cache_ttl().count();
-    if (mode() == Mode::remote || seconds == 0) {
+    if (seconds == 0) {
         return;
     }
     ereport(NOTICE, (errmsg("waiting %d s for sessions that may hold version %u of key \"%s\"",

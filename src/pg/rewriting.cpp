@@ -39,13 +39,17 @@ std::int64_t count_in(const Rewriting& run, Oid oid, const RunKey& key) {
     return count;
 }
 
-// Reads headers alone, in one snapshot: nothing moves behind it.
+// Reads headers alone, of all tables in one snapshot, once they are locked: nothing moves behind
+// it.
 std::int64_t count_unwritten(const Rewriting& run, const RunKey& key) {
+    LockRelationOid(run.relation, AccessShareLock);
     const List* tables = tables_of(run.relation);
+    PushActiveSnapshot(GetLatestSnapshot());
     std::int64_t count = 0;
     for (int i = 0; i < list_length(tables); ++i) {
         count += count_in(run, list_nth_oid(tables, i), key);
     }
+    PopActiveSnapshot();
     return count;
 }
 
@@ -77,7 +81,7 @@ void run_pass(Rewriting& run, MemoryContext batch_memory) {
     run.passed_over_in_pass = 0;
     run.bad_in_pass = {};
     run.failed_in_pass = 0;
-    begin_batch(run);
+    begin_batch();
     const List* tables = tables_of(run.relation);
     commit_batch();
     for (int i = 0; i < list_length(tables) && !run.has_given_up; ++i) {
@@ -86,7 +90,7 @@ void run_pass(Rewriting& run, MemoryContext batch_memory) {
 }
 
 std::int64_t count_all(Rewriting& run) {
-    begin_batch(run);
+    begin_batch();
     const std::int64_t count = count_unwritten(run, current_key(run, true));
     write_progress(run, "rewriting");
     commit_batch();
@@ -95,7 +99,7 @@ std::int64_t count_all(Rewriting& run) {
 
 // Where headers do not tell, a pass that has written nothing has opened all there is.
 std::int64_t count_left(Rewriting& run) {
-    begin_batch(run);
+    begin_batch();
     const RunKey key = current_key(run, true);
     const std::int64_t left = key.must_open() ? run.done_in_pass + run.passed_over_in_pass
                                               : count_unwritten(run, key) - run.bad_in_pass.count;
@@ -126,7 +130,7 @@ void run_passes(Rewriting& run, MemoryContext batch_memory) {
 
 void run_all(Rewriting& run) {
     commit_batch();
-    begin_batch(run);
+    begin_batch();
     begin_move(run);
     begin_progress(run);
     commit_batch();
@@ -138,7 +142,7 @@ void run_all(Rewriting& run) {
     if (run.total != 0) {
         run_passes(run, batch_memory);
     }
-    begin_batch(run);
+    begin_batch();
     if (!run.has_given_up) {
         end_move(run);
     }

@@ -86,11 +86,10 @@ void require_non_atomic(FunctionCallInfo fcinfo, const char* procedure);
 
 Oid relation_argument(FunctionCallInfo fcinfo, int index);
 AttrNumber column_argument(FunctionCallInfo fcinfo, int index, Oid relation);
-int batch_argument(FunctionCallInfo fcinfo, int index);
-std::int64_t pause_argument(FunctionCallInfo fcinfo, int index);  // milliseconds
-Triggers triggers_argument(FunctionCallInfo fcinfo, int index);
+// Relation and column, which are the first, and from `batch_index` on batch, pause and triggers.
+void read_run_arguments(FunctionCallInfo fcinfo, Rewriting& run, int batch_index);
 
-void begin_batch(const Rewriting& run);  // READ COMMITTED, a snapshot
+void begin_batch();  // READ COMMITTED, a snapshot
 void commit_batch();
 void sleep_for(std::int64_t milliseconds);
 
@@ -162,6 +161,9 @@ struct Unwritten {
     ByteView tag;
     bool any;  // the header alone does not tell
 };
+
+// The run's column has one name in all tables, but a number in each. 42703 where it is gone.
+AttrNumber column_in(const Rewriting& run, Relation table, AttrNumber column);
 
 Unwritten unwritten_in(const Rewriting& run, Relation table, const RunKey& key);
 bool is_unwritten(const Unwritten& unwritten, TupleTableSlot* row);

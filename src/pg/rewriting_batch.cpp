@@ -3,8 +3,10 @@
 #include <algorithm>
 
 #include "crypto/sealed.hpp"
+#include "pg/inheritance.hpp"
 #include "pg/owner.hpp"
 #include "pg/rewriting_rows.hpp"
+#include "pg/subtransaction.hpp"
 #include "pg/table_column.hpp"
 
 namespace kms::pg {
@@ -19,10 +21,6 @@ constexpr int most_attempts = 60;
 constexpr std::int64_t most_failed = 1000;
 constexpr int failed_share = 10;  // of a batch: one in so many
 constexpr int failed_at_least = 10;
-
-AttrNumber column_in(const Rewriting& run, Relation table, AttrNumber column) {
-    return get_attnum(RelationGetRelid(table), get_attname(run.relation, column, false));
-}
 
 Batch open_batch(Rewriting& run, Relation table) {
     const RunKey key = current_key(run);
@@ -51,38 +49,9 @@ bool is_about_a_row(int sqlstate) {
            std::ranges::any_of(classes, [=](int one) { return is_of_class(sqlstate, one); });
 }
 
-// nullptr: all is well. Whatever the error is, the transaction outside must not end with the
-// subtransaction open.
-ErrorData* error_of_attempt(Batch& batch, ItemPointerData end, Attempt& attempt) {
-    MemoryContext caller = CurrentMemoryContext;
-    ResourceOwner resources = CurrentResourceOwner;
-    MemoryContext memory = AllocSetContextCreate(caller, "kms rows", ALLOCSET_DEFAULT_SIZES);
-    ErrorData* error = nullptr;
-    BeginInternalSubTransaction(nullptr);
-    PG_TRY()
-        ;
-        {
-            MemoryContextSwitchTo(memory);
-            rewrite_rows(batch, end, attempt);
-            ReleaseCurrentSubTransaction();
-        }
-        PG_CATCH();
-        {
-            MemoryContextSwitchTo(caller);
-            error = CopyErrorData();
-            FlushErrorState();
-            RollbackAndReleaseCurrentSubTransaction();
-        }
-    PG_END_TRY();
-    MemoryContextSwitchTo(caller);
-    CurrentResourceOwner = resources;
-    MemoryContextDelete(memory);
-    return error;
-}
-
 // nullptr: all is well. Raises what is not about a row.
 const ErrorData* try_rows(Batch& batch, ItemPointerData end, Attempt& attempt) {
-    ErrorData* error = error_of_attempt(batch, end, attempt);
+    ErrorData* error = error_in_subtransaction([&] { rewrite_rows(batch, end, attempt); });
     const bool is_a_rows = attempt.is_in_owners_code && attempt.taken != 0;
     if (error != nullptr && !(is_a_rows && is_about_a_row(error->sqlerrcode))) {
         ReThrowError(error);
@@ -190,6 +159,16 @@ bool is_under(varlena* value, ByteView tag) {
 
 }  // namespace
 
+AttrNumber column_in(const Rewriting& run, Relation table, AttrNumber column) {
+    const char* name = get_attname(run.relation, column, true);
+    if (name == nullptr || get_attnum(run.relation, name) != column) {
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
+                        errmsg("a column of \"%s\" has been dropped while %s was running",
+                               get_rel_name(run.relation), run.procedure)));
+    }
+    return attribute_named(table, name);
+}
+
 Unwritten unwritten_in(const Rewriting& run, Relation table, const RunKey& key) {
     // Somebody may have changed its type since the last batch.
     require_bytea(table, column_in(run, table, run.registered()));
@@ -214,14 +193,23 @@ bool begins_under(ByteView sealed, ByteView tag) {
            std::memcmp(sealed.data() + 1, tag.data(), key_tag_length) == 0;
 }
 
+// The snapshot is taken behind the lock: rows of a table that was rewritten while it was waited for
+// are nothing that an older one sees.
 void rewrite_batch(Rewriting& run, Place& place) {
-    begin_batch(run);
+    begin_batch();
     const Relation table = try_relation_open(place.table, RowExclusiveLock);
     if (table == nullptr) {
         place.ended = true;  // dropped meanwhile
         return;
     }
-    rewrite_some(run, table, place);
+    if (is_part_of(place.table, run.relation)) {
+        require_owner_above(place.table, run.relation);
+        PushActiveSnapshot(GetLatestSnapshot());
+        rewrite_some(run, table, place);
+        PopActiveSnapshot();
+    } else {
+        place.ended = true;  // detached
+    }
     relation_close(table, NoLock);
 }
 

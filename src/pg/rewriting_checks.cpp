@@ -1,5 +1,7 @@
 // Which columns are not rewritten, and why.
+#include "pg/inheritance.hpp"
 #include "pg/rewriting.hpp"
+#include "pg/stored_expression.hpp"
 #include "pg/table_column.hpp"
 
 namespace kms::pg {
@@ -14,12 +16,6 @@ namespace {
 
 const char* name_of(Relation table) {
     return RelationGetRelationName(table);
-}
-
-// The column has one name in all of them, but a number in each.
-AttrNumber target_in(const Rewriting& run, Relation table) {
-    const char* name = get_attname(run.relation, run.target, false);
-    return get_attnum(RelationGetRelid(table), name);
 }
 
 bool is_as_replica(const Rewriting& run) {
@@ -40,7 +36,7 @@ bool is_about(const Trigger& trigger, AttrNumber attribute) {
 }
 
 void require_quiet_triggers(const Rewriting& run, Relation table) {
-    const AttrNumber target = target_in(run, table);
+    const AttrNumber target = column_in(run, table, run.target);
     const TriggerDesc* triggers = table->trigdesc;  // replaced whenever catalogs are looked into
     for (int i = 0; triggers != nullptr && i < triggers->numtriggers; ++i) {
         const Trigger& trigger = triggers->triggers[i];
@@ -90,33 +86,20 @@ void require_no_update_rule(const Rewriting& run, Relation table) {
     }
 }
 
-bool is_in_expression(Node* expression, AttrNumber attribute) {
-    Bitmapset* columns = nullptr;
-    pull_varattnos(expression, 1, &columns);
-    return bms_is_member(attribute - FirstLowInvalidHeapAttributeNumber, columns) ||
-           bms_is_member(0 - FirstLowInvalidHeapAttributeNumber, columns);
-}
-
-// As it is stored: the relation's own list is a simplified one, for which functions of the owner's
-// have run.
-Node* stored_expression(Relation index, AttrNumber column) {
-    bool is_null = true;
-    const Datum stored = SysCacheGetAttr(INDEXRELID, index->rd_indextuple, column, &is_null);
-    return is_null ? nullptr : static_cast<Node*>(stringToNode(TextDatumGetCString(stored)));
-}
-
 bool compares(Relation index, AttrNumber attribute) {
     const Form_pg_index form = index->rd_index;
     const std::int16_t* columns = form->indkey.values;
+    const auto is_in = [&](AttrNumber of_index) {
+        return is_in_stored(INDEXRELID, index->rd_indextuple, of_index, attribute);
+    };
     return std::count(columns, columns + form->indnkeyatts, attribute) != 0 ||
-           is_in_expression(stored_expression(index, Anum_pg_index_indexprs), attribute) ||
-           is_in_expression(stored_expression(index, Anum_pg_index_indpred), attribute);
+           is_in(Anum_pg_index_indexprs) || is_in(Anum_pg_index_indpred);
 }
 
 // A constraint that is deferrable lets duplicates in, which a trigger then finds: a replica has
 // none.
 void require_no_deferrable_index(const Rewriting& run, Relation table) {
-    const AttrNumber target = target_in(run, table);
+    const AttrNumber target = column_in(run, table, run.target);
     const List* indexes = RelationGetIndexList(table);
     for (int i = 0; i < list_length(indexes); ++i) {
         const Relation index = index_open(list_nth_oid(indexes, i), AccessShareLock);
@@ -135,7 +118,7 @@ void require_no_deferrable_index(const Rewriting& run, Relation table) {
 }
 
 void require_not_generated_from(const Rewriting& run, Relation table) {
-    const AttrNumber target = target_in(run, table);
+    const AttrNumber target = column_in(run, table, run.target);
     const TupleDesc shape = RelationGetDescr(table);
     for (int i = 0; i < shape->natts; ++i) {
         const auto* column = TupleDescAttr(shape, i);
@@ -153,11 +136,7 @@ void require_not_generated_from(const Rewriting& run, Relation table) {
 }
 
 void require_not_in_partition_key(const Rewriting& run, Relation table) {
-    Bitmapset* column =
-        bms_make_singleton(target_in(run, table) - FirstLowInvalidHeapAttributeNumber);
-    bool in_expression = false;
-    if (table->rd_rel->relkind == RELKIND_PARTITIONED_TABLE &&
-        has_partition_attrs(table, column, &in_expression)) {
+    if (is_in_partition_key(table, column_in(run, table, run.target))) {
         refuse(run, ERRCODE_FEATURE_NOT_SUPPORTED,
                psprintf("It is part of the partition key of \"%s\".", name_of(table)), "");
     }
@@ -167,7 +146,7 @@ void require_not_in_partition_key(const Rewriting& run, Relation table) {
 void require_no_foreign_key(const Rewriting& run, Relation table) {
     Oid types[] = {OIDOID, INT2OID};
     Datum values[] = {ObjectIdGetDatum(RelationGetRelid(table)),
-                      Int16GetDatum(target_in(run, table))};
+                      Int16GetDatum(column_in(run, table, run.target))};
     SPI_execute_with_args(
         "SELECT FROM pg_catalog.pg_constraint WHERE contype OPERATOR(pg_catalog.=) 'f' AND ("
         "conrelid OPERATOR(pg_catalog.=) $1 AND "
@@ -238,6 +217,7 @@ void require_rewritable(const Rewriting& run) {
     }
     require_bytea(relation, run.registered());
     relation_close(relation, NoLock);
+    require_one_owner(run.relation);
     const List* all = find_all_inheritors(run.relation, AccessShareLock, nullptr);
     for (int i = 0; i < list_length(all); ++i) {
         const Relation table = table_open(list_nth_oid(all, i), NoLock);

@@ -159,19 +159,6 @@ void read_chunk(Work& work, ItemPointerData end) {
 
 // --- sealing
 
-// What says that a row's value is at fault, and not the key or its agent.
-bool is_about_the_value(const Failure& failure) {
-    const Code code = failure.cause.code;
-    return code == Code::malformed || code == Code::wrong_key || code == Code::corrupt ||
-           code == Code::disabled || code == Code::too_large;
-}
-
-void raise_unless_about_the_value(const Failure& failure) {
-    if (failure.pending || !is_about_the_value(failure)) {
-        raise(failure);
-    }
-}
-
 // As it is to be: the key and the context are those of now.
 bool opens(const Call& call) {
     varlena* plaintext = nullptr;
@@ -285,7 +272,8 @@ void write_result(Work& work, RowWriter& writer, std::size_t index) {
 }
 
 void write_results(Work& work) {
-    RowWriter* writer = open_row_writer(work.batch.table, work.batch.unwritten.target);
+    RowWriter* writer = open_row_writer(work.batch.table, work.batch.unwritten.target,
+                                        work.batch.run.triggers == Triggers::skip);
     for (std::size_t i = 0; i < work.chunk.count; ++i) {
         CHECK_FOR_INTERRUPTS();
         if (work.chunk.results[i] != nullptr) {
@@ -306,7 +294,7 @@ void write_chunk(Work& work) {
     if (chunk.count != 0) {
         MemoryContext caller = MemoryContextSwitchTo(chunk.memory);
         seal_chunk(work);
-        run_code_of(work.batch.table->rd_rel->relowner, work.attempt, [&] {
+        run_code_of(work.batch.owner, work.attempt, [&] {
             put_nothing_off();
             write_results(work);
             put_nothing_off();
@@ -318,6 +306,16 @@ void write_chunk(Work& work) {
 }
 
 }  // namespace
+
+void raise_unless_about_the_value(const Failure& failure) {
+    const Code code = failure.cause.code;
+    const bool is_about_the_value = code == Code::malformed || code == Code::wrong_key ||
+                                    code == Code::corrupt || code == Code::disabled ||
+                                    code == Code::too_large;
+    if (failure.pending || !is_about_the_value) {
+        raise(failure);
+    }
+}
 
 void rewrite_rows(Batch& batch, ItemPointerData end, Attempt& attempt) {
     Work work = {batch, attempt, {}, {}, {}, make_chunk(attempt.most)};

@@ -33,4 +33,7 @@ void rewrite_rows(Batch& batch, ItemPointerData end, Attempt& attempt);
 
 ItemPointerData place_behind(const ItemPointerData& place);
 
+// What keeps the key from being used, and not a row's value from being opened.
+void raise_unless_about_the_value(const Failure& failure);
+
 }  // namespace kms::pg

@@ -4,68 +4,6 @@
 namespace kms::pg {
 namespace {
 
-void set_locally(const char* setting, const char* value) {
-    (void)set_config_option(setting, value, superuser() ? PGC_SUSET : PGC_USERSET, PGC_S_SESSION,
-                            GUC_ACTION_LOCAL, true, 0, false);
-}
-
-}  // namespace
-
-void require_non_atomic(FunctionCallInfo fcinfo, const char* procedure) {
-    const auto* call = reinterpret_cast<const CallContext*>(fcinfo->context);
-    if (call == nullptr || !IsA(call, CallContext) || call->atomic || IsSubTransaction()) {
-        ereport(ERROR,
-                (errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-                 errmsg("%s cannot run inside a transaction block", procedure),
-                 errdetail("It commits after each batch."),
-                 errhint("CALL it by itself: not behind BEGIN, nor in a function or in a procedure "
-                         "with a SET clause, nor in a block with EXCEPTION.")));
-    }
-    PreventCommandIfReadOnly(procedure);
-    if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT) {
-        elog(ERROR, "SPI_connect failed");
-    }
-}
-
-// READ COMMITTED whatever the default is: a row that somebody changed must not end the run. The
-// snapshot is the portal's, which a commit takes away by itself.
-void begin_batch(const Rewriting& run) {
-    CHECK_FOR_INTERRUPTS();
-    XactIsoLevel = XACT_READ_COMMITTED;
-    if (run.triggers == Triggers::skip) {
-        set_locally("session_replication_role", "replica");
-    }
-    EnsurePortalSnapshotExists();
-}
-
-void commit_batch() {
-    SPI_commit();
-}
-
-void sleep_for(std::int64_t milliseconds) {
-    const TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), milliseconds);
-    for (;;) {
-        CHECK_FOR_INTERRUPTS();
-        const long left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
-        if (left <= 0) {
-            return;
-        }
-        (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, left,
-                        PG_WAIT_EXTENSION);
-        ResetLatch(MyLatch);
-    }
-}
-
-Oid relation_argument(FunctionCallInfo fcinfo, int index) {
-    required(fcinfo, index, "relation");
-    const Oid relation = PG_GETARG_OID(index);
-    if (get_rel_name(relation) == nullptr) {
-        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
-                        errmsg("relation with OID %u does not exist", relation)));
-    }
-    return relation;
-}
-
 int batch_argument(FunctionCallInfo fcinfo, int index) {
     constexpr int most = 1000000;
     const std::int32_t batch = required_int(fcinfo, index, "batch");
@@ -102,7 +40,68 @@ Triggers triggers_argument(FunctionCallInfo fcinfo, int index) {
         ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
                         errmsg("triggers must be refuse, fire or skip")));
     }
+    if (!superuser()) {
+        ereport(
+            ERROR,
+            (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied to skip triggers"),
+             errdetail("It is as with session_replication_role: a superuser may."),
+             errhint("ALTER TABLE … DISABLE TRIGGER meanwhile, and say triggers => 'refuse'.")));
+    }
     return Triggers::skip;
+}
+
+}  // namespace
+
+void require_non_atomic(FunctionCallInfo fcinfo, const char* procedure) {
+    const auto* call = reinterpret_cast<const CallContext*>(fcinfo->context);
+    if (call == nullptr || !IsA(call, CallContext) || call->atomic || IsSubTransaction()) {
+        ereport(ERROR,
+                (errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+                 errmsg("%s cannot run inside a transaction block", procedure),
+                 errdetail("It commits after each batch."),
+                 errhint("CALL it by itself: not behind BEGIN, nor in a function or in a procedure "
+                         "with a SET clause, nor in a block with EXCEPTION.")));
+    }
+    PreventCommandIfReadOnly(procedure);
+    if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT) {
+        elog(ERROR, "SPI_connect failed");
+    }
+}
+
+// READ COMMITTED whatever the default is: a row that somebody changed must not end the run. The
+// snapshot is the portal's, which a commit takes away by itself.
+void begin_batch() {
+    CHECK_FOR_INTERRUPTS();
+    XactIsoLevel = XACT_READ_COMMITTED;
+    EnsurePortalSnapshotExists();
+}
+
+void commit_batch() {
+    SPI_commit();
+}
+
+void sleep_for(std::int64_t milliseconds) {
+    const TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), milliseconds);
+    for (;;) {
+        CHECK_FOR_INTERRUPTS();
+        const long left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
+        if (left <= 0) {
+            return;
+        }
+        (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, left,
+                        PG_WAIT_EXTENSION);
+        ResetLatch(MyLatch);
+    }
+}
+
+Oid relation_argument(FunctionCallInfo fcinfo, int index) {
+    required(fcinfo, index, "relation");
+    const Oid relation = PG_GETARG_OID(index);
+    if (get_rel_name(relation) == nullptr) {
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
+                        errmsg("relation with OID %u does not exist", relation)));
+    }
+    return relation;
 }
 
 AttrNumber column_argument(FunctionCallInfo fcinfo, int index, Oid relation) {
@@ -114,6 +113,14 @@ AttrNumber column_argument(FunctionCallInfo fcinfo, int index, Oid relation) {
                 (errcode(ERRCODE_UNDEFINED_COLUMN), errmsg("column \"%s\" does not exist", name)));
     }
     return attribute;
+}
+
+void read_run_arguments(FunctionCallInfo fcinfo, Rewriting& run, int batch_index) {
+    run.relation = relation_argument(fcinfo, 0);
+    run.source = column_argument(fcinfo, 1, run.relation);
+    run.batch = batch_argument(fcinfo, batch_index);
+    run.pause_ms = pause_argument(fcinfo, batch_index + 1);
+    run.triggers = triggers_argument(fcinfo, batch_index + 2);
 }
 
 const char* quoted_name(Relation table) {

@@ -1,5 +1,7 @@
 #include "pg/row_values.hpp"
 
+#include <algorithm>
+
 #include "pg/context_expression.hpp"
 #include "pg/text_settings.hpp"
 
@@ -12,12 +14,46 @@ Node* column_value(Relation table, AttrNumber attribute) {
         makeVar(1, attribute, column->atttypid, column->atttypmod, column->attcollation, 0));
 }
 
-RowValues prepare(Node* value, Expr* context) {
+// Of all other types it may: a function's volatility does not say, since those of floating-point
+// numbers are immutable.
+bool text_depends_on_settings(Oid type) {
+    constexpr Oid never[] = {BYTEAOID, TEXTOID, VARCHAROID, BPCHAROID,  NAMEOID, BOOLOID, INT2OID,
+                             INT4OID,  INT8OID, UUIDOID,    NUMERICOID, JSONOID, JSONBOID};
+    return std::ranges::count(never, getBaseType(type)) == 0;
+}
+
+// A constant becomes text as it is planned.
+Expr* planned_bytes(Node* value) {
+    const int level = fix_text_settings();
     Expr* bytes = expression_planner(reinterpret_cast<Expr*>(as_bytes(value)));
-    return {.text_depends = contain_mutable_functions(reinterpret_cast<Node*>(bytes)),
+    AtEOXact_GUC(false, level);
+    return bytes;
+}
+
+RowValues prepare(Node* value, Expr* context) {
+    Expr* bytes = planned_bytes(value);
+    return {.text_depends = text_depends_on_settings(exprType(value)),
             .bytes = ExecInitExpr(bytes, nullptr),
             .context = ExecInitExpr(context, nullptr),
             .row = CreateStandaloneExprContext()};
+}
+
+// A cast of somebody's may keep less than all.
+bool is_cast_to_text(Oid type) {
+    Oid function = InvalidOid;
+    return find_coercion_pathway(TEXTOID, type, COERCION_EXPLICIT, &function) ==
+               COERCION_PATH_FUNC &&
+           function >= FirstNormalObjectId;
+}
+
+Node* as_dumped(Node* value) {
+    auto* text = make_node<CoerceViaIO>(T_CoerceViaIO);
+    text->arg = reinterpret_cast<Expr*>(value);
+    text->resulttype = TEXTOID;
+    text->resultcollid = DEFAULT_COLLATION_OID;
+    text->coerceformat = COERCE_EXPLICIT_CAST;
+    text->location = -1;
+    return reinterpret_cast<Node*>(text);
 }
 
 std::optional<ByteView> evaluate(const RowValues& values, ExprState* expression,
@@ -33,6 +69,9 @@ std::optional<ByteView> evaluate(const RowValues& values, ExprState* expression,
 Node* as_bytes(Node* value) {
     const Oid type = exprType(value);
     const Oid target = getBaseType(type) == BYTEAOID ? BYTEAOID : TEXTOID;
+    if (target == TEXTOID && is_cast_to_text(type)) {
+        return as_dumped(value);
+    }
     return coerce_to_target_type(nullptr, value, type, target, -1, COERCION_EXPLICIT,
                                  COERCE_EXPLICIT_CAST, -1);
 }
@@ -41,6 +80,20 @@ RowValues prepare_row_values(Relation table, AttrNumber column, const char* cont
     return prepare(column_value(table, column), context_expression != nullptr
                                                     ? stored_context(table, context_expression)
                                                     : nullptr);
+}
+
+RowValues prepare_values(Oid type, std::int32_t typmod) {
+    auto* value = make_node<CaseTestExpr>(T_CaseTestExpr);
+    value->typeId = type;
+    value->typeMod = typmod;
+    value->collation = get_typcollation(type);
+    return prepare(reinterpret_cast<Node*>(value), nullptr);
+}
+
+ByteView bytes_of_value(const RowValues& values, Datum value) {
+    values.row->caseValue_datum = value;
+    values.row->caseValue_isNull = false;
+    return evaluate(values, values.bytes, nullptr).value_or(ByteView{});
 }
 
 RowValues prepare_constant(Node* value) {

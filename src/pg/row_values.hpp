@@ -15,11 +15,16 @@ struct RowValues {
 // `context_expression` as it is registered, nullptr for none. Lives in the current memory.
 RowValues prepare_row_values(Relation table, AttrNumber column, const char* context_expression);
 
-// What is sealed of a value: itself, or its text.
+// What is sealed of a value: itself, or its text. Nothing of it is lost: where the type has a cast
+// to text that somebody has written, it is what a dump writes that is sealed.
 Node* as_bytes(Node* value);
 
 // The same of an expression that is over no row: bytes_of_row() of no slot.
 RowValues prepare_constant(Node* value);
+
+// The same of any value of a type, which is not NULL. The settings are the session's.
+RowValues prepare_values(Oid type, std::int32_t typmod);
+ByteView bytes_of_value(const RowValues& values, Datum value);
 
 // Of the row that `slot` holds; nothing for NULL. Views are of the slot's memory or the current.
 // A text is the same whatever the session's settings are; they are put back before it returns, so

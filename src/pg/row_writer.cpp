@@ -20,6 +20,10 @@ struct RowWriter {
 
 namespace {
 
+// What a writer of this session is about to replace, for triggers that it fires.
+Oid written_table = InvalidOid;
+ItemPointerData written_place;
+
 Bitmapset* set_of(AttrNumber column) {
     return bms_make_singleton(column - FirstLowInvalidHeapAttributeNumber);
 }
@@ -47,6 +51,19 @@ EState* make_statement(Relation table, AttrNumber column, ResultRelInfo** result
     ExecOpenIndices(*result, false);
     MemoryContextSwitchTo(caller);
     return statement;
+}
+
+// In the statement's own copy: what triggers, constraints and context expressions run meanwhile
+// sees the session's own session_replication_role.
+void fire_as_replica(TriggerDesc* triggers) {
+    for (int i = 0; triggers != nullptr && i < triggers->numtriggers; ++i) {
+        char& enabled = triggers->triggers[i].tgenabled;
+        if (enabled == TRIGGER_FIRES_ON_ORIGIN) {
+            enabled = TRIGGER_DISABLED;
+        } else if (enabled == TRIGGER_FIRES_ON_REPLICA) {
+            enabled = TRIGGER_FIRES_ALWAYS;
+        }
+    }
 }
 
 bool lock_unchanged(RowWriter& writer, ItemPointer place) {
@@ -79,9 +96,28 @@ void store_after(RowWriter& writer, Datum value) {
     writer.after->tts_tableOid = RelationGetRelid(writer.table);
 }
 
+void update(RowWriter& writer) {
+    written_table = RelationGetRelid(writer.table);
+    written_place = writer.before->tts_tid;
+    PG_TRY()
+        ;
+        {
+            ExecSimpleRelationUpdate(writer.result, writer.statement, &writer.recheck,
+                                     writer.before, writer.after);
+        }
+        PG_FINALLY();
+        { written_table = InvalidOid; }
+    PG_END_TRY();
+}
+
 }  // namespace
 
-RowWriter* open_row_writer(Relation table, AttrNumber column) {
+bool is_being_written(Oid table, const ItemPointerData& place) {
+    return table == written_table &&
+           ItemPointerEquals(const_cast<ItemPointer>(&place), &written_place);
+}
+
+RowWriter* open_row_writer(Relation table, AttrNumber column, bool as_replica) {
     auto* writer = static_cast<RowWriter*>(palloc0(sizeof(RowWriter)));
     writer->table = table;
     writer->column = column;
@@ -89,6 +125,9 @@ RowWriter* open_row_writer(Relation table, AttrNumber column) {
     writer->lock = lock_for(table, column);
     writer->memory = CurrentMemoryContext;
     writer->statement = make_statement(table, column, &writer->result);
+    if (as_replica) {
+        fire_as_replica(writer->result->ri_TrigDesc);
+    }
     init_recheck(&writer->recheck, writer->statement);
     writer->before = table_slot_create(table, nullptr);
     writer->after = MakeSingleTupleTableSlot(RelationGetDescr(table), &TTSOpsVirtual);
@@ -106,8 +145,7 @@ Written write_row(RowWriter& writer, ItemPointer place, Datum value) {
     }
     store_after(writer, value);
     ItemPointerSetInvalid(&writer.after->tts_tid);
-    ExecSimpleRelationUpdate(writer.result, writer.statement, &writer.recheck, writer.before,
-                             writer.after);
+    update(writer);
     const bool is_written = ItemPointerIsValid(&writer.after->tts_tid);
     ResetPerTupleExprContext(writer.statement);
     return is_written ? Written::done : Written::kept_by_trigger;

@@ -14,13 +14,16 @@ enum class Written {
     kept_by_trigger,  // stays as it is
 };
 
-// From here to its end it is one statement to the table's triggers. Lives in the current memory,
-// and needs an active snapshot.
-RowWriter* open_row_writer(Relation table, AttrNumber column);
+// From here to its end it is one statement to the table's triggers: to those alone that fire in a
+// replica where `as_replica` says so. Lives in the current memory, and needs an active snapshot.
+RowWriter* open_row_writer(Relation table, AttrNumber column, bool as_replica);
 
 // Of the row version that stands at `place` in the active snapshot.
 Written write_row(RowWriter& writer, ItemPointer place, Datum value);
 
 void close_row_writer(RowWriter* writer);
+
+// For a trigger: whether the row version at `place` is what write_row() is about to replace.
+bool is_being_written(Oid table, const ItemPointerData& place);
 
 }  // namespace kms::pg

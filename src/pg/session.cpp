@@ -61,10 +61,44 @@ void log_agent_lines(Session& session) {
     }
 }
 
+// How many there have been: a pooler may set another, whom the agent may not give the same keys.
+std::uint64_t session_users() {
+    static Oid user = InvalidOid;
+    static std::uint64_t count = 0;
+    if (GetSessionUserId() != user) {
+        user = GetSessionUserId();
+        ++count;
+    }
+    return count;
+}
+
+Result<FetchedKey> about_key(Result<FetchedKey> fetched) {
+    if (!fetched) {
+        fetched.error().code = key_failure(fetched.error().code);
+    }
+    return fetched;
+}
+
+// Where nobody has asked about a value yet, no answer is about one.
+bool is_about_a_value(Code code) {
+    return code == Code::malformed || code == Code::corrupt || code == Code::wrong_key;
+}
+
+Status about_agent(Status ready) {
+    if (!ready && is_about_a_value(ready.error().code)) {
+        ready.error().code = Code::protocol;
+    }
+    return ready;
+}
+
 }  // namespace
 
 std::uint64_t key_circumstances() {
-    return settings_generation() + data_key_changes();
+    return key_circumstances_as_of(data_key_changes());
+}
+
+std::uint64_t key_circumstances_as_of(std::uint64_t data_key_changes) {
+    return settings_generation() + data_key_changes + session_users();
 }
 
 Session* session_if_any = nullptr;
@@ -117,7 +151,8 @@ const Identity& Session::identity(const KeyUse& use) {
 }
 
 Result<Line> Session::line(const KeyUse& use, void (*meanwhile)()) {
-    KMS_TRY(agent.ensure(use.command, identity(use), use.deadlines, waiter, meanwhile));
+    KMS_TRY(
+        about_agent(agent.ensure(use.command, identity(use), use.deadlines, waiter, meanwhile)));
     return Line{agent, use.deadlines, waiter};
 }
 
@@ -160,10 +195,11 @@ HeldKey* Session::used(const KeyUse& use, HeldKeys& keys, HeldKey* held) {
 }
 
 HeldKeys* Session::refresh_cache(const KeyUse& use) {
-    if (fetched_by_ != use.command || fetched_in_ != mode()) {
+    if (fetched_by_ != use.command || fetched_in_ != mode() || fetched_for_ != GetSessionUserId()) {
         cache.drop_all();
         fetched_by_ = use.command;
         fetched_in_ = mode();
+        fetched_for_ = GetSessionUserId();
     }
     if (!cache.empty()) {
         cache.drop_expired(Clock::now(), cache_ttl());
@@ -178,7 +214,7 @@ HeldKeys* Session::refresh_cache(const KeyUse& use) {
 Result<FetchedKey> Session::ask_for(const KeyUse& use, const std::optional<KeyTag>& tag) {
     if (use.stored == nullptr) {
         KMS_ASSIGN(Line agent_line, line(use, prepare_sealing));
-        return get_key(agent_line, use.identifier, tag);
+        return about_key(get_key(agent_line, use.identifier, tag));
     }
     KMS_ASSIGN(const DataKeyVersion* version, usable_version(*use.stored, tag));
     KMS_ASSIGN(Line agent_line, line(use, prepare_sealing));
@@ -218,7 +254,10 @@ Result<HeldKey*> Session::key_with_tag(const KeyUse& use, const KeyTag& tag) {
     auto fetched = fetch(use, tag);
     if (!fetched && fetched.error().code == Code::not_found && use.stored == nullptr) {
         // The agent does not say whether it lacks the key or this version of it.
-        KMS_TRY(current_key(use));
+        KMS_ASSIGN(HeldKey* current, current_key(use));
+        if (current->key.tag() == tag) {
+            return current;
+        }
         fetched.error().code = Code::wrong_key;
     }
     return fetched;

@@ -39,9 +39,10 @@ struct KeyUse {
     Subject subject() const { return {action, local_id, identifier}; }
 };
 
-// Rises with every change of a setting or of kms.data_key: what was derived from them must be
-// looked up again.
+// Rises with every change of a setting, of kms.data_key or of the session's user: what was derived
+// from them must be looked up again.
 std::uint64_t key_circumstances();
+std::uint64_t key_circumstances_as_of(std::uint64_t data_key_changes);
 
 class Session {
   public:
@@ -53,8 +54,9 @@ class Session {
     // The key version with `tag`; Code::wrong_key where the agent has none.
     Result<HeldKey*> key_with_tag(const KeyUse& use, const KeyTag& tag);
 
-    // Throws away keys that have expired, those of an agent that another command started, and what
-    // the database has no more of this one. What is left of it; nullptr: nothing.
+    // Throws away keys that have expired, those of an agent that another command started or that
+    // were another session user's, and what the database has no more of this one. What is left of
+    // it; nullptr: nothing.
     HeldKeys* refresh_cache(const KeyUse& use);
 
     // Holds a key that the agent gave, as what encode uses or as another version.
@@ -103,6 +105,7 @@ class Session {
     // Where the cached keys come from.
     std::string fetched_by_;
     Mode fetched_in_ = Mode::local;
+    std::uint32_t fetched_for_ = 0;  // the session's user
     Identity identity_;
     std::uint64_t identity_generation_ = 0;
 };

@@ -7,6 +7,7 @@ namespace kms::pg::sqlstate {
 
 constexpr int not_bound = MAKE_SQLSTATE('K', 'M', '0', '0', '1');
 constexpr int not_found = MAKE_SQLSTATE('K', 'M', '0', '0', '2');
+constexpr int corrupt = MAKE_SQLSTATE('K', 'M', '0', '0', '5');
 constexpr int not_offered = MAKE_SQLSTATE('K', 'M', '0', '1', '0');
 constexpr int still_needed = MAKE_SQLSTATE('K', 'M', '0', '1', '2');
 

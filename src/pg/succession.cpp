@@ -5,6 +5,7 @@
 #include "pg/handed_default.hpp"
 #include "pg/owner.hpp"
 #include "pg/registry.hpp"
+#include "pg/stored_expression.hpp"
 #include "pg/table_column.hpp"
 
 namespace kms::pg {
@@ -241,16 +242,13 @@ void set_default(const Commands::Default& what) {
     CommandCounterIncrement();
 }
 
-// PostgreSQL may simplify the table's constraints, to see whether one implies NOT NULL.
 void run_all(const Commands& commands, Oid owner) {
-    for (const Commands::Default& what : commands.defaults.all()) {
-        set_default(what);
-    }
     run_owners_code(owner, [&] {
+        for (const Commands::Default& what : commands.defaults.all()) {
+            set_default(what);
+        }
         for (const char* command : commands.sql.all()) {
-            if (SPI_execute(command, false, 0) < 0) {
-                elog(ERROR, "could not run %s", command);
-            }
+            run_command(command);
         }
     });
 }
@@ -325,14 +323,6 @@ void hand_on_comment(const Heirs& heirs) {
 }
 
 }  // namespace
-
-bool is_in_partition_key(Relation table, AttrNumber attribute) {
-    bool in_expression = false;
-    return table->rd_rel->relkind == RELKIND_PARTITIONED_TABLE &&
-           has_partition_attrs(table,
-                               bms_make_singleton(attribute - FirstLowInvalidHeapAttributeNumber),
-                               &in_expression);
-}
 
 Succession succession_of(const Pair& pair) {
     Lines lines;

@@ -17,8 +17,6 @@ struct Succession {
 // yet.
 Succession succession_of(const Pair& pair);
 
-bool is_in_partition_key(Relation table, AttrNumber attribute);
-
 // NOT NULL, the DEFAULT, privileges with their grantors, the comment, and the sequence that the
 // column owns; where the new column has one of its own, that stays. Before the old one is dropped.
 void hand_on(const Pair& pair);

@@ -1,20 +1,15 @@
 // switch_column: the column that another is kept in step with goes, and the other takes over.
-#include "pg/data_key_writer.hpp"
 #include "pg/in_step.hpp"
+#include "pg/owner.hpp"
 #include "pg/registry.hpp"
 #include "pg/succession.hpp"
 #include "pg/table_column.hpp"
+#include "pg/transaction.hpp"
 
 namespace kms::pg {
 namespace {
 
 constexpr const char* function = "kms.switch_column";
-
-void run_command(const char* command) {
-    if (SPI_execute(command, false, 0) < 0) {
-        elog(ERROR, "could not run %s", command);
-    }
-}
 
 // What is switched: a column that a trigger keeps in step with another.
 struct Switch {
@@ -66,6 +61,9 @@ Switch find_switch(FunctionCallInfo fcinfo, bool dry_run) {
                         errhint("CALL kms.encrypt_column() or kms.decrypt_column() first.")));
     }
     require_not_moving(*column);
+    if (!trigger.opens) {
+        require_unregistered(relation, get_attnum(relation, source));
+    }
     return {.pair = {.relation = relation,
                      .opens = trigger.opens,
                      .plain = trigger.opens ? trigger.target : source,
@@ -74,14 +72,6 @@ Switch find_switch(FunctionCallInfo fcinfo, bool dry_run) {
                      .context_expression = column->context_expression},
             .table = name,
             .trigger = trigger.name};
-}
-
-// A snapshot of before the lock would not show what has been written until then.
-void require_read_committed() {
-    if (IsolationUsesXactSnapshot()) {
-        ereport(ERROR, (errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-                        errmsg("%s needs the isolation level READ COMMITTED", function)));
-    }
 }
 
 void require_nothing_in_the_way(const Pair& pair, const Succession& succession) {
@@ -125,7 +115,8 @@ void rehearse(const Pair& pair) {
 // Nothing of what is found changes after that.
 Switch lock_switch(FunctionCallInfo fcinfo) {
     const Switch what = find_switch(fcinfo, false);
-    run_command(psprintf("LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE", what.table));
+    run_owners_command(what.pair.relation,
+                       psprintf("LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE", what.table));
     return find_switch(fcinfo, false);
 }
 
@@ -143,13 +134,15 @@ std::int64_t carry_out(const Switch& what, bool drop_constraints) {
         require_nothing_lost(what.pair, succession);
     }
     const std::int64_t compared = compare_pair(what.pair);
-    run_command(psprintf("DROP TRIGGER %s ON %s", quote_identifier(what.trigger), what.table));
+    const Oid table = what.pair.relation;
+    run_owners_command(
+        table, psprintf("DROP TRIGGER %s ON %s", quote_identifier(what.trigger), what.table));
     hand_on(what.pair);
     if (what.pair.opens) {
         forget(what.pair);
     }
-    run_command(
-        psprintf("ALTER TABLE %s DROP COLUMN %s", what.table, quote_identifier(what.pair.from())));
+    run_owners_command(table, psprintf("ALTER TABLE %s DROP COLUMN %s", what.table,
+                                       quote_identifier(what.pair.from())));
     return compared;
 }
 
@@ -173,7 +166,7 @@ KMS_FUNCTION(kms_switch_column) {
     const bool dry_run = required_bool(fcinfo, 3, "dry_run");
     if (!dry_run) {
         require_writable("kms.switch_column()");
-        require_read_committed();
+        require_read_committed(function);
     }
     SPI_connect();
     if (dry_run) {

@@ -18,23 +18,14 @@ constexpr uint16 all_kind = 0x6b61;
 // lock table is finite, a table may have a key a row.
 constexpr std::size_t most_held = 64;
 
-struct Held {
-    KeyTag tag;
-    int level;  // of the subtransaction that would let go of it
-};
-
-std::array<Held, most_held> held;
+std::array<KeyTag, most_held> held;
 std::size_t held_count = 0;
-int all_level = 0;  // 0: not held
+bool holds_all = false;
 std::uint64_t epoch = 1;
 
-std::span<Held> held_versions() {
-    return std::span(held).first(held_count);
-}
-
 bool holds(const KeyTag& tag) {
-    return all_level != 0 ||
-           std::ranges::find(held_versions(), tag, &Held::tag) != held_versions().end();
+    const auto versions = std::span(held).first(held_count);
+    return holds_all || std::ranges::find(versions, tag) != versions.end();
 }
 
 LOCKTAG lock_of(const KeyTag& tag) {
@@ -55,43 +46,25 @@ void acquire(const LOCKTAG& lock, LOCKMODE mode) {
     (void)LockAcquire(&lock, mode, false, false);
 }
 
+// Until the transaction is over: what was sealed outlives a subtransaction that is rolled back, in
+// a variable of PL/pgSQL say.
+void acquire_for_good(const LOCKTAG& lock) {
+    const ResourceOwner current = CurrentResourceOwner;
+    CurrentResourceOwner = TopTransactionResourceOwner;
+    acquire(lock, ShareLock);
+    CurrentResourceOwner = current;
+}
+
 void at_transaction_end(XactEvent /*event*/, void* /*argument*/) {
     held_count = 0;
-    all_level = 0;
+    holds_all = false;
     ++epoch;
-}
-
-void let_go_from(int level) {
-    const auto versions = held_versions();
-    const auto left = std::remove_if(versions.begin(), versions.end(),
-                                     [level](const Held& lock) { return lock.level >= level; });
-    held_count = static_cast<std::size_t>(left - versions.begin());
-    all_level = all_level >= level ? 0 : all_level;
-    ++epoch;
-}
-
-void hand_up_from(int level) {
-    for (Held& lock : held_versions()) {
-        lock.level = std::min(lock.level, level - 1);
-    }
-    all_level = std::min(all_level, level - 1);
-}
-
-void at_subtransaction_end(SubXactEvent event, SubTransactionId /*mine*/,
-                           SubTransactionId /*parent*/, void* /*argument*/) {
-    const int level = GetCurrentTransactionNestLevel();
-    if (event == SUBXACT_EVENT_ABORT_SUB) {
-        let_go_from(level);
-    } else if (event == SUBXACT_EVENT_COMMIT_SUB) {
-        hand_up_from(level);
-    }
 }
 
 void watch_transactions() {
     static bool watching = false;
     if (!watching) {
         RegisterXactCallback(at_transaction_end, nullptr);
-        RegisterSubXactCallback(at_subtransaction_end, nullptr);
         watching = true;
     }
 }
@@ -107,13 +80,12 @@ void lock_for_sealing(const KeyTag& tag) {
         return;
     }
     watch_transactions();
-    const int level = GetCurrentTransactionNestLevel();
     if (held_count < most_held) {
-        acquire(lock_of(tag), ShareLock);
-        held[held_count++] = {tag, level};
+        acquire_for_good(lock_of(tag));
+        held[held_count++] = tag;
     } else {
-        acquire(lock_of_all(), ShareLock);
-        all_level = level;
+        acquire_for_good(lock_of_all());
+        holds_all = true;
     }
     AcceptInvalidationMessages();
 }

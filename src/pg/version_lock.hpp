@@ -10,8 +10,8 @@
 
 namespace kms::pg {
 
-// Rises whenever this transaction may have let go of such a lock, at its end and at the rollback to
-// a savepoint; never 0. A version that was locked in this very epoch is locked.
+// Rises when this transaction lets go of such locks, at its end; never 0. A version that was locked
+// in this very epoch is locked.
 std::uint64_t sealing_epoch();
 
 // Shared. May wait for one who retires the version: its row must be looked at again afterwards

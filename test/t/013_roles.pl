@@ -100,6 +100,41 @@ foreach my $offered ('get identify', 'get') {
     $session->quit;
 }
 
+# --- two session users with one role, as a pooler may have them: what one was given is not the other's
+
+$node->safe_psql('postgres', 'CREATE ROLE team; GRANT team TO alice, bob; GRANT USAGE ON SCHEMA kms TO team;
+    GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA kms TO team');
+allow('team-key team', 'team-key postgres', 'alice-key alice', 'bob-key bob');
+foreach my $offered ('get identify', 'get') {
+    my $pooler = keys_session($node, { 'kms.command' => "$agent $offered ", 'kms.keys' => '1=team-key' });
+    $pooler->get("CREATE TEMP TABLE theirs AS SELECT kms.encode(1, 'row ' || n) AS c FROM generate_series(1, 100) n; GRANT SELECT ON theirs TO team");
+    my $become = sub { $pooler->get("RESET SESSION AUTHORIZATION; SET SESSION AUTHORIZATION $_[0]; SET ROLE team"); seen() };
+    my $asked = sub {
+        my @seen = seen();
+        return join ' ', (map { "$_->{identity}{role}/$_->{identity}{session_role}" } grep { $_->{identity} } @seen),
+            map { $_->{verb} } grep { $_->{verb} eq 'get' } @seen;
+    };
+    foreach my $sql ('SELECT kms.decode_text(1, c) FROM theirs LIMIT 1', "SELECT kms.decode_with_text('team-key', c) FROM theirs LIMIT 1",
+        'SELECT kms.decode_batch_text(1, c) OVER () FROM theirs LIMIT 1', 'SELECT unnest(kms.decode_text_array(1, ARRAY[c])) FROM theirs LIMIT 1')
+    {
+        foreach my $user ('alice', 'bob') {
+            $become->($user);
+            is($pooler->get($sql), 'row 1', "$offered: $user as team: " . $sql =~ s/\(.*//r);
+            is($asked->(), "team/$user get", '... and the agent is asked, and told who is logged in');
+            is($pooler->get($sql) . $asked->(), 'row 1', '... once');
+        }
+    }
+    $become->('alice');
+    $pooler->get('BEGIN; DECLARE c CURSOR FOR SELECT kms.decode_batch_text(1, c) OVER () FROM theirs');
+    is($pooler->get('FETCH 2 FROM c'), "row 1\nrow 2", 'a cursor over rows that are read ahead');
+    $become->('bob');
+    is($pooler->get('FETCH 2 FROM c'), "row 3\nrow 4", "... goes on with another session user");
+    is($asked->(), 'team/bob get', '... for whom the agent is asked anew');
+    $pooler->get('ROLLBACK');
+    $pooler->quit;
+}
+allow('alice-key alice', 'bob-key bob', 'common alice', 'common bob', 'mine postgres');
+
 # --- SECURITY DEFINER
 
 my $bob = keys_session($node, { 'kms.keys' => '1=bob-key' }, user => 'bob');
@@ -210,6 +245,19 @@ is(outcome($app, "SELECT count(*) FROM pg_settings WHERE name = 'kms.command'"),
 my $nobody = keys_session($node, { 'kms.keys' => '1=mine' }, user => 'nobody');
 fails_with($nobody, "SELECT kms.encode(1, 'x'::text)", '42501', 'without a grant nothing works');
 $_->quit foreach $app, $nobody;
+
+# --- who may not open a column leaves no trigger behind that opens it when others write
+
+allow('alice-key alice', 'bob-key bob');
+$node->safe_psql('postgres', 'GRANT EXECUTE ON ALL PROCEDURES IN SCHEMA kms TO alice');
+my $holder = kms_session($node, user => 'bob');
+my $stolen = $holder->get("SELECT kms.encode_with('bob-key', 'of bob')");
+my $thief = kms_session($node, user => 'alice');
+$thief->get("CREATE TABLE work.stolen (id int, c bytea) PARTITION BY LIST (id); CREATE TABLE work.part PARTITION OF work.stolen DEFAULT;
+    INSERT INTO work.stolen VALUES (1, NULL), (2, '$stolen'); SELECT kms.register_column('work.stolen', 'c', 'bob-key')");
+fails_with($thief, q{CALL kms.decrypt_column('work.stolen', 'c', 'text')}, 'KM003', 'who may not have the key does not open a column');
+is($thief->get(q{SELECT count(*) FROM pg_trigger WHERE tgrelid = 'work.stolen'::regclass}), 0, '... and leaves no trigger that would');
+$_->quit foreach $thief, $holder;
 
 $node->stop;
 no_crash($node);

@@ -41,7 +41,7 @@ foreach my $floor (sort keys %allowed) {
     none("src/$floor/ is built on $allowed{$floor}", map {
         my $file = $_;
         map { "$file: $_" } grep { !$may{$_} } $text{$file} =~ m{^#include "(\w+)/}mg
-    } grep { m{^src/$floor/} && $_ ne 'src/pg/pg.hpp' } keys %text);
+    } grep { m{^src/$floor/} && $_ ne 'src/pg/postgres.hpp' } keys %text);
 }
 
 my @below = grep { !m{^src/pg/} } keys %text;
@@ -49,11 +49,11 @@ none('every .cpp below src/pg/ ends its includes with base/floor.hpp', grep {
     my @includes = $text{$_} =~ /^#include (.*)$/mg;
     $includes[-1] ne '"base/floor.hpp"';
 } grep { /\.cpp$/ } @below);
-none('PostgreSQL\'s headers are included in src/pg/pg.hpp', grep {
-    $_ ne 'src/pg/pg.hpp' && $text{$_} =~ m{^#include ["<](?:postgres|fmgr|miscadmin|(?:access|catalog|commands|storage|utils)/)}m
+none('PostgreSQL\'s headers are included in src/pg/postgres.hpp', grep {
+    $_ ne 'src/pg/postgres.hpp' && $text{$_} =~ m{^#include ["<](?:postgres|fmgr|miscadmin|(?:access|catalog|commands|storage|utils)/)}m
 } keys %text);
 none('its versions differ in src/pg/pg.hpp', grep {
-    $_ !~ m{^src/(pg/pg|base/floor)\.hpp$} && $text{$_} =~ /\bPG_VERSION_NUM\b/
+    $_ !~ m{^src/(pg/pg|pg/postgres|base/floor)\.hpp$} && $text{$_} =~ /\bPG_VERSION_NUM\b/
 } keys %text);
 
 # --- two error worlds

@@ -126,6 +126,7 @@ is($node->safe_psql('postgres', q{SELECT kms.decode_with_text('other 21', kms.en
 is(opens_from_backup($victim), 'KM011 KM011', '... and the other does not');
 
 $creator->get(q{SELECT kms.create_key('held', purpose => 'wrap'); BEGIN; SELECT kms.create_data_key('of held', 'held')});
+$session->get(q{SELECT kms.disable_key('held', 1, force => true)});
 $session->send(q{SELECT kms.destroy_key('held', 1)});
 ok(becomes(sub { $node->safe_psql('postgres', 'SELECT count(*) FROM pg_locks WHERE NOT granted AND objsubid = 27499') == 1 }),
     'who destroys a KEK waits for one who creates a data key under it');

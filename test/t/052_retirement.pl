@@ -89,12 +89,49 @@ is(state_of(3), 'disabled', '... and the version lives');
 is($keeper->ask("SELECT kms.destroy_key('k', 3, force => true)")->{state}, '', 'who is in a hurry forces it');
 $writer->get('COMMIT');
 
-# --- settings that leave nothing to wait for
+# --- a session of remote mode, which holds no key, and others that do
 
 replace_version();
-$keeper->get("SELECT kms.disable_key('k', 4)");
-my $unasked = $keeper->ask(q{SET kms.mode = 'remote'; SELECT kms.destroy_key('k', 4); RESET kms.mode});
-is($unasked->{err}, '', 'no session of remote mode holds a key');
+$writer->get(q{SELECT kms.encode(1, 'it holds the key')});
+$keeper->get(q{SELECT kms.rotate_key('k'); SELECT kms.disable_key('k', 5)});
+$keeper->get(q{SET kms.mode = 'remote'});
+$keeper->send(q{SELECT kms.destroy_key('k', 5)});
+my $in_time = $writer->ask(q{INSERT INTO person VALUES (9, kms.encode(1, 'sealed with what it holds'))});
+is($in_time->{state}, '', 'another session seals under a version that it holds');
+is($keeper->answer->{state}, 'KM012', '... and who destroys it in remote mode has waited for that');
+$keeper->get(q{RESET kms.mode; SELECT kms.enable_key('k', 5); TRUNCATE person; SELECT kms.disable_key('k', 5)});
+is($keeper->ask(q{SELECT kms.destroy_key('k', 5)})->{state}, '', '... until no row needs it');
+$version = 5;
+
+# --- what a ROLLBACK would bring back
+
+replace_version();
+$keeper->get(q{INSERT INTO person VALUES (1, kms.encode(1, 'x')); SELECT kms.rotate_key('k'); SELECT kms.disable_key('k', 7, force => true)});
+my $destroy = q{SELECT kms.destroy_key('k', 7)};
+foreach my $statement ("BEGIN; TRUNCATE person; $destroy", "BEGIN; SAVEPOINT here; DELETE FROM person; $destroy", "BEGIN; $destroy",
+    "DO \$\$ BEGIN DELETE FROM person; PERFORM kms.destroy_key('k', 7); ROLLBACK; END \$\$",
+    "WITH gone AS (DELETE FROM person RETURNING id) SELECT kms.destroy_key('k', 7) FROM gone") {
+    is($keeper->ask($statement)->{state}, '25001', "refused: $statement");
+    $keeper->ask('ROLLBACK');
+    is(state_of(7), 'disabled', '... and the version lives');
+}
+is($keeper->ask($destroy)->{state}, 'KM012', '... and by itself it sees the row');
+$keeper->get(q{SET kms.mode = 'envelope'; SELECT kms.create_key('main', purpose => 'wrap'); SELECT kms.create_data_key('under main', 'main'); SELECT kms.rotate_key('main')});
+is($keeper->ask(q{BEGIN; SELECT kms.rotate_kek('main'); SELECT kms.disable_key('main', 1); SELECT kms.destroy_key('main', 1)})->{state}, '25001', 'and so is a KEK\'s');
+$keeper->get('ROLLBACK');
+is($keeper->get(q{SELECT kms.enable_key('main', 1) IS NULL, length(kms.encode_with('under main', 'x')) > 0}), 'f|t', '... which the data key still has');
+$keeper->get(q{RESET kms.mode; SELECT kms.enable_key('k', 7)});
+
+# --- what a crash would bring back
+
+$keeper->get(q{SET synchronous_commit = off; SELECT kms.encode_with('k', 'x') IS NULL; DELETE FROM person; SELECT kms.disable_key('k', 7)});
+$keeper->get($destroy);
+is($keeper->get('SELECT pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn() - 65536 AND (SELECT count(*) FROM person) = 0'), 't', 'all is destroyed');
+$node->stop('immediate');
+$node->start;
+$_->quit foreach $keeper, $writer, $third;
+($keeper, $writer, $third) = map { kms_session($node) } 1 .. 3;
+is($keeper->get('SELECT count(*) FROM person'), 0, '... and no row of it is back after a crash');
 
 # --- within a block that goes on after the refusal
 
@@ -102,8 +139,7 @@ replace_version();
 $keeper->get(q{INSERT INTO person VALUES (1, kms.encode(1, 'x')); SELECT kms.rotate_key('k')});
 my $caught = $keeper->ask(<<'SQL');
 DO $$ BEGIN
-    PERFORM kms.disable_key('k', 6, force => true);
-    PERFORM kms.destroy_key('k', 6);
+    PERFORM kms.disable_key('k', 9);
 EXCEPTION WHEN SQLSTATE 'KM012' THEN RAISE NOTICE 'caught as %', current_user;
 END $$;
 SELECT count(*) FROM person;

@@ -55,8 +55,8 @@ foreach my $act ('die', 'fail denied', 'fail disabled', 'spoil', 'cut 1', 'exten
             write_text("$plan/plan", "$verb 1 $act");
             $session->get('BEGIN; SET LOCAL kms.command = ' . sql_quote("N=" . ++$count . " $relay") . ($act eq 'hang' ? "; SET LOCAL kms.request_timeout = '200ms'" : ''));
             my $state = $session->ask($use{$use})->{state};
-            # Versions that may not be used are passed by.
-            my $expected = $use eq 'rewrap' && "$verb $act" =~ /^unwrap fail (?:denied|disabled)$/ ? qr/^$/ : qr/^KM0(?:03|04|05|07|08|09|11)$/;
+            # Versions that may not be used are passed by, and blobs that do not open are told of.
+            my $expected = $use eq 'rewrap' && "$verb $act" =~ /^unwrap (?:fail (?:denied|disabled)|spoil|cut 1|garble)$/ ? qr/^$/ : qr/^KM0(?:03|04|05|07|08|09|11)$/;
             like($state, $expected, "$act in answer to $verb: $use");
             $session->get('ROLLBACK');
         }
@@ -89,6 +89,28 @@ foreach my $act ('cut 1', 'extend 16') {
 $session->get('SET kms.blob_keys = session');
 is($session->get('SELECT unread(), count(*) FROM kms.blob'), '0|5', 'with a right agent all is as it was');
 $session->get('SELECT kms.blob_delete(id) FROM kept WHERE n > 3; DELETE FROM kept WHERE n > 3');
+
+# --- a rotation with kms.blob_keys = agent, beside blobs that have keys of their own
+
+{
+    $session->get(q{SET kms.blob_keys = agent; SET kms.keys = '1=a,2=b'; SELECT kms.blob_delete(id) FROM kms.blob; TRUNCATE kept});
+    $session->get("INSERT INTO kept SELECT 6, kms.blob_put(1, 'no key of its own')");
+    $session->get("SET kms.blob_keys = session; INSERT INTO kept SELECT 7, kms.blob_put(2, 'of another key'); SET kms.blob_keys = agent");
+    kms_admin($keys, 'rotate', 'a');
+    $session->get("SET kms.command = " . sql_quote("$agent --verbs encrypt,decrypt,wrap,unwrap,describe"));
+    fails_with($session, 'SELECT kms.rewrap_blobs(1)', 'KM010', 'where the agent does not say whose a blob is');
+    $session->get('RESET kms.command');
+    is($session->get('SELECT kms.rewrap_blobs(1)'), '1', 'a blob of another key is passed by');
+    is($session->get('SELECT kms.rewrap_blobs(1)'), '0', '... and nothing is left to do');
+    like($session->ask("BEGIN; UPDATE kms.blob SET key_tag = '\\x0102030405060708' WHERE wrapped IS NOT NULL; SELECT kms.rewrap_blobs(1)")->{err},
+        qr/WARNING:.*since they are damaged: 1$/m, 'a row whose key tag was changed is told of');
+    $session->get('ROLLBACK');
+    kms_admin($keys, 'rotate', 'b');
+    fails_with($session, 'SELECT kms.rewrap_blobs(2)', 'KM010', 'one of the key itself is in the way');
+    $session->get('SET kms.blob_keys = session');
+    is($session->get('SELECT kms.rewrap_blobs(2)'), '1', '... until its key may come');
+    $session->get("SELECT kms.blob_delete(id) FROM kms.blob; TRUNCATE kept; INSERT INTO kept SELECT n, kms.blob_put(1, reverse('$backwards ' || n)::bytea) AS id FROM generate_series(1, 3) n");
+}
 
 # --- in the middle of a large one
 

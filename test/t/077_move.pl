@@ -69,7 +69,8 @@ SQL
     $mover->quit;
 
     $mover = keys_session($node, \%settings);
-    $mover->send("CALL kms.reencrypt('t', 'c', batch => 50, pause => '20 ms')");
+    fails_with($mover, "CALL kms.reencrypt('t', 'c')", '55000', '... and nobody goes on with it without saying so');
+    $mover->send("CALL kms.reencrypt('t', 'c', batch => 50, pause => '20 ms', new_key => '$new->{key}')");
     ok(has_come($other, 100), '... but the same goes on');
     write_both_ways($other, $old, $new);
     is($mover->answer->{state}, '', '... to its end');
@@ -94,7 +95,7 @@ SQL
         is($mover->answer->{state}, '57014', '... until it is cancelled');
     }
     write_both_ways($other, $new, $last);
-    is($mover->ask("CALL kms.reencrypt('t', 'c', batch => 100)")->{state}, '', '... and goes on to its end');
+    is($mover->ask("CALL kms.reencrypt('t', 'c', batch => 100, new_context => '')")->{state}, '', '... and goes on to its end');
     is(opens_as($other, $last), 't', '... and every row opens with the new context');
     is($other->get('SELECT is_moving FROM kms.registered_columns'), 'f', '... as the registration says');
     $other->get($retire) if $name ne 'envelope';
@@ -116,7 +117,7 @@ $node->command_ok([ 'pg_dump', '-Fc', '-f', $node->backup_dir . '/dump', $node->
 $node->safe_psql('postgres', 'CREATE DATABASE second');
 $node->command_ok([ 'pg_restore', '-d', $node->connstr('second'), $node->backup_dir . '/dump' ], '... and restored');
 $node->safe_psql('second', 'ALTER TABLE t DROP CONSTRAINT t_id_check');
-$node->safe_psql('second', "CALL kms.reencrypt('t', 'c')");
+$node->safe_psql('second', "CALL kms.reencrypt('t', 'c', new_key => 'remote-new')");
 is($node->safe_psql('second', "SELECT count(*), bool_and(kms.decode_with_text('remote-new', c) = 'v' || id) FROM t"), '100|t', '... where it goes on');
 is($node->safe_psql('second', 'SELECT is_moving FROM kms.registered_columns'), 'f', '... to its end');
 

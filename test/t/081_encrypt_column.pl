@@ -28,6 +28,51 @@ $node->safe_psql('restored', q{INSERT INTO long_named VALUES (11, 'value 11'); S
 is($node->safe_psql('restored', qq{SELECT count(*) FILTER (WHERE kms.decode_with_text('pii', "$name") = 'value ' || id), count(*) FROM long_named}),
     '11|11', '... where the trigger goes on, and the switch is made');
 
+# --- in parts, the rows before the registration: tables whose schema comes before "kms" were lost
+
+$node->safe_psql('postgres', <<'SQL');
+CREATE SCHEMA app;
+CREATE TABLE app.early (id int, c text);
+INSERT INTO app.early SELECT n, 'value ' || n FROM generate_series(1, 1000) n;
+CALL kms.encrypt_column('app.early', 'c', 'pii');
+CREATE TABLE app.back (id int, c bytea);
+INSERT INTO app.back SELECT n, kms.encode_with('pii', 'value ' || n) FROM generate_series(1, 1000) n;
+SELECT kms.register_column('app.back', 'c', 'pii');
+CALL kms.decrypt_column('app.back', 'c', 'text');
+SQL
+my $folder = test_folder('parts');
+$node->command_ok([ 'pg_dump', '-Fc', '-f', "$folder/all", $node->connstr('postgres') ], 'a dump');
+$node->command_ok([ 'pg_dump', '--data-only', '-f', "$folder/data.sql", $node->connstr('postgres') ], '... and one of the data alone');
+my %restores = (
+    'psql' => [ [ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', "$folder/data.sql" ] ],
+    'pg_restore -j2' => [ [ 'pg_restore', '-e', '--data-only', '-j2', "$folder/all" ] ],
+    'pg_restore in two steps' => [ [ 'pg_restore', '-e', '--data-only', '-n', 'kms', "$folder/all" ], [ 'pg_restore', '-e', '--data-only', '-n', 'app', "$folder/all" ] ],
+    'pg_restore --disable-triggers' => [ [ 'pg_restore', '-e', '--data-only', '--disable-triggers', "$folder/all" ] ],
+);
+my $always = q{SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'zzz_kms_%' AND tgrelid::regclass::text LIKE 'app.%' AND tgenabled = 'A'};
+foreach my $way (sort keys %restores) {
+    my $database = $way =~ s/\W+/_/gr;
+    $node->safe_psql('postgres', "CREATE DATABASE $database");
+    $node->command_ok([ 'pg_restore', '-e', '--schema-only', '-d', $node->connstr($database), "$folder/all" ], "$way: the tables");
+    $node->command_ok([ @$_, '-d', $node->connstr($database) ], '... and the data') foreach @{ $restores{$way} };
+    is($node->safe_psql($database, q{SELECT count(*), count(c), bool_and(kms.decode_with_text('pii', c_encrypted) = c) FROM app.early}), '1000|1000|t', '... which is all there');
+    is($node->safe_psql($database, q{SELECT count(*), count(c), bool_and(kms.decode_with_text('pii', c) = c_plain) FROM app.back}), '1000|1000|t', '... opened too');
+    is($node->safe_psql($database, $always), $way =~ /disable/ ? 0 : 2, '... with triggers as they are left');
+    $node->safe_psql($database, q{CALL kms.encrypt_column('app.early', 'c', 'pii'); CALL kms.decrypt_column('app.back', 'c', 'text')});
+    is($node->safe_psql($database, $always), 2, '... and fire in replicas when the procedures have been called again');
+    $node->safe_psql($database, q{INSERT INTO app.early VALUES (1001, 'value 1001')});
+    $node->safe_psql($database, "SELECT kms.switch_column('app.early', 'c'), kms.switch_column('app.back', 'c')");
+}
+my $rows = keys_session($node);
+$rows->get(q{BEGIN; DELETE FROM kms.registered_column; SAVEPOINT unregistered});
+foreach my $values (q{(id, c) VALUES (1, 'alone')}, q{(id, c_encrypted) VALUES (1, 'alone')}) {
+    my $refused = fails_with($rows, "INSERT INTO app.early $values", '55000', 'a row that is not whole');
+    like($refused->{hint}, qr/restore the data of schema kms first/, '... says what to restore first');
+    $rows->get('ROLLBACK TO unregistered');
+}
+fails_with($rows, 'UPDATE app.early SET id = id', '55000', 'nor is one changed without the registration');
+$rows->quit;
+
 # --- a published table: its subscribers stopped at a column that they had not
 
 my $subscriber = PostgreSQL::Test::Cluster->new('subscriber');
@@ -45,7 +90,7 @@ my $call = q{CALL kms.encrypt_column('published', 'c', 'pii', batch => 10};
 my $answer = fails_with($session, "$call)", '55000', 'a published table is refused');
 like($answer->{err}, qr/"published" is published by rows_of_it\n.*stop at the first row.*\n.*published => true/s, '... with what to do first');
 fails_with($session, q{CALL kms.encrypt_column('parted', 'c', 'pii')}, '55000', '... and so is one of which a partition is');
-is($session->get(q{SELECT count(*) FROM pg_attribute WHERE attname = 'c_encrypted'}), 0, '... with nothing changed');
+is($session->get(q{SELECT count(*) FROM pg_attribute WHERE attname = 'c_encrypted' AND attrelid IN ('published'::regclass, 'parted'::regclass)}), 0, '... with nothing changed');
 $subscriber->safe_psql('postgres', 'ALTER TABLE published ADD c_encrypted bytea');
 is($session->ask("$call, published => true)")->{state}, '', 'published => true, when the subscriber has the column');
 is($session->ask("$call)")->{state}, '', '... and need not be said again');

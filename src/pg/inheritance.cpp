@@ -1,0 +1,64 @@
+#include "pg/inheritance.hpp"
+
+#include "pg/owner.hpp"
+
+namespace kms::pg {
+namespace {
+
+List* add_parents(List* tables, Oid table) {
+    const Relation inherits = table_open(InheritsRelationId, AccessShareLock);
+    ScanKeyData key;
+    ScanKeyInit(&key, Anum_pg_inherits_inhrelid, BTEqualStrategyNumber, F_OIDEQ,
+                ObjectIdGetDatum(table));
+    SysScanDesc scan =
+        systable_beginscan(inherits, InheritsRelidSeqnoIndexId, true, nullptr, 1, &key);
+    while (HeapTuple row = systable_getnext(scan)) {
+        const auto* link = reinterpret_cast<Form_pg_inherits>(GETSTRUCT(row));
+        tables = list_append_unique_oid(tables, link->inhparent);
+    }
+    systable_endscan(scan);
+    table_close(inherits, AccessShareLock);
+    return tables;
+}
+
+// The table itself, and all that it inherits from.
+const List* with_ancestors(Oid table) {
+    List* tables = list_make1_oid(table);
+    for (int i = 0; i < list_length(tables); ++i) {
+        tables = add_parents(tables, list_nth_oid(tables, i));
+    }
+    return tables;
+}
+
+}  // namespace
+
+bool is_part_of(Oid table, Oid ancestor) {
+    return list_member_oid(with_ancestors(table), ancestor);
+}
+
+void require_owner_above(Oid part, Oid relation) {
+    const Oid owner = owner_of(relation);
+    const List* tables = with_ancestors(part);
+    for (int i = 0; i < list_length(tables); ++i) {
+        const Oid table = list_nth_oid(tables, i);
+        if (owner_of(table) != owner) {
+            ereport(
+                ERROR,
+                (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+                 errmsg("\"%s\" and \"%s\" belong to different roles", get_rel_name(table),
+                        get_rel_name(relation)),
+                 errdetail("What the owner of one has written, constraints and triggers say, "
+                           "is inherited by the other, and would run in the name of its owner."),
+                 errhint("Give both the same owner with ALTER TABLE … OWNER TO.")));
+        }
+    }
+}
+
+void require_one_owner(Oid relation) {
+    const List* parts = find_all_inheritors(relation, AccessShareLock, nullptr);
+    for (int i = 0; i < list_length(parts); ++i) {
+        require_owner_above(list_nth_oid(parts, i), relation);
+    }
+}
+
+}  // namespace kms::pg

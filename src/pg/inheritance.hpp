@@ -1,0 +1,19 @@
+// Partitions, child tables, and whose they are. What a table's owner has written is inherited:
+// constraints, triggers, defaults, the partition key. Act one.
+#pragma once
+
+#include "pg/pg.hpp"
+
+namespace kms::pg {
+
+// Whether `table` is `ancestor`, one of its partitions or child tables, or one of theirs.
+bool is_part_of(Oid table, Oid ancestor);
+
+// 42501 unless the relation, its partitions and child tables, and whatever any of them inherits
+// from are all of one owner: code of one owner would run in the name of another.
+void require_one_owner(Oid relation);
+
+// The same of one part of it alone.
+void require_owner_above(Oid part, Oid relation);
+
+}  // namespace kms::pg

@@ -1,0 +1,40 @@
+// Work that may fail by itself, and leaves the transaction to go on. Acts one and three.
+#pragma once
+
+#include "pg/pg.hpp"
+
+namespace kms::pg {
+
+// nullptr: all is well. Else what `body` has changed is undone, and its error is returned, in the
+// caller's memory. Whatever the error is, the transaction outside must not end with the
+// subtransaction open.
+template <typename Body>
+ErrorData* error_in_subtransaction(Body&& body) {
+    MemoryContext caller = CurrentMemoryContext;
+    ResourceOwner resources = CurrentResourceOwner;
+    MemoryContext memory =
+        AllocSetContextCreate(caller, "kms subtransaction", ALLOCSET_DEFAULT_SIZES);
+    ErrorData* error = nullptr;
+    BeginInternalSubTransaction(nullptr);
+    PG_TRY()
+        ;
+        {
+            MemoryContextSwitchTo(memory);
+            body();
+            ReleaseCurrentSubTransaction();
+        }
+        PG_CATCH();
+        {
+            MemoryContextSwitchTo(caller);
+            error = CopyErrorData();
+            FlushErrorState();
+            RollbackAndReleaseCurrentSubTransaction();
+        }
+    PG_END_TRY();
+    MemoryContextSwitchTo(caller);
+    CurrentResourceOwner = resources;
+    MemoryContextDelete(memory);
+    return error;
+}
+
+}  // namespace kms::pg

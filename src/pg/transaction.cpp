@@ -1,0 +1,39 @@
+#include "pg/transaction.hpp"
+
+#include "pg/pg.hpp"
+
+namespace kms::pg {
+
+void require_writable(const char* function) {
+    PreventCommandIfReadOnly(function);
+    PreventCommandIfParallelMode(function);
+    PreventCommandDuringRecovery(function);
+}
+
+void require_read_committed(const char* function) {
+    if (IsolationUsesXactSnapshot()) {
+        ereport(ERROR, (errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+                        errmsg("%s needs the isolation level READ COMMITTED", function)));
+    }
+}
+
+void require_nothing_undone(const char* function) {
+    PreventCommandDuringRecovery(function);
+    if (IsTransactionBlock() || IsSubTransaction() ||
+        TransactionIdIsValid(GetTopTransactionIdIfAny())) {
+        ereport(ERROR,
+                (errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+                 errmsg("%s cannot run inside a transaction block", function),
+                 errdetail("Nothing takes it back, and a ROLLBACK would bring back the rows that "
+                           "need what is destroyed."),
+                 errhint("Commit first, and call it by itself; or use force => true.")));
+    }
+}
+
+void make_commits_durable() {
+    if (!RecoveryInProgress()) {
+        XLogFlush(log_marker("kms"));
+    }
+}
+
+}  // namespace kms::pg

@@ -1,0 +1,20 @@
+// In what transaction a function may be called: act one.
+#pragma once
+
+namespace kms::pg {
+
+// Refuses, in the name of `function`, where nothing can be written: before an agent is asked for
+// what ROLLBACK does not undo.
+void require_writable(const char* function);
+
+// 25001 where a snapshot of before would not show what others have written until a lock was had.
+void require_read_committed(const char* function);
+
+// 25001 in a transaction block, or where the statement has changed something, and on a standby: what
+// cannot be taken back must not rely on what a ROLLBACK takes back, nor on what is not there yet.
+void require_nothing_undone(const char* function);
+
+// What has been committed here is on disk, whatever synchronous_commit says: no crash brings it back.
+void make_commits_durable();
+
+}  // namespace kms::pg

@@ -1,0 +1,152 @@
+# What a table's owner does while somebody else's call is about the table: a partition key that ran
+# as the extension's owner, a column of another type that was read as if it were bytea, a temporary
+# child that kept every key, columns and partitions that went in the middle of a run.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use KmsKeys;
+use KmsTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $ring = test_folder('ring');
+my $node = kms_node('in_between', 'kms.command' => make_keyring($ring, 'k', 'other'), 'kms.cache_ttl' => '1s');
+my $admin = kms_session($node);
+$admin->get(<<'SQL');
+CREATE ROLE mallory LOGIN;
+CREATE SCHEMA m AUTHORIZATION mallory;
+GRANT USAGE ON SCHEMA kms TO mallory;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA kms TO mallory;
+GRANT EXECUTE ON ALL PROCEDURES IN SCHEMA kms TO mallory;
+SQL
+my $mallory = kms_session($node, user => 'mallory');
+my $second = kms_session($node, user => 'mallory');
+
+sub waits_for_lock {
+    my ($session, $name) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    my $pid = $session->pid;
+    return ok(becomes(sub { $node->safe_psql('postgres', "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = $pid") > 0 }), $name);
+}
+
+# --- a partition key that is evaluated again: a GRANT meanwhile throws away what is kept of it
+
+$mallory->get(<<'SQL');
+CREATE TABLE m.ran (who name DEFAULT current_user);
+CREATE FUNCTION m.note() RETURNS int LANGUAGE plpgsql VOLATILE AS $$ BEGIN RAISE WARNING 'runs as %', current_user; RETURN 0; END $$;
+CREATE FUNCTION m.key() RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN m.note(); END $$;
+CREATE TABLE m.keyed (id int, ssn text) PARTITION BY LIST ((id + m.key()));
+CREATE TABLE m.keyed_part PARTITION OF m.keyed DEFAULT;
+INSERT INTO m.keyed VALUES (1, 'a'), (2, 'b');
+SQL
+foreach my $call ("CALL kms.encrypt_column('m.keyed', 'ssn', 'k')", "CALL kms.decrypt_column('m.keyed', 'ssn_encrypted', 'text', 'plain')") {
+    $second->get('BEGIN; SELECT count(*) FROM m.keyed');
+    $mallory->send($call);
+    waits_for_lock($mallory, "$call waits");
+    $second->get('GRANT SELECT ON m.keyed TO PUBLIC; REVOKE SELECT ON m.keyed FROM PUBLIC; COMMIT');
+    my $answer = $mallory->answer;
+    is($answer->{state}, '', '... and goes on');
+    like($answer->{err}, qr/runs as mallory/, '... where the partition key is evaluated');
+    unlike($answer->{err}, qr/runs as (?!mallory)/, '... in nobody else\'s name than the owner\'s');
+    $mallory->get("SELECT kms.switch_column('m.keyed', 'ssn')") if $call =~ /encrypt_column\('m.keyed', 'ssn'/;
+}
+is($mallory->get("SELECT string_agg(plain, ' ' ORDER BY id) FROM m.keyed"), 'a b', '... and the values are there');
+$mallory->get('DROP TABLE m.keyed');
+
+# --- a column that has another type by the time it is counted
+
+foreach my $guard ("SELECT kms.disable_key('k', 1)", 'SELECT count(*) FROM kms.key_age()') {
+    $mallory->get(<<'SQL');
+CREATE TABLE m.a (id int, ssn bytea) PARTITION BY LIST (id);
+CREATE TABLE m.a1 PARTITION OF m.a DEFAULT;
+CREATE TABLE m.b (id int, ssn bytea);
+INSERT INTO m.b VALUES (1, kms.encode_with('k', 'x'));
+SELECT kms.register_column('m.a', 'ssn', 'k'), kms.register_column('m.b', 'ssn', 'k');
+SQL
+    $second->get('BEGIN; LOCK TABLE m.a1 IN ACCESS EXCLUSIVE MODE');
+    $admin->send($guard);
+    waits_for_lock($admin, "$guard waits for a partition");
+    is($second->ask("SET lock_timeout = '200ms'; ALTER TABLE m.b ALTER ssn TYPE bigint USING 4702111234474983745")->{state}, '55P03',
+        '... and keeps the columns that it will count as they are');
+    $second->get('ROLLBACK');
+    is($admin->answer->{state}, $guard =~ /disable/ ? 'KM012' : '', '... which it then counts');
+    $second->get('BEGIN; ALTER TABLE m.b ALTER ssn TYPE bigint USING 4702111234474983745');
+    $admin->send($guard);
+    waits_for_lock($admin, '... and waits where one is being changed');
+    $second->get('COMMIT');
+    my $answer = $admin->answer;
+    ok(!$answer->{closed}, '... reads it as what it then is');
+    like($answer->{detail}, qr/public|m\.b\.ssn: not found/, '... and says that it is none any more') if $guard =~ /disable/;
+    $mallory->get('DROP TABLE m.a, m.b');
+    $admin->get('DELETE FROM kms.registered_column');
+}
+
+# --- a temporary child of a session's own
+
+$mallory->get("CREATE TABLE m.parent (id int, ssn bytea); SELECT kms.register_column('m.parent', 'ssn', 'k')");
+$second->get("CREATE TEMP TABLE child () INHERITS (m.parent); INSERT INTO child VALUES (1, kms.encode_with('k', 'x'))");
+is($admin->ask("SELECT kms.rotate_key('other'), kms.disable_key('other', 1)")->{state}, '', 'a temporary table of another session keeps no key');
+is($admin->ask('SELECT count(*) FROM kms.key_age()')->{state}, '', '... nor its age from being told');
+$second->get('DROP TABLE child');
+$mallory->get('DROP TABLE m.parent');
+
+# --- a run whose column or partition goes
+
+sub begin_run {
+    my ($call) = @_;
+    $mallory->get(<<'SQL');
+CREATE TABLE m.run (id int, ssn bytea) PARTITION BY RANGE (id);
+CREATE TABLE m.run_1 PARTITION OF m.run FOR VALUES FROM (0) TO (100);
+CREATE TABLE m.run_2 PARTITION OF m.run FOR VALUES FROM (100) TO (200);
+SELECT kms.register_column('m.run', 'ssn', 'k');
+INSERT INTO m.run SELECT n, kms.encode_with('k', n::text) FROM generate_series(1, 199) n;
+SQL
+    $mallory->send($call);
+    ok(becomes(sub { ($second->ask("SELECT rows_done FROM kms.reencrypt_progress WHERE relation = 'm.run'::regclass")->{out} || 0) > 0 }), "$call has begun");
+    return;
+}
+my $decrypt = "CALL kms.decrypt_column('m.run', 'ssn', 'text', 'plain', batch => 10, pause => '200 ms')";
+$admin->get('GRANT SELECT ON kms.reencrypt_progress TO mallory');
+
+begin_run($decrypt);
+$second->get('DROP TRIGGER zzz_kms_plain ON m.run; ALTER TABLE m.run DROP COLUMN plain');
+my $answer = $mallory->answer;
+is($answer->{state}, '42703', 'the new column is dropped meanwhile');
+is($answer->{message}, 'a column of "run" has been dropped while kms.decrypt_column was running', '... which the run says');
+$mallory->get('DROP TABLE m.run');
+
+foreach my $change ('RENAME COLUMN ssn TO other', 'RENAME COLUMN plain TO other', 'DROP COLUMN ssn', 'ADD COLUMN more int') {
+    begin_run($decrypt);
+    $second->get("ALTER TABLE m.run DETACH PARTITION m.run_2; ALTER TABLE m.run_2 $change");
+    is($mallory->answer->{state}, '', '... and goes on without a partition that is detached');
+    is($second->get('SELECT count(*) = count(plain) FROM m.run'), 't', '... to its end');
+    is($second->get('SELECT count(*) FROM m.run_2'), '100', "... and leaves that alone ($change)");
+    $mallory->get('DROP TABLE m.run, m.run_2');
+}
+
+# --- a table that is rewritten between two transactions of a run
+
+$admin->get(<<'SQL');
+CREATE TABLE rewritten (id int PRIMARY KEY, c bytea);
+INSERT INTO rewritten SELECT n, kms.encode_with('k', 'v' || n) FROM generate_series(1, 1000) n;
+SELECT kms.register_column('rewritten', 'c', 'k');
+SQL
+my $agent = $admin->get('SHOW kms.command');
+my $runner = kms_session($node);
+my $alterer = kms_session($node);
+$runner->get("SELECT kms.encode_with('k', 'x') IS NULL; SET kms.start_timeout = '100s'; SET kms.command = 'touch $ring/starting; while [ ! -e $ring/go ]; do sleep 0.1; done; $agent'");
+$runner->send("CALL kms.reencrypt('rewritten', 'c', new_key => 'other')");
+ok(becomes(sub { -e "$ring/starting" }), 'a run waits for its agent');
+$alterer->send('ALTER TABLE rewritten ALTER id TYPE bigint');
+waits_for_lock($alterer, '... and who rewrites the table, for the run');
+write_text("$ring/go", '');
+is($_->answer->{state}, '', '... and then both go on') foreach $alterer, $runner;
+is($admin->get("SELECT string_agg(key_identifier || ' ' || rows, ', ') FROM kms.census('rewritten', 'c')"), 'other 1000', '... and all rows are moved');
+$_->quit foreach $runner, $alterer;
+
+$_->quit foreach $admin, $mallory, $second;
+$node->stop;
+no_crash($node);
+done_testing();
