@@ -33,8 +33,8 @@ constexpr const char* footer =
     "     does not take, ...)\n"
     "  2  the command line is wrong\n"
     "  3  no such blob, or it has expired\n"
-    "  4  refused: the file exists already, is not what is stored so far, or has not the range;\n"
-    "     the blob was changed by somebody else\n"
+    "  4  refused: the file exists already, or somebody has made or replaced it meanwhile; it is\n"
+    "     not what is stored so far, or has not the range; the blob was changed by somebody else\n"
     "  5  the key cannot be used, or the blob is damaged or was sealed under another key\n";
 
 class CommandLine {
