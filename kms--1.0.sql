@@ -102,6 +102,7 @@ CREATE TABLE kms.registered_place (
     attribute smallint NOT NULL,
     context_names name[] NOT NULL,  -- the columns that the context expressions use
     context_attributes smallint[] NOT NULL,
+    context_types text[] NOT NULL,
     PRIMARY KEY (relation_schema, relation_name, column_name)
 );
 
@@ -117,6 +118,12 @@ RETURNS text LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_rena
 -- another name.
 CREATE FUNCTION kms_internal.names_renamed(context_expression text, command pg_ddl_command)
 RETURNS bool LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_names_renamed';
+
+-- What a context may be made of: text is the same whatever its length may be.
+CREATE FUNCTION kms_internal.context_type(type oid, modifier int)
+RETURNS text LANGUAGE sql STABLE
+RETURN CASE WHEN type IN ('pg_catalog.text'::pg_catalog.regtype, 'pg_catalog.varchar'::pg_catalog.regtype)
+    THEN 'text' ELSE pg_catalog.format_type(type, modifier) END;
 
 -- A table that is missing after a restore must not keep out the rows of the others, and neither
 -- must an expression that does not parse.
@@ -134,18 +141,20 @@ BEGIN
     END;
     INSERT INTO kms.registered_place
     SELECT registered.relation_schema, registered.relation_name, registered.column_name,
-        a.attrelid, a.attnum, u.names, u.attributes
+        a.attrelid, a.attnum, u.names, u.attributes, u.types
     FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid
         JOIN pg_attribute a ON a.attrelid = c.oid
         CROSS JOIN LATERAL (
             SELECT coalesce(array_agg(attname), '{}') AS names,
-                coalesce(array_agg(attnum), '{}') AS attributes
+                coalesce(array_agg(attnum), '{}') AS attributes,
+                coalesce(array_agg(kms_internal.context_type(atttypid, atttypmod)), '{}') AS types
             FROM pg_attribute WHERE attrelid = c.oid AND attname = ANY (used)) u
     WHERE n.nspname = registered.relation_schema AND c.relname = registered.relation_name
         AND c.relkind IN ('r', 'p') AND a.attname = registered.column_name
     ON CONFLICT (relation_schema, relation_name, column_name) DO UPDATE
-    SET (relation, attribute, context_names, context_attributes)
-        = (excluded.relation, excluded.attribute, excluded.context_names, excluded.context_attributes);
+    SET (relation, attribute, context_names, context_attributes, context_types)
+        = (excluded.relation, excluded.attribute, excluded.context_names, excluded.context_attributes,
+            excluded.context_types);
 END $$;
 
 CREATE FUNCTION kms_internal.keep_place()
@@ -219,14 +228,16 @@ BEGIN
             CROSS JOIN LATERAL (
                 SELECT array_agg(u.name) FILTER (WHERE NOT b.attisdropped) AS old_names,
                     array_agg(b.attname) FILTER (WHERE NOT b.attisdropped) AS new_names,
-                    array_agg(u.name) FILTER (WHERE b.attisdropped) AS dropped
-                FROM unnest(p.context_names, p.context_attributes) u (name, attribute)
-                    JOIN pg_attribute b ON b.attrelid = p.relation AND b.attnum = u.attribute
-                WHERE b.attname <> u.name) used
+                    array_agg(u.name) FILTER (WHERE b.attisdropped) AS dropped,
+                    array_agg(b.attname) FILTER (WHERE NOT b.attisdropped AND t.now <> u.type) AS altered
+                FROM unnest(p.context_names, p.context_attributes, p.context_types) u (name, attribute, type)
+                    JOIN pg_attribute b ON b.attrelid = p.relation AND b.attnum = u.attribute,
+                    LATERAL kms_internal.context_type(b.atttypid, b.atttypmod) t (now)
+                WHERE b.attname <> u.name OR t.now <> u.type) used
         WHERE NOT a.attisdropped
             AND ((p.relation_schema, p.relation_name, p.column_name)
                     <> (n.nspname, c.relname, a.attname)
-                OR used.old_names IS NOT NULL OR used.dropped IS NOT NULL)
+                OR used.old_names IS NOT NULL OR used.dropped IS NOT NULL OR used.altered IS NOT NULL)
     LOOP
         registered := moved.registered;
         DELETE FROM kms.registered_column r
@@ -248,6 +259,10 @@ BEGIN
                 OR moved.dropped IS NOT NULL AND registered.is_moving THEN
                 registered.broken := format('it used %s, which was dropped',
                     (SELECT string_agg(quote_ident(d), ', ') FROM unnest(moved.dropped) d));
+            ELSIF moved.altered && kms_internal.context_columns(registered.context_expression)
+                OR moved.altered IS NOT NULL AND registered.is_moving THEN
+                registered.broken := format('it uses %s, which has another type now',
+                    (SELECT string_agg(quote_ident(d), ', ') FROM unnest(moved.altered) d));
             END IF;
         EXCEPTION WHEN OTHERS THEN
             registered.broken := format('it could not follow a rename: %s', SQLERRM);

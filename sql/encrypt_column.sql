@@ -259,8 +259,8 @@ DROP TABLE short;
 CREATE TYPE pair AS (a int, b int);
 CREATE FUNCTION shown(pair) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT $1.a::text';
 CREATE CAST (pair AS text) WITH FUNCTION shown(pair);
-CREATE TABLE exact (id int, f8 float8, f4 float4, p point, a text[], r regclass, c pair, fs float8[]);
-INSERT INTO exact SELECT n, sqrt(n), sqrt(n)::float4, point(sqrt(n), 1 / sqrt(n)), ARRAY['a', NULL, 'NULL'], 'exact', ROW(n, -n)::pair, ARRAY[sqrt(n)] FROM generate_series(1, 20) n;
+CREATE TABLE exact (id int, f8 float8, f4 float4, p point, a text[], r regclass, c pair, fs float8[], b bpchar);
+INSERT INTO exact SELECT n, sqrt(n), sqrt(n)::float4, point(sqrt(n), 1 / sqrt(n)), ARRAY['a', NULL, 'NULL'], 'exact', ROW(n, -n)::pair, ARRAY[sqrt(n)], 'xyz   ' FROM generate_series(1, 20) n;
 CREATE TEMP TABLE was AS SELECT * FROM exact;
 SET extra_float_digits = -9;
 SET array_nulls = off;
@@ -282,11 +282,12 @@ CALL kms.encrypt_column('exact', 'a', 'pii');
 CALL kms.encrypt_column('exact', 'r', 'pii');
 CALL kms.encrypt_column('exact', 'c', 'pii');
 CALL kms.encrypt_column('exact', 'fs', 'pii');
-INSERT INTO exact SELECT 20 + id, f8, f4, p, a, r, c, fs FROM was;
+CALL kms.encrypt_column('exact', 'b', 'pii');
+INSERT INTO exact SELECT 20 + id, f8, f4, p, a, r, c, fs, b FROM was;
 SELECT kms.decode_with_text('pii', f8_encrypted) AS f8, kms.decode_with_text('pii', f4_encrypted) AS f4, kms.decode_with_text('pii', p_encrypted) AS p,
     kms.decode_with_text('pii', a_encrypted) AS a, kms.decode_with_text('pii', r_encrypted) AS r, kms.decode_with_text('pii', c_encrypted) AS c
 FROM exact WHERE id IN (3, 23);
-SELECT kms.switch_column('exact', c) FROM unnest('{f8,f4,p,a,r,c,fs}'::name[]) c;
+SELECT kms.switch_column('exact', c) FROM unnest('{f8,f4,p,a,r,c,fs,b}'::name[]) c;
 INSERT INTO exact (id) VALUES (100);
 CALL kms.decrypt_column('exact', 'f8_encrypted', 'float8');
 CALL kms.decrypt_column('exact', 'f4_encrypted', 'float4');
@@ -295,12 +296,13 @@ CALL kms.decrypt_column('exact', 'a_encrypted', 'text[]');
 CALL kms.decrypt_column('exact', 'r_encrypted', 'regclass');
 CALL kms.decrypt_column('exact', 'c_encrypted', 'public.pair');
 CALL kms.decrypt_column('exact', 'fs_encrypted', 'float8[]');
-SELECT kms.switch_column('exact', c || '_encrypted', drop_constraints => true) FROM unnest('{f8,f4,p,a,r,c,fs}'::name[]) c;
+CALL kms.decrypt_column('exact', 'b_encrypted', 'bpchar');
+SELECT kms.switch_column('exact', c || '_encrypted', drop_constraints => true) FROM unnest('{f8,f4,p,a,r,c,fs,b}'::name[]) c;
 RESET extra_float_digits;
 RESET array_nulls;
 RESET quote_all_identifiers;
 RESET client_min_messages;
-SELECT count(*), count(*) FILTER (WHERE e.f8 = w.f8 AND e.f4 = w.f4 AND e.p ~= w.p AND e.a = w.a AND e.a[2] IS NULL AND e.r = w.r AND e.c = w.c AND e.fs = w.fs)
+SELECT count(*), count(*) FILTER (WHERE e.f8 = w.f8 AND e.f4 = w.f4 AND e.p ~= w.p AND e.a = w.a AND e.a[2] IS NULL AND e.r = w.r AND e.c = w.c AND e.fs = w.fs AND octet_length(e.b) = 6)
 FROM exact e JOIN was w ON e.id IN (w.id, w.id + 20);
 SELECT f8 FROM exact WHERE id = 100;
 DROP TABLE exact;
@@ -308,4 +310,5 @@ DROP TYPE pair CASCADE;
 
 REVOKE ALL ON ALL ROUTINES IN SCHEMA kms FROM regress_kms_keeper;
 REVOKE USAGE ON SCHEMA kms FROM regress_kms_keeper;
+REVOKE EXECUTE ON FUNCTION kms_internal.keep_in_step() FROM regress_kms_keeper;
 DROP ROLE regress_kms_keeper, regress_kms_writer;

@@ -260,4 +260,5 @@ REVOKE EXECUTE ON FUNCTION kms.encode(int, bytea, bytea) FROM regress_kms_owner;
 REVOKE USAGE ON SCHEMA kms FROM regress_kms_owner, regress_kms_part;
 REVOKE ALL ON PROCEDURE kms.reencrypt, kms.encrypt_column, kms.decrypt_column FROM regress_kms_owner, regress_kms_part;
 REVOKE ALL ON FUNCTION kms.switch_column FROM regress_kms_owner, regress_kms_part;
+REVOKE EXECUTE ON FUNCTION kms_internal.keep_in_step() FROM regress_kms_owner;
 DROP ROLE regress_kms_owner, regress_kms_part;

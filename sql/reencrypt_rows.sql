@@ -144,3 +144,21 @@ CALL kms.reencrypt('d', 'c', triggers => 'fire');
 SELECT id, twice, kms.decode_with_text('k', c) FROM d;
 DROP TABLE d;
 DROP FUNCTION see;
+
+-- A trigger that changes what the context is made of, or the value itself, left values that nobody opens.
+CREATE TABLE touched (id int, touched timestamptz DEFAULT '2000-01-01 00:00:00+00', c bytea);
+INSERT INTO touched (id, c) SELECT n, kms.encode_with('k', 'v' || n, timestamptz_send('2000-01-01 00:00:00+00')) FROM generate_series(1, 5) n;
+SELECT kms.register_column('touched', 'c', 'k'::text, 'timestamptz_send(touched)'), kms.rotate_key('k');
+CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF OLD.id <> 2 THEN NEW.touched := clock_timestamp(); END IF; RETURN NEW; END $$;
+CREATE TRIGGER touch BEFORE UPDATE ON touched FOR EACH ROW EXECUTE FUNCTION touch();
+CALL kms.reencrypt('touched', 'c', triggers => 'fire');
+SELECT count(kms.try_decode(1, c, timestamptz_send(touched))) FROM touched, LATERAL kms.set_key(1, 'k');
+CREATE OR REPLACE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.c := kms.encode_with('k', NEW.c, ''); RETURN NEW; END $$;
+CALL kms.reencrypt('touched', 'c', triggers => 'fire');
+CREATE OR REPLACE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.c := NULL; RETURN NEW; END $$;
+CALL kms.reencrypt('touched', 'c', triggers => 'fire');
+CREATE OR REPLACE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.id := NEW.id; RETURN NEW; END $$;
+CALL kms.reencrypt('touched', 'c', triggers => 'fire');
+SELECT count(kms.try_decode(1, c, timestamptz_send(touched))) FROM touched;
+DROP TABLE touched;
+DROP FUNCTION touch;

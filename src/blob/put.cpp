@@ -1,4 +1,6 @@
 // kms-blob put
+#include <algorithm>
+
 #include <nlohmann/json.hpp>
 
 #include "base/output.hpp"
@@ -48,6 +50,35 @@ Exit carry_out(const Options& options, Connection& connection, Input& input) {
     return printed ? Exit::done : fail(printed.error());
 }
 
+bool has_zero(const std::string& text) {
+    return text.find('\0') != std::string::npos;
+}
+
+// jsonb has no such character.
+bool has_zero(const nlohmann::json& json) {
+    if (json.is_object()) {
+        return std::ranges::any_of(json.items(), [](const auto& item) {
+            return has_zero(item.key()) || has_zero(item.value());
+        });
+    }
+    return json.is_array()
+               ? std::ranges::any_of(json, [](const auto& item) { return has_zero(item); })
+               : json.is_string() && has_zero(json.get_ref<const std::string&>());
+}
+
+// The server would quote it in its error, and in its log.
+Status check_metadata(const std::optional<std::string>& metadata) {
+    constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
+    if (!metadata) {
+        return {};
+    }
+    const auto json = nlohmann::json::parse(*metadata, nullptr, false);
+    if (json.is_discarded() || metadata->starts_with(byte_order_mark) || has_zero(json)) {
+        return Error{Code::invalid, "the metadata is not JSON that PostgreSQL stores"};
+    }
+    return {};
+}
+
 Result<Options> with_words(Options options) {
     if (!options.name_from.empty()) {
         KMS_ASSIGN(options.name, read_words(options.name_from));
@@ -55,6 +86,7 @@ Result<Options> with_words(Options options) {
     if (!options.metadata_from.empty()) {
         KMS_ASSIGN(options.metadata, read_words(options.metadata_from));
     }
+    KMS_TRY(check_metadata(options.metadata));
     return options;
 }
 

@@ -74,6 +74,74 @@ Node* planned(Node* node) {
     return reinterpret_cast<Node*>(expression_planner(static_cast<Expr*>(copyObjectImpl(node))));
 }
 
+bool takes_as_declared(const FuncExpr& call, const FormData_pg_proc& function) {
+    bool is_exact =
+        function.provariadic == InvalidOid && function.pronargs == list_length(call.args);
+    for (int i = 0; is_exact && i < function.pronargs; ++i) {
+        Node* argument = static_cast<Node*>(list_nth(call.args, i));
+        is_exact =
+            !IsA(argument, NamedArgExpr) && exprType(argument) == function.proargtypes.values[i];
+    }
+    return is_exact;
+}
+
+bool is_named_exactly(const FuncExpr& call) {
+    if (call.funcformat != COERCE_EXPLICIT_CALL) {
+        return true;  // a cast
+    }
+    HeapTuple row = SearchSysCache1(PROCOID, ObjectIdGetDatum(call.funcid));
+    const auto& function = *reinterpret_cast<Form_pg_proc>(GETSTRUCT(row));
+    const bool is_exact =
+        function.pronamespace == PG_CATALOG_NAMESPACE || takes_as_declared(call, function);
+    ReleaseSysCache(row);
+    return is_exact;
+}
+
+bool is_named_exactly(Oid number, const List* arguments) {
+    HeapTuple row = SearchSysCache1(OPEROID, ObjectIdGetDatum(number));
+    const auto& op = *reinterpret_cast<Form_pg_operator>(GETSTRUCT(row));
+    const bool is_exact = op.oprnamespace == PG_CATALOG_NAMESPACE ||
+                          (list_length(arguments) == 2 &&
+                           exprType(static_cast<Node*>(linitial(arguments))) == op.oprleft &&
+                           exprType(static_cast<Node*>(lsecond(arguments))) == op.oprright);
+    ReleaseSysCache(row);
+    return is_exact;
+}
+
+bool is_named_loosely(Node* node, void* context) {
+    if (node == nullptr) {
+        return false;
+    }
+    const bool is_exact =
+        IsA(node, FuncExpr) ? is_named_exactly(*reinterpret_cast<FuncExpr*>(node))
+        : IsA(node, OpExpr) || IsA(node, DistinctExpr) || IsA(node, NullIfExpr)
+            ? is_named_exactly(reinterpret_cast<OpExpr*>(node)->opno,
+                               reinterpret_cast<OpExpr*>(node)->args)
+        : IsA(node, ScalarArrayOpExpr)
+            ? is_named_exactly(reinterpret_cast<ScalarArrayOpExpr*>(node)->opno, NIL)
+            : true;
+    return !is_exact || walk_expression(node, is_named_loosely, context);
+}
+
+// It is stored as text. Whoever may create in the schema of a function could make another of the
+// same name, which fits better, unless the arguments are of the very types that it declares.
+void require_exact_names(Node* node) {
+    if (is_named_loosely(node, nullptr)) {
+        ereport(ERROR,
+                (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                 errmsg("a context expression calls functions and operators with arguments of the "
+                        "types that they declare"),
+                 errdetail("Another of the same name could take the place of one that takes any "
+                           "type, a variable number of arguments, or some by default."),
+                 errhint("Call a function that declares what it is given.")));
+    }
+}
+
+void require_not_volatile(Node* node, Node* plan) {
+    refuse_if(contain_volatile_functions(node) || contain_volatile_functions(plan),
+              ERRCODE_INVALID_OBJECT_DEFINITION, "volatile functions");
+}
+
 // What a row's context is must not change by itself, nor when its value is sealed again.
 void require_lasting(Node* node, AttrNumber attribute) {
     Bitmapset* columns = nullptr;
@@ -89,8 +157,7 @@ void require_lasting(Node* node, AttrNumber attribute) {
                                                        : "the system's")));
         }
     }
-    refuse_if(contain_volatile_functions(node) || contain_volatile_functions(planned(node)),
-              ERRCODE_INVALID_OBJECT_DEFINITION, "volatile functions");
+    require_not_volatile(node, planned(node));
 }
 
 // After some commands of anybody's all stored expressions are read.
@@ -104,10 +171,11 @@ void require_short(const char* stored) {
     }
 }
 
+// With the casts that nobody has written: read again, each function is found by the types it has.
 const char* deparse(Relation table, Node* node) {
     const int level = fix_expression_settings();
     List* names = deparse_context_for(RelationGetRelationName(table), RelationGetRelid(table));
-    const char* text = deparse_expression(node, names, false, false);
+    const char* text = deparse_expression(node, names, false, true);
     AtEOXact_GUC(false, level);
     return text;
 }
@@ -123,6 +191,7 @@ const char* checked_context(Relation table, AttrNumber attribute, const char* te
             [&] {
                 Node* node = transform(state_over(table, text), text);
                 require_lasting(node, attribute);
+                require_exact_names(node);
                 stored = deparse(table, node);
                 require_short(stored);
             },
@@ -134,9 +203,12 @@ const char* checked_context(Relation table, AttrNumber attribute, const char* te
 Expr* stored_context(Relation table, const char* text) {
     return about_expression(text, [&] {
         const int level = fix_expression_settings();
-        Node* node = planned(transform(state_over(table, text), text));
+        Node* node = transform(state_over(table, text), text);
+        require_exact_names(node);
+        Node* plan = planned(node);
+        require_not_volatile(node, plan);
         AtEOXact_GUC(false, level);
-        return reinterpret_cast<Expr*>(node);
+        return reinterpret_cast<Expr*>(plan);
     });
 }
 

@@ -161,6 +161,8 @@ KMS_FUNCTION(kms_decrypt_column) {
     const NewColumn wanted = read_wanted(fcinfo, run.relation, run.source);
     require_non_atomic(fcinfo, procedure);
     require_own_table(procedure, run.relation);
+    let_make_triggers(run.relation);
+    require_own_table(procedure, run.relation);
     require_replaceable(run.relation, run.source);
     const RegisteredColumn& column = require_registered(run.relation, run.source);
     require_not_being_encrypted(run.relation, wanted.source);

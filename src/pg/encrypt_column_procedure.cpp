@@ -160,6 +160,8 @@ KMS_FUNCTION(kms_encrypt_column) {
     const Wanted wanted = read_wanted(fcinfo, run.relation, run.source);
     require_non_atomic(fcinfo, procedure);
     require_own_table(procedure, run.relation);
+    let_make_triggers(run.relation);
+    require_own_table(procedure, run.relation);
     require_replaceable(run.relation, run.source);
     require_unregistered(run.relation, run.source);
     prepare_column(column_of(run.relation, wanted, published), wanted);

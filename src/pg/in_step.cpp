@@ -86,10 +86,14 @@ Prepared* prepare(const TriggerData* call) {
         return prepared;
     }
     prepared->identifier = column->key_identifier;
-    prepared->values = prepare_row_values(table, prepared->source, column->context_expression);
-    if (opens) {
-        prepared->input = prepare_input(table, prepared->target);
-    }
+    // As with any expression that is stored with a table, who writes need not be able to name what
+    // is in it.
+    run_owners_code(owner_of(column->relation), [&] {
+        prepared->values = prepare_row_values(table, prepared->source, column->context_expression);
+        if (opens) {
+            prepared->input = prepare_input(table, prepared->target);
+        }
+    });
     prepared->row = MakeSingleTupleTableSlot(CreateTupleDescCopyConstr(RelationGetDescr(table)),
                                              &TTSOpsHeapTuple);
     return prepared;
@@ -202,29 +206,6 @@ bool may_execute(Oid role) {
                                             text_datum("EXECUTE")));
 }
 
-void run_as_extension(const char* command) {
-    const Caller caller = act_as_owner_of(registered_column_table());
-    run_command(command);
-    act_as(caller);
-    CommandCounterIncrement();
-}
-
-// Who makes a trigger needs EXECUTE on its function, which nobody has: for as long as that takes,
-// and one after the other.
-template <typename Act>
-void with_execute(Oid role, Act&& act) {
-    constexpr const char* function = "FUNCTION kms_internal.keep_in_step()";
-    LockDatabaseObject(ProcedureRelationId, in_step_function(), 0, ExclusiveLock);
-    if (may_execute(role)) {
-        act();
-        return;
-    }
-    const char* name = quote_identifier(GetUserNameFromId(role, false));
-    run_as_extension(psprintf("GRANT EXECUTE ON %s TO %s", function, name));
-    act();
-    run_as_extension(psprintf("REVOKE EXECUTE ON %s FROM %s", function, name));
-}
-
 List* add_text(List* list, const char* text) {
     return lappend(list, makeString(pstrdup(text)));
 }
@@ -270,12 +251,29 @@ InStepTrigger find_in_step_trigger(Relation table, const char* source) {
     return {nullptr, nullptr, nullptr, false, false};
 }
 
+// A transaction of its own, in which nobody else's code runs and no table is locked: all whose
+// tables get such a trigger for the first time change the same row.
+void let_make_triggers(Oid relation) {
+    const Oid owner = owner_of(relation);
+    if (may_execute(owner)) {
+        return;
+    }
+    LockDatabaseObject(ProcedureRelationId, in_step_function(), 0, ExclusiveLock);
+    if (!may_execute(owner)) {
+        const Caller caller = act_as_owner_of(registered_column_table());
+        run_command(psprintf("GRANT EXECUTE ON FUNCTION kms_internal.keep_in_step() TO %s",
+                             quote_identifier(GetUserNameFromId(owner, false))));
+        act_as(caller);
+    }
+    commit_batch();
+    begin_batch();
+}
+
 // By PostgreSQL's own function: nobody has USAGE of the schema of the trigger's.
 void make_in_step_trigger(Oid relation, const char* table, const InStepTrigger& trigger) {
     InStepTrigger named = trigger;
     named.name = trigger_name(relation, trigger.target);
-    const Oid owner = owner_of(relation);
-    with_execute(owner, [&] { run_owners_code(owner, [&] { create_trigger(relation, named); }); });
+    run_owners_code(owner_of(relation), [&] { create_trigger(relation, named); });
     fire_always(relation, table, named);
 }
 

@@ -21,6 +21,11 @@ Oid in_step_function();
 // The one of the column that is named `source`.
 InStepTrigger find_in_step_trigger(Relation table, const char* source);
 
+// Who makes a trigger needs EXECUTE on its function, and so does who makes a partition of its table
+// later: gives it to the table's owner, once and for all, and commits that. Without USAGE of the
+// function's schema it is good for nothing else.
+void let_make_triggers(Oid relation);
+
 // Makes one, behind all triggers of the user's, which may change the source yet. In an SPI
 // connection; `table` is the relation's name, quoted.
 void make_in_step_trigger(Oid relation, const char* table, const InStepTrigger& trigger);

@@ -260,6 +260,16 @@ inline bool walk_raw(Node* node, bool (*visit)(Node*, void*), void* context) {
 #endif
 }
 
+// All nodes below one of an expression that has been analysed.
+inline bool walk_expression(Node* node, bool (*visit)(Node*, void*), void* context) {
+#if PG_VERSION_NUM >= 160000
+    return expression_tree_walker(node, visit, context);
+#else
+    auto* any = reinterpret_cast<void (*)()>(visit);
+    return expression_tree_walker(node, reinterpret_cast<bool (*)()>(any), context);
+#endif
+}
+
 // The record behind a setting's name, nullptr for none.
 inline config_generic* find_setting(const char* name) {
 #if PG_VERSION_NUM >= 160000

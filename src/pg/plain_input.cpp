@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "pg/owner.hpp"
 #include "pg/text_settings.hpp"
 
 namespace kms::pg {
@@ -35,10 +36,20 @@ int sqlstate_of_value(int sqlstate) {
                : ERRCODE_INVALID_TEXT_REPRESENTATION;
 }
 
+// Warnings and notices may show the text too.
+int silence() {
+    const int level = NewGUCNestLevel();
+    set_meanwhile("client_min_messages", "error");
+    (void)set_config_option("log_min_messages", "error", PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+                            true, 0, false);
+    return level;
+}
+
 // 0, or the SQLSTATE with which the type has refused the text. What comes back of the value is in
 // `back`.
 int try_input(PlainInput& input, char* text, Datum& value, ByteView& back) {
     MemoryContext caller = CurrentMemoryContext;
+    const int level = input.back.text_depends ? silence() : 0;
     volatile int sqlstate = 0;
     PG_TRY()
         ;
@@ -56,6 +67,9 @@ int try_input(PlainInput& input, char* text, Datum& value, ByteView& back) {
             FlushErrorState();
         }
     PG_END_TRY();
+    if (level != 0) {
+        AtEOXact_GUC(false, level);
+    }
     return sqlstate;
 }
 

@@ -143,6 +143,7 @@ void run_all(Rewriting& run) {
         run_passes(run, batch_memory);
     }
     begin_batch();
+    require_owned(run);
     if (!run.has_given_up) {
         end_move(run);
     }

@@ -136,8 +136,9 @@ void rewrite_window(Batch& batch, Place& place) {
 }
 
 void rewrite_some(Rewriting& run, Relation table, Place& place) {
+    // Since the last commit there may be triggers, keys and policies that were not.
+    require_rewritable_table(run, table);
     if (!place.begun) {
-        require_rewritable_table(run, table);
         begin_at(place, table);
     }
     if (place.end != 0) {
@@ -197,12 +198,14 @@ bool begins_under(ByteView sealed, ByteView tag) {
 // are nothing that an older one sees.
 void rewrite_batch(Rewriting& run, Place& place) {
     begin_batch();
+    LockRelationOid(run.relation, AccessShareLock);
     const Relation table = try_relation_open(place.table, RowExclusiveLock);
     if (table == nullptr) {
         place.ended = true;  // dropped meanwhile
         return;
     }
     if (is_part_of(place.table, run.relation)) {
+        require_owned(run);
         require_owner_above(place.table, run.relation);
         PushActiveSnapshot(GetLatestSnapshot());
         rewrite_some(run, table, place);

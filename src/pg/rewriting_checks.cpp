@@ -204,17 +204,22 @@ void require_rewritable_table(const Rewriting& run, Relation table) {
     require_no_update_rule(run, table);
     require_not_generated_from(run, table);
     require_not_in_partition_key(run, table);
+    require_no_foreign_key(run, table);
     if (table->rd_rel->relkind != RELKIND_PARTITIONED_TABLE) {
         require_table_of_rows(run, table);
+    }
+}
+
+void require_owned(const Rewriting& run) {
+    if (!owns_table(run.relation, GetUserId())) {
+        aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(run.relation));
     }
 }
 
 void require_rewritable(const Rewriting& run) {
     const Relation relation = relation_open(run.relation, AccessShareLock);
     require_kind(run, relation);
-    if (!owns_table(run.relation, GetUserId())) {
-        aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, name_of(relation));
-    }
+    require_owned(run);
     require_bytea(relation, run.registered());
     relation_close(relation, NoLock);
     require_one_owner(run.relation);
@@ -222,7 +227,6 @@ void require_rewritable(const Rewriting& run) {
     for (int i = 0; i < list_length(all); ++i) {
         const Relation table = table_open(list_nth_oid(all, i), NoLock);
         require_rewritable_table(run, table);
-        require_no_foreign_key(run, table);
         table_close(table, NoLock);
     }
 }

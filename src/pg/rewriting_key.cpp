@@ -1,5 +1,6 @@
 // The key that a column is registered with, and its current version, whoever has rotated it.
 #include "crypto/sealed.hpp"
+#include "pg/key_arguments.hpp"
 #include "pg/registry.hpp"
 #include "pg/rewriting.hpp"
 
@@ -24,6 +25,23 @@ ByteView current_tag(const RunKey& key) {
     auto* tag = static_cast<Byte*>(palloc(sizeof(KeyTag)));
     std::copy(header->tag.begin(), header->tag.end(), tag);
     return {tag, sizeof(KeyTag)};
+}
+
+// Whoever goes on with what somebody else has begun, or begins in the middle of his run, opens
+// values of one key to seal them under another, and is to know it.
+void require_no_other_move(const Rewriting& run, const RegisteredColumn& column) {
+    const ByteView wanted = run.move.key_identifier;
+    const bool is_ours = run.move.is_wanted() &&
+                         (wanted.empty() || std::ranges::equal(wanted, column.key_identifier));
+    if (column.is_moving && !run.is_between_columns() && !is_ours) {
+        ereport(ERROR,
+                (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                 errmsg("%s is being moved from key \"%s\" to key \"%s\"", column_label(run),
+                        shown_identifier(column.was.key_identifier),
+                        shown_identifier(column.key_identifier)),
+                 errhint("Say new_key or new_context once more, and CALL %s goes on with it.",
+                         run.procedure)));
+    }
 }
 
 }  // namespace
@@ -54,6 +72,7 @@ void require_key(const Rewriting& run) {
 
 RunKey current_key(Rewriting& run, bool anew) {
     const RegisteredColumn& column = registration_of(run);
+    require_no_other_move(run, column);
     RunKey key = {.action = run.action,
                   .identifier = column.key_identifier,
                   .tag = {},

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "pg/context_expression.hpp"
-#include "pg/key_arguments.hpp"
 #include "pg/owner.hpp"
 #include "pg/registry.hpp"
 #include "pg/rewriting.hpp"
@@ -54,20 +53,6 @@ SealedAs left_by(const Rewriting& run, const RegisteredColumn& column, const Sea
     return column.now();
 }
 
-// Whoever goes on with what somebody else has begun opens values of one key to seal them under
-// another, and is to know it.
-void require_no_move(const Rewriting& run, const RegisteredColumn& column) {
-    if (column.is_moving && !run.is_between_columns()) {
-        ereport(ERROR,
-                (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                 errmsg("%s is being moved from key \"%s\" to key \"%s\"", column_label(run),
-                        shown_identifier(column.was.key_identifier),
-                        shown_identifier(column.key_identifier)),
-                 errhint("Say new_key or new_context once more, and CALL %s goes on with it.",
-                         run.procedure)));
-    }
-}
-
 Datum context_datum(const char* context) {
     return context != nullptr ? text_datum(context) : Datum{0};
 }
@@ -116,7 +101,6 @@ Move move_arguments(FunctionCallInfo fcinfo, int first) {
 void begin_move(const Rewriting& run) {
     const RegisteredColumn& column = registration_of(run);
     if (!run.move.is_wanted()) {
-        require_no_move(run, column);
         return;
     }
     const SealedAs wanted = wanted_by(run, column.now());

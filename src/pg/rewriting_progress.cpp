@@ -11,10 +11,13 @@ constexpr uint16 our_kind = 0x6b72;
 
 constexpr std::int64_t between_notices_ms = 5000;
 
+// Of the server's own kind: code that runs meanwhile, a trigger's, cannot let go of it by
+// pg_advisory_unlock_all().
 LOCKTAG lock_of(const Rewriting& run) {
     LOCKTAG tag;
     SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, run.relation, static_cast<uint32>(run.target),
                          our_kind);
+    tag.locktag_lockmethodid = DEFAULT_LOCKMETHOD;
     return tag;
 }
 

@@ -255,10 +255,35 @@ Datum value_to_write(Work& work, varlena* result) {
                                 : PointerGetDatum(result);
 }
 
+bool is_as_written(const Work& work, TupleTableSlot* row, Datum value) {
+    const AttrNumber target = work.batch.unwritten.target;
+    const auto* column = TupleDescAttr(RelationGetDescr(work.batch.table), target - 1);
+    bool is_null = false;
+    const Datum stored = slot_getattr(row, target, &is_null);
+    return !is_null && datum_image_eq(stored, value, column->attbyval, column->attlen);
+}
+
+// The value is sealed for the row that there was: a trigger that changes it, or what the context is
+// made of, would leave a value that nobody opens. Between two columns a trigger of our own sees to
+// it, behind all others.
+void require_as_written(const Work& work, TupleTableSlot* row, std::size_t index, Datum value) {
+    const auto context = context_of_row(work.values, row);
+    if (!is_as_written(work, row, value) || !context ||
+        !std::ranges::equal(*context, work.chunk.calls[index].context)) {
+        ereport(ERROR, (errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+                        errmsg("a trigger has changed the value, or what its context is made of")));
+    }
+}
+
 void write_result(Work& work, RowWriter& writer, std::size_t index) {
     ItemPointerData& place = work.chunk.places[index];
-    switch (write_row(writer, &place, value_to_write(work, work.chunk.results[index]))) {
+    const Datum value = value_to_write(work, work.chunk.results[index]);
+    switch (write_row(writer, &place, value)) {
         case Written::done:
+            if (TupleTableSlot* row = row_after_triggers(writer);
+                row != nullptr && !work.batch.run.is_between_columns()) {
+                require_as_written(work, row, index, value);
+            }
             ++work.attempt.done;
             break;
         case Written::kept_by_trigger:

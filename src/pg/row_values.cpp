@@ -38,9 +38,15 @@ RowValues prepare(Node* value, Expr* context) {
             .row = CreateStandaloneExprContext()};
 }
 
-// A cast of somebody's may keep less than all.
-bool is_cast_to_text(Oid type) {
+// A cast of somebody's may keep less than all, and that of a blank-padded string without a length
+// keeps no blanks.
+bool keeps_less_as_text(Node* value) {
     Oid function = InvalidOid;
+    std::int32_t modifier = exprTypmod(value);
+    const Oid type = getBaseTypeAndTypmod(exprType(value), &modifier);
+    if (type == BPCHAROID) {
+        return modifier < 0;
+    }
     return find_coercion_pathway(TEXTOID, type, COERCION_EXPLICIT, &function) ==
                COERCION_PATH_FUNC &&
            function >= FirstNormalObjectId;
@@ -69,7 +75,7 @@ std::optional<ByteView> evaluate(const RowValues& values, ExprState* expression,
 Node* as_bytes(Node* value) {
     const Oid type = exprType(value);
     const Oid target = getBaseType(type) == BYTEAOID ? BYTEAOID : TEXTOID;
-    if (target == TEXTOID && is_cast_to_text(type)) {
+    if (target == TEXTOID && keeps_less_as_text(value)) {
         return as_dumped(value);
     }
     return coerce_to_target_type(nullptr, value, type, target, -1, COERCION_EXPLICIT,

@@ -151,6 +151,11 @@ Written write_row(RowWriter& writer, ItemPointer place, Datum value) {
     return is_written ? Written::done : Written::kept_by_trigger;
 }
 
+TupleTableSlot* row_after_triggers(RowWriter& writer) {
+    const TriggerDesc* triggers = writer.result->ri_TrigDesc;
+    return triggers != nullptr && triggers->trig_update_before_row ? writer.after : nullptr;
+}
+
 void close_row_writer(RowWriter* writer) {
     ExecASUpdateTriggers(writer->statement, writer->result, nullptr);
     AfterTriggerEndQuery(writer->statement);

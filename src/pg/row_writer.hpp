@@ -21,6 +21,10 @@ RowWriter* open_row_writer(Relation table, AttrNumber column, bool as_replica);
 // Of the row version that stands at `place` in the active snapshot.
 Written write_row(RowWriter& writer, ItemPointer place, Datum value);
 
+// The row that write_row() has written, as BEFORE triggers have left it; nullptr where there are
+// none.
+TupleTableSlot* row_after_triggers(RowWriter& writer);
+
 void close_row_writer(RowWriter* writer);
 
 // For a trigger: whether the row version at `place` is what write_row() is about to replace.

@@ -254,7 +254,7 @@ Result<HeldKey*> Session::key_with_tag(const KeyUse& use, const KeyTag& tag) {
     auto fetched = fetch(use, tag);
     if (!fetched && fetched.error().code == Code::not_found && use.stored == nullptr) {
         // The agent does not say whether it lacks the key or this version of it.
-        KMS_ASSIGN(HeldKey* current, current_key(use));
+        KMS_ASSIGN(HeldKey * current, current_key(use));
         if (current->key.tag() == tag) {
             return current;
         }

@@ -10,11 +10,13 @@ void require_writable(const char* function);
 // 25001 where a snapshot of before would not show what others have written until a lock was had.
 void require_read_committed(const char* function);
 
-// 25001 in a transaction block, or where the statement has changed something, and on a standby: what
-// cannot be taken back must not rely on what a ROLLBACK takes back, nor on what is not there yet.
+// 25001 in a transaction block, or where the statement has changed something, and on a standby:
+// what cannot be taken back must not rely on what a ROLLBACK takes back, nor on what is not there
+// yet.
 void require_nothing_undone(const char* function);
 
-// What has been committed here is on disk, whatever synchronous_commit says: no crash brings it back.
+// What has been committed here is on disk, whatever synchronous_commit says: no crash brings it
+// back.
 void make_commits_durable();
 
 }  // namespace kms::pg

@@ -142,7 +142,9 @@ my $brief = put('--expire-in', '1 second', '-', \'text');
 ok(becomes(sub { blob('info', $brief)->{code} == 3 }), 'a blob expires');
 refused(3, qr/there is no blob $brief/, 'get', $brief);
 refused(1, qr/invalid input syntax for type interval/, 'put', '--expire-in', 'soon', '-', \'text');
-refused(1, qr/invalid input syntax for type json/, 'put', '--metadata', '{', '-', \'text');
+foreach my $metadata ('{', '', '{"ssn": 078}', '["\u0000"]', '{"a": {"\u0000": 1}}', "\xef\xbb\xbf{}", '"\ud800"', '{} {}') {
+    refused(1, qr/\Akms-blob: the metadata is not JSON that PostgreSQL stores\n\z/, 'put', '--metadata', $metadata, '-', \'text');
+}
 refused(1, qr/cannot have expired already/, 'put', '--expire-in', '-1 day', '-', \'text');
 refused(1, qr/invalid byte sequence/, 'put', '--name', "\xff", '-', \'text');
 

@@ -126,6 +126,75 @@ foreach my $change ('RENAME COLUMN ssn TO other', 'RENAME COLUMN plain TO other'
     $mallory->get('DROP TABLE m.run, m.run_2');
 }
 
+# --- a table that is given away, and what comes to it, in the middle of a run
+
+my $reencrypt = "CALL kms.reencrypt('m.run', 'ssn', batch => 10, pause => '200 ms'";
+my $give = 'ALTER TABLE m.run OWNER TO new_owner; ALTER TABLE m.run_1 OWNER TO new_owner; ALTER TABLE m.run_2 OWNER TO new_owner';
+my @in_between = (
+    [ "$reencrypt)", 'CREATE TRIGGER late BEFORE UPDATE ON m.run FOR EACH ROW EXECUTE FUNCTION m.late()', '55000' ],
+    [ "$reencrypt)", $give, '42501' ],
+    [ "$reencrypt)", 'ALTER TABLE m.run_2 OWNER TO new_owner', '42501' ],
+    [ "$reencrypt, triggers => 'skip')", 'ALTER TABLE m.run_2 ADD UNIQUE (ssn); CREATE TABLE m.child (ssn bytea REFERENCES m.run_2 (ssn))', '0A000' ],
+);
+$admin->get(q{CREATE ROLE new_owner; GRANT ALL ON SCHEMA m TO new_owner; CREATE FUNCTION m.late() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'});
+foreach my $case (@in_between) {
+    my ($call, $change, $state) = @$case;
+    $mallory->get(<<'SQL');
+CREATE TABLE m.run (id int, ssn bytea) PARTITION BY RANGE (id);
+CREATE TABLE m.run_1 PARTITION OF m.run FOR VALUES FROM (0) TO (100);
+CREATE TABLE m.run_2 PARTITION OF m.run FOR VALUES FROM (100) TO (200);
+SELECT kms.register_column('m.run', 'ssn', 'k');
+INSERT INTO m.run SELECT n, kms.encode_with('k', n::text) FROM generate_series(1, 199) n;
+SQL
+    $admin->get("SELECT kms.rotate_key('k')");
+    my $by = $call =~ /skip/ ? $admin : $mallory;
+    $by->send($call);
+    ok(becomes(sub { $node->safe_psql('postgres', q{SELECT coalesce(max(rows_done), 0) FROM kms.reencrypt_progress WHERE relation = 'm.run'::regclass}) > 0 }), "$call has begun");
+    $node->safe_psql('postgres', $change);
+    is($by->answer->{state}, $state, "... and ends: $change");
+    $node->safe_psql('postgres', 'DROP TABLE IF EXISTS m.child, m.run');
+}
+
+# --- the lock of a run, which code of the owner's let go of
+
+$admin->get(<<'SQL');
+CREATE FUNCTION m.unlocks(int) RETURNS bytea LANGUAGE plpgsql STABLE AS $$ BEGIN PERFORM pg_advisory_unlock_all(); RETURN ''; END $$;
+CREATE TABLE m.locked (id int, ssn bytea);
+ALTER TABLE m.locked OWNER TO mallory;
+INSERT INTO m.locked SELECT n, kms.encode_with('k', n::text) FROM generate_series(1, 50) n;
+SELECT kms.register_column('m.locked', 'ssn', 'k', 'm.unlocks(id)'), kms.rotate_key('k');
+SQL
+$admin->send(q{CALL kms.reencrypt('m.locked', 'ssn', batch => 5, pause => '300 ms')});
+ok(becomes(sub { $node->safe_psql('postgres', q{SELECT coalesce(max(rows_done), 0) FROM kms.reencrypt_progress WHERE relation = 'm.locked'::regclass}) > 0 }), 'a run whose owner\'s code unlocks all it can');
+fails_with($mallory, q{CALL kms.reencrypt('m.locked', 'ssn', new_key => 'other')}, '55006', '... keeps its lock');
+is($admin->answer->{state}, '', '... to its end');
+is($node->safe_psql('postgres', q{SELECT key_identifier, is_moving FROM kms.registered_columns WHERE relation = 'm.locked'::regclass}), 'k|f', '... and moves nothing');
+
+# --- between encrypt_column and the switch the table's life goes on
+
+$admin->get(<<'SQL');
+CREATE ROLE writes LOGIN;
+CREATE SCHEMA hidden AUTHORIZATION mallory;
+CREATE FUNCTION hidden.context(int) RETURNS bytea LANGUAGE sql IMMUTABLE AS 'SELECT int4send($1)';
+GRANT USAGE ON SCHEMA m TO writes;
+SQL
+$mallory->get(<<'SQL');
+CREATE TABLE m.lives (id int, ssn text) PARTITION BY RANGE (id);
+CREATE TABLE m.lives_1 PARTITION OF m.lives FOR VALUES FROM (0) TO (100);
+CREATE TABLE m.attached (id int, ssn text, ssn_encrypted bytea);
+GRANT INSERT ON m.lives TO writes;
+CALL kms.encrypt_column('m.lives', 'ssn', 'k', context_expression => 'hidden.context(id)');
+CREATE TABLE m.lives_2 PARTITION OF m.lives FOR VALUES FROM (100) TO (200);
+ALTER TABLE m.lives ATTACH PARTITION m.attached FOR VALUES FROM (200) TO (300);
+SQL
+my $writes = kms_session($node, user => 'writes');
+is($writes->ask(q{INSERT INTO m.lives VALUES (1, 'a'), (101, 'b'), (201, 'c')})->{state}, '', 'who may not use the schema of the context\'s function writes, in partitions that came later');
+is($admin->get(q{SELECT string_agg(kms.decode_with_text('k', ssn_encrypted, int4send(id)), '') FROM m.lives}), 'abc', '... and all are sealed');
+my $may_execute = q{SELECT has_function_privilege('mallory', 'kms_internal.keep_in_step()', 'EXECUTE')};
+is($admin->get($may_execute), 't', '... since the owner may use the trigger\'s function');
+is($mallory->ask(q{SELECT kms.switch_column('m.lives', 'ssn')})->{state}, '', '... and makes the switch');
+$writes->quit;
+
 # --- a table that is rewritten between two transactions of a run
 
 $admin->get(<<'SQL');
