@@ -240,10 +240,23 @@ BEGIN
                 OR used.old_names IS NOT NULL OR used.dropped IS NOT NULL OR used.altered IS NOT NULL)
     LOOP
         registered := moved.registered;
+        -- Another session has followed it, or changes what has the names: nobody's command waits for that.
+        PERFORM FROM kms.registered_column r
+        WHERE (r.relation_schema, r.relation_name, r.column_name)
+            = (registered.relation_schema, registered.relation_name, registered.column_name)
+        FOR UPDATE SKIP LOCKED;
+        CONTINUE WHEN NOT FOUND;
+        PERFORM FROM kms.registered_column r
+        WHERE (r.relation_schema, r.relation_name, r.column_name)
+            = (moved.nspname, moved.relname, moved.attname)
+        FOR UPDATE SKIP LOCKED;
+        CONTINUE WHEN NOT FOUND AND EXISTS (
+            SELECT FROM kms.registered_column r
+            WHERE (r.relation_schema, r.relation_name, r.column_name)
+                = (moved.nspname, moved.relname, moved.attname));
         DELETE FROM kms.registered_column r
         WHERE (r.relation_schema, r.relation_name, r.column_name)
             = (registered.relation_schema, registered.relation_name, registered.column_name);
-        CONTINUE WHEN NOT FOUND;  -- another session has followed it
         registered.relation_schema := moved.nspname;
         registered.relation_name := moved.relname;
         registered.column_name := moved.attname;

@@ -1,6 +1,7 @@
 #include "pg/census.hpp"
 
 #include "pg/census_scan.hpp"
+#include "pg/inheritance.hpp"
 #include "pg/table_column.hpp"
 
 namespace kms::pg {
@@ -40,7 +41,7 @@ void count_part(Oid part, const char* column, CensusCounter& counter) {
 
 const char* foreign_part_of(Oid relation) {
     ListCell* cell = nullptr;
-    foreach (cell, find_all_inheritors(relation, AccessShareLock, nullptr)) {
+    foreach (cell, find_all_parts(relation, AccessShareLock)) {
         if (get_rel_relkind(lfirst_oid(cell)) == RELKIND_FOREIGN_TABLE) {
             return get_rel_name(lfirst_oid(cell));
         }
@@ -56,7 +57,7 @@ std::span<const CensusEntry> take_census(Oid relation, AttrNumber attribute) {
     CommandCounterIncrement();
     PushActiveSnapshot(GetLatestSnapshot());
     ListCell* cell = nullptr;
-    foreach (cell, find_all_inheritors(relation, AccessShareLock, nullptr)) {
+    foreach (cell, find_all_parts(relation, AccessShareLock)) {
         count_part(lfirst_oid(cell), column, counter);
     }
     PopActiveSnapshot();

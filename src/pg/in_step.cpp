@@ -320,6 +320,7 @@ void require_own_table(const char* procedure, Oid relation) {
                                   "which others inherit, are not taken.")));
     }
     relation_close(table, NoLock);
+    require_none_detaching(relation);
     require_one_owner(relation);
 }
 

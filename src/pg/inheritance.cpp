@@ -32,6 +32,30 @@ const List* with_ancestors(Oid table) {
 
 }  // namespace
 
+const List* find_all_parts(Oid relation, LOCKMODE lock) {
+    List* parts = list_make1_oid(relation);
+    for (int i = 0; i < list_length(parts); ++i) {
+        const Oid parent = list_nth_oid(parts, i);
+        parts = list_concat_unique_oid(
+            parts, find_inheritance_children_extended(parent, false, lock, nullptr, nullptr));
+    }
+    return parts;
+}
+
+void require_none_detaching(Oid relation) {
+    const List* reached = find_all_inheritors(relation, AccessShareLock, nullptr);
+    const List* parts = find_all_parts(relation, AccessShareLock);
+    for (int i = 0; i < list_length(parts); ++i) {
+        const Oid part = list_nth_oid(parts, i);
+        if (!list_member_oid(reached, part)) {
+            ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                            errmsg("partition \"%s\" of \"%s\" is being detached",
+                                   get_rel_name(part), get_rel_name(relation)),
+                            errhint("ALTER TABLE … DETACH PARTITION … FINALIZE ends that.")));
+        }
+    }
+}
+
 bool is_part_of(Oid table, Oid ancestor) {
     return list_member_oid(with_ancestors(table), ancestor);
 }

@@ -6,6 +6,13 @@
 
 namespace kms::pg {
 
+// The relation, its partitions and child tables, locked: those too that are being detached, which
+// PostgreSQL leaves out.
+const List* find_all_parts(Oid relation, LOCKMODE lock);
+
+// 55000 where one is being detached: commands on the relation no longer reach it.
+void require_none_detaching(Oid relation);
+
 // Whether `table` is `ancestor`, one of its partitions or child tables, or one of theirs.
 bool is_part_of(Oid table, Oid ancestor);
 

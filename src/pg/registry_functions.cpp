@@ -47,6 +47,10 @@ void require_table(Relation table) {
     }
     if (kind.relispartition) {
         const List* ancestors = get_partition_ancestors(RelationGetRelid(table));
+        if (ancestors == NIL) {
+            raise_wrong_kind(table, "is a partition that is being detached",
+                             "ALTER TABLE … DETACH PARTITION … FINALIZE ends that.");
+        }
         raise_wrong_kind(table, "is a partition",
                          psprintf("Register the column of \"%s\", which covers its partitions.",
                                   get_rel_name(llast_oid(ancestors))));

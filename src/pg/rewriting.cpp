@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "pg/inheritance.hpp"
+
 namespace kms::pg {
 namespace {
 
@@ -13,7 +15,7 @@ constexpr int most_passes = 20;
 
 // The tables that hold rows: partitions, or the relation itself and what inherits from it.
 List* tables_of(Oid relation) {
-    const List* all = find_all_inheritors(relation, AccessShareLock, nullptr);
+    const List* all = find_all_parts(relation, AccessShareLock);
     List* tables = NIL;
     for (int i = 0; i < list_length(all); ++i) {
         const Oid table = list_nth_oid(all, i);

@@ -222,6 +222,7 @@ void require_rewritable(const Rewriting& run) {
     require_owned(run);
     require_bytea(relation, run.registered());
     relation_close(relation, NoLock);
+    require_none_detaching(run.relation);
     require_one_owner(run.relation);
     const List* all = find_all_inheritors(run.relation, AccessShareLock, nullptr);
     for (int i = 0; i < list_length(all); ++i) {

@@ -144,7 +144,9 @@ void note_bad(BadRows& rows, Oid relation, const ItemPointerData& place, int sql
         row.relation = relation;
         row.place = place;
         row.sqlstate = sqlstate;
-        strlcpy(row.reason, reason, sizeof(row.reason));
+        const auto length = static_cast<int>(strlen(reason));
+        const int cut = pg_mbcliplen(reason, length, static_cast<int>(sizeof(row.reason)) - 1);
+        strlcpy(row.reason, reason, static_cast<std::size_t>(cut) + 1);
     }
     ++rows.count;
 }

@@ -195,6 +195,36 @@ is($admin->get($may_execute), 't', '... since the owner may use the trigger\'s f
 is($mallory->ask(q{SELECT kms.switch_column('m.lives', 'ssn')})->{state}, '', '... and makes the switch');
 $writes->quit;
 
+# --- a partition that is half detached, of which PostgreSQL names no table that it belongs to
+
+$mallory->get("CREATE TABLE m.halves (id int, ssn bytea) PARTITION BY RANGE (id); CREATE TABLE m.half PARTITION OF m.halves FOR VALUES FROM (0) TO (10);
+    SELECT kms.register_column('m.halves', 'ssn', 'other'); INSERT INTO m.halves VALUES (1, kms.encode_with('other', 'x'))");
+$second->get('BEGIN; SELECT count(*) FROM m.halves');
+is($mallory->ask("SET statement_timeout = '500ms'; ALTER TABLE m.halves DETACH PARTITION m.half CONCURRENTLY")->{state}, '57014', 'a partition is half detached');
+$mallory->get('RESET statement_timeout');
+is($mallory->ask("SELECT kms.register_column('m.half', 'ssn', 'k')")->{state}, '42809', '... and is not registered');
+ok(!$mallory->ask("CALL kms.encrypt_column('m.half', 'id', 'k')")->{closed}, '... nor encrypted');
+my $version = $admin->get(q{SELECT max(version) FROM kms.list_keys('other')});
+$admin->get(q{SELECT kms.rotate_key('other')});
+fails_with($admin, "SELECT kms.disable_key('other', $version)", 'KM012', '... but its rows count');
+fails_with($mallory, "CALL kms.reencrypt('m.halves', 'ssn')", '55000', '... and are not rewritten');
+fails_with($mallory, "CALL kms.decrypt_column('m.halves', 'ssn', 'text')", '55000', '... nor opened');
+$second->get('COMMIT');
+$mallory->get('ALTER TABLE m.halves DETACH PARTITION m.half FINALIZE; DROP TABLE m.halves, m.half');
+
+# --- a registration that a session changes and leaves open keeps nobody's commands
+
+$admin->get('CREATE SCHEMA opened AUTHORIZATION mallory');
+$mallory->get("CREATE TABLE opened.kept (c bytea); SELECT kms.register_column('opened.kept', 'c', 'k')");
+$second->get("BEGIN; SELECT kms.unregister_column('opened.kept', 'c')");
+is($admin->ask("SET statement_timeout = '60s'; ALTER SCHEMA opened RENAME TO was_open; RESET statement_timeout")->{state}, '', 'a schema is renamed while a registration in it is being changed');
+my $other = kms_session($node);
+is($other->ask("SET statement_timeout = '60s'; CREATE TEMP TABLE mine (n int); ALTER TABLE mine RENAME n TO m")->{state}, '', 'nobody waits for the registration of another');
+$second->get('ROLLBACK');
+$other->get('CREATE TEMP TABLE another (n int)');
+is($other->get(q{SELECT full_name FROM kms.registered_columns WHERE full_name LIKE '%kept%'}), 'was_open.kept.c', '... and it is followed once it is free');
+$other->quit;
+
 # --- a table that is rewritten between two transactions of a run
 
 $admin->get(<<'SQL');
