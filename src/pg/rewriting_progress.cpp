@@ -146,7 +146,7 @@ void note_bad(BadRows& rows, Oid relation, const ItemPointerData& place, int sql
         row.sqlstate = sqlstate;
         const auto length = static_cast<int>(strlen(reason));
         const int cut = pg_mbcliplen(reason, length, static_cast<int>(sizeof(row.reason)) - 1);
-        strlcpy(row.reason, reason, static_cast<std::size_t>(cut) + 1);
+        *std::copy_n(reason, cut, row.reason) = '\0';
     }
     ++rows.count;
 }
