@@ -98,16 +98,16 @@ suite_unit() {
     make "-j$JOBS" "${programs[@]}" || return
     for program in "${programs[@]}"; do
         install -m 755 "$program" "$scratch/tree/build/"
-        run_google_test "$program"
     done
+    prove_all run_google_test "${programs[@]}"
     # What only root can try: a child of another user.
-    ! can_be_root || tree_user=as_root_user \
+    ! can_be_root || tree_user=as_root_user part=$scratch \
         run_google_test build/unit_test --gtest_filter=EndingTest.NeverBlocksOnWhatItMaySignalNot
 }
 
-# run_google_test PROGRAM OPTION…
+# run_google_test PROGRAM OPTION…: writes to the folder `part`.
 run_google_test() {
-    local output=$scratch/google_test status=0
+    local output=$part/google_test status=0
     in_tree "$@" --gtest_color=no >"$output" 2>&1 || status=$?
     cat "$output"
     local good bad

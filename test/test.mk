@@ -45,6 +45,7 @@ soak:
 
 unit:
 	test/install-packages build check
+	$(MAKE) -j$(JOBS) all
 	$(MAKE) -j$(JOBS) build/unit_test build/slow_test
 	build/unit_test
 	build/slow_test
@@ -77,8 +78,9 @@ $(eval $(call variant,fuzzed,clang++,-O1 $(test_flags) $(sanitizers) -fsanitize=
 build/unit_test: $(patsubst %.cpp,build/sanitized/%.o,$(part_sources) $(unit_tests))
 	$(CXX) $(sanitizers) -o $@ $^ -lgtest -lgtest_main $(part_libraries) -lz -pthread
 
-build/slow_test: $(patsubst %.cpp,build/plain/%.o,$(part_sources) $(slow_tests))
-	$(CXX) -o $@ $^ -lgtest -lgtest_main $(part_libraries) -pthread
+# Of the very objects that the programs are made of, which `make all` has built.
+build/slow_test: $(slow_tests:%.cpp=build/plain/%.o) $(patsubst %.cpp,build/%.o,$(filter-out src/blob/%,$(part_sources)))
+	$(CXX) $(if $(findstring clang,$(CXX)),,-O3 -flto=auto) -o $@ $^ -lgtest -lgtest_main $(part_libraries) -pthread
 
 build/%_fuzz: build/fuzzed/test/fuzz/%_fuzz.o $(patsubst %.cpp,build/fuzzed/%.o,$(part_sources))
 	clang++ $(sanitizers) -fsanitize=fuzzer -o $@ $^ $(part_libraries)

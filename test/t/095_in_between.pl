@@ -94,8 +94,7 @@ $mallory->get('DROP TABLE m.parent');
 
 # --- a run whose column or partition goes
 
-sub begin_run {
-    my ($call) = @_;
+sub make_run_table {
     $mallory->get(<<'SQL');
 CREATE TABLE m.run (id int, ssn bytea) PARTITION BY RANGE (id);
 CREATE TABLE m.run_1 PARTITION OF m.run FOR VALUES FROM (0) TO (100);
@@ -103,6 +102,12 @@ CREATE TABLE m.run_2 PARTITION OF m.run FOR VALUES FROM (100) TO (200);
 SELECT kms.register_column('m.run', 'ssn', 'k');
 INSERT INTO m.run SELECT n, kms.encode_with('k', n::text) FROM generate_series(1, 199) n;
 SQL
+    return;
+}
+
+sub begin_run {
+    my ($call) = @_;
+    make_run_table();
     $mallory->send($call);
     ok(becomes(sub { ($second->ask("SELECT rows_done FROM kms.reencrypt_progress WHERE relation = 'm.run'::regclass")->{out} || 0) > 0 }), "$call has begun");
     return;
@@ -139,13 +144,7 @@ my @in_between = (
 $admin->get(q{CREATE ROLE new_owner; GRANT ALL ON SCHEMA m TO new_owner; CREATE FUNCTION m.late() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'});
 foreach my $case (@in_between) {
     my ($call, $change, $state) = @$case;
-    $mallory->get(<<'SQL');
-CREATE TABLE m.run (id int, ssn bytea) PARTITION BY RANGE (id);
-CREATE TABLE m.run_1 PARTITION OF m.run FOR VALUES FROM (0) TO (100);
-CREATE TABLE m.run_2 PARTITION OF m.run FOR VALUES FROM (100) TO (200);
-SELECT kms.register_column('m.run', 'ssn', 'k');
-INSERT INTO m.run SELECT n, kms.encode_with('k', n::text) FROM generate_series(1, 199) n;
-SQL
+    make_run_table();
     $admin->get("SELECT kms.rotate_key('k')");
     my $by = $call =~ /skip/ ? $admin : $mallory;
     $by->send($call);
