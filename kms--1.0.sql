@@ -219,7 +219,7 @@ BEGIN
         WHERE (p.relation_schema, p.relation_name, p.column_name)
             = (r.relation_schema, r.relation_name, r.column_name));
     FOR moved IN
-        SELECT r AS registered, n.nspname, c.relname, a.attname, used.*
+        SELECT r AS registered, p.relation, n.nspname, c.relname, a.attname, used.*
         FROM kms.registered_place p
             JOIN kms.registered_column r USING (relation_schema, relation_name, column_name)
             JOIN pg_class c ON c.oid = p.relation
@@ -245,7 +245,14 @@ BEGIN
         WHERE (r.relation_schema, r.relation_name, r.column_name)
             = (registered.relation_schema, registered.relation_name, registered.column_name)
         FOR UPDATE SKIP LOCKED;
-        CONTINUE WHEN NOT FOUND;
+        IF NOT FOUND THEN
+            IF EXISTS (SELECT FROM pg_event_trigger_ddl_commands() d WHERE d.objid = moved.relation) THEN
+                RAISE WARNING USING
+                    MESSAGE = 'kms could not follow a rename of a registered column',
+                    DETAIL = 'Another session changes its registration: the next command follows it.';
+            END IF;
+            CONTINUE;
+        END IF;
         PERFORM FROM kms.registered_column r
         WHERE (r.relation_schema, r.relation_name, r.column_name)
             = (moved.nspname, moved.relname, moved.attname)

@@ -131,7 +131,7 @@ ALTER TABLE person DISABLE ROW LEVEL SECURITY;
 SET ROLE regress_kms_owner;
 CREATE FUNCTION kms_test.spy(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
-    IF current_setting('kms_test.counting', true) = 'yes' THEN RAISE 'run as %', current_user; END IF;
+    IF current_setting('kms_test.counting', true) = 'yes' THEN RAISE 'run as %', CASE current_user WHEN session_user THEN 'the caller' ELSE current_user END; END IF;
     RETURN $1;
 END $$;
 CREATE INDEX ON person ((id + kms_test.spy(1))) WHERE kms_test.spy(1) = 1;

@@ -49,7 +49,7 @@ SELECT kms.rotate_key('pii');
 SET search_path = theirs, public;
 SET TimeZone = 'Asia/Tokyo';
 CALL kms.reencrypt('t', 'c', 2, triggers => 'fire');
-SELECT current_user, current_setting('search_path'), current_setting('work_mem'), current_setting('kms.keys');
+SELECT current_user = session_user AS back, current_setting('search_path'), current_setting('work_mem'), current_setting('kms.keys');
 SELECT split_part(what, ' ', 1) AS what, count(*) > 1 AS often, min(who), max(who), min(path), max(path), min(zone), max(zone), max(keys) FROM log GROUP BY 1 ORDER BY 1;
 SELECT kms.decode_text(7, c, int4send(id)::bytea) FROM t ORDER BY 1;
 
@@ -84,7 +84,7 @@ ALTER FUNCTION theirs.note() RESET search_path;
 CREATE OR REPLACE FUNCTION theirs.note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF OLD.id = 3 THEN RAISE disk_full; END IF; RETURN NEW; END $$;
 SELECT kms.rotate_key('pii');
 CALL kms.reencrypt('t', 'c', 2, triggers => 'fire');
-SELECT current_user, current_setting('search_path'), current_setting('kms.keys');
+SELECT current_user = session_user AS back, current_setting('search_path'), current_setting('kms.keys');
 SET ROLE regress_kms_owner;
 SELECT current_user;
 RESET ROLE;
@@ -244,7 +244,7 @@ CALL kms.encrypt_column('theirs.switched', 'p', 'pii');
 SELECT kms.switch_column('theirs.switched', 'p', dry_run => true);
 SELECT kms.switch_column('theirs.switched', 'p', drop_constraints => true);
 SELECT DISTINCT what, who, path, keys FROM theirs.log ORDER BY 1;
-SELECT current_user, current_setting('search_path');
+SELECT current_user = session_user AS back, current_setting('search_path');
 
 -- decrypt_column: the input of the type.
 TRUNCATE theirs.log;
