@@ -192,7 +192,7 @@ as_root_user() {
 }
 
 # prove_all PROVE FILE…: calls PROVE with each file, with as many at the same time as there are
-# cores. Each has a folder of its own, `part`, and its output and counts are put in the files' order.
+# cores. Each has a folder of its own, `part`, with temporary files, and its output and counts are put in the files' order.
 prove_all() {
     local prove=$1 file running=0
     shift
@@ -203,13 +203,13 @@ prove_all() {
     done
     wait
     for file in "$@"; do
-        collect "$scratch/part.${file##*/}"
+        collect "$scratch/side.${file##*/}"
     done
 }
 
 prove_apart() {
-    local part=$scratch/part.${2##*/} passed=0 failed=0 skipped=0
-    as_server_user mkdir "$part"
+    local part=$scratch/side.${2##*/} passed=0 failed=0 skipped=0
+    as_server_user mkdir -p "$part/tmp"
     "$1" "$2" >"$part.log" 2>&1
     echo "$passed $failed $skipped" >"$part.counts"
 }
