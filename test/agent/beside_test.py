@@ -90,6 +90,7 @@ def one_file_for_two():
     refused("a keyring as its key file", "list", "--keyring", "own", "--key-file", "own-again")
     refused("an agent's", "serve", "--keyring", "own", "--key-file", "to-own")
     refused("an agent's next one", "serve", *own, "--next-key-file", "own-again")
+    os.unlink("own-again")
     os.symlink("nowhere", "dangling")
     expect(agent("init", "--keyring", "dangling", "--key-file", "kek"), REFUSED, "a dangling link in the keyring's place", b"exists")
     ok(os.path.islink("dangling") and not os.path.exists("nowhere"), "stays what it is")
