@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from support import *
 
 CALL = re.compile(r"(\w+)\(")
-FAILING = {"write": "ENOSPC", "fsync": "ENOSPC", "rename": "ENOSPC", "link": "ENOSPC", "flock": "EIO",
+FAILING = {"write": "ENOSPC", "fsync": "ENOSPC", "rename": "ENOSPC", "renameat2": "ENOSPC", "link": "ENOSPC", "flock": "EIO",
            "openat": "ENOSPC", "read": "EIO", "newfstatat": "EIO"}
 # Libraries make these too (OpenSSL reads its configuration): then the update may as well succeed.
 NOT_ONLY_OURS = ("openat", "read", "newfstatat")
@@ -106,6 +106,8 @@ class Update:
         folder = self.folder(f"kill-{name}-{number}")
         killed = traced(self.line(folder), "-o", "/dev/null", "-e", f"inject={name}:signal=KILL:when={number}")
         reached = self.reached(folder)
+        if killed.returncode == DONE and name == "getrandom":
+            return None, None  # how often it is called is libcrypto's affair
         if killed.returncode == DONE:
             return reached, f"{name} {number}: was not killed"
         if reached not in ("old", "new"):
@@ -131,7 +133,7 @@ class Update:
         results = list(pool.map(self.kill, self.calls))
         wrong = [why for _, why in results if why]
         ok(not wrong, f"{self.name}: killed at each of {len(self.calls)} system calls", "\n".join(wrong))
-        reached = [state for state, _ in results]
+        reached = [state for state, _ in results if state]
         ok({"old", "new"} <= set(reached), f"{self.name}: the kills reach both states", reached)
         equal(reached, sorted(reached, reverse=True), f"{self.name}: from one moment on it is the new one")
         failing = [call for call in self.calls if call[0] in FAILING]
