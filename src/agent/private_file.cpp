@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <cstdlib>
 #include <thread>
 
@@ -92,15 +91,9 @@ class NextState {
         return {};
     }
 
-    // In one step, where the file system can: a crash leaves no file with two names.
     Status take_free_name() {
-        if (renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, path_.c_str(), RENAME_NOREPLACE) ==
-            0) {
+        if (rename_to_free_name(temporary_, path_)) {
             fd_.reset();
-            return {};
-        }
-        const bool is_unsupported = errno == EINVAL || errno == ENOSYS;
-        if (is_unsupported && link(temporary_.c_str(), path_.c_str()) == 0) {
             return {};
         }
         if (errno == EEXIST) {

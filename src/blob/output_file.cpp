@@ -174,26 +174,12 @@ Status OutputFile::take_name() {
 }
 
 Status OutputFile::take_free_name() {
-    if (renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, path_.c_str(), RENAME_NOREPLACE) == 0) {
+    if (rename_to_free_name(temporary_, path_)) {
         temporary_.clear();
         return {};
     }
-    if (errno == EEXIST) {
-        return appeared_meanwhile(path_);
-    }
-    return is_not_supported(errno) ? link_free_name()
-                                   : system_error("cannot rename " + temporary_ + " to " + path_);
-}
-
-// Where a rename cannot be told not to replace, as on NFS: a second name never replaces. The first
-// one is removed with the temporary file's.
-Status OutputFile::link_free_name() {
-    if (link(temporary_.c_str(), path_.c_str()) != 0) {
-        return errno == EEXIST ? appeared_meanwhile(path_)
-                               : system_error("cannot link " + temporary_ + " to " + path_);
-    }
-    unlink(std::exchange(temporary_, {}).c_str());
-    return {};
+    return errno == EEXIST ? appeared_meanwhile(path_)
+                           : system_error("cannot rename " + temporary_ + " to " + path_);
 }
 
 // A name is on disk when its folder is.

@@ -43,7 +43,6 @@ class OutputFile {
     Status check_replaced() const;
     Status take_name();
     Status take_free_name();
-    Status link_free_name();
     Status keep_in_folder() const;
 
     std::string path_;

@@ -22,6 +22,12 @@ Result<WrappedKey> wrapped_key(ByteView name, const DataKeyVersion& version,
 // Code::corrupt where the row is not what was wrapped.
 Result<FetchedKey> unwrap_version(Line line, ByteView name, const DataKeyVersion& version);
 
+// What says of a value that it is none, or not one of this key and context; and not that something
+// is wrong with the key or its agent.
+constexpr bool is_about_a_value(Code code) {
+    return code == Code::malformed || code == Code::wrong_key || code == Code::corrupt;
+}
+
 // A failure with the key is none with the value, which try_decode would pass over.
 Code key_failure(Code code);
 

@@ -97,13 +97,7 @@ void compare_chunk(Comparison& comparison) {
     chunk.count = chunk.bytes = 0;
 }
 
-// The page that they may stand in does not stay.
-ByteView kept(ByteView bytes) {
-    auto* copy = static_cast<Byte*>(palloc(bytes.size() + 1));
-    copy_bytes(bytes, ByteSpan(copy, bytes.size()));
-    return {copy, bytes.size()};
-}
-
+// Copied, since the page that they may stand in does not stay.
 void take_row(Comparison& comparison, TupleTableSlot* row) {
     Chunk& chunk = comparison.chunk;
     const auto plaintext = bytes_of_row(comparison.values, row);
@@ -119,11 +113,11 @@ void take_row(Comparison& comparison, TupleTableSlot* row) {
     if (!context) {
         raise_difference(comparison, row->tts_tid, "has NULL for its context");
     }
-    chunk.plaintexts[chunk.count] = kept(*plaintext);
+    chunk.plaintexts[chunk.count] = copy_of(*plaintext);
     chunk.calls[chunk.count] = {.action = "open a value with",
                                 .local_id = 0,
-                                .data = kept(bytes_of_datum(encrypted)),
-                                .context = kept(*context),
+                                .data = copy_of(bytes_of_datum(encrypted)),
+                                .context = copy_of(*context),
                                 .identifier = comparison.pair.key_identifier};
     chunk.places[chunk.count] = row->tts_tid;
     chunk.bytes += plaintext->size() + chunk.calls[chunk.count].data.size() + context->size();

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "pg/owner.hpp"
+#include "pg/sqlstates.hpp"
 #include "pg/text_settings.hpp"
 
 namespace kms::pg {
@@ -17,21 +18,18 @@ void require_text(ByteView bytes) {
     }
 }
 
-bool is_of_class(int sqlstate, std::initializer_list<int> classes) {
-    return std::ranges::any_of(classes,
-                               [=](int one) { return ERRCODE_TO_CATEGORY(sqlstate) == one; });
-}
-
 // Whatever a type's input says of a text may show it: a syntax error, a name that is not there, an
 // extension's XX000. These are of the server and of whoever cancels, and show none.
 bool is_of_the_server(int sqlstate) {
-    return is_of_class(sqlstate, {ERRCODE_TRANSACTION_ROLLBACK, ERRCODE_INSUFFICIENT_RESOURCES,
+    return sqlstate::is_of_class(sqlstate,
+                                 {ERRCODE_TRANSACTION_ROLLBACK, ERRCODE_INSUFFICIENT_RESOURCES,
                                   ERRCODE_OPERATOR_INTERVENTION, ERRCODE_SYSTEM_ERROR});
 }
 
 // Of the value, for whoever passes over such a row.
 int sqlstate_of_value(int sqlstate) {
-    return is_of_class(sqlstate, {ERRCODE_DATA_EXCEPTION, ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION})
+    return sqlstate::is_of_class(sqlstate,
+                                 {ERRCODE_DATA_EXCEPTION, ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION})
                ? sqlstate
                : ERRCODE_INVALID_TEXT_REPRESENTATION;
 }

@@ -7,6 +7,7 @@
 
 #include "crypto/algorithm.hpp"
 #include "pg/registry.hpp"
+#include "pg/subtransaction.hpp"
 
 namespace kms::pg {
 
@@ -51,25 +52,7 @@ void outlast_transactions();
 // keep others from them.
 template <typename Act>
 void without_keeping_locks(Act&& act) {
-    MemoryContext memory = CurrentMemoryContext;
-    ResourceOwner owner = CurrentResourceOwner;
-    ErrorData* volatile error = nullptr;
-    BeginInternalSubTransaction(nullptr);
-    MemoryContextSwitchTo(memory);
-    PG_TRY()
-        ;
-        { act(); }
-        PG_CATCH();
-        {
-            MemoryContextSwitchTo(memory);
-            error = CopyErrorData();
-            FlushErrorState();
-        }
-    PG_END_TRY();
-    RollbackAndReleaseCurrentSubTransaction();
-    MemoryContextSwitchTo(memory);
-    CurrentResourceOwner = owner;
-    if (error != nullptr) {
+    if (ErrorData* error = error_in_subtransaction(act, Outcome::is_undone)) {
         ReThrowError(error);
     }
 }

@@ -6,6 +6,7 @@
 #include "pg/inheritance.hpp"
 #include "pg/owner.hpp"
 #include "pg/rewriting_rows.hpp"
+#include "pg/sqlstates.hpp"
 #include "pg/subtransaction.hpp"
 #include "pg/table_column.hpp"
 
@@ -33,20 +34,16 @@ Batch open_batch(Rewriting& run, Relation table) {
 
 // --- errors
 
-bool is_of_class(int sqlstate, int one_of_class) {
-    return ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_TO_CATEGORY(one_of_class);
-}
-
 // Of the row alone: what it holds, what it breaks, what its triggers say about it. Not of the key,
 // its agent, the server or whoever has cancelled.
 bool is_about_a_row(int sqlstate) {
-    constexpr int classes[] = {
-        ERRCODE_CARDINALITY_VIOLATION,          ERRCODE_DATA_EXCEPTION,
-        ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION, ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION,
-        ERRCODE_EXTERNAL_ROUTINE_EXCEPTION,     ERRCODE_EXTERNAL_ROUTINE_INVOCATION_EXCEPTION,
-        ERRCODE_WITH_CHECK_OPTION_VIOLATION,    ERRCODE_PLPGSQL_ERROR};
     return sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE ||
-           std::ranges::any_of(classes, [=](int one) { return is_of_class(sqlstate, one); });
+           sqlstate::is_of_class(
+               sqlstate,
+               {ERRCODE_CARDINALITY_VIOLATION, ERRCODE_DATA_EXCEPTION,
+                ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION, ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION,
+                ERRCODE_EXTERNAL_ROUTINE_EXCEPTION, ERRCODE_EXTERNAL_ROUTINE_INVOCATION_EXCEPTION,
+                ERRCODE_WITH_CHECK_OPTION_VIOLATION, ERRCODE_PLPGSQL_ERROR});
 }
 
 // nullptr: all is well. Raises what is not about a row.

@@ -81,19 +81,14 @@ void note_bad_row(Work& work, const ItemPointerData& place, int sqlstate, const 
 
 // --- reading
 
-// The page that they may stand in does not stay.
-ByteView kept(ByteView bytes) {
-    auto* copy = static_cast<Byte*>(palloc(bytes.size() + 1));
-    copy_bytes(bytes, ByteSpan(copy, bytes.size()));
-    return {copy, bytes.size()};
-}
+// What is taken of a row is copied: the page that it may stand in does not stay.
 
 // No value opens with a context that is NULL: there is none to open then.
 Call as_before(const Work& work, const Call& call, TupleTableSlot* row) {
     const auto context = context_of_row(work.values_before, row);
     Call before = call;
     before.identifier = work.batch.key.was.key_identifier;
-    before.context = context ? kept(*context) : ByteView{};
+    before.context = context ? copy_of(*context) : ByteView{};
     before.data = context ? call.data : ByteView{};
     return before;
 }
@@ -114,8 +109,8 @@ void take_row(Work& work, TupleTableSlot* row) {
     Call& call = chunk.calls[chunk.count];
     call = {.action = work.batch.key.action,
             .local_id = 0,
-            .data = kept(bytes_of_row(work.values, row).value_or(ByteView{})),
-            .context = kept(*context),
+            .data = copy_of(bytes_of_row(work.values, row).value_or(ByteView{})),
+            .context = copy_of(*context),
             .identifier = work.batch.key.identifier};
     if (work.batch.key.is_moving) {
         chunk.calls_before[chunk.count] = as_before(work, call, row);

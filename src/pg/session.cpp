@@ -80,10 +80,6 @@ Result<FetchedKey> about_key(Result<FetchedKey> fetched) {
 }
 
 // Where nobody has asked about a value yet, no answer is about one.
-bool is_about_a_value(Code code) {
-    return code == Code::malformed || code == Code::corrupt || code == Code::wrong_key;
-}
-
 Status about_agent(Status ready) {
     if (!ready && is_about_a_value(ready.error().code)) {
         ready.error().code = Code::protocol;

@@ -1,9 +1,20 @@
-// The extension's own SQLSTATEs that are raised outside of the wall's table.
+// The extension's own SQLSTATEs that are raised outside of the wall's table, and the classes of
+// all.
 #pragma once
+
+#include <algorithm>
+#include <initializer_list>
 
 #include "pg/pg.hpp"
 
 namespace kms::pg::sqlstate {
+
+// `classes`: any SQLSTATE of each.
+inline bool is_of_class(int sqlstate, std::initializer_list<int> classes) {
+    return std::ranges::any_of(classes, [=](int one) {
+        return ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_TO_CATEGORY(one);
+    });
+}
 
 constexpr int not_bound = MAKE_SQLSTATE('K', 'M', '0', '0', '1');
 constexpr int not_found = MAKE_SQLSTATE('K', 'M', '0', '0', '2');

@@ -5,11 +5,13 @@
 
 namespace kms::pg {
 
-// nullptr: all is well. Else what `body` has changed is undone, and its error is returned, in the
-// caller's memory. Whatever the error is, the transaction outside must not end with the
-// subtransaction open.
+enum class Outcome { stays, is_undone };
+
+// nullptr: all is well, and what `body` has changed and locked stays, or is undone and let go of.
+// Else it is undone, and its error is returned, in the caller's memory. Whatever the error is, the
+// transaction outside must not end with the subtransaction open.
 template <typename Body>
-ErrorData* error_in_subtransaction(Body&& body) {
+ErrorData* error_in_subtransaction(Body&& body, Outcome outcome = Outcome::stays) {
     MemoryContext caller = CurrentMemoryContext;
     ResourceOwner resources = CurrentResourceOwner;
     MemoryContext memory =
@@ -21,7 +23,11 @@ ErrorData* error_in_subtransaction(Body&& body) {
         {
             MemoryContextSwitchTo(memory);
             body();
-            ReleaseCurrentSubTransaction();
+            if (outcome == Outcome::stays) {
+                ReleaseCurrentSubTransaction();
+            } else {
+                RollbackAndReleaseCurrentSubTransaction();
+            }
         }
         PG_CATCH();
         {

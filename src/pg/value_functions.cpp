@@ -1,4 +1,5 @@
 // encode, decode, decode_text, try_decode, recode, and the forms that name the key itself.
+#include "pg/envelope.hpp"
 #include "pg/values.hpp"
 
 namespace kms::pg {
@@ -59,13 +60,6 @@ enum class As { bytes, text };
     PG_RETURN_POINTER(result);
 }
 
-// What says that the ciphertext is not one of this key and context, and not that something is wrong
-// with the key or its agent.
-bool is_about_the_ciphertext(const Failure& failure) {
-    return failure.cause.code == Code::malformed || failure.cause.code == Code::wrong_key ||
-           failure.cause.code == Code::corrupt;
-}
-
 }  // namespace
 
 KMS_FUNCTION(kms_encode) {
@@ -99,7 +93,7 @@ KMS_FUNCTION(kms_try_decode) {
     }
     varlena* result = nullptr;
     const Failure failure = open(call, &result);
-    if (failure && is_about_the_ciphertext(failure)) {
+    if (failure && is_about_a_value(failure.cause.code)) {
         PG_RETURN_NULL();
     }
     return datum_or_raise(failure, result);
@@ -115,7 +109,7 @@ KMS_FUNCTION(kms_is_sealed) {
     varlena* plaintext = nullptr;
     const Failure failure =
         open({"open a value", local_id, bytes_argument(fcinfo, 0), context}, &plaintext);
-    if (failure && !is_about_the_ciphertext(failure)) {
+    if (failure && !is_about_a_value(failure.cause.code)) {
         raise(failure);
     }
     if (plaintext != nullptr) {
