@@ -352,7 +352,10 @@ BEGIN
                 WHERE CASE WHEN p.relation IS NOT NULL
                     THEN d.objid = p.relation AND d.objsubid IN (0, p.attribute)
                     ELSE d.address_names[1] = relation_schema AND d.address_names[2] = relation_name
-                        AND (d.objsubid = 0 OR d.address_names[3] = column_name) END)) g
+                        AND (d.objsubid = 0 OR d.address_names[3] = column_name) END)
+                -- Dropped by one whose snapshot did not show the registration.
+                OR p.relation IS NOT NULL AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = p.relation)
+                    AND to_regclass(format('%I.%I', s.relation_schema, s.relation_name)) IS NULL) g
         WHERE (r.relation_schema, r.relation_name, r.column_name)
             = (g.relation_schema, g.relation_name, g.column_name)
         RETURNING format('%I.%I.%I', r.relation_schema, r.relation_name, r.column_name) AS name

@@ -110,6 +110,17 @@ SELECT expression, try(expression) FROM unnest(ARRAY[
 ]) WITH ORDINALITY e(expression, n) ORDER BY n;
 SELECT kms.register_column('person', 'note', 'k', 'ssn || nosuch');
 SELECT try('convert_to(''' || repeat('x', 8192) || ''', ''UTF8'')');
+-- After every command that changes a definition its columns are compared with what they were.
+DO $$
+BEGIN
+    EXECUTE (SELECT 'CREATE TABLE wide (c bytea, ' || string_agg('n' || n || ' bytea', ', ') || ')'
+        FROM generate_series(1, 33) n);
+    PERFORM kms.register_column('wide', 'c', 'k',
+        (SELECT string_agg('n' || n, ' || ') FROM generate_series(1, 32) n));
+    PERFORM kms.unregister_column('wide', 'c');
+END $$;
+SELECT kms.register_column('wide', 'c', 'k', (SELECT string_agg('n' || n, ' || ') FROM generate_series(1, 33) n));
+DROP TABLE wide;
 RESET ROLE;
 SELECT count(*) FROM kms.registered_columns;
 

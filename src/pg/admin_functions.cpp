@@ -80,17 +80,19 @@ void refuse_destruction_if_needed(const KeyUse& use, std::uint32_t version) {
     refuse_if_wrapping(use.action, use.identifier, version);
     if (const ListedVersion* still = version_to_retire(use, version)) {
         require_disabled(use, *still);  // somebody may have enabled it meanwhile
-        refuse_if_needed(use.action, use.identifier, version, still->tag);
+        refuse_if_needed_behind_lock(use.action, use.identifier, version, still->tag);
     }
 }
 
 void refuse_disabling_if_needed(const KeyUse& use, std::uint32_t version) {
-    refuse_if_wrapping(use.action, use.identifier, version);
-    if (!may_be_needed()) {
-        return;
+    const ListedVersion* listed = may_be_needed() ? version_to_retire(use, version) : nullptr;
+    if (listed != nullptr) {
+        without_keeping_locks(
+            [&] { refuse_if_needed(use.action, use.identifier, version, listed->tag); });
     }
-    if (const ListedVersion* listed = version_to_retire(use, version)) {
-        refuse_if_needed(use.action, use.identifier, version, listed->tag);
+    refuse_if_wrapping(use.action, use.identifier, version);
+    if (listed != nullptr) {
+        refuse_if_needed_behind_lock(use.action, use.identifier, version, listed->tag);
     }
 }
 

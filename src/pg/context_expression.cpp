@@ -171,6 +171,18 @@ void require_short(const char* stored) {
     }
 }
 
+// After every command that changes a definition their names and types are compared.
+void require_few_columns(Node* node) {
+    constexpr int most_columns = 32;
+    Bitmapset* columns = nullptr;
+    pull_varattnos(node, 1, &columns);
+    if (bms_num_members(columns) > most_columns) {
+        ereport(ERROR, (errcode(ERRCODE_TOO_MANY_COLUMNS),
+                        errmsg("a context expression uses at most %d columns, and this one %d",
+                               most_columns, bms_num_members(columns))));
+    }
+}
+
 // With the casts that nobody has written: read again, each function is found by the types it has.
 const char* deparse(Relation table, Node* node) {
     const int level = fix_expression_settings();
@@ -192,6 +204,7 @@ const char* checked_context(Relation table, AttrNumber attribute, const char* te
                 Node* node = transform(state_over(table, text), text);
                 require_lasting(node, attribute);
                 require_exact_names(node);
+                require_few_columns(node);
                 stored = deparse(table, node);
                 require_short(stored);
             },

@@ -92,6 +92,18 @@ Datum add_version(ByteView kek, const DataKeyId& id) {
     return UInt32GetDatum(id.version);
 }
 
+// Rows are counted twice, so that who waits for a table does not keep others from sealing.
+void lock_unneeded(ByteView name, const DataKeyVersion& key, bool force) {
+    constexpr const char* action = "disable data key";
+    if (!force) {
+        without_keeping_locks([&] { refuse_if_needed(action, name, key.version, key.tag); });
+    }
+    lock_for_retiring(key.tag);
+    if (!force) {
+        refuse_if_needed_behind_lock(action, name, key.version, key.tag);
+    }
+}
+
 // Nothing to do where it is so already.
 Datum change_state(FunctionCallInfo fcinfo, const char* action, wire::VersionState state,
                    bool force) {
@@ -104,10 +116,7 @@ Datum change_state(FunctionCallInfo fcinfo, const char* action, wire::VersionSta
     }
     if (key.state != state) {
         if (state == wire::VersionState::disabled) {
-            lock_for_retiring(key.tag);
-            if (!force) {
-                refuse_if_needed(action, name, version, key.tag);
-            }
+            lock_unneeded(name, key, force);
         }
         set_data_key_state(name, version, state);
     }

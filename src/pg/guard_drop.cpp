@@ -1,7 +1,6 @@
 // DROP EXTENSION takes wrapped data keys, blobs and registered columns with it, and so do DROP
-// SCHEMA
-// ... CASCADE, DROP OWNED and what else drops what the extension depends on. None of the commands
-// tells by its name; what is dropped is seen as it goes.
+// SCHEMA ... CASCADE, DROP OWNED, DROP COLUMN and what else drops what the extension depends on.
+// None of the commands tells by its name; what is dropped is seen as it goes.
 #include "pg/guard_drop.hpp"
 
 #include <algorithm>
@@ -74,7 +73,7 @@ void on_access(ObjectAccessType access, Oid kind, Oid object, int column, void* 
     if (next_hook != nullptr) {
         next_hook(access, kind, object, column, argument);
     }
-    if (access == OAT_DROP && column == 0 && !allow_drop() && is_guarded(kind, object)) {
+    if (access == OAT_DROP && !allow_drop() && is_guarded(kind, object)) {
         refuse_loss();
     }
 }

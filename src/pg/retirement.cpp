@@ -15,6 +15,7 @@ namespace kms::pg {
 namespace {
 
 constexpr std::size_t most_lines = 20;
+constexpr int most_waiting_ms = 1000;
 
 std::uint64_t rows_of(const RegisteredColumn& column, const KeyTag& tag) {
     CensusCounter counter(CurrentMemoryContext);
@@ -127,6 +128,16 @@ void refuse_if_needed(const char* action, ByteView identifier, std::uint32_t ver
                  errhint("Bring them to the current version with CALL kms.reencrypt(), blobs with "
                          "kms.rewrap_blobs(), or use force => true.")));
     }
+}
+
+void refuse_if_needed_behind_lock(const char* action, ByteView identifier, std::uint32_t version,
+                                  const KeyTag& tag) {
+    const int level = NewGUCNestLevel();
+    if (LockTimeout == 0 || LockTimeout > most_waiting_ms) {
+        set_meanwhile("lock_timeout", psprintf("%d", most_waiting_ms));
+    }
+    refuse_if_needed(action, identifier, version, tag);
+    AtEOXact_GUC(false, level);
 }
 
 void refuse_if_wrapping(const char* action, ByteView kek, std::uint32_t version) {

@@ -36,6 +36,11 @@ const char* shown_rows(std::span<const ColumnRows> columns);
 void refuse_if_needed(const char* action, ByteView identifier, std::uint32_t version,
                       const KeyTag& tag);
 
+// The same for who keeps others from sealing or wrapping meanwhile: no table is waited for longer
+// than a second (55P03).
+void refuse_if_needed_behind_lock(const char* action, ByteView identifier, std::uint32_t version,
+                                  const KeyTag& tag);
+
 // The same while data keys of this database are wrapped by the version. Nobody wraps one by it
 // until the transaction is over.
 void refuse_if_wrapping(const char* action, ByteView kek, std::uint32_t version);

@@ -99,6 +99,26 @@ $two->send(q{CALL kms.destroy_data_key('counted', 1)});
 waits_for($two, 'transaction', 'destruction waits for a row that is not committed');
 $one->get('COMMIT');
 like($two->answer->{err}, qr/KM012: could not destroy data key "counted": rows need its version 1\nDETAIL:  public.registered.value: 1 row$/m, '... and counts it');
+
+# Whoever locks a registered table keeps nobody from sealing.
+$node->safe_psql('postgres', q{SELECT kms.create_data_key('idle', 'main')});
+$one->get(q{BEGIN; LOCK TABLE registered});
+$two->send(q{SELECT kms.disable_data_key('idle', 1)});
+ok(becomes(sub { $node->safe_psql('postgres', q{SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'registered'::regclass AND pid = } . $two->pid) == 1 }),
+    'disabling waits for a table that somebody has locked');
+is($node->safe_psql('postgres', q{SET statement_timeout = '30s'; SELECT length(kms.encode_with('idle', 'x'))}), 50, '... and others seal under the version meanwhile');
+$one->get('COMMIT');
+is($two->answer->{state}, '', '... until the table is free');
+$node->safe_psql('postgres', q{SELECT kms.enable_data_key('idle', 1)});
+my $three = keys_session($node);
+$one->get(q{BEGIN; SELECT kms.encode_with('idle', 'x')});
+$two->send(q{SELECT kms.disable_data_key('idle', 1)});
+waits_for($two, 'version', 'disabling waits for one who has sealed');
+$three->get(q{BEGIN; LOCK TABLE registered});
+$one->get('COMMIT');
+is($two->answer->{state}, '55P03', '... and behind its lock for no table that somebody has locked since');
+$three->get('COMMIT');
+$three->quit;
 $node->safe_psql('postgres', 'DROP TABLE registered');
 
 $one->get(q{BEGIN; SAVEPOINT s; SELECT kms.encode_with('k2', 'x'); ROLLBACK TO s});

@@ -51,12 +51,13 @@ sub file {
 
 sub ended { return { code => $? >> 8, signal => $? & 127, out => $_[0], err => $_[1] } }
 
-# Runs the program; a last argument of \'bytes' is its standard input.
+# Runs the program; a last argument of \'bytes' is its standard input, a pipe that it may leave
+# unread.
 sub blob {
     my (@words) = @_;
-    my $input = ref $words[-1] ? pop @words : \'';
+    my @piped = ref $words[-1] ? ('bash', '-c', 'cat "$0" | exec "$@"', file(${ pop @words })) : ();
     my ($out, $err) = ('', '');
-    IPC::Run::run([ $program, @words ], '<', $input, '>', \$out, '2>', \$err);
+    IPC::Run::run([ @piped, $program, @words ], '<', \'', '>', \$out, '2>', \$err);
     my $ended = ended($out, $err);
     note "@words: $ended->{code} $err" if $err ne '';
     return $ended;

@@ -106,7 +106,8 @@ $s->get('ALTER EVENT TRIGGER kms_forget_dropped DISABLE; DROP TABLE person; ALTE
 is(registered(), 'public.person.ssn none', 'a new table of the name of one that went unseen is not it');
 is_kept(qr/^public\.person\.ssn: not found/, '... and keeps every version');
 $s->get('CREATE TABLE people (id int, ssn bytea)');
-$s->get(q{SELECT kms.register_column('people', 'ssn', 'k'); DROP TABLE person});
+$s->get(q{SELECT kms.register_column('people', 'ssn', 'k')});
+$s->get('ALTER EVENT TRIGGER kms_forget_dropped DISABLE; DROP TABLE person; ALTER EVENT TRIGGER kms_forget_dropped ENABLE ALWAYS');
 like(said('ALTER TABLE people RENAME TO person'), qr/WARNING:.*kms has forgotten column public\.person\.ssn, which was not found/, 'a registered one that takes the name says what it replaces');
 is(registered(), 'public.person.ssn', '... and has it');
 
@@ -193,6 +194,18 @@ like(new_log($node), qr/WARNING:  kms has forgotten registered columns that were
 begin_anew();
 $s->get(join ';', map { "CREATE TABLE many$_ (c bytea); SELECT kms.register_column('many$_', 'c', 'k')" } 1 .. 25);
 like(said('DROP TABLE ' . join ', ', map { "many$_" } 1 .. 25), qr/^(?:public\.many\d+\.c\n){19}and 5 more$/m, 'of many the first are named');
+
+# One whose snapshot is older than the registration.
+begin_anew();
+$s->get('CREATE TABLE brief (c bytea)');
+my $old = keys_session($node);
+$old->get('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM kms.registered_column');
+$s->get(q{SELECT kms.register_column('brief', 'c', 'k')});
+$old->get('DROP TABLE brief; COMMIT');
+$old->quit;
+like(registered(), qr/brief/, 'a table that is dropped in an older snapshot is still registered');
+like(said('CREATE TEMP TABLE any_other (a int); DROP TABLE any_other'), qr/WARNING: .*kms has forgotten registered columns that were dropped\nDETAIL:  public\.brief\.c\n/, '... until the next DROP');
+unlike(registered(), qr/brief/, '... which forgets it');
 
 # --- an expression means the same whatever the settings are
 

@@ -56,6 +56,8 @@ my @ways = (
     'BEGIN; ALTER EXTENSION kms DROP TABLE kms.blob; DROP TABLE kms.blob; COMMIT',
     'BEGIN; ALTER EXTENSION kms DROP TABLE kms.blob_chunk; DROP TABLE kms.blob_chunk; COMMIT',
     'BEGIN; ALTER EXTENSION kms DROP TABLE kms.registered_column; DROP TABLE kms.registered_column CASCADE; COMMIT',
+    'ALTER TABLE kms.data_key DROP COLUMN wrapped CASCADE',
+    'ALTER TABLE kms.blob DROP COLUMN key_tag CASCADE',
     q{DO $$ BEGIN EXECUTE 'DROP EXTENSION kms'; END $$},
     q{CREATE FUNCTION drop_it() RETURNS void LANGUAGE plpgsql AS $$ BEGIN DROP EXTENSION kms; END $$; SELECT drop_it()},
     'PREPARE nothing AS SELECT 1; BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT 1; DROP EXTENSION kms; COMMIT',
