@@ -4,6 +4,7 @@
 
 #include "pg/args.hpp"
 #include "pg/collected.hpp"
+#include "pg/made_versions.hpp"
 #include "pg/owner.hpp"
 #include "pg/transaction.hpp"
 
@@ -119,11 +120,16 @@ bool insert_data_key(ByteView kek, const DataKeyId& id, const KeyTag& tag,
         {bytes_datum(id.name), UInt32GetDatum(id.version), text_datum(info_of(id.algorithm).name),
          bytes_datum(tag), bytes_datum(kek), UInt32GetDatum(wrapped.kek_version),
          bytes_datum(wrapped.bytes)}};
-    return execute(
-               "INSERT INTO kms.data_key (name, version, algorithm, key_tag, kek, kek_version,"
-               " wrapped, kek_version_first) VALUES ($1, $2, $3, $4, $5, $6, $7, $6)"
-               " ON CONFLICT (name, version) DO NOTHING",
-               parameters) == 1;
+    const bool is_new =
+        execute(
+            "INSERT INTO kms.data_key (name, version, algorithm, key_tag, kek, kek_version,"
+            " wrapped, kek_version_first) VALUES ($1, $2, $3, $4, $5, $6, $7, $6)"
+            " ON CONFLICT (name, version) DO NOTHING",
+            parameters) == 1;
+    if (is_new) {
+        note_made(id.name, id.version, tag);
+    }
+    return is_new;
 }
 
 void set_data_key_state(ByteView name, std::uint32_t version, wire::VersionState state) {

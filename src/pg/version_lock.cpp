@@ -5,6 +5,7 @@
 #include <span>
 
 #include "base/bytes.hpp"
+#include "pg/made_versions.hpp"
 #include "pg/pg.hpp"
 
 namespace kms::pg {
@@ -76,6 +77,7 @@ std::uint64_t sealing_epoch() {
 }
 
 void lock_for_sealing(const KeyTag& tag) {
+    note_sealing(tag);
     if (holds(tag)) {
         return;
     }

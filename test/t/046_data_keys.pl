@@ -165,6 +165,30 @@ waits_for($two, 'all', '... for which destruction waits too');
 $one->get('COMMIT');
 is($two->answer->{state}, '', '... until it is over');
 
+# --- a value that was sealed under a version that a subtransaction has made
+
+my $lost = 'a value was sealed under version 2 of data key "sub", which was rolled back to a savepoint';
+$one->get(q{CREATE TABLE sub (id int PRIMARY KEY, v bytea); SELECT kms.create_data_key('sub', 'main')});
+my $kept_aside = q{DO $$ DECLARE v bytea; BEGIN
+    BEGIN
+        PERFORM kms.rotate_data_key('sub');
+        v := kms.encode_with('sub', 'the only copy');
+        INSERT INTO sub VALUES (1, v), (1, v);
+    EXCEPTION WHEN unique_violation THEN
+        INSERT INTO sub VALUES (2, v);
+    END; END $$};
+is(fails_with($one, $kept_aside, '55000', 'rolled back, and stored in another block')->{message}, $lost, '... is told at the commit');
+$one->get(q{BEGIN; SAVEPOINT s; SAVEPOINT t; SELECT kms.rotate_data_key('sub'); RELEASE t});
+my $copy = $one->get(q{SELECT kms.encode_with('sub', 'x')});
+$one->get("ROLLBACK TO s; INSERT INTO sub VALUES (3, '$copy')");
+is(fails_with($one, 'COMMIT', '55000', 'rolled back with an outer savepoint, and stored by the client')->{message}, $lost, '... is told at the commit');
+$one->get("BEGIN; SAVEPOINT s; SELECT kms.rotate_data_key('sub'), kms.encode_with('sub', 'x'); ROLLBACK TO s");
+fails_with($one, q{PREPARE TRANSACTION 'sub'}, '55000', '... or when the transaction is prepared');
+is($one->get('SELECT count(*) FROM sub'), 0, '... and nothing is stored');
+$one->get(q{BEGIN; SAVEPOINT s; SELECT kms.rotate_data_key('sub'); INSERT INTO sub VALUES (4, kms.encode_with('sub', 'kept')); RELEASE s; COMMIT});
+$one->get(q{BEGIN; SELECT kms.encode_with('sub', 'x'); SAVEPOINT s; SELECT kms.rotate_data_key('sub'); ROLLBACK TO s; INSERT INTO sub VALUES (5, kms.encode_with('sub', 'kept')); COMMIT});
+is($one->get(q{SELECT string_agg(id || kms.decode_with_text('sub', v), ' ' ORDER BY id) FROM sub}), '4kept 5kept', 'what is not rolled back is stored, and what was rolled back unused is no matter');
+
 # --- dump and restore, to where the agent knows the KEK
 
 $node->safe_psql('postgres', <<'SQL');
