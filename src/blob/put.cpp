@@ -50,6 +50,8 @@ Exit carry_out(const Options& options, Connection& connection, Input& input) {
     return printed ? Exit::done : fail(printed.error());
 }
 
+constexpr int most_nested = 1000;  // levels of metadata: the server's parser uses its stack
+
 bool has_zero(const std::string& text) {
     return text.find('\0') != std::string::npos;
 }
@@ -72,7 +74,16 @@ Status check_metadata(const std::optional<std::string>& metadata) {
     if (!metadata) {
         return {};
     }
-    const auto json = nlohmann::json::parse(*metadata, nullptr, false);
+    bool is_deep = false;
+    const auto leave_out_what_is_deep = [&](int depth, auto, const auto&) {
+        is_deep = is_deep || depth > most_nested;
+        return depth <= most_nested;
+    };
+    const auto json = nlohmann::json::parse(*metadata, leave_out_what_is_deep, false);
+    if (is_deep) {
+        return Error{Code::invalid, "the metadata is nested more than " +
+                                        std::to_string(most_nested) + " levels deep"};
+    }
     if (json.is_discarded() || metadata->starts_with(byte_order_mark) || has_zero(json)) {
         return Error{Code::invalid, "the metadata is not JSON that PostgreSQL stores"};
     }

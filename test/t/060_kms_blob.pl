@@ -143,6 +143,10 @@ my $brief = put('--expire-in', '1 second', '-', \'text');
 ok(becomes(sub { blob('info', $brief)->{code} == 3 }), 'a blob expires');
 refused(3, qr/there is no blob $brief/, 'get', $brief);
 refused(1, qr/invalid input syntax for type interval/, 'put', '--expire-in', 'soon', '-', \'text');
+refused(1, qr/\Akms-blob: the metadata is nested more than 1000 levels deep\n\z/, 'put', '--metadata-from', file('[' x 200_000 . ']' x 200_000), '-', \'text');
+my $deep = put('--metadata', '[' x 1000 . ']' x 1000, '-', \'text');
+like(succeeds('info', '--json', $deep), qr/"metadata":\[{1000}\]{1000},/, '1,000 levels are stored');
+succeeds('rm', $deep);
 foreach my $metadata ('{', '', '{"ssn": 078}', '["\u0000"]', '{"a": {"\u0000": 1}}', "\xef\xbb\xbf{}", '"\ud800"', '{} {}') {
     refused(1, qr/\Akms-blob: the metadata is not JSON that PostgreSQL stores\n\z/, 'put', '--metadata', $metadata, '-', \'text');
 }
