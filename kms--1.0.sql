@@ -125,11 +125,12 @@ RETURNS text LANGUAGE sql STABLE
 RETURN CASE WHEN type IN ('pg_catalog.text'::pg_catalog.regtype, 'pg_catalog.varchar'::pg_catalog.regtype)
     THEN 'text' ELSE pg_catalog.format_type(type, modifier) END;
 
--- A table that is missing after a restore must not keep out the rows of the others, and neither
--- must an expression that does not parse.
-CREATE FUNCTION kms_internal.note_place(registered kms.registered_column)
+-- That the registered column is this one. An expression that does not parse must not keep out its row.
+CREATE FUNCTION kms_internal.note_place_at(
+    registered kms.registered_column, relation oid, attribute smallint)
 RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+#variable_conflict use_column
 DECLARE
     used name[] := '{}';
 BEGIN
@@ -141,31 +142,48 @@ BEGIN
     END;
     INSERT INTO kms.registered_place
     SELECT registered.relation_schema, registered.relation_name, registered.column_name,
-        a.attrelid, a.attnum, u.names, u.attributes, u.types
-    FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid
-        JOIN pg_attribute a ON a.attrelid = c.oid
-        CROSS JOIN LATERAL (
-            SELECT coalesce(array_agg(attname), '{}') AS names,
-                coalesce(array_agg(attnum), '{}') AS attributes,
-                coalesce(array_agg(kms_internal.context_type(atttypid, atttypmod)), '{}') AS types
-            FROM pg_attribute WHERE attrelid = c.oid AND attname = ANY (used)) u
-    WHERE n.nspname = registered.relation_schema AND c.relname = registered.relation_name
-        AND c.relkind IN ('r', 'p') AND a.attname = registered.column_name
+        note_place_at.relation, note_place_at.attribute,
+        coalesce(array_agg(attname), '{}'), coalesce(array_agg(attnum), '{}'),
+        coalesce(array_agg(kms_internal.context_type(atttypid, atttypmod)), '{}')
+    FROM pg_attribute WHERE attrelid = note_place_at.relation AND attname = ANY (used)
     ON CONFLICT (relation_schema, relation_name, column_name) DO UPDATE
     SET (relation, attribute, context_names, context_attributes, context_types)
         = (excluded.relation, excluded.attribute, excluded.context_names, excluded.context_attributes,
             excluded.context_types);
 END $$;
 
+-- The same of what has the names. A table that is missing after a restore must not keep out the rows
+-- of the others.
+CREATE FUNCTION kms_internal.note_place(registered kms.registered_column)
+RETURNS void LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+    SELECT kms_internal.note_place_at(registered, a.attrelid, a.attnum)
+    FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_class c ON c.relnamespace OPERATOR(pg_catalog.=) n.oid
+        JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) c.oid
+    WHERE n.nspname OPERATOR(pg_catalog.=) (registered).relation_schema
+        AND c.relname OPERATOR(pg_catalog.=) (registered).relation_name
+        AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p}'::"char"[])
+        AND a.attname OPERATOR(pg_catalog.=) (registered).column_name;
+END;
+
+-- A change of anything but the names leaves the place as it is: what has the names now may be another
+-- column, whose rename nobody has followed yet.
 CREATE FUNCTION kms_internal.keep_place()
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    place kms.registered_place;
 BEGIN
     IF TG_OP <> 'INSERT' THEN
         DELETE FROM kms.registered_place p
         WHERE (p.relation_schema, p.relation_name, p.column_name)
-            = (OLD.relation_schema, OLD.relation_name, OLD.column_name);
+            = (OLD.relation_schema, OLD.relation_name, OLD.column_name)
+        RETURNING * INTO place;
     END IF;
-    IF TG_OP <> 'DELETE' THEN
+    IF TG_OP = 'UPDATE' AND place.relation IS NOT NULL
+        AND (NEW.relation_schema, NEW.relation_name, NEW.column_name)
+            = (OLD.relation_schema, OLD.relation_name, OLD.column_name) THEN
+        PERFORM kms_internal.note_place_at(NEW, place.relation, place.attribute);
+    ELSIF TG_OP <> 'DELETE' THEN
         PERFORM kms_internal.note_place(NEW);
     END IF;
     RETURN NULL;
@@ -200,7 +218,9 @@ CREATE VIEW kms.registered_columns AS SELECT * FROM kms.registered_columns();
 
 -- Looks at what there is, and not at the command, of which there are many that rename. All that has
 -- changed is followed at once: names may have changed places. Nothing of a user's is evaluated, and
--- nobody's command fails because of this.
+-- nobody's command fails because of this, or waits for another's. What another session is about, or a
+-- column that is there has the name of, the next command follows: a registration is forgotten only
+-- with its column.
 CREATE FUNCTION kms_internal.follow_rename()
 RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
@@ -208,7 +228,11 @@ DECLARE
     moved record;
     other record;
     registered kms.registered_column;
+    before kms.registered_column[] := '{}';
     followed kms.registered_column[] := '{}';
+    relations oid[] := '{}';
+    attributes smallint[] := '{}';
+    free int[];
 BEGIN
     IF NOT EXISTS (SELECT FROM kms.registered_column) THEN
         RETURN;
@@ -219,7 +243,7 @@ BEGIN
         WHERE (p.relation_schema, p.relation_name, p.column_name)
             = (r.relation_schema, r.relation_name, r.column_name));
     FOR moved IN
-        SELECT r AS registered, p.relation, n.nspname, c.relname, a.attname, used.*
+        SELECT r AS registered, p.relation, p.attribute, n.nspname, c.relname, a.attname, used.*
         FROM kms.registered_place p
             JOIN kms.registered_column r USING (relation_schema, relation_name, column_name)
             JOIN pg_class c ON c.oid = p.relation
@@ -239,20 +263,16 @@ BEGIN
                     <> (n.nspname, c.relname, a.attname)
                 OR used.old_names IS NOT NULL OR used.dropped IS NOT NULL OR used.altered IS NOT NULL)
     LOOP
-        registered := moved.registered;
-        -- Another session has followed it, or changes what has the names: nobody's command waits for that.
-        PERFORM FROM kms.registered_column r
+        -- As it is now, and nobody else changes it or what has the names.
+        SELECT r.* INTO registered
+        FROM kms.registered_column r JOIN kms.registered_place p USING (relation_schema, relation_name, column_name)
         WHERE (r.relation_schema, r.relation_name, r.column_name)
-            = (registered.relation_schema, registered.relation_name, registered.column_name)
+                = ((moved.registered).relation_schema, (moved.registered).relation_name, (moved.registered).column_name)
+            AND (p.relation, p.attribute) = (moved.relation, moved.attribute)
+            AND (r.context_expression, r.was_context_expression)
+                IS NOT DISTINCT FROM ((moved.registered).context_expression, (moved.registered).was_context_expression)
         FOR UPDATE SKIP LOCKED;
-        IF NOT FOUND THEN
-            IF EXISTS (SELECT FROM pg_event_trigger_ddl_commands() d WHERE d.objid = moved.relation) THEN
-                RAISE WARNING USING
-                    MESSAGE = 'kms could not follow a rename of a registered column',
-                    DETAIL = 'Another session changes its registration: the next command follows it.';
-            END IF;
-            CONTINUE;
-        END IF;
+        CONTINUE WHEN NOT FOUND;
         PERFORM FROM kms.registered_column r
         WHERE (r.relation_schema, r.relation_name, r.column_name)
             = (moved.nspname, moved.relname, moved.attname)
@@ -261,9 +281,7 @@ BEGIN
             SELECT FROM kms.registered_column r
             WHERE (r.relation_schema, r.relation_name, r.column_name)
                 = (moved.nspname, moved.relname, moved.attname));
-        DELETE FROM kms.registered_column r
-        WHERE (r.relation_schema, r.relation_name, r.column_name)
-            = (registered.relation_schema, registered.relation_name, registered.column_name);
+        before := before || registered;
         registered.relation_schema := moved.nspname;
         registered.relation_name := moved.relname;
         registered.column_name := moved.attname;
@@ -287,15 +305,46 @@ BEGIN
         EXCEPTION WHEN OTHERS THEN
             registered.broken := format('it could not follow a rename: %s', SQLERRM);
         END;
-        IF registered.broken IS DISTINCT FROM (moved.registered).broken THEN
-            RAISE WARNING USING
-                MESSAGE = format('the context expression of %I.%I.%I is not used any more',
-                    moved.nspname, moved.relname, moved.attname),
-                DETAIL = registered.broken,
-                HINT = 'Until the column is registered anew no key version can be retired.';
-        END IF;
         followed := followed || registered;
+        relations := relations || moved.relation;
+        attributes := attributes || moved.attribute;
     END LOOP;
+    -- A name may be that of a column that is there and could not be followed itself.
+    LOOP
+        SELECT array_agg(f.number::int ORDER BY f.number) INTO free
+        FROM unnest(followed) WITH ORDINALITY f
+            (relation_schema, relation_name, column_name, key_identifier, context_expression, broken, registered,
+                was_key_identifier, was_context_expression, is_moving, number)
+        WHERE NOT EXISTS (
+            SELECT FROM kms.registered_column r
+                JOIN kms.registered_place p USING (relation_schema, relation_name, column_name)
+                JOIN pg_attribute b ON b.attrelid = p.relation AND b.attnum = p.attribute AND NOT b.attisdropped
+            WHERE (r.relation_schema, r.relation_name, r.column_name)
+                    = (f.relation_schema, f.relation_name, f.column_name)
+                AND (r.relation_schema, r.relation_name, r.column_name) NOT IN (
+                    SELECT b.relation_schema, b.relation_name, b.column_name FROM unnest(before) b));
+        EXIT WHEN cardinality(followed) = coalesce(cardinality(free), 0);
+        SELECT coalesce(array_agg(before[i] ORDER BY i), '{}'), coalesce(array_agg(followed[i] ORDER BY i), '{}'),
+            coalesce(array_agg(relations[i] ORDER BY i), '{}'), coalesce(array_agg(attributes[i] ORDER BY i), '{}')
+        INTO before, followed, relations, attributes
+        FROM unnest(free) i;
+    END LOOP;
+    IF EXISTS (
+        SELECT FROM kms.registered_place p
+            JOIN pg_event_trigger_ddl_commands() d ON d.objid = p.relation
+            JOIN pg_class c ON c.oid = p.relation
+            JOIN pg_namespace n ON n.oid = c.relnamespace
+            JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = p.attribute AND NOT a.attisdropped
+        WHERE (p.relation_schema, p.relation_name, p.column_name) <> (n.nspname, c.relname, a.attname)
+            AND (p.relation_schema, p.relation_name, p.column_name) NOT IN (
+                SELECT b.relation_schema, b.relation_name, b.column_name FROM unnest(before) b)) THEN
+        RAISE WARNING USING
+            MESSAGE = 'kms could not follow a rename of a registered column',
+            DETAIL = 'Another session changes its registration: the next command follows it.';
+    END IF;
+    DELETE FROM kms.registered_column r USING unnest(before) b
+    WHERE (r.relation_schema, r.relation_name, r.column_name)
+        = (b.relation_schema, b.relation_name, b.column_name);
     FOR other IN
         DELETE FROM kms.registered_column r USING unnest(followed) f
         WHERE (r.relation_schema, r.relation_name, r.column_name)
@@ -307,6 +356,16 @@ BEGIN
                 other.relation_schema, other.relation_name, other.column_name);
     END LOOP;
     INSERT INTO kms.registered_column SELECT * FROM unnest(followed);
+    FOR i IN 1 .. cardinality(followed) LOOP
+        PERFORM kms_internal.note_place_at(followed[i], relations[i], attributes[i]);
+        IF followed[i].broken IS DISTINCT FROM before[i].broken THEN
+            RAISE WARNING USING
+                MESSAGE = format('the context expression of %I.%I.%I is not used any more',
+                    followed[i].relation_schema, followed[i].relation_name, followed[i].column_name),
+                DETAIL = followed[i].broken,
+                HINT = 'Until the column is registered anew no key version can be retired.';
+        END IF;
+    END LOOP;
     FOR other IN
         SELECT r.* FROM kms.registered_column r
             LEFT JOIN kms.registered_place p USING (relation_schema, relation_name, column_name)

@@ -207,6 +207,41 @@ like(registered(), qr/brief/, 'a table that is dropped in an older snapshot is s
 like(said('CREATE TEMP TABLE any_other (a int); DROP TABLE any_other'), qr/WARNING: .*kms has forgotten registered columns that were dropped\nDETAIL:  public\.brief\.c\n/, '... until the next DROP');
 unlike(registered(), qr/brief/, '... which forgets it');
 
+# --- nothing is forgotten whose column is there
+
+# What was renamed unseen keeps its place, whatever else of its registration changes.
+begin_anew('CREATE TABLE person (id int, c bytea, ssn bytea)');
+$s->get(q{SELECT kms.register_column('person', 'c', 'k')});
+$s->get('ALTER EVENT TRIGGER kms_follow_rename DISABLE; ALTER TABLE person RENAME ssn TO e; ALTER TABLE person RENAME c TO ssn; ALTER EVENT TRIGGER kms_follow_rename ENABLE ALWAYS');
+$s->get(q{UPDATE kms.registered_column SET is_moving = false, was_key_identifier = 'old' WHERE column_name = 'ssn'});
+unlike(said('CREATE TEMP TABLE any_other (a int); DROP TABLE any_other'), qr/WARNING/, 'columns that change names, and a registration that changes meanwhile');
+is($s->get(q{SELECT string_agg(full_name || ' ' || coalesce(was_key_identifier, ''), ', ' ORDER BY full_name) FROM kms.registered_columns WHERE relation IS NOT NULL}),
+    'public.person.e old, public.person.ssn ', '... are both followed');
+
+# Tables and schemas change names beside each other, in sessions that do not see each other.
+$s->get('DROP TABLE person');
+$s->get("CREATE SCHEMA $_; CREATE TABLE $_.k1 (c bytea); CREATE TABLE $_.k2 (c bytea); SELECT kms.register_column('$_.k1', 'c', 'k'), kms.register_column('$_.k2', 'c', 'k')") foreach 'red', 'blue';
+my @tables = split /\n/, $s->get(q{SELECT c.oid FROM pg_class c WHERE relname IN ('k1', 'k2') ORDER BY oid});
+my ($tables, $schemas) = map { keys_session($node) } 1 .. 2;
+my $others = keys_session($node);
+foreach my $round (1 .. 12) {
+    my $schema = $round % 2 ? 'blue' : 'red';
+    $tables->get("BEGIN; ALTER TABLE $schema.k1 RENAME TO k; ALTER TABLE $schema.k2 RENAME TO k1; ALTER TABLE $schema.k RENAME TO k2");
+    $schemas->get('BEGIN; ALTER SCHEMA red RENAME TO middle; ALTER SCHEMA blue RENAME TO red; ALTER SCHEMA middle RENAME TO blue; COMMIT');
+    $tables->get('COMMIT');
+    $tables->send('ALTER TABLE red.k1 RENAME TO k8');
+    $schemas->send('ALTER TABLE blue.k1 RENAME TO k9');
+    $others->send("CREATE TEMP TABLE x$round (n int)");
+    $_->answer foreach $tables, $schemas, $others;
+    $others->get('ALTER TABLE red.k8 RENAME TO k1; ALTER TABLE blue.k9 RENAME TO k1');
+}
+$s->get('CREATE TEMP TABLE last (n int)');
+is(join(' ', sort split /\n/, $s->get(q{SELECT relation::oid FROM kms.registered_columns WHERE relation IS NOT NULL})), join(' ', sort @tables), 'no registration is lost between them');
+is($s->get(q{SELECT count(*) FROM kms.registered_columns WHERE full_name = relation::text || '.c'}), 4, '... and each has its names');
+$_->quit foreach $tables, $schemas, $others;
+$s->get('DROP SCHEMA red, blue CASCADE');
+begin_anew();
+
 # --- an expression means the same whatever the settings are
 
 $s->get('DROP TABLE IF EXISTS person; CREATE TABLE person (id date, ssn bytea, tags text[])');
