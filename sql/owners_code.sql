@@ -253,6 +253,43 @@ SELECT kms.switch_column('theirs.switched', 'p_encrypted', drop_constraints => t
 SELECT DISTINCT what, who, path, keys FROM theirs.log ORDER BY 1;
 TABLE theirs.switched;
 
+-- Whoever writes between encrypt_column and the switch runs the context expression, as with a CHECK. It was planned as the owner,
+-- and what the writer has in pg_temp, which a SET search_path = x finds first, ran as the owner.
+SET client_min_messages = warning;
+SET ROLE regress_kms_owner;
+CREATE DOMAIN theirs.code AS text;
+CREATE FUNCTION theirs.prefix() RETURNS bytea LANGUAGE plpgsql IMMUTABLE SET search_path = theirs AS $$ BEGIN RETURN ('cards'::code)::text::bytea; END $$;
+REVOKE EXECUTE ON FUNCTION theirs.prefix() FROM PUBLIC;
+CREATE TABLE theirs.written (id int, p text);
+GRANT SELECT, INSERT ON theirs.written TO regress_kms_part;
+RESET ROLE;
+CALL kms.encrypt_column('theirs.written', 'p', 'pii', context_expression => 'theirs.prefix() || int4send(id)');
+RESET client_min_messages;
+SET ROLE regress_kms_part;
+CREATE FUNCTION theirs.shadow(text) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'shadowed as %', current_user; RETURN true; END $$;
+CREATE DOMAIN pg_temp.code AS text CHECK (theirs.shadow(VALUE));
+INSERT INTO theirs.written VALUES (1, 'x');
+RESET ROLE;
+GRANT EXECUTE ON FUNCTION theirs.prefix() TO regress_kms_part;
+SET ROLE regress_kms_part;
+INSERT INTO theirs.written VALUES (1, 'x');
+RESET ROLE;
+ALTER FUNCTION theirs.prefix() SET search_path = theirs, pg_temp;
+SET ROLE regress_kms_part;
+INSERT INTO theirs.written VALUES (2, 'y');
+DROP DOMAIN pg_temp.code;
+RESET ROLE;
+SELECT id, kms.decode_with_text('pii', p_encrypted, 'cards'::bytea || int4send(id)) FROM theirs.written ORDER BY id;
+-- On the way back too.
+SELECT kms.switch_column('theirs.written', 'p');
+CALL kms.decrypt_column('theirs.written', 'p_encrypted', 'text');
+INSERT INTO theirs.written (id, p_encrypted) VALUES (3, kms.encode_with('pii', 'z', 'cards'::bytea || int4send(3)));
+REVOKE EXECUTE ON FUNCTION theirs.prefix() FROM regress_kms_part;
+SET ROLE regress_kms_part;
+INSERT INTO theirs.written (id) VALUES (4);
+RESET ROLE;
+SELECT id, p FROM theirs.written ORDER BY id;
+
 RESET TimeZone;
 SET client_min_messages = warning;
 DROP SCHEMA theirs CASCADE;

@@ -86,9 +86,9 @@ Prepared* prepare(const TriggerData* call) {
         return prepared;
     }
     prepared->identifier = column->key_identifier;
-    // As with any expression that is stored with a table, who writes need not be able to name what
-    // is in it.
-    run_owners_code(owner_of(column->relation), [&] {
+    // As with CHECKs and DEFAULTs, whoever writes runs it: in another's name the objects of the
+    // writer's pg_temp would run, which functions may come upon.
+    run_owners_code(GetUserId(), [&] {
         prepared->values = prepare_row_values(table, prepared->source, column->context_expression);
         if (opens) {
             prepared->input = prepare_input(table, prepared->target);
@@ -213,8 +213,10 @@ List* add_text(List* list, const char* text) {
 void create_trigger(Oid relation, const InStepTrigger& trigger) {
     auto* statement = make_node<CreateTrigStmt>(T_CreateTrigStmt);
     statement->trigname = pstrdup(trigger.name);
+    const Relation table = relation_open(relation, AccessShareLock);
     statement->relation =
-        makeRangeVar(get_namespace_name(get_rel_namespace(relation)), get_rel_name(relation), -1);
+        makeRangeVar(pstrdup(schema_name(table)), pstrdup(RelationGetRelationName(table)), -1);
+    relation_close(table, NoLock);
     statement->funcname = add_text(add_text(NIL, "kms_internal"), "keep_in_step");
     statement->args = add_text(add_text(NIL, trigger.source), trigger.target);
     if (trigger.opens) {
@@ -233,8 +235,15 @@ void create_trigger(Oid relation, const InStepTrigger& trigger) {
 // By the catalog: callers have no USAGE of the schema.
 Oid in_step_function() {
     const Oid schema = get_namespace_oid("kms_internal", false);
-    return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum("keep_in_step"),
-                           PointerGetDatum(buildoidvector(nullptr, 0)), ObjectIdGetDatum(schema));
+    const Oid function =
+        GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum("keep_in_step"),
+                        PointerGetDatum(buildoidvector(nullptr, 0)), ObjectIdGetDatum(schema));
+    if (function == InvalidOid) {
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FUNCTION),
+                        errmsg("there is no function kms_internal.keep_in_step()"),
+                        errhint("Make the extension with CREATE EXTENSION kms.")));
+    }
+    return function;
 }
 
 InStepTrigger find_in_step_trigger(Relation table, const char* source) {

@@ -10,7 +10,8 @@ void hint_at_search_path(void* /*argument*/) {
         code == ERRCODE_UNDEFINED_OBJECT) {
         errhint(
             "What the owner of a table has written runs with search_path = pg_catalog, pg_temp "
-            "here: name things with their schemas, or give its functions a SET search_path.");
+            "here: name things with their schemas, or give its functions SET search_path = x, "
+            "pg_temp.");
     }
 }
 

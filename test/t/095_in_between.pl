@@ -187,7 +187,10 @@ CREATE TABLE m.lives_2 PARTITION OF m.lives FOR VALUES FROM (100) TO (200);
 ALTER TABLE m.lives ATTACH PARTITION m.attached FOR VALUES FROM (200) TO (300);
 SQL
 my $writes = kms_session($node, user => 'writes');
-is($writes->ask(q{INSERT INTO m.lives VALUES (1, 'a'), (101, 'b'), (201, 'c')})->{state}, '', 'who may not use the schema of the context\'s function writes, in partitions that came later');
+my $written = q{INSERT INTO m.lives VALUES (1, 'a'), (101, 'b'), (201, 'c')};
+fails_with($writes, $written, '42501', 'who may not use the schema of the context\'s function does not write');
+$mallory->get('GRANT USAGE ON SCHEMA hidden TO writes');
+is($writes->ask($written)->{state}, '', 'who may writes, in partitions that came later');
 is($admin->get(q{SELECT string_agg(kms.decode_with_text('k', ssn_encrypted, int4send(id)), '') FROM m.lives}), 'abc', '... and all are sealed');
 my $may_execute = q{SELECT has_function_privilege('mallory', 'kms_internal.keep_in_step()', 'EXECUTE')};
 is($admin->get($may_execute), 't', '... since the owner may use the trigger\'s function');
