@@ -106,6 +106,35 @@ CREATE TABLE kms.registered_place (
     PRIMARY KEY (relation_schema, relation_name, column_name)
 );
 
+-- What both say is evaluated in the name of a table's owner, so a privilege on them is not enough, nor
+-- is pg_write_all_data: who writes them could switch this off, too, or is a function of the owner's.
+CREATE FUNCTION kms_internal.guard_registry()
+RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT pg_has_role((SELECT relowner FROM pg_class WHERE oid = TG_RELID), 'USAGE') THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = format('permission denied to write %I.%I', TG_TABLE_SCHEMA, TG_TABLE_NAME),
+            DETAIL = 'What is registered is evaluated in the name of tables'' owners.',
+            HINT = 'Owners of tables call kms.register_column() and kms.unregister_column(); a superuser restores it.';
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        RETURN OLD;
+    END IF;
+    RETURN NEW;
+END $$;
+
+CREATE TRIGGER guarded BEFORE INSERT OR UPDATE OR DELETE ON kms.registered_column
+FOR EACH ROW EXECUTE FUNCTION kms_internal.guard_registry();
+CREATE TRIGGER guarded_all BEFORE TRUNCATE ON kms.registered_column
+FOR EACH STATEMENT EXECUTE FUNCTION kms_internal.guard_registry();
+ALTER TABLE kms.registered_column ENABLE ALWAYS TRIGGER guarded, ENABLE ALWAYS TRIGGER guarded_all;
+
+CREATE TRIGGER guarded BEFORE INSERT OR UPDATE OR DELETE ON kms.registered_place
+FOR EACH ROW EXECUTE FUNCTION kms_internal.guard_registry();
+CREATE TRIGGER guarded_all BEFORE TRUNCATE ON kms.registered_place
+FOR EACH STATEMENT EXECUTE FUNCTION kms_internal.guard_registry();
+ALTER TABLE kms.registered_place ENABLE ALWAYS TRIGGER guarded, ENABLE ALWAYS TRIGGER guarded_all;
+
 -- The next three read a context expression as the raw parser does, which looks up nothing and
 -- evaluates nothing.
 CREATE FUNCTION kms_internal.context_columns(context_expression text)
