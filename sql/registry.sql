@@ -228,18 +228,112 @@ ALTER TABLE kms.registered_column DISABLE TRIGGER ALL;
 DELETE FROM kms.registered_column WHERE column_name = 'pid'; DELETE FROM kms.registered_place WHERE column_name = 'pid';
 INSERT INTO kms.registered_column (relation_schema, relation_name, column_name, key_identifier) VALUES ('kms_test', 'child', 'pid', 'k');
 ALTER TABLE kms.registered_column ENABLE TRIGGER ALL;
-ALTER TABLE kms.registered_column ENABLE ALWAYS TRIGGER placed;
+ALTER TABLE kms.registered_column ENABLE ALWAYS TRIGGER placed, ENABLE ALWAYS TRIGGER guarded, ENABLE ALWAYS TRIGGER guarded_all;
 ALTER TABLE kms_test.child RENAME TO grandchild;
 SELECT relation_schema, relation_name, column_name FROM kms.registered_place ORDER BY 1, 2, 3;
 DELETE FROM kms.registered_column WHERE relation_schema <> 'kms_test';
 UPDATE kms.registered_column SET column_name = 'ssn' WHERE column_name = 'pid';
 SELECT relation_name, column_name FROM kms.registered_place WHERE relation_name = 'grandchild';
 
--- An expression is stored as text: another function of the name, which fits better, could take the place of one that is given other
--- types than it declares. So the casts that are made are stored with it, and what takes any type, or has defaults, is refused.
+-- Whoever writes what is registered says what is evaluated as a table's owner: no privilege on the tables is enough for it.
+GRANT ALL ON ALL TABLES IN SCHEMA kms TO regress_kms_other;
+GRANT pg_write_all_data, pg_read_all_data TO regress_kms_other;
+SET ROLE regress_kms_other;
+UPDATE kms.registered_column SET context_expression = 'now()::text::bytea';
+\set VERBOSITY sqlstate
+INSERT INTO kms.registered_column (relation_schema, relation_name, column_name, key_identifier) VALUES ('gone', 'with', 'the_wind', 'k');
+INSERT INTO kms.registered_column SELECT * FROM kms.registered_column ON CONFLICT (relation_schema, relation_name, column_name) DO UPDATE SET context_expression = '';
+DELETE FROM kms.registered_column;
+TRUNCATE kms.registered_column;
+COPY kms.registered_column (relation_schema, relation_name, column_name, key_identifier) FROM stdin;
+gone	with	the_wind	k
+\.
+UPDATE kms.registered_place SET relation = 'pg_class'::regclass;
+DELETE FROM kms.registered_place;
+TRUNCATE kms.registered_place;
+INSERT INTO kms.registered_place SELECT * FROM kms.registered_place;
+RESET ROLE;
+SET session_replication_role = replica;
+SET ROLE regress_kms_other;
+UPDATE kms.registered_column SET context_expression = 'now()::text::bytea';
+RESET ROLE;
+RESET session_replication_role;
+\set VERBOSITY default
+REVOKE ALL ON ALL TABLES IN SCHEMA kms FROM regress_kms_other;
+REVOKE pg_write_all_data, pg_read_all_data FROM regress_kms_other;
+SELECT relation_schema, relation_name, column_name, context_expression FROM kms.registered_column ORDER BY 1, 2, 3;
+
+-- What runs while an expression is read, a domain's CHECK or a function that planning calls, dropped what it names.
 SELECT setting || '/kms-agent serve --ephemeral' AS command FROM pg_config WHERE name = 'BINDIR' \gset
 SET kms.command = :'command';
 SELECT kms.create_key('k');
+SET ROLE regress_kms_owner;
+CREATE TABLE kms_test.vanishing (id int, c bytea);
+CREATE TABLE kms_test.is_due (n int);
+CREATE OPERATOR kms_test.|+| (LEFTARG = bytea, RIGHTARG = bytea, FUNCTION = byteacat);
+CREATE FUNCTION kms_test.f(int) RETURNS bytea LANGUAGE sql IMMUTABLE AS 'SELECT int4send($1)';
+CREATE FUNCTION kms_test.drop_both() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM kms_test.is_due) THEN
+        DROP OPERATOR kms_test.|+| (bytea, bytea);
+        DROP FUNCTION kms_test.f(int);
+    END IF;
+END $$;
+CREATE FUNCTION kms_test.constant() RETURNS bytea LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM kms_test.drop_both(); RETURN ''; END $$;
+CREATE FUNCTION kms_test.passes(text) RETURNS bool LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM kms_test.drop_both(); RETURN true; END $$;
+CREATE DOMAIN kms_test.checked AS text CHECK (kms_test.passes(VALUE));
+CREATE FUNCTION kms_test.g(kms_test.checked[]) RETURNS bytea LANGUAGE sql IMMUTABLE AS $$ SELECT ''::bytea $$;
+INSERT INTO kms_test.is_due VALUES (1);
+SELECT kms.register_column('kms_test.vanishing', 'c', 'k', 'int4send(id) OPERATOR(kms_test.|+|) kms_test.constant()');
+SELECT kms.register_column('kms_test.vanishing', 'c', 'k', $$kms_test.f(id) || kms_test.g('{x}'::kms_test.checked[])$$);
+-- Or gave another name to the column that is being registered.
+CREATE FUNCTION kms_test.rename_it() RETURNS void LANGUAGE plpgsql AS $$ BEGIN ALTER TABLE kms_test.vanishing RENAME c TO d; END $$;
+CREATE FUNCTION kms_test.renames() RETURNS bytea LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM kms_test.rename_it(); RETURN ''; END $$;
+CREATE FUNCTION kms_test.change_places() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    ALTER TABLE kms_test.vanishing RENAME c TO d;
+    ALTER TABLE kms_test.vanishing RENAME id TO c;
+END $$;
+CREATE FUNCTION kms_test.changes() RETURNS bytea LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM kms_test.change_places(); RETURN ''; END $$;
+SELECT kms.register_column('kms_test.vanishing', 'c', 'k', 'kms_test.renames()');
+SELECT kms.register_column('kms_test.vanishing', 'c', 'k', 'kms_test.changes()');
+TRUNCATE kms_test.is_due;
+SELECT kms.register_column('kms_test.vanishing', 'c', 'k', $$kms_test.f(id) || kms_test.g('{x}'::kms_test.checked[])$$);
+INSERT INTO kms_test.vanishing VALUES (1, '\x00');
+INSERT INTO kms_test.is_due VALUES (1);
+RESET ROLE;
+CALL kms.reencrypt('kms_test.vanishing', 'c');
+SELECT kms.unregister_column('kms_test.vanishing', 'c');
+
+-- As text, these forms do not say the schema of the operator that they compare with, and meant another one where they were read.
+CREATE TYPE kms_test.word AS (t text);
+CREATE FUNCTION kms_test.alike(kms_test.word, kms_test.word) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT lower($1.t) = lower($2.t)';
+CREATE FUNCTION kms_test.unlike(kms_test.word, kms_test.word) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT lower($1.t) <> lower($2.t)';
+CREATE OPERATOR kms_test.= (LEFTARG = kms_test.word, RIGHTARG = kms_test.word, FUNCTION = kms_test.alike, NEGATOR = OPERATOR(kms_test.<>));
+CREATE OPERATOR kms_test.<> (LEFTARG = kms_test.word, RIGHTARG = kms_test.word, FUNCTION = kms_test.unlike);
+CREATE TYPE kms_test.loose AS ENUM ('a', 'A');
+CREATE FUNCTION kms_test.alike(kms_test.loose, text) RETURNS bool LANGUAGE sql STABLE AS 'SELECT lower($1::text) = lower($2)';
+CREATE OPERATOR kms_test.= (LEFTARG = kms_test.loose, RIGHTARG = text, FUNCTION = kms_test.alike);
+SET ROLE regress_kms_owner;
+CREATE TABLE compared (who word, kind loose, name varchar(10), c bytea);
+SELECT kms.register_column('compared', 'c', 'k', $$CASE who WHEN ROW('ada')::word THEN 'A'::bytea ELSE 'other'::bytea END$$);
+SELECT kms.register_column('compared', 'c', 'k', $$CASE kind WHEN 'a'::text THEN 'A'::bytea ELSE 'other'::bytea END$$);
+\set VERBOSITY sqlstate
+SELECT kms.register_column('compared', 'c', 'k', $$(NULLIF(who, ROW('ada')::word)).t::bytea$$);
+SELECT kms.register_column('compared', 'c', 'k', $$NULLIF(kind, 'a'::text)::text::bytea$$);
+SELECT kms.register_column('compared', 'c', 'k', $$(who IS DISTINCT FROM ROW('ada')::word)::text::bytea$$);
+SELECT kms.register_column('compared', 'c', 'k', $$(who IS NOT DISTINCT FROM ROW('ada')::word)::text::bytea$$);
+SELECT kms.register_column('compared', 'c', 'k', $$(who IN (ROW('ada')::word, ROW('bob')::word))::text::bytea$$);
+SELECT kms.register_column('compared', 'c', 'k', $$(who = ANY (ARRAY[ROW('ada')::word]))::text::bytea$$);
+SELECT kms.register_column('compared', 'c', 'k', $$((who, name) = (ROW('ada')::word, 'x'))::text::bytea$$), kms.unregister_column('compared', 'c');
+\set VERBOSITY default
+SELECT kms.register_column('compared', 'c', 'k', $$CASE WHEN who = ROW('ada')::word OR name IN ('a', 'b') OR name IS DISTINCT FROM 'c' THEN 'A'::bytea ELSE 'other'::bytea END$$);
+SELECT context_expression FROM kms.registered_columns WHERE relation = 'compared'::regclass;
+DROP TABLE compared;
+RESET ROLE;
+
+-- An expression is stored as text: another function of the name, which fits better, could take the place of one that is given other
+-- types than it declares. So the casts that are made are stored with it, and what takes any type, or has defaults, is refused.
 CREATE TABLE named (id int, name varchar(10), n numeric(10, 2), c bytea);
 CREATE FUNCTION of_any(anyelement) RETURNS bytea LANGUAGE sql IMMUTABLE AS $$ SELECT convert_to($1::text, 'UTF8') $$;
 CREATE FUNCTION of_more(int, text DEFAULT 'x') RETURNS bytea LANGUAGE sql IMMUTABLE AS $$ SELECT convert_to($2 || $1, 'UTF8') $$;

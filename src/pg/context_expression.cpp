@@ -85,11 +85,24 @@ bool takes_as_declared(const FuncExpr& call, const FormData_pg_proc& function) {
     return is_exact;
 }
 
+// Users' code runs while an expression is read and planned, and may drop what it names.
+HeapTuple require_row(int cache, Oid number, const char* kind) {
+    HeapTuple row = SearchSysCache1(cache, ObjectIdGetDatum(number));
+    if (!HeapTupleIsValid(row)) {
+        ereport(ERROR,
+                (errcode(ERRCODE_UNDEFINED_FUNCTION),
+                 errmsg("%s that a context expression names was dropped while it was read", kind),
+                 errdetail("What runs while it is read, the CHECK of a domain or an IMMUTABLE "
+                           "function, must leave alone what it names.")));
+    }
+    return row;
+}
+
 bool is_named_exactly(const FuncExpr& call) {
     if (call.funcformat != COERCE_EXPLICIT_CALL) {
         return true;  // a cast
     }
-    HeapTuple row = SearchSysCache1(PROCOID, ObjectIdGetDatum(call.funcid));
+    HeapTuple row = require_row(PROCOID, call.funcid, "a function");
     const auto& function = *reinterpret_cast<Form_pg_proc>(GETSTRUCT(row));
     const bool is_exact =
         function.pronamespace == PG_CATALOG_NAMESPACE || takes_as_declared(call, function);
@@ -98,7 +111,7 @@ bool is_named_exactly(const FuncExpr& call) {
 }
 
 bool is_named_exactly(Oid number, const List* arguments) {
-    HeapTuple row = SearchSysCache1(OPEROID, ObjectIdGetDatum(number));
+    HeapTuple row = require_row(OPEROID, number, "an operator");
     const auto& op = *reinterpret_cast<Form_pg_operator>(GETSTRUCT(row));
     const bool is_exact = op.oprnamespace == PG_CATALOG_NAMESPACE ||
                           (list_length(arguments) == 2 &&
@@ -142,8 +155,8 @@ void require_not_volatile(Node* node, Node* plan) {
               ERRCODE_INVALID_OBJECT_DEFINITION, "volatile functions");
 }
 
-// What a row's context is must not change by itself, nor when its value is sealed again.
-void require_lasting(Node* node, AttrNumber attribute) {
+// InvalidAttrNumber: whichever is the sealed one.
+void require_other_columns(Node* node, AttrNumber attribute) {
     Bitmapset* columns = nullptr;
     pull_varattnos(node, 1, &columns);
     for (int member = bms_next_member(columns, -1); member >= 0;
@@ -152,11 +165,16 @@ void require_lasting(Node* node, AttrNumber attribute) {
         if (column <= 0 || column == attribute) {
             ereport(ERROR, (errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
                             errmsg("a context expression is over other columns than %s",
-                                   column == attribute ? "the sealed one itself"
-                                   : column == 0       ? "the whole row"
-                                                       : "the system's")));
+                                   column < 0    ? "the system's"
+                                   : column == 0 ? "the whole row"
+                                                 : "the sealed one itself")));
         }
     }
+}
+
+// What a row's context is must not change by itself, nor when its value is sealed again.
+void require_lasting(Node* node, AttrNumber attribute) {
+    require_other_columns(node, attribute);
     require_not_volatile(node, planned(node));
 }
 
@@ -192,6 +210,51 @@ const char* deparse(Relation table, Node* node) {
     return text;
 }
 
+constexpr const char* how_to_compare =
+    "It is read with search_path = pg_catalog, pg_temp: compare with OPERATOR(schema.=), in a CASE "
+    "WHEN say, or put it into a function that names things with their schemas.";
+
+// With the fixed search_path.
+void refuse_what_is_not_found(void* /*argument*/) {
+    const int code = geterrcode();
+    if (code == ERRCODE_UNDEFINED_FUNCTION || code == ERRCODE_AMBIGUOUS_FUNCTION ||
+        code == ERRCODE_UNDEFINED_OBJECT) {
+        errcode(ERRCODE_FEATURE_NOT_SUPPORTED);
+        errhint("%s", how_to_compare);
+    }
+}
+
+Node* read_again(Relation table, const char* stored) {
+    ErrorContextCallback callback = {error_context_stack, refuse_what_is_not_found, nullptr};
+    error_context_stack = &callback;
+    Node* node = about_expression(stored, [&] {
+        const int level = fix_expression_settings();
+        Node* again = transform(state_over(table, stored), stored);
+        AtEOXact_GUC(false, level);
+        return again;
+    });
+    error_context_stack = callback.previous;
+    return node;
+}
+
+// A cast of an array may have become casts of its elements.
+bool is_same(Node* node, Node* again) {
+    return equal(node, again) || equal(planned(node), planned(again));
+}
+
+// As text, CASE x WHEN, NULLIF, IS DISTINCT FROM and the like do not say the schema of the operator
+// that they compare with.
+void require_same_when_read(Relation table, Node* node, const char* stored) {
+    if (!is_same(node, read_again(table, stored))) {
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("a context expression would mean something else as it is stored"),
+                        errdetail("It would be stored as \"%s\", which compares with other "
+                                  "operators.",
+                                  stored),
+                        errhint("%s", how_to_compare)));
+    }
+}
+
 }  // namespace
 
 // Planning runs functions of the table's owner, whoever registers.
@@ -202,11 +265,13 @@ const char* checked_context(Relation table, AttrNumber attribute, const char* te
             table->rd_rel->relowner,
             [&] {
                 Node* node = transform(state_over(table, text), text);
-                require_lasting(node, attribute);
                 require_exact_names(node);
+                require_lasting(node, attribute);
+                require_exact_names(node);  // which planning has run users' code
                 require_few_columns(node);
                 stored = deparse(table, node);
                 require_short(stored);
+                require_same_when_read(table, node, stored);
             },
             SearchPath::callers);
         return stored;
@@ -217,6 +282,7 @@ Expr* stored_context(Relation table, const char* text) {
     return about_expression(text, [&] {
         const int level = fix_expression_settings();
         Node* node = transform(state_over(table, text), text);
+        require_other_columns(node, InvalidAttrNumber);
         require_exact_names(node);
         Node* plan = planned(node);
         require_not_volatile(node, plan);

@@ -8,7 +8,8 @@ namespace kms::pg {
 // The same expression as it is stored, which means the same whatever a session's settings are.
 // Checked in the name of the table's owner, with the caller's search_path. Raises where it is not
 // one expression over the table's columns that gives bytea: no subquery, aggregate, window function
-// or set, nothing volatile, neither `attribute` itself nor a system column.
+// or set, nothing volatile, neither `attribute` itself nor a system column; and where it would mean
+// something else as it is stored.
 const char* checked_context(Relation table, AttrNumber attribute, const char* text);
 
 // A stored one, ready for ExecInitExpr.

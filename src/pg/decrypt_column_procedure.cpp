@@ -118,7 +118,8 @@ const char* type_of_column(Oid relation, const char* column) {
     Oid type = InvalidOid;
     int32 modifier = -1;
     Oid collation = InvalidOid;
-    get_atttypetypmodcoll(relation, get_attnum(relation, column), &type, &modifier, &collation);
+    get_atttypetypmodcoll(relation, attribute_named(relation, column), &type, &modifier,
+                          &collation);
     return format_type_extended(type, modifier,
                                 FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
 }
@@ -168,7 +169,7 @@ KMS_FUNCTION(kms_decrypt_column) {
     require_not_being_encrypted(run.relation, wanted.source);
     require_opening(run, column);
     prepare_column(wanted);
-    run.target = get_attnum(run.relation, wanted.name);
+    run.target = attribute_named(run.relation, wanted.name);
     require_rewritable(run);
     tell_of_switch({.relation = run.relation,
                     .opens = true,

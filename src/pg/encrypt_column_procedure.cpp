@@ -8,6 +8,7 @@
 #include "pg/new_column.hpp"
 #include "pg/owner.hpp"
 #include "pg/registry.hpp"
+#include "pg/table_column.hpp"
 
 namespace kms::pg {
 namespace {
@@ -165,7 +166,7 @@ KMS_FUNCTION(kms_encrypt_column) {
     require_replaceable(run.relation, run.source);
     require_unregistered(run.relation, run.source);
     prepare_column(column_of(run.relation, wanted, published), wanted);
-    run.target = get_attnum(run.relation, wanted.encrypted);
+    run.target = attribute_named(run.relation, wanted.encrypted);
     require_context_at_hand(run.relation, run.source, run.target);
     require_rewritable(run);
     tell_of_switch(pair_of(run.relation, wanted));

@@ -47,7 +47,8 @@ Place place_of_names(const RegisteredColumn& column) {
         return {};
     }
     const AttrNumber attribute = get_attnum(relation, column.column_name);
-    if (attribute <= 0 || getBaseType(get_atttype(relation, attribute)) != BYTEAOID) {
+    const Oid type = attribute > 0 ? get_atttype(relation, attribute) : InvalidOid;
+    if (type == InvalidOid || getBaseType(type) != BYTEAOID) {
         return {};
     }
     return {relation, attribute};
@@ -148,12 +149,13 @@ const char* detail_of_fault(const RegisteredColumn& column, Oid type) {
 }  // namespace
 
 const RegisteredColumn* find_registration(Oid relation, AttrNumber attribute) {
+    const char* schema = get_namespace_name(get_rel_namespace(relation));
+    const char* table = get_rel_name(relation);
     const char* column = get_attname(relation, attribute, true);
-    if (column == nullptr) {
+    if (schema == nullptr || table == nullptr || column == nullptr) {
         return nullptr;
     }
-    NameKeys names = match_names(get_namespace_name(get_rel_namespace(relation)),
-                                 get_rel_name(relation), column);
+    NameKeys names = match_names(schema, table, column);
     const std::span<const RegisteredColumn> found = read_columns(names.keys, 3);
     return found.empty() ? nullptr : found.data();
 }

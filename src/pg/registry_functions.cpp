@@ -74,6 +74,15 @@ void refuse_registered(Relation table, const char* column, AttrNumber attribute)
     }
 }
 
+// Users' code that a context expression runs may have given its name to another.
+void require_still_named(Relation table, const char* column, AttrNumber attribute) {
+    if (attribute_named(table, column) != attribute) {
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
+                        errmsg("column \"%s\" of relation \"%s\" was renamed meanwhile", column,
+                               RelationGetRelationName(table))));
+    }
+}
+
 // The first three columns of the table.
 struct Names {
     Oid types[3] = {NAMEOID, NAMEOID, NAMEOID};
@@ -82,7 +91,7 @@ struct Names {
 
 Names names_of(Relation table, const char* column) {
     Names names;
-    names.values[0] = name_datum(get_namespace_name(RelationGetNamespace(table)));
+    names.values[0] = name_datum(schema_name(table));
     names.values[1] = name_datum(RelationGetRelationName(table));
     names.values[2] = name_datum(column);
     return names;
@@ -180,6 +189,7 @@ KMS_FUNCTION(kms_register_column) {
     const char* context =
         PG_ARGISNULL(3) ? nullptr
                         : checked_context(table, attribute, text_to_cstring(PG_GETARG_TEXT_PP(3)));
+    require_still_named(table, column, attribute);
     insert_row(table, column, key_identifier, context);
     relation_close(table, NoLock);
     PG_RETURN_VOID();

@@ -1,5 +1,6 @@
 // The transactions of a run, and the arguments that say what it is about.
 #include "pg/rewriting.hpp"
+#include "pg/table_column.hpp"
 
 namespace kms::pg {
 namespace {
@@ -124,8 +125,7 @@ void read_run_arguments(FunctionCallInfo fcinfo, Rewriting& run, int batch_index
 }
 
 const char* quoted_name(Relation table) {
-    return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(table)),
-                                      RelationGetRelationName(table));
+    return quote_qualified_identifier(schema_name(table), RelationGetRelationName(table));
 }
 
 const char* column_label(const Rewriting& run) {

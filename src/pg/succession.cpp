@@ -58,6 +58,10 @@ bool is_never_null(Oid type) {
     bool found = false;
     while (!found && get_typtype(type) == TYPTYPE_DOMAIN) {
         HeapTuple tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+        if (!HeapTupleIsValid(tuple)) {
+            ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+                            errmsg("type with OID %u does not exist", type)));
+        }
         const auto* domain = reinterpret_cast<Form_pg_type>(GETSTRUCT(tuple));
         found = domain->typnotnull;
         type = domain->typbasetype;
@@ -95,8 +99,18 @@ void describe_default(const Pair& pair, const Heirs& heirs, Lines& lines) {
 
 // --- privileges and comment
 
+HeapTuple require_attribute(Relation table, AttrNumber attribute) {
+    HeapTuple tuple = SearchSysCacheCopyAttNum(RelationGetRelid(table), attribute);
+    if (!HeapTupleIsValid(tuple)) {
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
+                        errmsg("a column of \"%s\" was dropped while it was being switched",
+                               RelationGetRelationName(table))));
+    }
+    return tuple;
+}
+
 Datum acl_of(const Heirs& heirs, AttrNumber attribute, bool* is_null) {
-    HeapTuple tuple = SearchSysCacheCopyAttNum(RelationGetRelid(heirs.table), attribute);
+    HeapTuple tuple = require_attribute(heirs.table, attribute);
     return SysCacheGetAttr(ATTNUM, tuple, Anum_pg_attribute_attacl, is_null);
 }
 
@@ -283,7 +297,7 @@ void hand_on_definition(const Pair& pair, const Heirs& heirs, Commands& commands
 void write_privileges(Relation table, AttrNumber attribute, const Acl* before, Acl* after) {
     const Oid relation = RelationGetRelid(table);
     const Relation attributes = table_open(AttributeRelationId, RowExclusiveLock);
-    HeapTuple tuple = SearchSysCacheCopyAttNum(relation, attribute);
+    HeapTuple tuple = require_attribute(table, attribute);
     int column = Anum_pg_attribute_attacl;
     Datum value = PointerGetDatum(after);
     bool is_null = false;

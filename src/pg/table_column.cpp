@@ -7,18 +7,33 @@ const char* column_argument(FunctionCallInfo fcinfo) {
     return NameStr(*PG_GETARG_NAME(1));
 }
 
-AttrNumber attribute_named(Relation table, const char* name) {
-    const AttrNumber attribute = get_attnum(RelationGetRelid(table), name);
+AttrNumber attribute_named(Oid relation, const char* name) {
+    const AttrNumber attribute = get_attnum(relation, name);
     if (attribute == InvalidAttrNumber) {
+        const char* table = get_rel_name(relation);
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
                         errmsg("column \"%s\" of relation \"%s\" does not exist", name,
-                               RelationGetRelationName(table))));
+                               table != nullptr ? table : "(dropped)")));
     }
     if (attribute < 0) {
         ereport(ERROR, (errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
                         errmsg("\"%s\" is a system column", name)));
     }
     return attribute;
+}
+
+AttrNumber attribute_named(Relation table, const char* name) {
+    return attribute_named(RelationGetRelid(table), name);
+}
+
+const char* schema_name(Relation table) {
+    const char* name = get_namespace_name(RelationGetNamespace(table));
+    if (name == nullptr) {
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_SCHEMA),
+                        errmsg("the schema of relation \"%s\" does not exist any more",
+                               RelationGetRelationName(table))));
+    }
+    return name;
 }
 
 void require_bytea(Relation table, AttrNumber attribute) {
