@@ -184,16 +184,14 @@ END $$;
 -- The same of what has the names. A table that is missing after a restore must not keep out the rows
 -- of the others.
 CREATE FUNCTION kms_internal.note_place(registered kms.registered_column)
-RETURNS void LANGUAGE sql VOLATILE
-BEGIN ATOMIC
-    SELECT kms_internal.note_place_at(registered, a.attrelid, a.attnum)
-    FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_class c ON c.relnamespace OPERATOR(pg_catalog.=) n.oid
-        JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) c.oid
-    WHERE n.nspname OPERATOR(pg_catalog.=) (registered).relation_schema
-        AND c.relname OPERATOR(pg_catalog.=) (registered).relation_name
-        AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p}'::"char"[])
-        AND a.attname OPERATOR(pg_catalog.=) (registered).column_name;
-END;
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM kms_internal.note_place_at(registered, a.attrelid, a.attnum)
+    FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid
+        JOIN pg_attribute a ON a.attrelid = c.oid
+    WHERE n.nspname = registered.relation_schema AND c.relname = registered.relation_name
+        AND c.relkind IN ('r', 'p') AND a.attname = registered.column_name;
+END $$;
 
 -- A change of anything but the names leaves the place as it is: what has the names now may be another
 -- column, whose rename nobody has followed yet.

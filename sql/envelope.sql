@@ -36,7 +36,8 @@ SELECT t.version, d.version, kms.decode_text(1, sealed), kms.decode_with_text('o
 FROM t JOIN kms.data_keys d ON d.key_tag = (kms.inspect(sealed)).key_tag ORDER BY 1;
 SELECT version FROM kms.session_keys WHERE local_id = 1;
 
--- Rolled back, a version is used no more: not after the transaction, nor after a savepoint.
+-- Rolled back, a version is used no more: not after the transaction, nor after a savepoint. A value that
+-- was sealed under it could be stored all the same: such a transaction does not commit.
 BEGIN;
 SELECT kms.rotate_data_key('orders');
 SELECT d.version FROM kms.data_keys d WHERE d.key_tag = (kms.inspect(kms.encode(1, 'x'))).key_tag;
