@@ -1,4 +1,7 @@
 -- decrypt_column: back to plaintext, the way encrypt_column came; a column that was encrypted could not go back.
+SET client_min_messages = warning;
+DROP ROLE IF EXISTS regress_kms_writer;
+RESET client_min_messages;
 SELECT setting || '/kms-agent serve --ephemeral' AS command FROM pg_config WHERE name = 'BINDIR' \gset
 SET kms.command = :'command';
 SELECT kms.create_key('pii'), kms.create_key('other');
@@ -127,7 +130,7 @@ SELECT kms.register_column('less', 'c', 'pii');
 CREATE FUNCTION into_type(row_id int, name text, OUT state text, OUT message text) LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE format('ALTER TABLE less ADD p %s', name);
-    CREATE TRIGGER opens BEFORE INSERT OR UPDATE ON less FOR EACH ROW EXECUTE FUNCTION kms_internal.keep_in_step('c', 'p', 'open');
+    CREATE TRIGGER opens BEFORE INSERT OR UPDATE ON less FOR EACH ROW EXECUTE FUNCTION kms_internal.keep_in_step('c', 'p', 'open', 'pii', '');
     UPDATE less SET id = id WHERE id = row_id;
     ALTER TABLE less DROP p CASCADE;
     DROP TRIGGER opens ON less;
@@ -166,6 +169,57 @@ CALL kms.reencrypt('moving', 'c', new_key => 'other');
 CALL kms.decrypt_column('moving', 'c', 'text');
 SELECT c_plain FROM moving;
 DROP TABLE moving;
+
+-- The trigger opened whatever somebody wrote: for those alone who may open by themselves.
+CREATE ROLE regress_kms_writer;
+CREATE TABLE opened (ctx text, c bytea);
+GRANT INSERT, UPDATE, SELECT ON opened TO regress_kms_writer;
+INSERT INTO opened SELECT n::text, kms.encode_with('pii', 'v' || n, n::text::bytea) FROM generate_series(1, 3) n;
+CREATE TEMP TABLE secret AS SELECT 'a' AS ctx, kms.encode_with('pii', 'secret', 'a') AS pii, kms.encode_with('other', 'secret', 'a') AS other;
+GRANT SELECT ON secret TO regress_kms_writer;
+SELECT kms.register_column('opened', 'c', 'pii'::text, 'ctx::bytea');
+CALL kms.decrypt_column('opened', 'c', 'text');
+SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = 'opened'::regclass;
+SET ROLE regress_kms_writer;
+INSERT INTO opened SELECT ctx, pii FROM secret;
+UPDATE opened SET c = (SELECT pii FROM secret), ctx = 'a' WHERE ctx = '1';
+INSERT INTO opened VALUES ('empty', NULL);
+UPDATE opened SET c = NULL WHERE ctx = '2';
+RESET ROLE;
+GRANT EXECUTE ON FUNCTION kms.decode_with(text, bytea, bytea) TO regress_kms_writer;
+SET ROLE regress_kms_writer;
+INSERT INTO opened SELECT ctx, pii FROM secret;
+RESET ROLE;
+REVOKE EXECUTE ON FUNCTION kms.decode_with(text, bytea, bytea) FROM regress_kms_writer;
+GRANT EXECUTE ON FUNCTION kms.decode_with_text(text, bytea, bytea) TO regress_kms_writer;
+SET ROLE regress_kms_writer;
+UPDATE opened SET c = (SELECT pii FROM secret), ctx = 'a' WHERE ctx = '1';
+RESET ROLE;
+SELECT ctx, c_plain FROM opened ORDER BY ctx, c_plain;
+-- And under the key and context alone that it began with, whatever is registered since.
+CALL kms.reencrypt('opened', 'c', new_key => 'other');
+SELECT kms.unregister_column('opened', 'c'), kms.register_column('opened', 'c', 'other'::text, 'ctx::bytea');
+INSERT INTO opened SELECT ctx, other FROM secret;
+CALL kms.decrypt_column('opened', 'c', 'text');
+SELECT kms.switch_column('opened', 'c');
+SELECT kms.unregister_column('opened', 'c'), kms.register_column('opened', 'c', 'pii'::text, $$'a'::text::bytea$$);
+INSERT INTO opened SELECT 'mine', pii FROM secret;
+SELECT kms.unregister_column('opened', 'c'), kms.register_column('opened', 'c', 'pii'::text, 'ctx::bytea');
+-- Nor another column that has got the name.
+ALTER TABLE opened ADD d bytea;
+SELECT kms.register_column('opened', 'd', 'other'::text, 'ctx::bytea');
+ALTER TABLE opened RENAME c TO e;
+ALTER TABLE opened RENAME d TO c;
+INSERT INTO opened (ctx, c) SELECT ctx, other FROM secret;
+ALTER TABLE opened RENAME c TO d;
+ALTER TABLE opened RENAME e TO c;
+SELECT kms.unregister_column('opened', 'd');
+SELECT kms.switch_column('opened', 'c');
+SELECT * FROM opened ORDER BY ctx, c_plain;
+DROP TABLE opened;
+REVOKE EXECUTE ON FUNCTION kms.decode_with_text(text, bytea, bytea) FROM regress_kms_writer;
+DROP OWNED BY regress_kms_writer;
+DROP ROLE regress_kms_writer;
 
 -- Refused.
 CALL kms.decrypt_column('t', 'plain', 'text');

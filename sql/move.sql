@@ -138,6 +138,30 @@ SELECT count(*), bool_and(kms.decode_with_text('third', v_encrypted, id::text::b
 
 REVOKE EXECUTE ON PROCEDURE kms.reencrypt FROM regress_kms_owner;
 REVOKE USAGE ON SCHEMA kms FROM regress_kms_owner;
+-- A context says nothing of the key: a move to another one goes on, and what it has left behind is taken along, for those alone who name
+-- that key.
+DROP TABLE t;
+CREATE TABLE t (id int, c bytea);
+INSERT INTO t SELECT n, kms.encode_with('old', 'v' || n, n::text::bytea) FROM generate_series(1, 3) n;
+SELECT kms.register_column('t', 'c', 'old'::text, 'id::text::bytea');
+ALTER TABLE t ADD CHECK (id <> 3) NOT VALID;
+\set VERBOSITY terse
+CALL kms.reencrypt('t', 'c', new_key => 'third', new_context => $$('t:' || id)::bytea$$);
+\set VERBOSITY default
+ALTER TABLE t DROP CONSTRAINT t_id_check;
+CALL kms.reencrypt('t', 'c', new_context => $$('t:' || id)::bytea$$);
+CALL kms.reencrypt('t', 'c', new_context => 'id::text::bytea');
+CALL kms.reencrypt('t', 'c', was_context => 'id::text::bytea');
+SELECT key_identifier, rows FROM kms.census('t', 'c') ORDER BY 1;
+CALL kms.reencrypt('t', 'c', new_key => 'third');
+INSERT INTO t VALUES (4, kms.encode_with('old', 'v4', '4'));
+\set VERBOSITY sqlstate
+CALL kms.reencrypt('t', 'c', new_context => $$('t:' || id)::bytea$$);
+CALL kms.reencrypt('t', 'c', was_context => 'id::text::bytea');
+\set VERBOSITY default
+SELECT key_identifier, rows FROM kms.census('t', 'c') ORDER BY 1;
+SELECT * FROM registration;
+
 DROP VIEW registration;
 DROP TABLE t;
 DROP FUNCTION full_disk;

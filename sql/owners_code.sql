@@ -291,8 +291,104 @@ RESET ROLE;
 SELECT id, p FROM theirs.written ORDER BY id;
 
 RESET TimeZone;
+
+-- What checks an expression runs the owner's code, which swaps two schemas: the registration of another's table was written over, with an
+-- expression that then ran as its owner.
+SELECT current_database() AS database, kms.create_key('other') \gset
+GRANT CREATE ON DATABASE :"database" TO regress_kms_owner;
+GRANT EXECUTE ON FUNCTION kms.register_column(regclass, name, text, text), kms.unregister_column TO regress_kms_owner, regress_kms_part;
+SET ROLE regress_kms_owner;
+CREATE SCHEMA regress_kms_a;
+CREATE SCHEMA regress_kms_b;
+GRANT ALL ON SCHEMA regress_kms_b TO regress_kms_part;
+CREATE TABLE theirs.to_do (what text);
+CREATE FUNCTION theirs.act() RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    command text;
+BEGIN
+    FOR command IN DELETE FROM theirs.to_do RETURNING what LOOP
+        EXECUTE command;
+    END LOOP;
+END $$;
+CREATE FUNCTION theirs.acts() RETURNS bytea LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM theirs.act(); RETURN ''; END $$;
+CREATE TABLE regress_kms_a.t (id int, c bytea, d bytea, e bytea);
+SELECT kms.register_column('regress_kms_a.t', 'c', 'pii'::text, 'int4send(id)');
+SET ROLE regress_kms_part;
+CREATE TABLE regress_kms_b.t (id int, c bytea, d bytea, e bytea);
+SELECT kms.register_column('regress_kms_b.t', 'c', 'pii'::text, 'int4send(id)');
+SET ROLE regress_kms_owner;
+CREATE FUNCTION theirs.swap() RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    ALTER SCHEMA regress_kms_a RENAME TO regress_kms_c;
+    ALTER SCHEMA regress_kms_b RENAME TO regress_kms_a;
+    ALTER SCHEMA regress_kms_c RENAME TO regress_kms_b;
+END $$;
+RESET ROLE;
+CREATE VIEW theirs.registered AS
+    SELECT r.full_name, c.relowner::regrole, r.key_identifier, r.context_expression, r.was_context_expression, r.is_moving
+    FROM kms.registered_columns r JOIN pg_class c ON c.oid = r.relation WHERE r.full_name LIKE 'regress_kms_%';
+INSERT INTO theirs.to_do VALUES ('SELECT theirs.swap()');
+CALL kms.reencrypt('regress_kms_a.t', 'c', new_context => 'theirs.acts() || theirs.context(id)', was_context => 'theirs.context(id)');
+SELECT * FROM theirs.registered ORDER BY 1;
+INSERT INTO theirs.to_do VALUES ('SELECT theirs.swap()');
+SELECT kms.register_column('regress_kms_b.t', 'd', 'pii'::text, 'theirs.acts() || theirs.context(id)');
+SELECT * FROM theirs.registered ORDER BY 1;
+-- Or gives another column the name, or registers it itself.
+SELECT kms.unregister_column('regress_kms_a.t', 'd');
+INSERT INTO theirs.to_do VALUES ('ALTER TABLE regress_kms_a.t RENAME d TO f'), ('ALTER TABLE regress_kms_a.t RENAME e TO d');
+SELECT kms.register_column('regress_kms_a.t', 'd', 'pii'::text, 'theirs.acts()');
+TRUNCATE theirs.to_do;
+INSERT INTO theirs.to_do VALUES ($$SELECT kms.register_column('regress_kms_a.t', 'd', 'other'::text)$$);
+SELECT kms.register_column('regress_kms_a.t', 'd', 'pii'::text, 'theirs.acts()');
+TRUNCATE theirs.to_do;
+SELECT * FROM theirs.registered ORDER BY 1;
+
+-- A column was registered with another key in the middle of a run, which then opened values of that one, in the name of whoever had called.
+SET ROLE regress_kms_owner;
+CREATE FUNCTION theirs.acts_as(id int) RETURNS bytea LANGUAGE plpgsql STABLE AS $$ BEGIN PERFORM theirs.act(); RETURN int4send(id); END $$;
+CREATE FUNCTION theirs.again(relation text, c text) RETURNS text LANGUAGE sql AS $$
+SELECT format('SELECT kms.unregister_column(%1$L, %2$L), kms.register_column(%1$L, %2$L, ''other''::text, ''theirs.acts_as(id)'')', $1, $2) $$;
+CREATE TABLE theirs.opened (id int, c bytea);
+CREATE TABLE theirs.sealed_now (id int, p text);
+INSERT INTO theirs.sealed_now SELECT n, 'v' || n FROM generate_series(1, 3) n;
+RESET ROLE;
+INSERT INTO theirs.opened SELECT n, kms.encode_with(CASE n WHEN 3 THEN 'other' ELSE 'pii' END, 'v' || n, int4send(n)) FROM generate_series(1, 3) n;
+SELECT kms.register_column('theirs.opened', 'c', 'pii'::text, 'theirs.acts_as(id)');
+SELECT kms.rotate_key('pii');
+\set again 'INSERT INTO theirs.to_do SELECT theirs.again'
+:again('theirs.opened', 'c');
+CALL kms.decrypt_column('theirs.opened', 'c', 'text', batch => 1);
+SELECT id, c_plain FROM theirs.opened ORDER BY id;
+DROP TRIGGER zzz_kms_c_plain ON theirs.opened;
+ALTER TABLE theirs.opened DROP c_plain;
+SELECT kms.unregister_column('theirs.opened', 'c'), kms.register_column('theirs.opened', 'c', 'pii'::text, 'theirs.acts_as(id)');
+:again('theirs.opened', 'c');
+CALL kms.reencrypt('theirs.opened', 'c', batch => 1);
+SELECT kms.unregister_column('theirs.opened', 'c'), kms.register_column('theirs.opened', 'c', 'pii'::text, 'theirs.acts_as(id)');
+:again('theirs.opened', 'c');
+CALL kms.reencrypt('theirs.opened', 'c', batch => 1, new_context => 'theirs.acts() || theirs.context(id)');
+:again('theirs.sealed_now', 'p_encrypted');
+CALL kms.encrypt_column('theirs.sealed_now', 'p', 'pii', context_expression => 'theirs.acts_as(id)', batch => 1);
+SELECT kms.unregister_column('theirs.sealed_now', 'p_encrypted'), kms.register_column('theirs.sealed_now', 'p_encrypted', 'pii'::text, 'theirs.acts_as(id)');
+CALL kms.encrypt_column('theirs.sealed_now', 'p', 'pii', context_expression => 'theirs.acts_as(id)', batch => 1);
+:again('theirs.sealed_now', 'p_encrypted');
+SELECT kms.switch_column('theirs.sealed_now', 'p');
+TRUNCATE theirs.to_do;
+SELECT kms.switch_column('theirs.sealed_now', 'p');
+SELECT key_identifier FROM kms.registered_columns WHERE relation = 'theirs.sealed_now'::regclass;
+DELETE FROM theirs.opened WHERE id = 3;
+SELECT kms.unregister_column('theirs.opened', 'c'), kms.register_column('theirs.opened', 'c', 'pii'::text, 'theirs.acts_as(id)');
+CALL kms.decrypt_column('theirs.opened', 'c', 'text');
+:again('theirs.opened', 'c');
+SELECT kms.switch_column('theirs.opened', 'c');
+TRUNCATE theirs.to_do;
+SELECT kms.switch_column('theirs.opened', 'c');
+
 SET client_min_messages = warning;
+DROP SCHEMA regress_kms_a, regress_kms_b CASCADE;
 DROP SCHEMA theirs CASCADE;
+REVOKE CREATE ON DATABASE :"database" FROM regress_kms_owner;
+REVOKE EXECUTE ON FUNCTION kms.register_column(regclass, name, text, text), kms.unregister_column FROM regress_kms_owner, regress_kms_part;
 REVOKE EXECUTE ON FUNCTION kms.encode(int, bytea, bytea) FROM regress_kms_owner;
 REVOKE USAGE ON SCHEMA kms FROM regress_kms_owner, regress_kms_part;
 REVOKE ALL ON PROCEDURE kms.reencrypt, kms.encrypt_column, kms.decrypt_column FROM regress_kms_owner, regress_kms_part;

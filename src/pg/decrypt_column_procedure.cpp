@@ -124,11 +124,19 @@ const char* type_of_column(Oid relation, const char* column) {
                                 FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
 }
 
-void prepare_column(const NewColumn& column) {
+// An earlier call's trigger opens as that call found the column.
+void require_same_opening(const NewColumn& column, const RegisteredColumn& registered) {
+    const Relation table = relation_open(column.relation, AccessShareLock);
+    require_opens_as(find_in_step_trigger(table, column.source).opens_as, registered);
+    relation_close(table, NoLock);
+}
+
+void prepare_column(const NewColumn& column, const RegisteredColumn& registered) {
     if (!is_added(column)) {
         add_new_column(column);
         return;
     }
+    require_same_opening(column, registered);
     const char* type = type_of_column(column.relation, column.name);
     if (strcmp(type, column.type) != 0) {
         ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -146,7 +154,8 @@ NewColumn read_wanted(FunctionCallInfo fcinfo, Oid relation, AttrNumber encrypte
             .name = new_column_name(fcinfo, 3, "plain_column", plain_name(name)),
             .type = plain_type(fcinfo),
             .opens = true,
-            .published = required_bool(fcinfo, 7, "published")};
+            .published = required_bool(fcinfo, 7, "published"),
+            .opens_as = {}};
 }
 
 }  // namespace
@@ -159,16 +168,18 @@ KMS_FUNCTION(kms_decrypt_column) {
     run.opens = true;
     read_run_arguments(fcinfo, run, 4);
     run.own_trigger = in_step_function();
-    const NewColumn wanted = read_wanted(fcinfo, run.relation, run.source);
+    NewColumn wanted = read_wanted(fcinfo, run.relation, run.source);
     require_non_atomic(fcinfo, procedure);
     require_own_table(procedure, run.relation);
     let_make_triggers(run.relation);
     require_own_table(procedure, run.relation);
     require_replaceable(run.relation, run.source);
     const RegisteredColumn& column = require_registered(run.relation, run.source);
+    run.began_with = &column;
     require_not_being_encrypted(run.relation, wanted.source);
     require_opening(run, column);
-    prepare_column(wanted);
+    wanted.opens_as = opens_as(column.now());
+    prepare_column(wanted, column);
     run.target = attribute_named(run.relation, wanted.name);
     require_rewritable(run);
     tell_of_switch({.relation = run.relation,

@@ -66,33 +66,39 @@ bool is_same_context(Relation table, AttrNumber attribute, const char* wanted, c
     pg_unreachable();
 }
 
-void require_same_registration(Relation table, const Wanted& wanted) {
+void require_same_registration(Relation table, const Wanted& wanted,
+                               const RegisteredColumn& column) {
     const Oid relation = RelationGetRelid(table);
     const AttrNumber attribute = get_attnum(relation, wanted.encrypted);
-    const RegisteredColumn* column = find_registered_column(relation, attribute);
-    if (column == nullptr) {
-        return;  // require_key() tells
-    }
-    if (!std::ranges::equal(column->key_identifier, wanted.key_identifier)) {
+    if (!std::ranges::equal(column.key_identifier, wanted.key_identifier)) {
         raise_other(relation, wanted, "key",
-                    psprintf("the key \"%s\"", shown_identifier(column->key_identifier)));
+                    psprintf("the key \"%s\"", shown_identifier(column.key_identifier)));
     }
-    if (!is_same_context(table, attribute, wanted.context, column->context_expression)) {
+    if (!is_same_context(table, attribute, wanted.context, column.context_expression)) {
         raise_other(relation, wanted, "context expression",
-                    shown_context(column->context_expression));
+                    shown_context(column.context_expression));
     }
 }
 
-// All of it, or none, in the first transaction.
-void prepare_column(const NewColumn& column, const Wanted& wanted) {
+const RegisteredColumn* registration_of(Oid relation, const Wanted& wanted) {
+    return find_registered_column(relation, get_attnum(relation, wanted.encrypted));
+}
+
+// All of it, or none, in the first transaction. What is registered, as it is before code of the
+// table's owner runs again; nullptr where nothing is, which require_key() tells.
+const RegisteredColumn* prepare_column(const NewColumn& column, const Wanted& wanted) {
     if (!is_added(column)) {
         add_new_column(column);
         register_encrypted(column.relation, wanted);
-        return;
+        return registration_of(column.relation, wanted);
     }
-    const Relation table = relation_open(column.relation, AccessShareLock);
-    require_same_registration(table, wanted);
-    relation_close(table, NoLock);
+    const RegisteredColumn* registered = registration_of(column.relation, wanted);
+    if (registered != nullptr) {
+        const Relation table = relation_open(column.relation, AccessShareLock);
+        require_same_registration(table, wanted, *registered);
+        relation_close(table, NoLock);
+    }
+    return registered;
 }
 
 // The plaintext goes when the columns are switched; what is generated comes after the trigger.
@@ -136,7 +142,8 @@ NewColumn column_of(Oid relation, const Wanted& wanted, bool published) {
             .name = wanted.encrypted,
             .type = "pg_catalog.bytea",
             .opens = false,
-            .published = published};
+            .published = published,
+            .opens_as = {}};
 }
 
 Pair pair_of(Oid relation, const Wanted& wanted) {
@@ -165,7 +172,7 @@ KMS_FUNCTION(kms_encrypt_column) {
     require_own_table(procedure, run.relation);
     require_replaceable(run.relation, run.source);
     require_unregistered(run.relation, run.source);
-    prepare_column(column_of(run.relation, wanted, published), wanted);
+    run.began_with = prepare_column(column_of(run.relation, wanted, published), wanted);
     run.target = attribute_named(run.relation, wanted.encrypted);
     require_context_at_hand(run.relation, run.source, run.target);
     require_rewritable(run);

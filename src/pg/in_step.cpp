@@ -26,7 +26,7 @@ struct Prepared {
 };
 
 bool is_opening(const Trigger& trigger) {
-    return trigger.tgnargs == 3 && strcmp(trigger.tgargs[2], "open") == 0;
+    return trigger.tgnargs == 5 && strcmp(trigger.tgargs[2], "open") == 0;
 }
 
 bool has_our_arguments(const Trigger& trigger) {
@@ -84,6 +84,9 @@ Prepared* prepare(const TriggerData* call) {
     prepared->is_registered = column != nullptr;
     if (column == nullptr) {
         return prepared;
+    }
+    if (opens) {
+        require_opens_as({names[3], names[4]}, *column);
     }
     prepared->identifier = column->key_identifier;
     // As with CHECKs and DEFAULTs, whoever writes runs it: in another's name the objects of the
@@ -187,8 +190,22 @@ HeapTuple with_target(Prepared& prepared, const TriggerData* call, HeapTuple tup
     const TupleDesc shape = RelationGetDescr(call->tg_relation);
     int column = prepared.target;
     bool is_null = heap_attisnull(tuple, prepared.source, shape);
+    if (prepared.opens && !is_null) {
+        require_may_open(RelationGetRelationName(call->tg_relation), call->tg_trigger->tgargs[0]);
+    }
     Datum value = is_null ? Datum{0} : target_of(prepared, tuple);
     return heap_modify_tuple_by_cols(tuple, shape, 1, &column, &value, &is_null);
+}
+
+InStepTrigger in_step_trigger(const Trigger& trigger) {
+    char** names = trigger.tgargs;
+    const bool opens = is_opening(trigger);
+    return {.name = pstrdup(trigger.tgname),
+            .source = pstrdup(names[0]),
+            .target = pstrdup(names[1]),
+            .opens = opens,
+            .fires_always = trigger.tgenabled == TRIGGER_FIRES_ALWAYS,
+            .opens_as = opens ? OpensAs{pstrdup(names[3]), pstrdup(names[4])} : OpensAs{}};
 }
 
 // Cut between characters where it is long, and then not that of another column.
@@ -198,12 +215,6 @@ const char* trigger_name(Oid relation, const char* column) {
         name = makeObjectName("zzz_kms", column, psprintf("%d", number));
     }
     return name;
-}
-
-bool may_execute(Oid role) {
-    return DatumGetBool(DirectFunctionCall3(has_function_privilege_id_id, ObjectIdGetDatum(role),
-                                            ObjectIdGetDatum(in_step_function()),
-                                            text_datum("EXECUTE")));
 }
 
 List* add_text(List* list, const char* text) {
@@ -220,7 +231,9 @@ void create_trigger(Oid relation, const InStepTrigger& trigger) {
     statement->funcname = add_text(add_text(NIL, "kms_internal"), "keep_in_step");
     statement->args = add_text(add_text(NIL, trigger.source), trigger.target);
     if (trigger.opens) {
-        statement->args = add_text(statement->args, "open");
+        for (const char* text : {"open", trigger.opens_as.key, trigger.opens_as.context}) {
+            statement->args = add_text(statement->args, text);
+        }
     }
     statement->row = true;
     statement->timing = TRIGGER_TYPE_BEFORE;
@@ -253,22 +266,21 @@ InStepTrigger find_in_step_trigger(Relation table, const char* source) {
         const Trigger& trigger = triggers->triggers[i];
         if (trigger.tgfoid == function && has_our_arguments(trigger) &&
             strcmp(trigger.tgargs[0], source) == 0) {
-            return {pstrdup(trigger.tgname), pstrdup(source), pstrdup(trigger.tgargs[1]),
-                    is_opening(trigger), trigger.tgenabled == TRIGGER_FIRES_ALWAYS};
+            return in_step_trigger(trigger);
         }
     }
-    return {nullptr, nullptr, nullptr, false, false};
+    return {};
 }
 
 // A transaction of its own, in which nobody else's code runs and no table is locked: all whose
 // tables get such a trigger for the first time change the same row.
 void let_make_triggers(Oid relation) {
     const Oid owner = owner_of(relation);
-    if (may_execute(owner)) {
+    if (may_execute(owner, in_step_function())) {
         return;
     }
     LockDatabaseObject(ProcedureRelationId, in_step_function(), 0, ExclusiveLock);
-    if (!may_execute(owner)) {
+    if (!may_execute(owner, in_step_function())) {
         const Caller caller = act_as_owner_of(registered_column_table());
         run_command(psprintf("GRANT EXECUTE ON FUNCTION kms_internal.keep_in_step() TO %s",
                              quote_identifier(GetUserNameFromId(owner, false))));
@@ -299,6 +311,20 @@ void require_not_moving(const RegisteredColumn& column) {
                         column.column_name, column.relation_name),
                  errhint("CALL kms.reencrypt() with its new_key or new_context until all rows are "
                          "there.")));
+    }
+}
+
+void require_not_opened(Oid relation, AttrNumber column) {
+    const Relation table = relation_open(relation, AccessShareLock);
+    const InStepTrigger trigger = find_in_step_trigger(table, get_attname(relation, column, false));
+    relation_close(table, NoLock);
+    if (trigger.opens) {
+        ereport(ERROR,
+                (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                 errmsg("column \"%s\" of \"%s\" is being decrypted into column \"%s\"",
+                        trigger.source, get_rel_name(relation), trigger.target),
+                 errhint("Call kms.switch_column(); or drop trigger \"%s\" and column \"%s\".",
+                         trigger.name, trigger.target)));
     }
 }
 

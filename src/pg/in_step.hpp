@@ -2,18 +2,20 @@
 // table is being moved from one to the other: act one.
 #pragma once
 
+#include "pg/opening.hpp"
 #include "pg/rewriting.hpp"
 
 namespace kms::pg {
 
-// The trigger that keeps them in step, whose function is keep_in_step(source, target[, 'open']):
-// the target has what the source has, sealed, or opened.
+// The trigger that keeps them in step, whose function is keep_in_step(source, target[, 'open', key,
+// context]): the target has what the source has, sealed, or opened.
 struct InStepTrigger {
     const char* name;  // nullptr: there is none
     const char* source;
     const char* target;
     bool opens;
     bool fires_always;  // in replicas too
+    OpensAs opens_as;   // where it opens
 };
 
 Oid in_step_function();
@@ -35,6 +37,9 @@ void fire_always(Oid relation, const char* table, const InStepTrigger& trigger);
 
 // 55000 in the middle of a move: its values are sealed in two ways.
 void require_not_moving(const RegisteredColumn& column);
+
+// 55000 where such a trigger opens the column: it would go on as it began.
+void require_not_opened(Oid relation, AttrNumber column);
 
 // 55000 where the column is registered: its values would be sealed twice, and dropped with it what
 // says under which key they are inside.

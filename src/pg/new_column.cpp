@@ -122,7 +122,12 @@ void add_new_column(const NewColumn& column) {
     run_owners_command(column.relation, psprintf("ALTER TABLE %s ADD COLUMN %s %s", table,
                                                  quote_identifier(column.name), column.type));
     make_in_step_trigger(column.relation, table,
-                         {nullptr, column.source, column.name, column.opens, false});
+                         {.name = nullptr,
+                          .source = column.source,
+                          .target = column.name,
+                          .opens = column.opens,
+                          .fires_always = false,
+                          .opens_as = column.opens_as});
 }
 
 void tell_of_switch(const Pair& pair) {

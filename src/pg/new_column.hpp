@@ -2,6 +2,7 @@
 // encrypt_column and decrypt_column do before the first batch. Act one, in an SPI connection.
 #pragma once
 
+#include "pg/opening.hpp"
 #include "pg/pair_comparison.hpp"
 
 namespace kms::pg {
@@ -12,7 +13,8 @@ struct NewColumn {
     const char* name;
     const char* type;  // SQL
     bool opens;
-    bool published;  // a published table is no obstacle
+    bool published;    // a published table is no obstacle
+    OpensAs opens_as;  // where it opens
 };
 
 // The argument, or what it is by default; 42622 where that is too long.

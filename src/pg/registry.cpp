@@ -1,7 +1,8 @@
 #include "pg/registry.hpp"
 
+#include <algorithm>
+
 #include "pg/collected.hpp"
-#include "pg/own_table.hpp"
 
 namespace kms::pg {
 namespace {
@@ -125,7 +126,8 @@ RegisteredColumn column_of(const OwnRow& row) {
                                .column_name = name_of(row[name_column]),
                                .registered = DatumGetTimestampTz(row[registered_column]),
                                .was = sealed_before(row),
-                               .is_moving = DatumGetBool(row[is_moving_column])};
+                               .is_moving = DatumGetBool(row[is_moving_column]),
+                               .version = row.version()};
     find_by_names(column);
     return column;
 }
@@ -146,18 +148,46 @@ const char* detail_of_fault(const RegisteredColumn& column, Oid type) {
                                          : "Another column had the name when it was registered.";
 }
 
+// Names and rows are not read at one time: a rename may come in between.
+void require_place(const RegisteredColumn& column, const Place& place) {
+    if (column.relation != InvalidOid && Place{column.relation, column.attribute} != place) {
+        ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+                        errmsg("another column has become %s meanwhile", full_name(column)),
+                        errhint("Call it again.")));
+    }
+}
+
 }  // namespace
 
-const RegisteredColumn* find_registration(Oid relation, AttrNumber attribute) {
+bool is_same(const SealedAs& one, const SealedAs& other) {
+    return std::ranges::equal(one.key_identifier, other.key_identifier) &&
+           std::string_view(one.context_expression != nullptr ? one.context_expression : "") ==
+               (other.context_expression != nullptr ? other.context_expression : "");
+}
+
+bool is_same(const RegisteredColumn& one, const RegisteredColumn& other) {
+    return is_same(one.now(), other.now()) && is_same(one.was, other.was) &&
+           one.is_moving == other.is_moving;
+}
+
+const RegisteredColumn* find_registration(Oid relation, const char* column) {
     const char* schema = get_namespace_name(get_rel_namespace(relation));
     const char* table = get_rel_name(relation);
-    const char* column = get_attname(relation, attribute, true);
-    if (schema == nullptr || table == nullptr || column == nullptr) {
+    if (schema == nullptr || table == nullptr) {
         return nullptr;
     }
     NameKeys names = match_names(schema, table, column);
     const std::span<const RegisteredColumn> found = read_columns(names.keys, 3);
-    return found.empty() ? nullptr : found.data();
+    if (found.empty()) {
+        return nullptr;
+    }
+    require_place(found.front(), {relation, get_attnum(relation, column)});
+    return found.data();
+}
+
+const RegisteredColumn* find_registration(Oid relation, AttrNumber attribute) {
+    const char* column = get_attname(relation, attribute, true);
+    return column != nullptr ? find_registration(relation, column) : nullptr;
 }
 
 const RegisteredColumn* find_registered_column(Oid relation, AttrNumber attribute) {

@@ -8,6 +8,7 @@
 #include <span>
 
 #include "pg/args.hpp"
+#include "pg/own_table.hpp"
 
 namespace kms::pg {
 
@@ -16,6 +17,8 @@ struct SealedAs {
     ByteView key_identifier;
     const char* context_expression;
 };
+
+bool is_same(const SealedAs& one, const SealedAs& other);
 
 // Views and texts are of the memory context that it was read in.
 struct RegisteredColumn {
@@ -35,15 +38,22 @@ struct RegisteredColumn {
     // moved, there may be values of both.
     SealedAs was;
     bool is_moving;
+    RowVersion version;  // of the row that says so
 
     SealedAs now() const { return {key_identifier, context_expression}; }
 };
 
+// Whether both say the same of the values, whatever the column is called.
+bool is_same(const RegisteredColumn& one, const RegisteredColumn& other);
+
 // nullptr: it is not registered. Raises (55000) where what is registered must not be used.
 const RegisteredColumn* find_registered_column(Oid relation, AttrNumber attribute);
 
-// The same, whether it may be used or not.
+// The same, whether it may be used or not. 40001 where another has got its names this moment.
 const RegisteredColumn* find_registration(Oid relation, AttrNumber attribute);
+
+// The same of a name that may be none of the relation's columns any more.
+const RegisteredColumn* find_registration(Oid relation, const char* column);
 
 // All of them, in the order of their names; those that are not here too.
 std::span<const RegisteredColumn> registered_columns();
@@ -54,9 +64,6 @@ std::span<const RegisteredColumn> locked_registered_columns();
 
 // `"public"."person"."ssn"` with quotes where they are needed.
 const char* full_name(const RegisteredColumn& column);
-
-// What its owner no longer says of it. False: it was not registered.
-bool forget_column(Relation table, const char* column);
 
 Oid registered_column_table();
 

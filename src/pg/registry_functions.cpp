@@ -4,8 +4,7 @@
 #include "pg/collected.hpp"
 #include "pg/context_expression.hpp"
 #include "pg/context_names.hpp"
-#include "pg/owner.hpp"
-#include "pg/registry.hpp"
+#include "pg/registry_writer.hpp"
 #include "pg/table_column.hpp"
 #include "pg/transaction.hpp"
 
@@ -19,12 +18,15 @@ void require_owner(Oid relation) {
     }
 }
 
-// Locked until the transaction is over, so that nobody renames what is being registered.
+// Locked until the transaction is over, so that nobody renames what is being registered. It may
+// have been given away while the lock was waited for.
 Relation open_own_table(FunctionCallInfo fcinfo) {
     required(fcinfo, 0, "relation");
     const Oid relation = PG_GETARG_OID(0);
     require_owner(relation);
-    return relation_open(relation, AccessShareLock);
+    const Relation table = relation_open(relation, AccessShareLock);
+    require_owner(relation);
+    return table;
 }
 
 [[noreturn]] void raise_wrong_kind(Relation table, const char* problem, const char* hint) {
@@ -74,47 +76,30 @@ void refuse_registered(Relation table, const char* column, AttrNumber attribute)
     }
 }
 
-// Users' code that a context expression runs may have given its name to another.
-void require_still_named(Relation table, const char* column, AttrNumber attribute) {
+// Its number.
+AttrNumber require_registrable(Relation table, const char* column) {
+    require_table(table);
+    const AttrNumber attribute = attribute_named(table, column);
+    require_bytea(table, attribute);
+    refuse_generated(table, attribute);
+    refuse_registered(table, column, attribute);
+    return attribute;
+}
+
+// What checks a context expression runs code of the table's owner, which may have changed all of
+// it.
+void require_still_registrable(Relation table, const char* column, AttrNumber attribute) {
+    require_owner(RelationGetRelid(table));
     if (attribute_named(table, column) != attribute) {
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
                         errmsg("column \"%s\" of relation \"%s\" was renamed meanwhile", column,
                                RelationGetRelationName(table))));
     }
-}
-
-// The first three columns of the table.
-struct Names {
-    Oid types[3] = {NAMEOID, NAMEOID, NAMEOID};
-    Datum values[3];
-};
-
-Names names_of(Relation table, const char* column) {
-    Names names;
-    names.values[0] = name_datum(schema_name(table));
-    names.values[1] = name_datum(RelationGetRelationName(table));
-    names.values[2] = name_datum(column);
-    return names;
+    (void)require_registrable(table, column);
 }
 
 Datum text_or_null(const char* text) {
     return text != nullptr ? CStringGetTextDatum(text) : Datum{0};
-}
-
-void insert_row(Relation table, const char* column, ByteView key_identifier, const char* context) {
-    Names names = names_of(table, column);
-    Oid types[5] = {NAMEOID, NAMEOID, NAMEOID, BYTEAOID, TEXTOID};
-    Datum values[5] = {names.values[0], names.values[1], names.values[2],
-                       bytes_datum(key_identifier), text_or_null(context)};
-    (void)change_as_owner({.table = registered_column_table(),
-                           .statement =
-                               "INSERT INTO kms.registered_column (relation_schema, relation_name,"
-                               " column_name, key_identifier, context_expression)"
-                               " VALUES ($1, $2, $3, $4, $5)",
-                           .parameters = 5,
-                           .types = types,
-                           .values = values,
-                           .nulls = context != nullptr ? "     " : "    n"});
 }
 
 struct NameArray {
@@ -165,32 +150,18 @@ void add_row(RowSet& rows, const RegisteredColumn& column) {
 
 }  // namespace
 
-bool forget_column(Relation table, const char* column) {
-    Names names = names_of(table, column);
-    return change_as_owner({.table = registered_column_table(),
-                            .statement = "DELETE FROM kms.registered_column WHERE relation_schema"
-                                         " = $1 AND relation_name = $2 AND column_name = $3",
-                            .parameters = 3,
-                            .types = names.types,
-                            .values = names.values}) != 0;
-}
-
 KMS_FUNCTION(kms_register_column) {
     require_writable("kms.register_column()");
     require_read_committed("kms.register_column()");
     const Relation table = open_own_table(fcinfo);
     const char* column = column_argument(fcinfo);
     const ByteView key_identifier = required_identifier(fcinfo, 2, "key_identifier");
-    require_table(table);
-    const AttrNumber attribute = attribute_named(table, column);
-    require_bytea(table, attribute);
-    refuse_generated(table, attribute);
-    refuse_registered(table, column, attribute);
+    const AttrNumber attribute = require_registrable(table, column);
     const char* context =
         PG_ARGISNULL(3) ? nullptr
                         : checked_context(table, attribute, text_to_cstring(PG_GETARG_TEXT_PP(3)));
-    require_still_named(table, column, attribute);
-    insert_row(table, column, key_identifier, context);
+    require_still_registrable(table, column, attribute);
+    add_registration(table, attribute, {key_identifier, context});
     relation_close(table, NoLock);
     PG_RETURN_VOID();
 }
@@ -199,11 +170,13 @@ KMS_FUNCTION(kms_unregister_column) {
     require_writable("kms.unregister_column()");
     const Relation table = open_own_table(fcinfo);
     const char* column = column_argument(fcinfo);
-    if (!forget_column(table, column)) {
+    const RegisteredColumn* registered = find_registration(RelationGetRelid(table), column);
+    if (registered == nullptr) {
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
                         errmsg("column \"%s\" of table \"%s\" is not registered", column,
                                RelationGetRelationName(table))));
     }
+    remove_registration(*registered);
     relation_close(table, NoLock);
     PG_RETURN_VOID();
 }

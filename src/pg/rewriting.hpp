@@ -56,6 +56,10 @@ struct Rewriting {
     Triggers triggers;
     Move move;
 
+    // What was registered when the caller's rights were looked at, or since the run has registered
+    // it: it holds to the end. nullptr: nothing was looked at yet.
+    const RegisteredColumn* began_with;
+
     // What has become of it.
     std::int64_t total;  // rows to write, as counted at the start
     std::int64_t done;
@@ -119,10 +123,11 @@ struct RunKey {
     }
 };
 
-const RegisteredColumn& registration_of(const Rewriting& run);  // 55000 where it is not
+// 55000 where it is not registered, or not as the run began with it.
+const RegisteredColumn& registration_of(const Rewriting& run);
 
 // Raises what keeps the key that is wanted from being used.
-void require_key(const Rewriting& run);
+void require_key(Rewriting& run);
 
 // The registered one, and raises the same. Looks again now and then, or where `anew` says so.
 RunKey current_key(Rewriting& run, bool anew = false);
@@ -132,8 +137,8 @@ RunKey current_key(Rewriting& run, bool anew = false);
 // The arguments from `first` on: new_key, new_context, was_context.
 Move move_arguments(FunctionCallInfo fcinfo, int first);
 
-void begin_move(const Rewriting& run);  // 55000 in the middle of another
-void end_move(const Rewriting& run);    // if all rows are there
+void begin_move(Rewriting& run);      // 55000 in the middle of another
+void end_move(const Rewriting& run);  // if all rows are there
 
 // --- bad rows (rewriting_progress.cpp)
 

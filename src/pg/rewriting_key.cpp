@@ -27,20 +27,22 @@ ByteView current_tag(const RunKey& key) {
     return {tag, sizeof(KeyTag)};
 }
 
-// Whoever goes on with what somebody else has begun, or begins in the middle of his run, opens
-// values of one key to seal them under another, and is to know it.
-void require_no_other_move(const Rewriting& run, const RegisteredColumn& column) {
-    const ByteView wanted = run.move.key_identifier;
-    const bool is_ours = run.move.is_wanted() &&
-                         (wanted.empty() || std::ranges::equal(wanted, column.key_identifier));
-    if (column.is_moving && !run.is_between_columns() && !is_ours) {
-        ereport(ERROR,
-                (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                 errmsg("%s is being moved from key \"%s\" to key \"%s\"", column_label(run),
-                        shown_identifier(column.was.key_identifier),
-                        shown_identifier(column.key_identifier)),
-                 errhint("Say new_key or new_context once more, and CALL %s goes on with it.",
-                         run.procedure)));
+const char* shown(const SealedAs& sealed_as) {
+    const char* context = sealed_as.context_expression;
+    return psprintf("key \"%s\" and %s", shown_identifier(sealed_as.key_identifier),
+                    context != nullptr ? psprintf("context %s", context) : "the empty context");
+}
+
+// Whoever has the registration changed in the middle of a run would have it open values of another
+// key, in the name of its caller.
+void require_as_begun(const Rewriting& run, const RegisteredColumn& column) {
+    if (run.began_with != nullptr && !is_same(column, *run.began_with)) {
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("what is registered of %s has changed while %s was running",
+                               column_label(run), run.procedure),
+                        errdetail("It began with %s; now there is %s.",
+                                  shown(run.began_with->now()), shown(column.now())),
+                        errhint("Look at kms.registered_columns, and CALL it again.")));
     }
 }
 
@@ -53,11 +55,13 @@ const RegisteredColumn& registration_of(const Rewriting& run) {
                         errmsg("%s is not registered", column_label(run)),
                         errhint("Say which key it has with kms.register_column().")));
     }
+    require_as_begun(run, *column);
     return *column;
 }
 
-void require_key(const Rewriting& run) {
+void require_key(Rewriting& run) {
     const RegisteredColumn& column = registration_of(run);
+    run.began_with = &column;
     if (run.opens) {
         return;
     }
@@ -72,7 +76,6 @@ void require_key(const Rewriting& run) {
 
 RunKey current_key(Rewriting& run, bool anew) {
     const RegisteredColumn& column = registration_of(run);
-    require_no_other_move(run, column);
     RunKey key = {.action = run.action,
                   .identifier = column.key_identifier,
                   .tag = {},

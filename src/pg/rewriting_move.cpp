@@ -3,33 +3,55 @@
 #include <algorithm>
 
 #include "pg/context_expression.hpp"
-#include "pg/owner.hpp"
-#include "pg/registry.hpp"
-#include "pg/rewriting.hpp"
+#include "pg/in_step.hpp"
+#include "pg/key_arguments.hpp"
+#include "pg/registry_writer.hpp"
 
 namespace kms::pg {
 namespace {
 
-bool is_same(const SealedAs& one, const SealedAs& other) {
-    return std::ranges::equal(one.key_identifier, other.key_identifier) &&
-           std::string_view(one.context_expression != nullptr ? one.context_expression : "") ==
-               (other.context_expression != nullptr ? other.context_expression : "");
+// As it is registered; nullptr for the empty one, and where there is none.
+const char* checked(const Rewriting& run, Relation table, const char* context) {
+    return context != nullptr && context[0] != '\0' ? checked_context(table, run.target, context)
+                                                    : nullptr;
 }
 
-// As it is registered; nullptr for the empty one.
-const char* checked(const Rewriting& run, const char* context) {
-    if (context[0] == '\0') {
-        return nullptr;
-    }
+// The move, its expressions as they are registered. Until the transaction ends the table is locked,
+// so that nobody else gives it another owner, whose code they would be.
+Move checked_move(const Rewriting& run) {
     const Relation table = relation_open(run.relation, AccessShareLock);
-    const char* expression = checked_context(table, run.target, context);
+    require_owned(run);
+    Move move = run.move;
+    move.context = checked(run, table, move.context);
+    move.was_context = checked(run, table, move.was_context);
     relation_close(table, NoLock);
-    return expression;
+    return move;
 }
 
-SealedAs wanted_by(const Rewriting& run, const SealedAs& now) {
-    return {!run.move.key_identifier.empty() ? run.move.key_identifier : now.key_identifier,
-            run.move.context != nullptr ? checked(run, run.move.context) : now.context_expression};
+bool is_same_key(const SealedAs& one, const SealedAs& other) {
+    return std::ranges::equal(one.key_identifier, other.key_identifier);
+}
+
+// Whoever goes on with what somebody else has begun opens values of one key to seal them under
+// another, and is to know which.
+void require_meant(const Rewriting& run, const RegisteredColumn& column) {
+    const bool is_within_key = is_same_key(column.now(), column.was);
+    const bool is_meant =
+        !run.move.key_identifier.empty() || (run.move.is_wanted() && is_within_key);
+    if (column.is_moving && !run.is_between_columns() && !is_meant) {
+        ereport(ERROR,
+                (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                 errmsg("%s is being moved from key \"%s\" to key \"%s\"", column_label(run),
+                        shown_identifier(column.was.key_identifier),
+                        shown_identifier(column.key_identifier)),
+                 errhint("Say %s once more, and CALL %s goes on with it.",
+                         is_within_key ? "new_key or new_context" : "new_key", run.procedure)));
+    }
+}
+
+SealedAs wanted_by(const Rewriting& run, const Move& move, const SealedAs& now) {
+    return {!move.key_identifier.empty() ? move.key_identifier : now.key_identifier,
+            run.move.context != nullptr ? move.context : now.context_expression};
 }
 
 [[noreturn]] void raise_other_move(const Rewriting& run) {
@@ -42,10 +64,14 @@ SealedAs wanted_by(const Rewriting& run, const SealedAs& now) {
     pg_unreachable();
 }
 
-// What values of before are sealed as. A move that is over may have left some behind.
+// What values of before are sealed as. A move that is over may have left some behind: of another
+// key only for whoever names the one that they go to.
 SealedAs left_by(const Rewriting& run, const RegisteredColumn& column, const SealedAs& wanted) {
     if (is_same(wanted, column.now())) {
-        return column.was.key_identifier.empty() ? column.now() : column.was;
+        const bool has_left =
+            !column.was.key_identifier.empty() &&
+            (!run.move.key_identifier.empty() || is_same_key(column.now(), column.was));
+        return has_left ? column.was : column.now();
     }
     if (column.is_moving && !is_same(wanted, column.was)) {
         raise_other_move(run);
@@ -53,36 +79,17 @@ SealedAs left_by(const Rewriting& run, const RegisteredColumn& column, const Sea
     return column.now();
 }
 
-Datum context_datum(const char* context) {
-    return context != nullptr ? text_datum(context) : Datum{0};
-}
-
-void write_registration(const RegisteredColumn& column, const SealedAs& now, const SealedAs& was,
-                        bool is_moving) {
-    Oid types[] = {NAMEOID, NAMEOID, NAMEOID, BYTEAOID, TEXTOID, BYTEAOID, TEXTOID, BOOLOID};
-    Datum values[] = {name_datum(column.schema_name),        name_datum(column.relation_name),
-                      name_datum(column.column_name),        bytes_datum(now.key_identifier),
-                      context_datum(now.context_expression), bytes_datum(was.key_identifier),
-                      context_datum(was.context_expression), BoolGetDatum(is_moving)};
-    const char nulls[] = {' ',
-                          ' ',
-                          ' ',
-                          ' ',
-                          now.context_expression != nullptr ? ' ' : 'n',
-                          ' ',
-                          was.context_expression != nullptr ? ' ' : 'n',
-                          ' ',
-                          '\0'};
-    (void)change_as_owner({.table = registered_column_table(),
-                           .statement = "UPDATE kms.registered_column SET key_identifier = $4,"
-                                        " context_expression = $5, was_key_identifier = $6,"
-                                        " was_context_expression = $7, is_moving = $8"
-                                        " WHERE relation_schema = $1 AND relation_name = $2"
-                                        " AND column_name = $3",
-                           .parameters = lengthof(types),
-                           .types = types,
-                           .values = values,
-                           .nulls = nulls});
+// The run goes on with what it has registered.
+void register_move(Rewriting& run, const RegisteredColumn& column, const SealedAs& now,
+                   const SealedAs& was) {
+    auto* moved = static_cast<RegisteredColumn*>(palloc(sizeof(RegisteredColumn)));
+    *moved = column;
+    moved->key_identifier = now.key_identifier;
+    moved->context_expression = now.context_expression;
+    moved->was = was;
+    moved->is_moving = !is_same(now, was);
+    change_registration(column, now, was, moved->is_moving);
+    run.began_with = moved;
 }
 
 const char* text_argument(FunctionCallInfo fcinfo, int index) {
@@ -98,17 +105,25 @@ Move move_arguments(FunctionCallInfo fcinfo, int first) {
             .was_context = text_argument(fcinfo, first + 2)};
 }
 
-void begin_move(const Rewriting& run) {
+// What checks expressions runs code of the table's owner, which may register anew. Behind that
+// nothing of his runs before the registration is written.
+void begin_move(Rewriting& run) {
+    const Move move = checked_move(run);
     const RegisteredColumn& column = registration_of(run);
+    require_meant(run, column);
     if (!run.move.is_wanted()) {
         return;
     }
-    const SealedAs wanted = wanted_by(run, column.now());
+    const SealedAs wanted = wanted_by(run, move, column.now());
     SealedAs was = left_by(run, column, wanted);
     if (run.move.was_context != nullptr) {
-        was.context_expression = checked(run, run.move.was_context);
+        was.context_expression = move.was_context;
     }
-    write_registration(column, wanted, was, !is_same(wanted, was));
+    const bool is_there = is_same(wanted, column.now()) && is_same(wanted, was);
+    if (column.is_moving || !is_there) {
+        require_not_opened(run.relation, run.target);
+        register_move(run, column, wanted, was);
+    }
 }
 
 void end_move(const Rewriting& run) {
@@ -117,7 +132,7 @@ void end_move(const Rewriting& run) {
     }
     const RegisteredColumn& column = registration_of(run);
     if (column.is_moving && run.left == 0 && run.bad_in_pass.count == 0) {
-        write_registration(column, column.now(), column.was, false);
+        change_registration(column, column.now(), column.was, false);
     }
 }
 

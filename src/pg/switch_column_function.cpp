@@ -1,7 +1,7 @@
 // switch_column: the column that another is kept in step with goes, and the other takes over.
 #include "pg/in_step.hpp"
 #include "pg/owner.hpp"
-#include "pg/registry.hpp"
+#include "pg/registry_writer.hpp"
 #include "pg/succession.hpp"
 #include "pg/table_column.hpp"
 #include "pg/transaction.hpp"
@@ -16,6 +16,7 @@ struct Switch {
     Pair pair;
     const char* table;  // its name, quoted
     const char* trigger;
+    const RegisteredColumn* registered;  // of the encrypted column
 };
 
 // A rehearsal tells of a column that is not being encrypted what there would be if it were, with
@@ -28,7 +29,8 @@ Switch switch_to_come(Oid relation, const char* column) {
                      .key_identifier = bytes_of("key"),
                      .context_expression = nullptr},
             .table = nullptr,
-            .trigger = nullptr};
+            .trigger = nullptr,
+            .registered = nullptr};
 }
 
 const RegisteredColumn* registration_of(Oid relation, const InStepTrigger& trigger) {
@@ -61,7 +63,9 @@ Switch find_switch(FunctionCallInfo fcinfo, bool dry_run) {
                         errhint("CALL kms.encrypt_column() or kms.decrypt_column() first.")));
     }
     require_not_moving(*column);
-    if (!trigger.opens) {
+    if (trigger.opens) {
+        require_opens_as(trigger.opens_as, *column);
+    } else {
         require_unregistered(relation, get_attnum(relation, source));
     }
     return {.pair = {.relation = relation,
@@ -71,7 +75,8 @@ Switch find_switch(FunctionCallInfo fcinfo, bool dry_run) {
                      .key_identifier = column->key_identifier,
                      .context_expression = column->context_expression},
             .table = name,
-            .trigger = trigger.name};
+            .trigger = trigger.name,
+            .registered = column};
 }
 
 void require_nothing_in_the_way(const Pair& pair, const Succession& succession) {
@@ -120,11 +125,19 @@ Switch lock_switch(FunctionCallInfo fcinfo) {
     return find_switch(fcinfo, false);
 }
 
-// Its values go with it on purpose: nothing is to be said of them.
-void forget(const Pair& pair) {
-    const Relation table = relation_open(pair.relation, NoLock);
-    (void)forget_column(table, pair.from());
-    relation_close(table, NoLock);
+// Code of the table's owner has run since it was read: what has been compared with one key must not
+// end as registered with another.
+const RegisteredColumn& require_same_registration(const Switch& what) {
+    const Pair& pair = what.pair;
+    const RegisteredColumn* column =
+        find_registered_column(pair.relation, get_attnum(pair.relation, pair.encrypted));
+    if (column == nullptr || !is_same(*column, *what.registered)) {
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("what is registered of column \"%s\" of \"%s\" has changed while "
+                               "its values were compared",
+                               pair.encrypted, get_rel_name(pair.relation))));
+    }
+    return *column;
 }
 
 std::int64_t carry_out(const Switch& what, bool drop_constraints) {
@@ -139,10 +152,14 @@ std::int64_t carry_out(const Switch& what, bool drop_constraints) {
         table, psprintf("DROP TRIGGER %s ON %s", quote_identifier(what.trigger), what.table));
     hand_on(what.pair);
     if (what.pair.opens) {
-        forget(what.pair);
+        // Its values go with it on purpose: nothing is to be said of them.
+        remove_registration(require_same_registration(what));
     }
     run_owners_command(table, psprintf("ALTER TABLE %s DROP COLUMN %s", what.table,
                                        quote_identifier(what.pair.from())));
+    if (!what.pair.opens) {
+        (void)require_same_registration(what);
+    }
     return compared;
 }
 

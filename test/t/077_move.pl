@@ -66,6 +66,7 @@ SQL
     ok($mover->answer->{closed}, '... until its session is terminated');
     is($other->get('SELECT is_moving FROM kms.registered_columns'), 't', '... which the registration says');
     fails_with($other, "CALL kms.reencrypt('t', 'c', new_context => 'v::bytea')", '55000', '... and no other move begins');
+    fails_with($other, "CALL kms.reencrypt('t', 'c', new_context => '(''t:'' || id)::bytea')", '55000', '... nor goes this one on where its key is not named');
     $mover->quit;
 
     $mover = keys_session($node, \%settings);
@@ -120,6 +121,23 @@ $node->safe_psql('second', 'ALTER TABLE t DROP CONSTRAINT t_id_check');
 $node->safe_psql('second', "CALL kms.reencrypt('t', 'c', new_key => 'remote-new')");
 is($node->safe_psql('second', "SELECT count(*), bool_and(kms.decode_with_text('remote-new', c) = 'v' || id) FROM t"), '100|t', '... where it goes on');
 is($node->safe_psql('second', 'SELECT is_moving FROM kms.registered_columns'), 'f', '... to its end');
+
+# --- and so is a column that is being decrypted: the trigger opens with what it began with
+
+$session = kms_session($node, dbname => 'second');
+$session->get("SET client_min_messages = error; CALL kms.decrypt_column('t', 'c', 'text')");
+$session->quit;
+$node->command_ok([ 'pg_dump', '-Fc', '-f', $node->backup_dir . '/opened', $node->connstr('second') ], 'a column that is being decrypted is dumped');
+$node->safe_psql('postgres', 'CREATE DATABASE third');
+$node->command_ok([ 'pg_restore', '-d', $node->connstr('third'), $node->backup_dir . '/opened' ], '... and restored');
+$session = kms_session($node, dbname => 'third');
+$session->get("INSERT INTO t VALUES (101, kms.encode_with('remote-new', 'v101'))");
+is($session->get("SELECT count(*), bool_and(c_plain = 'v' || id) FROM t"), '101|t', '... and kept in step');
+$session->get("SELECT kms.unregister_column('t', 'c'), kms.register_column('t', 'c', 'local-new'::text)");
+fails_with($session, "INSERT INTO t VALUES (102, kms.encode_with('local-new', 'v102'))", '55000', '... under no other key than it was decrypted with');
+$session->get("SELECT kms.unregister_column('t', 'c'), kms.register_column('t', 'c', 'remote-new'::text)");
+is($session->ask("SELECT kms.switch_column('t', 'c')")->{state}, '', '... until the switch');
+$session->quit;
 
 $node->stop;
 no_crash($node);

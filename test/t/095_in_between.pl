@@ -227,6 +227,33 @@ $other->get('CREATE TEMP TABLE another (n int)');
 is($other->get(q{SELECT full_name FROM kms.registered_columns WHERE full_name LIKE '%kept%'}), 'was_open.kept.c', '... and it is followed once it is free');
 $other->quit;
 
+# --- a registration that another session changes between a run's reading and its writing it
+
+foreach my $call ("CALL kms.reencrypt('m.moved', 'ssn', new_key => 'other')", "SELECT kms.unregister_column('m.moved', 'ssn')") {
+    $mallory->get("CREATE TABLE m.moved (id int, ssn bytea); SELECT kms.register_column('m.moved', 'ssn', 'k'); INSERT INTO m.moved VALUES (1, kms.encode_with('k', 'x'))");
+    $second->get("BEGIN; SELECT kms.unregister_column('m.moved', 'ssn'), kms.register_column('m.moved', 'ssn', 'k', 'int4send(id)')");
+    $mallory->send($call);
+    waits_for_lock($mallory, "$call waits for who registers anew");
+    $second->get('COMMIT');
+    is($mallory->answer->{state}, '40001', '... and then says that it has changed');
+    is($admin->get(q{SELECT key_identifier, context_expression, is_moving FROM kms.registered_columns WHERE relation = 'm.moved'::regclass}), 'k|int4send(id)|f', '... and has changed nothing');
+    $mallory->get('DROP TABLE m.moved');
+}
+
+# --- a column that is registered with another key in the middle of a run: of a superuser, who may open that one too
+
+foreach my $call ($decrypt, "$reencrypt)", "$reencrypt, new_context => 'int4send(id)')") {
+    make_run_table();
+    $mallory->get("UPDATE m.run SET ssn = kms.encode_with('other', 'of another') WHERE id > 100");
+    $admin->get("SELECT kms.rotate_key('k')");
+    $admin->send($call);
+    ok(becomes(sub { $node->safe_psql('postgres', q{SELECT coalesce(max(rows_done), 0) FROM kms.reencrypt_progress WHERE relation = 'm.run'::regclass}) > 0 }), "$call has begun");
+    $mallory->get("SELECT kms.unregister_column('m.run', 'ssn'), kms.register_column('m.run', 'ssn', 'other')");
+    is($admin->answer->{state}, '55000', '... and ends where the column is registered with another key');
+    is($admin->get("SELECT count(*) FROM m.run WHERE plain = 'of another'"), '0', '... and has opened nothing of that one') if $call eq $decrypt;
+    $mallory->get('DROP TABLE m.run');
+}
+
 # --- a table that is rewritten between two transactions of a run
 
 $admin->get(<<'SQL');

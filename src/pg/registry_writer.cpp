@@ -1,0 +1,110 @@
+#include "pg/registry_writer.hpp"
+
+#include "pg/owner.hpp"
+#include "pg/table_column.hpp"
+
+namespace kms::pg {
+namespace {
+
+[[noreturn]] void raise_changed(const char* name) {
+    ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+                    errmsg("the registration of %s has changed meanwhile", name),
+                    errhint("Call it again.")));
+    pg_unreachable();
+}
+
+constexpr const char* is_as_read =
+    "(relation_schema, relation_name, column_name) = ($1, $2, $3) AND ctid = $4 AND xmin = $5";
+
+// Of a statement, in order.
+struct Parameters {
+    static constexpr int most = 10;
+
+    int count;
+    Oid types[most];
+    Datum values[most];
+    char nulls[most + 1];
+
+    void add(Oid type, Datum value, bool is_null = false) {
+        types[count] = type;
+        values[count] = value;
+        nulls[count++] = is_null ? 'n' : ' ';
+    }
+
+    void add_name(const char* name) { add(NAMEOID, name_datum(name)); }
+
+    void add(const SealedAs& sealed_as) {
+        const char* context = sealed_as.context_expression;
+        add(BYTEAOID, bytes_datum(sealed_as.key_identifier));
+        add(TEXTOID, context != nullptr ? text_datum(context) : Datum{0}, context == nullptr);
+    }
+
+    // As `is_as_read` has them.
+    void add_version(const RegisteredColumn& column) {
+        add_name(column.schema_name);
+        add_name(column.relation_name);
+        add_name(column.column_name);
+        add(TIDOID, PointerGetDatum(&column.version.place));
+        add(XIDOID, TransactionIdGetDatum(column.version.writer));
+    }
+};
+
+// The number of rows.
+std::uint64_t change(const char* statement, Parameters& parameters) {
+    return change_as_owner({.table = registered_column_table(),
+                            .statement = statement,
+                            .parameters = parameters.count,
+                            .types = parameters.types,
+                            .values = parameters.values,
+                            .nulls = parameters.nulls});
+}
+
+void change_one(const RegisteredColumn& column, const char* statement, Parameters& parameters) {
+    if (change(statement, parameters) != 1) {
+        raise_changed(full_name(column));
+    }
+}
+
+}  // namespace
+
+void add_registration(Relation table, AttrNumber attribute, const SealedAs& sealed_as) {
+    const Oid relation = RelationGetRelid(table);
+    const char* name = get_attname(relation, attribute, false);
+    Parameters parameters = {};
+    parameters.add_name(schema_name(table));
+    parameters.add_name(RelationGetRelationName(table));
+    parameters.add_name(name);
+    parameters.add(sealed_as);
+    (void)change(
+        "INSERT INTO kms.registered_column (relation_schema, relation_name, column_name,"
+        " key_identifier, context_expression) VALUES ($1, $2, $3, $4, $5)",
+        parameters);
+    const RegisteredColumn* column = find_registration(relation, attribute);
+    if (column == nullptr || column->relation != relation) {
+        raise_changed(quote_identifier(name));
+    }
+}
+
+void change_registration(const RegisteredColumn& column, const SealedAs& now, const SealedAs& was,
+                         bool is_moving) {
+    Parameters parameters = {};
+    parameters.add_version(column);
+    parameters.add(now);
+    parameters.add(was);
+    parameters.add(BOOLOID, BoolGetDatum(is_moving));
+    change_one(column,
+               psprintf("UPDATE kms.registered_column SET key_identifier = $6,"
+                        " context_expression = $7, was_key_identifier = $8,"
+                        " was_context_expression = $9, is_moving = $10 WHERE %s",
+                        is_as_read),
+               parameters);
+}
+
+void remove_registration(const RegisteredColumn& column) {
+    Parameters parameters = {};
+    parameters.add_version(column);
+    change_one(column, psprintf("DELETE FROM kms.registered_column WHERE %s", is_as_read),
+               parameters);
+}
+
+}  // namespace kms::pg
