@@ -175,8 +175,8 @@ Exit run_init(const Options& options) {
     if (!begun) {
         return fail(begun.error(), Exit::unusable);
     }
-    if (const Status made = begun->kek.make_missing(); !made) {
-        return fail(made.error(), Exit::unusable);
+    if (const auto settled = begun->kek.settle(begun->recipe); !settled) {
+        return fail(settled.error(), Exit::unusable);
     }
     KeyringAccess access(options.keyring, std::move(begun->kek));
     const auto header = access.create(begun->recipe);

@@ -2,7 +2,7 @@
 
 #include <sys/stat.h>
 
-#include "agent/private_file.hpp"
+#include "base/place.hpp"
 
 #include "base/floor.hpp"
 
@@ -12,8 +12,7 @@ namespace {
 bool same_inode(const std::string& left, const std::string& right) {
     struct stat a {};
     struct stat b {};
-    return stat(left.c_str(), &a) == 0 && stat(right.c_str(), &b) == 0 && a.st_dev == b.st_dev &&
-           a.st_ino == b.st_ino;
+    return stat(left.c_str(), &a) == 0 && stat(right.c_str(), &b) == 0 && is_same_file(a, b);
 }
 
 std::string name_of(const std::string& path) {

@@ -26,9 +26,17 @@ Result<KekRecipe> Kek::begin() {
         KMS_TRY(random_public(recipe.salt));
     }
     if (!source_->is_missing()) {
-        KMS_TRY(by(recipe));
+        KMS_ASSIGN(begun_, source_->ask());
+    }
+    if (recipe.kdf == Kdf::scrypt) {
+        KMS_TRY(keep(recipe, SecretBytes::copy_of(begun_.view())));
     }
     return recipe;
+}
+
+Result<ByteView> Kek::settle(const KekRecipe& recipe, const std::optional<Owner>& owner) {
+    KMS_ASSIGN(SecretBytes key, source_->settle(std::move(begun_), owner));
+    return recipe.kdf == Kdf::scrypt ? by(recipe) : keep(recipe, std::move(key));
 }
 
 Result<ByteView> Kek::by(const KekRecipe& recipe) {
@@ -39,6 +47,10 @@ Result<ByteView> Kek::by(const KekRecipe& recipe) {
         return wrong_kind(recipe.kdf);
     }
     KMS_ASSIGN(SecretBytes key, source_->ask());
+    return keep(recipe, std::move(key));
+}
+
+Result<ByteView> Kek::keep(const KekRecipe& recipe, SecretBytes key) {
     if (recipe.kdf == Kdf::scrypt) {
         SecretBytes derived(kek_length);
         KMS_TRY(scrypt(key.view(), recipe.salt, recipe.cost, derived.span()));

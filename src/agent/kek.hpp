@@ -19,14 +19,14 @@ class Kek {
                  std::optional<KernelMemory> shared = std::nullopt)
         : source_(std::move(source)), shared_(std::move(shared)) {}
 
-    // A new keyring's recipe, with a fresh salt, its KEK asked for and derived; but for a key file
-    // that is missing: nothing is changed yet.
+    // A new keyring's recipe, with a fresh salt, its KEK asked for and derived. Nothing is changed
+    // yet, and a key file may still be missing.
     Result<KekRecipe> begin();
 
-    // Makes a key file that is missing; see create_private_file.
-    Status make_missing(const std::optional<Owner>& owner = std::nullopt) {
-        return source_->make_missing(owner);
-    }
+    // The KEK of the recipe that was begun, for a keyring that depends on it from now on: see
+    // KekSource::settle. Valid until the next call.
+    Result<ByteView> settle(const KekRecipe& recipe,
+                            const std::optional<Owner>& owner = std::nullopt);
 
     // The KEK by `recipe`, 32 bytes, valid until the next call: remembered, or asked for and
     // derived. Code::wrong_key where the recipe needs another kind of source; else the source's.
@@ -38,12 +38,14 @@ class Kek {
     void forget();
 
   private:
+    Result<ByteView> keep(const KekRecipe& recipe, SecretBytes key);
     bool holds(const KekRecipe& recipe) const;
 
     std::unique_ptr<KekSource> source_;
     std::optional<KernelMemory> shared_;
-    KekRecipe recipe_;  // of key_
-    SecretBytes key_;   // empty: nothing remembered
+    KekRecipe recipe_;   // of key_
+    SecretBytes key_;    // empty: nothing remembered
+    SecretBytes begun_;  // what the source gave in begin()
 };
 
 }  // namespace kms::agent

@@ -2,7 +2,9 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "agent/passphrase_command.hpp"
@@ -17,6 +19,11 @@
 namespace kms::agent {
 namespace {
 
+// What cannot be written, or is in memory alone, needs no more than it has.
+bool keeps_on_disk(int fd) {
+    return fsync(fd) == 0 || errno == EINVAL || errno == EROFS;
+}
+
 class KeyFile : public KekSource {
   public:
     explicit KeyFile(std::string path) : path_(std::move(path)) {}
@@ -24,13 +31,47 @@ class KeyFile : public KekSource {
     Kdf kdf() const override { return Kdf::key_file; }
 
     Result<SecretBytes> ask() override {
-        const UniqueFd fd(open(path_.c_str(), O_RDONLY | O_CLOEXEC));
+        KMS_ASSIGN(const Opened opened, open_file(O_RDONLY));
+        return read_key(opened);
+    }
+
+    bool is_missing() const override {
         struct stat status {};
-        if (!fd || fstat(fd.get(), &status) != 0) {
+        return stat(path_.c_str(), &status) != 0 && errno == ENOENT;
+    }
+
+    // A pipe gives its bytes once, and has none on disk. None is waited for here: others wait for
+    // the keyring's lock.
+    Result<SecretBytes> settle(SecretBytes asked, const std::optional<Owner>& owner) override {
+        if (is_missing()) {
+            KMS_TRY(make_key_file(path_, owner));
+        }
+        KMS_ASSIGN(const Opened opened, open_file(O_RDONLY | O_NONBLOCK));
+        if (!S_ISREG(opened.status.st_mode) && !asked.empty()) {
+            return asked;
+        }
+        KMS_ASSIGN(SecretBytes key, read_key(opened));
+        KMS_TRY(make_durable(opened));
+        return key;
+    }
+
+  private:
+    struct Opened {
+        UniqueFd fd;
+        struct stat status {};
+    };
+
+    Result<Opened> open_file(int flags) const {
+        Opened opened{UniqueFd(open(path_.c_str(), flags | O_CLOEXEC))};
+        if (!opened.fd || fstat(opened.fd.get(), &opened.status) != 0) {
             return system_error("cannot open the key file " + path_);
         }
-        KMS_TRY(check_closed_to_others(status, "the key file " + path_));
-        auto key = read_all(fd.get(), kek_length, path_);
+        return opened;
+    }
+
+    Result<SecretBytes> read_key(const Opened& opened) const {
+        KMS_TRY(check_closed_to_others(opened.status, "the key file " + path_));
+        auto key = read_all(opened.fd.get(), kek_length, path_);
         if (!key && key.error().code != Code::too_large) {
             return key;
         }
@@ -40,16 +81,18 @@ class KeyFile : public KekSource {
         return key;
     }
 
-    bool is_missing() const override {
-        struct stat status {};
-        return stat(path_.c_str(), &status) != 0 && errno == ENOENT;
+    // Whoever has made it may have been killed before it was on disk, and cp writes none there.
+    Status make_durable(const Opened& opened) const {
+        KMS_ASSIGN(const Place place, find_place(path_));
+        if (!place.is_of(opened.status)) {
+            return Error{Code::failed, "the key file " + path_ + " is just being replaced"};
+        }
+        if (!keeps_on_disk(opened.fd.get()) || !keeps_on_disk(place.folder.get())) {
+            return system_error("cannot make the key file " + path_ + " durable");
+        }
+        return {};
     }
 
-    Status make_missing(const std::optional<Owner>& owner) override {
-        return is_missing() ? make_key_file(path_, owner) : Status();
-    }
-
-  private:
     std::string path_;
 };
 
@@ -70,6 +113,15 @@ class Command : public KekSource {
     Result<SecretBytes> ask() override {
         KMS_ASSIGN(SecretBytes passphrase, run_passphrase_command(command_, patience_));
         return checked_passphrase(std::move(passphrase), "the passphrase command");
+    }
+
+    Result<SecretBytes> settle(SecretBytes asked, const std::optional<Owner>& /*owner*/) override {
+        KMS_ASSIGN(const SecretBytes again, ask());
+        if (!std::ranges::equal(again.view(), asked.view())) {
+            return Error{Code::denied,
+                         "the command for the new passphrase has not printed the same twice"};
+        }
+        return asked;
     }
 
   private:
@@ -102,6 +154,11 @@ class Terminal : public KekSource {
             return Error{Code::invalid, "no passphrase was given"};
         }
         return checked_passphrase(std::move(*line), "the terminal");
+    }
+
+    // A person has typed it twice.
+    Result<SecretBytes> settle(SecretBytes asked, const std::optional<Owner>& /*owner*/) override {
+        return asked;
     }
 
   private:

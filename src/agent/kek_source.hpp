@@ -23,9 +23,14 @@ class KekSource {
     // The KEK itself (Kdf::key_file) or a passphrase, 1 to 4,096 bytes. May be asked again.
     virtual Result<SecretBytes> ask() = 0;
 
-    // A key file that is not there, and making it: with 32 random bytes.
+    // A key file that is not there.
     virtual bool is_missing() const { return false; }
-    virtual Status make_missing(const std::optional<Owner>& /*owner*/) { return {}; }
+
+    // What a keyring is about to depend on, once no other writer can change that keyring: of a key
+    // file what it has now, on disk under its name, or 32 random bytes where it is missing. `asked`
+    // is what ask() gave before, none of a file that was missing then. Code::denied where a source
+    // that is no file gives something else by now.
+    virtual Result<SecretBytes> settle(SecretBytes asked, const std::optional<Owner>& owner) = 0;
 };
 
 // Exactly 32 bytes. A regular file that group or others may read or write is refused.
@@ -38,7 +43,7 @@ std::unique_ptr<KekSource> command_source(std::string command, std::chrono::seco
 // object, so that a running agent never waits for a person.
 std::unique_ptr<KekSource> terminal_source(Asking asking);
 
-// A new key file of 32 random bytes. Errors, and whose it is: see create_private_file.
+// A new key file of 32 random bytes, on disk. Errors, and whose it is: see create_private_file.
 Status make_key_file(const std::string& path, const std::optional<Owner>& owner = std::nullopt);
 
 }  // namespace kms::agent

@@ -20,9 +20,14 @@ Result<KeyringHeader> KeyringAccess::create(const KekRecipe& recipe) {
 
 Result<LoadedKeyring> KeyringAccess::load() {
     KMS_ASSIGN(KeyringBytes read, file_.read());
-    KMS_ASSIGN(const KeyringHeader header, parse_header(read.bytes.view()));
-    KMS_ASSIGN(Keyring keyring, open(header, read.bytes.view()));
-    return LoadedKeyring{std::move(read.mark), header, std::move(keyring)};
+    KMS_ASSIGN(OpenedKeyring opened, open(read.bytes.view()));
+    return LoadedKeyring{std::move(opened), std::move(read.mark)};
+}
+
+Result<OpenedKeyring> KeyringAccess::open(ByteView bytes) {
+    KMS_ASSIGN(const KeyringHeader header, parse_header(bytes));
+    KMS_ASSIGN(Keyring keyring, open(header, bytes));
+    return OpenedKeyring{header, std::move(keyring)};
 }
 
 // While the other is tried, it may take the place of the first, as where a key file is renamed: so
@@ -62,20 +67,21 @@ Result<Keyring> KeyringAccess::open_with(Kek& kek, const KeyringHeader& header, 
 
 Result<KeyringHeader> KeyringAccess::update(const KeyringChange& change, milliseconds patience) {
     KMS_ASSIGN(KeyringLock lock, file_.lock(patience));
-    KMS_ASSIGN(LoadedKeyring loaded, load());
-    KMS_TRY(change(loaded.header, loaded.keyring));
-    KMS_ASSIGN(const ByteView kek, keks_[opener_].by(loaded.header.recipe));
-    return write_next(lock, loaded.header, loaded.keyring, kek);
+    KMS_ASSIGN(const SecretBytes bytes, lock.read());
+    KMS_ASSIGN(OpenedKeyring opened, open(bytes.view()));
+    KMS_TRY(change(opened.header, opened.keyring));
+    KMS_ASSIGN(const ByteView kek, keks_[opener_].by(opened.header.recipe));
+    return write_next(lock, opened.header, opened.keyring, kek);
 }
 
 Result<KeyringHeader> KeyringAccess::rekey(Kek& new_kek, const KekRecipe& recipe,
                                            milliseconds patience) {
     KMS_ASSIGN(KeyringLock lock, file_.lock(patience));
-    KMS_ASSIGN(LoadedKeyring loaded, load());
-    KMS_TRY(new_kek.make_missing(lock.owner()));
-    KMS_ASSIGN(const ByteView kek, new_kek.by(recipe));
-    loaded.header.recipe = recipe;
-    return write_next(lock, loaded.header, loaded.keyring, kek);
+    KMS_ASSIGN(const SecretBytes bytes, lock.read());
+    KMS_ASSIGN(OpenedKeyring opened, open(bytes.view()));
+    KMS_ASSIGN(const ByteView kek, new_kek.settle(recipe, lock.owner()));
+    opened.header.recipe = recipe;
+    return write_next(lock, opened.header, opened.keyring, kek);
 }
 
 Result<KeyringHeader> KeyringAccess::write_next(KeyringLock& lock, KeyringHeader header,

@@ -14,10 +14,13 @@
 
 namespace kms::agent {
 
-struct LoadedKeyring {
-    ReadMark mark;
+struct OpenedKeyring {
     KeyringHeader header;
     Keyring keyring;
+};
+
+struct LoadedKeyring : OpenedKeyring {
+    ReadMark mark;
 };
 
 // A change of a keyring; where it fails, nothing is written. Told the header too, so that a caller
@@ -35,8 +38,8 @@ class KeyringAccess {
 
     const KeyringFile& file() const { return file_; }
 
-    // An empty keyring in a new file, by a recipe that the KEK has begun. Code::invalid where the
-    // file exists.
+    // An empty keyring in a new file, by a recipe that the KEK has begun and settled. Code::invalid
+    // where the file exists.
     Result<KeyringHeader> create(const KekRecipe& recipe);
 
     // The errors of KeyringFile::read, Kek::by and open_keyring.
@@ -47,15 +50,16 @@ class KeyringAccess {
     // load, of `change`, and Code::io.
     Result<KeyringHeader> update(const KeyringChange& change, milliseconds patience);
 
-    // The same keyring under a new KEK, by a recipe that the new KEK has begun. A new key file that
-    // is missing is made once the keyring is locked and open.
+    // The same keyring under a new KEK, by a recipe that the new KEK has begun. It settles once the
+    // keyring is locked and open: only then a key file that is missing is made.
     Result<KeyringHeader> rekey(Kek& new_kek, const KekRecipe& recipe, milliseconds patience);
 
   private:
+    Result<OpenedKeyring> open(ByteView bytes);
     Result<Keyring> open(const KeyringHeader& header, ByteView bytes);
     static Result<Keyring> open_with(Kek& kek, const KeyringHeader& header, ByteView bytes);
-    Result<KeyringHeader> write_next(KeyringLock& lock, KeyringHeader header,
-                                     const Keyring& keyring, ByteView kek);
+    static Result<KeyringHeader> write_next(KeyringLock& lock, KeyringHeader header,
+                                            const Keyring& keyring, ByteView kek);
 
     KeyringFile file_;
     std::vector<Kek> keks_;   // one or two

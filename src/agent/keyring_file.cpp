@@ -1,10 +1,9 @@
 #include "agent/keyring_file.hpp"
 
 #include <fcntl.h>
+#include <unistd.h>
 
 #include <cerrno>
-#include <cstdlib>
-#include <memory>
 
 #include "agent/keyring_format.hpp"
 #include "agent/private_file.hpp"
@@ -19,21 +18,6 @@ bool same_time(const timespec& left, const timespec& right) {
     return left.tv_sec == right.tv_sec && left.tv_nsec == right.tv_nsec;
 }
 
-bool same_file(const struct stat& left, const struct stat& right) {
-    return left.st_dev == right.st_dev && left.st_ino == right.st_ino;
-}
-
-Result<std::string> resolve(const std::string& path) {
-    struct Free {
-        void operator()(char* text) const { std::free(text); }
-    };
-    const std::unique_ptr<char, Free> target(realpath(path.c_str(), nullptr));
-    if (!target) {
-        return system_error("cannot find " + path);
-    }
-    return std::string(target.get());
-}
-
 // A new state takes one name, and the other would go on with the old one.
 Status check_only_name(const struct stat& status, const std::string& path) {
     if (status.st_nlink > 1) {
@@ -45,17 +29,21 @@ Status check_only_name(const struct stat& status, const std::string& path) {
 
 }  // namespace
 
-KeyringLock::KeyringLock(UniqueFd file, struct stat status, std::string target)
-    : file_(std::move(file)), status_(status), target_(std::move(target)) {}
-
-Status KeyringLock::replace(ByteView bytes) {
-    return replace_private_file(target_, status_, bytes);
+Result<SecretBytes> KeyringLock::read() const {
+    if (lseek(file_.get(), 0, SEEK_SET) != 0) {
+        return system_error("cannot read " + place_.path);
+    }
+    return read_all(file_.get(), max_keyring_size, place_.path);
 }
 
-Result<ReadMark> KeyringFile::open_checked(int flags) const {
+Status KeyringLock::replace(ByteView bytes) {
+    return replace_private_file(place_, status_, bytes);
+}
+
+Result<ReadMark> KeyringFile::open_checked(int folder, const std::string& name, int flags) const {
     ReadMark mark;
     // Without O_NONBLOCK a named pipe in the keyring's place would hold us for ever.
-    mark.file = UniqueFd(open(path_.c_str(), flags | O_NONBLOCK | O_CLOEXEC));
+    mark.file = UniqueFd(openat(folder, name.c_str(), flags | O_NONBLOCK | O_CLOEXEC));
     if (!mark.file && errno == ENOENT) {
         return Error{Code::not_found, "there is no keyring " + path_};
     }
@@ -75,29 +63,40 @@ bool KeyringFile::exists() const {
 }
 
 Result<KeyringBytes> KeyringFile::read() const {
-    KMS_ASSIGN(ReadMark mark, open_checked(O_RDONLY));
+    KMS_ASSIGN(ReadMark mark, open_checked(AT_FDCWD, path_, O_RDONLY));
     KMS_ASSIGN(SecretBytes bytes, read_all(mark.file.get(), max_keyring_size, path_));
     return KeyringBytes{std::move(mark), std::move(bytes)};
 }
 
 bool KeyringFile::unchanged_since(const ReadMark& mark) const {
     struct stat now {};
-    return stat(path_.c_str(), &now) == 0 && same_file(now, mark.status) &&
+    return stat(path_.c_str(), &now) == 0 && is_same_file(now, mark.status) &&
            now.st_size == mark.status.st_size && same_time(now.st_mtim, mark.status.st_mtim) &&
            same_time(now.st_ctim, mark.status.st_ctim);
 }
 
+bool KeyringFile::leads_to(const struct stat& file) const {
+    struct stat named {};
+    return stat(path_.c_str(), &named) == 0 && is_same_file(named, file);
+}
+
+// What was true before the wait is looked at again.
 Result<KeyringLock> KeyringFile::lock(milliseconds patience) const {
     const TimePoint deadline = Clock::now() + patience;
     for (;;) {
-        KMS_ASSIGN(ReadMark mark, open_checked(O_RDWR));
-        KMS_ASSIGN(std::string target, resolve(path_));
+        KMS_ASSIGN(Place place, find_place(path_));
+        KMS_ASSIGN(ReadMark mark,
+                   open_checked(place.folder.get(), place.name, O_RDWR | O_NOFOLLOW));
         const auto left = std::chrono::duration_cast<milliseconds>(deadline - Clock::now());
         KMS_TRY(lock_exclusively(mark.file.get(), left, path_));
-        struct stat named {};
-        if (stat(target.c_str(), &named) == 0 && same_file(named, mark.status)) {
-            KMS_TRY(check_only_name(named, path_));
-            return KeyringLock(std::move(mark.file), mark.status, std::move(target));
+        struct stat locked {};
+        if (fstat(mark.file.get(), &locked) != 0) {
+            return system_error("cannot examine the keyring " + path_);
+        }
+        if (place.is_of(locked) && leads_to(locked)) {
+            KMS_TRY(check_private(locked, path_));
+            KMS_TRY(check_only_name(locked, path_));
+            return KeyringLock(std::move(mark.file), locked, std::move(place));
         }
     }
 }

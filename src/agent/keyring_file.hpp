@@ -1,7 +1,8 @@
 // A keyring's file: whether it changed, its bytes, and writers that take turns.
 //
 // Readers take no lock: a file is replaced in one step, so what they have opened is whole. Writers
-// lock the file itself (flock) and make sure that its name still stands for what they locked.
+// lock the file itself (flock), make sure that its name still stands for what they locked, and then
+// read and replace that very file, wherever its path leads by then.
 #pragma once
 
 #include <sys/stat.h>
@@ -11,6 +12,7 @@
 #include "agent/private_file.hpp"
 #include "base/bytes.hpp"
 #include "base/clock.hpp"
+#include "base/place.hpp"
 #include "base/result.hpp"
 #include "base/secret.hpp"
 #include "base/unique_fd.hpp"
@@ -31,6 +33,9 @@ struct KeyringBytes {
 // The right to replace a keyring's file, until it goes out of scope.
 class KeyringLock {
   public:
+    // What is locked. Code::too_large; Code::io.
+    Result<SecretBytes> read() const;
+
     // Code::io: see replace_private_file.
     Status replace(ByteView bytes);
 
@@ -38,11 +43,12 @@ class KeyringLock {
 
   private:
     friend class KeyringFile;
-    KeyringLock(UniqueFd file, struct stat status, std::string target);
+    KeyringLock(UniqueFd file, const struct stat& status, Place place)
+        : file_(std::move(file)), status_(status), place_(std::move(place)) {}
 
     UniqueFd file_;
     struct stat status_;
-    std::string target_;  // behind every symbolic link
+    Place place_;  // behind every symbolic link
 };
 
 class KeyringFile {
@@ -67,7 +73,8 @@ class KeyringFile {
     Status create(ByteView bytes) const;
 
   private:
-    Result<ReadMark> open_checked(int flags) const;
+    Result<ReadMark> open_checked(int folder, const std::string& name, int flags) const;
+    bool leads_to(const struct stat& file) const;
 
     std::string path_;
 };

@@ -1,16 +1,21 @@
 #include "agent/private_file.hpp"
 
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <sys/file.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
-#include <cstdlib>
+#include <cstdio>
+#include <string_view>
 #include <thread>
 
 #include "base/system.hpp"
 #include "base/unique_fd.hpp"
+#include "crypto/random.hpp"
 
 #include "base/floor.hpp"
 
@@ -21,13 +26,35 @@ constexpr mode_t private_mode = S_IRUSR | S_IWUSR;
 constexpr std::size_t read_step = 64 * 1024;
 constexpr milliseconds lock_step{5};
 
-Result<UniqueFd> open_folder(const std::string& path) {
-    const std::string folder = folder_of(path);
-    UniqueFd fd(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!fd) {
-        return system_error("cannot open the folder " + folder);
+// Where a part of the path is a symbolic link, there is none: ELOOP.
+UniqueFd open_folder_without_links(const std::string& folder) {
+    open_how how{};
+    how.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
+    how.resolve = RESOLVE_NO_SYMLINKS;
+    return UniqueFd(
+        static_cast<int>(syscall(SYS_openat2, AT_FDCWD, folder.c_str(), &how, sizeof how)));
+}
+
+// Where root makes a file for another user: in a folder of that user's, who could make it there
+// too, or where no link leads to, since it may be the user who has made the link.
+Result<Place> open_place_for(const std::string& path, const Owner& owner) {
+    KMS_ASSIGN(Place place, open_place(path));
+    struct stat folder {};
+    if (fstat(place.folder.get(), &folder) != 0) {
+        return system_error("cannot examine the folder of " + path);
     }
-    return fd;
+    if (owner.user == geteuid() || owner.user == folder.st_uid) {
+        return place;
+    }
+    place.folder = open_folder_without_links(folder_of(path));
+    if (!place.folder && errno == ELOOP) {
+        return Error{Code::denied, "a symbolic link leads to " + path +
+                                       ", which is to be another user's: give the path without it"};
+    }
+    if (!place.folder) {
+        return system_error("cannot open the folder of " + path);
+    }
+    return place;
 }
 
 Status write_all(int fd, ByteView bytes, const std::string& path) {
@@ -44,30 +71,44 @@ Status write_all(int fd, ByteView bytes, const std::string& path) {
     return {};
 }
 
+Result<std::string> drawn_suffix() {
+    constexpr std::string_view letters = "abcdefghijklmnopqrstuvwxyz0123456789";
+    std::array<Byte, 6> drawn{};
+    KMS_TRY(random_public(drawn));
+    std::string suffix = ".new-";
+    for (const Byte byte : drawn) {
+        suffix += letters[byte % letters.size()];
+    }
+    return suffix;
+}
+
 // The next state of a file, until it has the file's name. Its own name is drawn, so that it is
 // nobody else's file that is written to or removed.
 class NextState {
   public:
-    explicit NextState(const std::string& path) : path_(path), temporary_(path + ".new-XXXXXX") {}
+    explicit NextState(const Place& place) : place_(place) {}
     ~NextState() {
         if (fd_) {
-            unlink(temporary_.c_str());
+            unlinkat(folder(), name_.c_str(), 0);
         }
     }
     NextState(const NextState&) = delete;
     NextState& operator=(const NextState&) = delete;
 
     Status open_fresh() {
-        fd_ = UniqueFd(mkostemp(temporary_.data(), O_CLOEXEC));
-        if (!fd_) {
-            return system_error("cannot create a file beside " + path_);
-        }
-        return {};
+        do {
+            KMS_ASSIGN(const std::string suffix, drawn_suffix());
+            name_ = place_.name + suffix;
+            path_ = place_.path + suffix;
+            fd_ = UniqueFd(openat(folder(), name_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
+                                  private_mode));
+        } while (!fd_ && errno == EEXIST);
+        return fd_ ? Status() : system_error("cannot create a file beside " + place_.path);
     }
 
     Status lock() {
         if (flock(fd_.get(), LOCK_EX) != 0) {
-            return system_error("cannot lock " + temporary_);
+            return system_error("cannot lock " + path_);
         }
         return {};
     }
@@ -75,63 +116,58 @@ class NextState {
     Status give_to(const Owner& owner) {
         struct stat status {};
         if (fstat(fd_.get(), &status) != 0) {
-            return system_error("cannot examine " + temporary_);
+            return system_error("cannot examine " + path_);
         }
         if (status.st_uid != owner.user && fchown(fd_.get(), owner.user, owner.group) != 0) {
-            return system_error("cannot give " + temporary_ + " to the owner of " + path_);
+            return system_error("cannot give " + path_ + " to the owner of " + place_.path);
         }
         return {};
     }
 
     Status write_durably(ByteView bytes) {
-        KMS_TRY(write_all(fd_.get(), bytes, temporary_));
+        KMS_TRY(write_all(fd_.get(), bytes, path_));
         if (fsync(fd_.get()) != 0) {
-            return system_error("cannot make " + temporary_ + " durable");
+            return system_error("cannot make " + path_ + " durable");
         }
         return {};
     }
 
     Status take_free_name() {
-        if (rename_to_free_name(temporary_, path_)) {
+        if (rename_to_free_name(name_, place_)) {
             fd_.reset();
             return {};
         }
         if (errno == EEXIST) {
-            return Error{Code::invalid, path_ + " exists already"};
+            return Error{Code::invalid, place_.path + " exists already"};
         }
-        return system_error("cannot create " + path_);
+        return system_error("cannot create " + place_.path);
     }
 
     Status replace_name() {
-        if (rename(temporary_.c_str(), path_.c_str()) != 0) {
-            return system_error("cannot replace " + path_);
+        if (renameat(folder(), name_.c_str(), folder(), place_.name.c_str()) != 0) {
+            return system_error("cannot replace " + place_.path);
         }
         fd_.reset();
         return {};
     }
 
   private:
-    const std::string& path_;
-    std::string temporary_;
-    UniqueFd fd_;  // open as long as the temporary name is ours to remove
+    int folder() const { return place_.folder.get(); }
+
+    const Place& place_;
+    std::string name_;
+    std::string path_;  // for messages
+    UniqueFd fd_;       // open as long as the name is ours to remove
 };
 
-Status make_durable(int folder, const std::string& path) {
-    if (fsync(folder) != 0) {
-        return system_error(path + " was written, but its folder could not be made durable");
+Status make_durable(const Place& place) {
+    if (fsync(place.folder.get()) != 0) {
+        return system_error(place.path + " was written, but its folder could not be made durable");
     }
     return {};
 }
 
 }  // namespace
-
-std::string folder_of(const std::string& path) {
-    const std::size_t slash = path.rfind('/');
-    if (slash == std::string::npos) {
-        return ".";
-    }
-    return slash == 0 ? "/" : path.substr(0, slash);
-}
 
 Result<SecretBytes> read_all(int fd, std::size_t limit, const std::string& name) {
     SecretBytes bytes;
@@ -189,9 +225,9 @@ Status lock_exclusively(int fd, milliseconds patience, const std::string& path) 
 
 Status create_private_file(const std::string& path, ByteView bytes,
                            const std::optional<Owner>& owner) {
-    KMS_ASSIGN(const UniqueFd folder, open_folder(path));
+    KMS_ASSIGN(const Place place, owner ? open_place_for(path, *owner) : open_place(path));
     {
-        NextState next(path);
+        NextState next(place);
         KMS_TRY(next.open_fresh());
         KMS_TRY(next.lock());
         if (owner) {
@@ -200,17 +236,16 @@ Status create_private_file(const std::string& path, ByteView bytes,
         KMS_TRY(next.write_durably(bytes));
         KMS_TRY(next.take_free_name());
     }
-    return make_durable(folder.get(), path);
+    return make_durable(place);
 }
 
-Status replace_private_file(const std::string& path, const struct stat& old, ByteView bytes) {
-    KMS_ASSIGN(const UniqueFd folder, open_folder(path));
-    NextState next(path);
+Status replace_private_file(const Place& place, const struct stat& old, ByteView bytes) {
+    NextState next(place);
     KMS_TRY(next.open_fresh());
     KMS_TRY(next.give_to({old.st_uid, old.st_gid}));
     KMS_TRY(next.write_durably(bytes));
     KMS_TRY(next.replace_name());
-    return make_durable(folder.get(), path);
+    return make_durable(place);
 }
 
 }  // namespace kms::agent

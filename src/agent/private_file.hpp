@@ -13,6 +13,7 @@
 
 #include "base/bytes.hpp"
 #include "base/clock.hpp"
+#include "base/place.hpp"
 #include "base/result.hpp"
 #include "base/secret.hpp"
 
@@ -22,9 +23,6 @@ struct Owner {
     uid_t user;
     gid_t group;
 };
-
-// The path of the folder that a file is in.
-std::string folder_of(const std::string& path);
 
 // Everything from the descriptor's position to its end. Code::too_large beyond `limit` bytes.
 // `name` is for messages.
@@ -41,13 +39,14 @@ Status check_closed_to_others(const struct stat& status, const std::string& path
 Status lock_exclusively(int fd, milliseconds patience, const std::string& path);
 
 // Never replaces a file: Code::invalid where `path` exists. Code::io. Without an owner it belongs
-// to whoever makes it. As long as it has its first name too, it is locked.
+// to whoever makes it. For an owner who is another user Code::denied where the folder is not that
+// user's and a symbolic link leads to it. As long as it has its first name too, it is locked.
 Status create_private_file(const std::string& path, ByteView bytes,
                            const std::optional<Owner>& owner = std::nullopt);
 
-// `path` keeps the owner and group of `old`. The caller holds a lock that keeps other writers of
-// `path` away. Code::io; the old file then stands, except where the error says that the folder
-// could not be made durable.
-Status replace_private_file(const std::string& path, const struct stat& old, ByteView bytes);
+// The file keeps the owner and group of `old`. The caller holds a lock that keeps other writers of
+// it away. Code::io; the old file then stands, except where the error says that the folder could
+// not be made durable.
+Status replace_private_file(const Place& place, const struct stat& old, ByteView bytes);
 
 }  // namespace kms::agent

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdio>
 #include <system_error>
 
 #include "base/floor.hpp"
@@ -15,19 +14,6 @@ namespace kms {
 
 Error system_error(const std::string& what) {
     return {Code::io, what + ": " + std::generic_category().message(errno)};
-}
-
-bool rename_to_free_name(const std::string& from, const std::string& to) {
-    if (renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) == 0) {
-        return true;
-    }
-    const bool is_unsupported =
-        errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP || errno == EPERM;
-    if (!is_unsupported || link(from.c_str(), to.c_str()) != 0) {
-        return false;
-    }
-    unlink(from.c_str());
-    return true;
 }
 
 Status open_standard_descriptors() {

@@ -10,11 +10,6 @@ namespace kms {
 // Code::io: "`what`: " and the system's reason from errno.
 Error system_error(const std::string& what);
 
-// Gives a file another name, which nothing has. False, and errno says why: EEXIST where something
-// has it. In one step, but where the file system has none that never replaces, as on NFS: by a
-// second name, and then the first is removed.
-bool rename_to_free_name(const std::string& from, const std::string& to);
-
 // Descriptors 0 to 2 are open afterwards, so that no file of ours becomes the standard output.
 Status open_standard_descriptors();
 

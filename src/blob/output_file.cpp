@@ -46,11 +46,6 @@ mode_t mode_of_replacement(int fd, int old_fd, const struct stat& old) {
     return is_groups ? mode : mode & ~static_cast<mode_t>(S_IRWXG);
 }
 
-std::string folder_of(const std::string& path) {
-    const std::size_t slash = path.rfind('/');
-    return slash == std::string::npos ? "." : path.substr(0, slash + 1);
-}
-
 bool is_not_supported(int error) {
     return error == EINVAL || error == ENOSYS || error == EOPNOTSUPP || error == EPERM;
 }
@@ -68,6 +63,7 @@ Error appeared_meanwhile(const std::string& path) {
 Result<OutputFile> OutputFile::open(const std::string& path, Replace replace) {
     OutputFile output(path);
     if (!output.is_standard_output()) {
+        KMS_ASSIGN(output.place_, open_place(path));
         KMS_TRY(output.find_replaced(replace));
         KMS_TRY(output.make_temporary());
     }
@@ -76,13 +72,14 @@ Result<OutputFile> OutputFile::open(const std::string& path, Replace replace) {
 
 OutputFile::OutputFile(OutputFile&& other) noexcept
     : path_(std::move(other.path_)),
+      place_(std::move(other.place_)),
       replaced_(std::move(other.replaced_)),
       temporary_(std::exchange(other.temporary_, {})),
       file_(std::move(other.file_)) {}
 
 OutputFile::~OutputFile() {
     if (!temporary_.empty()) {
-        unlink(temporary_.c_str());
+        unlinkat(folder(), temporary_.c_str(), 0);
     }
 }
 
@@ -93,7 +90,7 @@ Error OutputFile::cannot_write() const {
 
 // A link, a device or a pipe would be replaced by a file, not written to.
 Status OutputFile::find_replaced(Replace replace) {
-    replaced_ = UniqueFd(::open(path_.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+    replaced_ = UniqueFd(openat(folder(), place_.name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
     struct stat status {};
     if (!replaced_) {
         return {};
@@ -105,10 +102,12 @@ Status OutputFile::find_replaced(Replace replace) {
 }
 
 Status OutputFile::make_temporary() {
-    const std::string name = path_ + "." + std::to_string(getpid()) + ".part";
-    file_ = UniqueFd(::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, own_mode));
+    const std::string suffix = "." + std::to_string(getpid()) + ".part";
+    const std::string name = place_.name + suffix;
+    file_ =
+        UniqueFd(openat(folder(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, own_mode));
     if (!file_) {
-        return system_error("cannot make " + name);
+        return system_error("cannot make " + path_ + suffix);
     }
     temporary_ = name;
     return {};
@@ -152,9 +151,7 @@ Status OutputFile::take_mode() {
 
 Status OutputFile::check_replaced() const {
     struct stat old {};
-    struct stat named {};
-    if (fstat(replaced_.get(), &old) != 0 || lstat(path_.c_str(), &named) != 0 ||
-        named.st_dev != old.st_dev || named.st_ino != old.st_ino) {
+    if (fstat(replaced_.get(), &old) != 0 || !place_.is_of(old)) {
         return Error{Code::denied,
                      path_ + " was removed or replaced by somebody else meanwhile: it is left so"};
     }
@@ -166,7 +163,7 @@ Status OutputFile::take_name() {
         return take_free_name();
     }
     KMS_TRY(check_replaced());
-    if (rename(temporary_.c_str(), path_.c_str()) != 0) {
+    if (renameat(folder(), temporary_.c_str(), folder(), place_.name.c_str()) != 0) {
         return system_error("cannot rename " + temporary_ + " to " + path_);
     }
     temporary_.clear();
@@ -174,7 +171,7 @@ Status OutputFile::take_name() {
 }
 
 Status OutputFile::take_free_name() {
-    if (rename_to_free_name(temporary_, path_)) {
+    if (rename_to_free_name(temporary_, place_)) {
         temporary_.clear();
         return {};
     }
@@ -184,10 +181,8 @@ Status OutputFile::take_free_name() {
 
 // A name is on disk when its folder is.
 Status OutputFile::keep_in_folder() const {
-    const std::string folder = folder_of(path_);
-    const UniqueFd opened(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!opened || (fsync(opened.get()) != 0 && !is_not_supported(errno))) {
-        return system_error("cannot write the folder " + folder);
+    if (fsync(folder()) != 0 && !is_not_supported(errno)) {
+        return system_error("cannot write the folder " + folder_of(path_));
     }
     return {};
 }

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/bytes.hpp"
+#include "base/place.hpp"
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
 
@@ -45,9 +46,12 @@ class OutputFile {
     Status take_free_name();
     Status keep_in_folder() const;
 
+    int folder() const { return place_.folder.get(); }
+
     std::string path_;
+    Place place_;            // of a file; all happens in the folder that it was in at first
     UniqueFd replaced_;      // what was there: held, so that no other file can get its number
-    std::string temporary_;  // empty: there is none
+    std::string temporary_;  // its name; empty: there is none
     UniqueFd file_;
 };
 

@@ -4,6 +4,7 @@
 import fcntl
 import os
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 from support import *
@@ -53,6 +54,15 @@ def permissions():
     equal(os.stat("roots-kek").st_uid, 0, "stays whose it is")
     expect(agent("rekey", "--keyring", "their-ring", "--key-file", "roots-kek", "--new-key-file", "their-kek"), DONE, "the user's too")
     equal(os.stat("their-kek").st_uid, 65534, "and does not become root's")
+    os.makedirs("theirs")
+    os.mkdir("roots")
+    os.chown("theirs", 65534, 65534)
+    os.symlink("../roots", "theirs/link")
+    mine = ("rekey", "--keyring", "their-ring", "--key-file", "their-kek", "--new-key-file")
+    expect(agent(*mine, "theirs/link/next"), REFUSED, "root makes no key file for a user behind a link", b"a symbolic link leads to")
+    equal(os.listdir("roots"), [], "which may be the user's")
+    expect(agent(*mine, "theirs/next"), DONE, "in a folder of the user's it does")
+    os.rename("theirs/next", "their-kek")
     os.chown("their-ring", 1, 1)
     os.chmod(FOLDER, 0o755)
     expect(agent("rotate", *theirs, user=65534, group=65534), UNUSABLE, "but not with a keyring of another user")
@@ -84,6 +94,25 @@ def names():
     expect(agent("rotate", "--keyring", "link", "--key-file", "kek", "a"), DONE, "a symbolic link is no second name")
     equal(len(keys()), 3, "but leads to the keyring")
     equal({made_and_changed(f"new{i}") for i in range(40)}, {DONE}, "nor has one another name that is just being made")
+
+
+def turned_links():
+    """A link that is turned while a command waits for the lock: the change goes where it leads then."""
+    for folder in ("one", "two"):
+        os.mkdir(folder)
+        agent("init", "--keyring", f"{folder}/ring", "--key-file", "kek")
+        agent("create", "--keyring", f"{folder}/ring", "--key-file", "kek", f"only-in-{folder}")
+    os.symlink("one/ring", "turned")
+    with open("one/ring") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        command = [PROGRAM, "create", "--keyring", "turned", "--key-file", "kek", "fresh"]
+        waiting = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        time.sleep(0.5)
+        os.symlink("two/ring", "turning")
+        os.rename("turning", "turned")
+    equal(waiting.wait(), DONE, "a link that is turned while a command waits")
+    equal([k["key"] for k in keys("one/ring")], ["only-in-one"], "the keyring that it led to keeps what it has")
+    equal([k["key"] for k in keys("two/ring")], ["fresh", "only-in-two"], "the one that it leads to is changed")
 
 
 def made_and_changed(name):
@@ -151,7 +180,7 @@ def busy():
 
 
 waiting = ThreadPoolExecutor(1).submit(busy)
-for test in (permissions, names, damage, writers):
+for test in (permissions, names, turned_links, damage, writers):
     print(f"# {test.__name__}", flush=True)
     test()
 locked, listed, served = waiting.result()

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from support import *
 
 CALL = re.compile(r"(\w+)\(")
-FAILING = {"write": "ENOSPC", "fsync": "ENOSPC", "rename": "ENOSPC", "renameat2": "ENOSPC", "link": "ENOSPC", "flock": "EIO",
+FAILING = {"write": "ENOSPC", "fsync": "ENOSPC", "rename": "ENOSPC", "renameat": "ENOSPC", "renameat2": "ENOSPC", "link": "ENOSPC", "flock": "EIO",
            "openat": "ENOSPC", "read": "EIO", "newfstatat": "EIO"}
 # Libraries make these too (OpenSSL reads its configuration): then the update may as well succeed.
 NOT_ONLY_OURS = ("openat", "read", "newfstatat")
@@ -49,8 +49,9 @@ def temporary_files(folder):
 class Update:
     """One command, the states before and after it, and the system calls in between."""
 
-    def __init__(self, name, old, new, arguments=(), new_kek="kek"):
+    def __init__(self, name, old, new, arguments=(), new_kek="kek", label=None):
         self.name = name
+        self.label = label or name
         self.old = old
         self.new = new
         self.arguments = arguments
@@ -63,7 +64,7 @@ class Update:
 
     def folder(self, label):
         """A folder with the old state."""
-        folder = f"{self.name}-{label}"
+        folder = f"{self.label}-{label}"
         if self.old is None:
             os.mkdir(folder)
         else:
@@ -132,13 +133,13 @@ class Update:
     def test(self, pool):
         results = list(pool.map(self.kill, self.calls))
         wrong = [why for _, why in results if why]
-        ok(not wrong, f"{self.name}: killed at each of {len(self.calls)} system calls", "\n".join(wrong))
+        ok(not wrong, f"{self.label}: killed at each of {len(self.calls)} system calls", "\n".join(wrong))
         reached = [state for state, _ in results if state]
-        ok({"old", "new"} <= set(reached), f"{self.name}: the kills reach both states", reached)
-        equal(reached, sorted(reached, reverse=True), f"{self.name}: from one moment on it is the new one")
+        ok({"old", "new"} <= set(reached), f"{self.label}: the kills reach both states", reached)
+        equal(reached, sorted(reached, reverse=True), f"{self.label}: from one moment on it is the new one")
         failing = [call for call in self.calls if call[0] in FAILING]
         wrong = [why for why in pool.map(self.fail, failing) if why]
-        ok(not wrong, f"{self.name}: {len(failing)} system calls fail one by one", "\n".join(wrong))
+        ok(not wrong, f"{self.label}: {len(failing)} system calls fail one by one", "\n".join(wrong))
 
 
 def main():
@@ -148,13 +149,19 @@ def main():
     os.mkdir("template")
     for line in (("init",), ("create", "a"), ("create", "b")):
         run(command("template", *line))
+    write("template/there", os.urandom(32))
     old = [("a", 1, "enabled"), ("b", 1, "enabled")]
+    to_one_that_is_there = Update("rekey", old, old, new_kek="there", label="rekey-there")
+    calls = [name for name, _ in to_one_that_is_there.calls]
+    renamed = next(i for i, name in enumerate(calls) if name.startswith("rename"))
+    equal(calls[:renamed].count("fsync"), 3, "a key file that is there, its folder and the new state are on disk before the keyring is replaced")
     with ThreadPoolExecutor(2) as pool:
         for update in (
             Update("rotate", old, [old[0], ("a", 2, "enabled"), old[1]], ("a",)),
             Update("create", old, old + [("c", 1, "enabled")], ("c",)),
             Update("destroy", old, [old[0], ("b", 1, "destroyed")], ("b", "1")),
             Update("rekey", old, old, new_kek="kek2"),
+            to_one_that_is_there,
             Update("init", None, []),
         ):
             update.test(pool)

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """kms-agent rekey while agents serve: with the next KEK told to them no request fails, whatever kills it."""
 
+import fcntl
 import json
 import os
 import random
@@ -147,7 +148,68 @@ def changes():
         expect(agent("serve", "--keyring", "ring", *options), USAGE, "one next KEK only", b"--next-passphrase-command")
 
 
-for test in (key_files, passphrases, changes):
+def waiting_rekey(*new, meanwhile):
+    """A rekey that waits for the lock while something happens."""
+    with open("ring") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        process = subprocess.Popen([PROGRAM, "rekey", *RING, *new], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        time.sleep(0.5)
+        meanwhile()
+    errors = process.communicate()[1]
+    return subprocess.CompletedProcess([], process.returncode, b"", errors)
+
+
+def changed_meanwhile():
+    """What the new KEK is counts when the keyring is locked, not when the command begins."""
+    fresh()
+    write("kek.next", os.urandom(32))
+    changes = {"goes": lambda: os.unlink("kek.next"), "is overwritten": lambda: write("kek.next", os.urandom(32)),
+               "is renamed": lambda: os.rename("kek.next", "kek.aside")}
+    for change, meanwhile in changes.items():
+        expect(waiting_rekey("--new-key-file", "kek.next", meanwhile=meanwhile), DONE, f"a new key file that {change} while rekey waits")
+        equal([k["key"] for k in keys(kek="kek.next") or []], ["a"], "the keyring opens with the file that is there")
+        os.replace("kek.next", "kek")
+        write("kek.next", os.urandom(32))
+    before = read("ring")
+    refused = waiting_rekey("--new-key-file", "kek.next", meanwhile=lambda: write("kek.next", b"short"))
+    ok(refused.returncode not in (DONE, BUSY) and b"32 bytes" in refused.stderr, "one that becomes useless is refused", refused)
+    write("phrase.next", b"first")
+    refused = waiting_rekey("--new-passphrase-command", "cat phrase.next", meanwhile=lambda: write("phrase.next", b"second"))
+    expect(refused, REFUSED, "so is a passphrase that changes while rekey waits", b"the same twice")
+    random_phrase = "head -c 16 /dev/urandom | od -An -tx1"
+    expect(on_ring("rekey", "--new-passphrase-command", random_phrase), REFUSED, "and a command that prints another one each time", b"the same twice")
+    equal((read("ring"), [k["key"] for k in keys()]), (before, ["a"]), "the keyring stays under its KEK")
+    expect(agent("init", "--keyring", "new", "--passphrase-command", random_phrase), UNUSABLE, "init refuses such a command too", b"the same twice")
+    ok(not os.path.exists("new"), "and makes no keyring")
+    os.unlink("kek.next")
+    piped = agent("rekey", *RING, "--new-key-file", "/dev/stdin", input=b"p" * 32)
+    expect(piped, DONE, "a pipe gives a new key once")
+    write("kek", b"p" * 32)
+    equal([k["key"] for k in keys()], ["a"], "and it is that key")
+
+
+def two_at_once():
+    """The sequence of the documentation, twice, with a new key file that a killed rekey has left or without one."""
+    lost = []
+    for number in range(30):
+        for name in ("ring", "kek", "kek.next"):
+            if os.path.exists(name):
+                os.unlink(name)
+        fresh()
+        if number % 2:
+            write("kek.next", os.urandom(32))
+        line = f"{PROGRAM} rekey --keyring ring --key-file kek --new-key-file kek.next && mv kek.next kek"
+        with open("ring") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            both = [subprocess.Popen(["/bin/sh", "-c", line], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(2)]
+            time.sleep(0.05)
+        codes = [process.wait() for process in both]
+        if not keys() and not keys(kek="kek.next"):
+            lost.append((number, codes))
+    equal(lost, [], "two rekeys at once: the keyring opens with a key file that is there")
+
+
+for test in (key_files, passphrases, changes, changed_meanwhile, two_at_once):
     print(f"# {test.__name__}", flush=True)
     test()
 finish()

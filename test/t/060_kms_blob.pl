@@ -196,7 +196,7 @@ succeeds('get', $described, '-o', $out, '--force');
 is(slurp_file($out), 'text', '--force replaces it');
 symlink $out, "$folder/link" or die $!;
 refused(4, qr/is not a regular file/, 'get', $id, '--force', '-o', $_) foreach "$folder/link", '/dev/null', $folder;
-refused(1, qr/cannot make .*No such file/, 'get', $id, '-o', "$folder/none/out");
+refused(1, qr/cannot open the folder .*none: No such file/, 'get', $id, '-o', "$folder/none/out");
 refused(3, qr/there is no blob/, 'get', '00000000-0000-0000-0000-000000000000', '-o', "$folder/missing");
 ok(!-e "$folder/missing", '... and makes no file');
 is(succeeds('get', $described, '-o', '-'), 'text', '- is standard output');

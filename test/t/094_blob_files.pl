@@ -109,6 +109,31 @@ foreach my $what (sort keys %appears) {
     is(mode_of($out), '0600', '... and keeps its mode of the end');
 }
 
+# The folder is the one that it was in the beginning, too: what comes in its place gets nothing.
+foreach my $old (undef, 0600) {
+    my ($name, $moved, $another) = map { "$folder/$_" } qw(folder moved another);
+    mkdir $_ or die $! foreach $name, $another;
+    my $out = "$name/out";
+    if (defined $old) {
+        append_to_file($out, 'old');
+        chmod $old, $out or die $!;
+    }
+    $locker->get('BEGIN; LOCK TABLE kms.blob_chunk');
+    my $err = '';
+    my $run = IPC::Run::start([ $program, 'get', $large, '-o', $out, '--force' ], '<', \'', '2>', \$err);
+    ok(becomes(sub { (() = glob "$name/*.part") == 1 }), 'a get into a folder has begun');
+    rename $name, $moved or die $!;
+    symlink $another, $name or die $!;
+    $locker->get('ROLLBACK');
+    $run->finish;
+    is("$? $err", '0 ', '... which is moved meanwhile, with ' . (defined $old ? 'the old file' : 'nothing') . ' in it');
+    is(join(' ', map { s{.*/}{}r } glob "$moved/*"), 'out', '... and has the file, and no part');
+    is((stat "$moved/out")[7], (stat "$folder/same")[7], '... which is whole');
+    is(join(' ', glob "$another/*"), '', '... and the folder in its place has nothing');
+    unlink $name, "$moved/out";
+    rmdir $_ or die $! foreach $moved, $another;
+}
+
 # --- access control lists, whose mask stands where the group's permissions would
 
 # TAG, PERMISSIONS, ID of each entry, or what is set.

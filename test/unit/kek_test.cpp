@@ -74,12 +74,13 @@ TEST_F(KekTest, AKeyFileIsMadeOnce) {
     const std::string path = folder_ / "new";
     const auto source = key_file_source(path);
     EXPECT_TRUE(source->is_missing());
-    ASSERT_TRUE(source->make_missing(std::nullopt));
-    EXPECT_FALSE(source->is_missing());
-    const auto first = source->ask();
+    const auto first = source->settle({}, std::nullopt);
     ASSERT_TRUE(first);
-    ASSERT_TRUE(source->make_missing(std::nullopt));
+    EXPECT_FALSE(source->is_missing());
     EXPECT_TRUE(std::ranges::equal(first->view(), source->ask()->view()));
+    const auto again = source->settle({}, std::nullopt);
+    ASSERT_TRUE(again);
+    EXPECT_TRUE(std::ranges::equal(first->view(), again->view()));
     EXPECT_EQ(make_key_file(path).error().code, Code::invalid);
     EXPECT_FALSE(make_key_file(folder_ / "no" / "folder"));
 }
@@ -214,6 +215,49 @@ TEST_F(KekTest, ADerivedKekIsRemembered) {
     EXPECT_EQ(asked(), 3u);
     kek.forget();
     EXPECT_FALSE(kek.remembers(recipe));
+}
+
+// Between the two a writer waits for the keyring's lock.
+TEST_F(KekTest, AKeyFileCountsAsItIsWhenItSettles) {
+    Kek kek(key_file_source(file(std::string(32, 'o'), 0600)));
+    const auto recipe = kek.begin();
+    ASSERT_TRUE(recipe);
+    file(std::string(32, 'n'), 0600);
+    EXPECT_EQ(text_of(*kek.settle(*recipe)), std::string(32, 'n'));
+    fs::remove(folder_ / "kek");
+    const auto made = kek.settle(*recipe);
+    ASSERT_TRUE(made);
+    EXPECT_TRUE(std::ranges::equal(*made, key_file_source(folder_ / "kek")->ask()->view()));
+    file("short", 0600);
+    EXPECT_EQ(kek.settle(*recipe).error().code, Code::invalid);
+    file(std::string(32, 'k'), 0640);
+    EXPECT_EQ(kek.settle(*recipe).error().code, Code::denied);
+}
+
+TEST_F(KekTest, APipeGivesItsKeyOnce) {
+    const std::string pipe = folder_ / "pipe";
+    ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+    std::thread writer([&] { std::ofstream(pipe, std::ios::binary) << std::string(32, 'p'); });
+    Kek kek(key_file_source(pipe));
+    const auto recipe = kek.begin();
+    writer.join();
+    ASSERT_TRUE(recipe);
+    EXPECT_EQ(text_of(*kek.settle(*recipe)), std::string(32, 'p'));
+}
+
+TEST_F(KekTest, ANewPassphraseIsPrintedTwice) {
+    const std::string counter = folder_ / "asked";
+    Kek changing(command_source("echo x >> " + counter + "; cat " + counter, a_minute));
+    const auto begun = changing.begin();
+    ASSERT_TRUE(begun);
+    EXPECT_EQ(changing.settle(*begun).error().code, Code::denied);
+    Kek constant(command_source("echo secret", a_minute));
+    const auto recipe = constant.begin();
+    ASSERT_TRUE(recipe);
+    const auto settled = constant.settle(*recipe);
+    ASSERT_TRUE(settled);
+    EXPECT_TRUE(
+        std::ranges::equal(*settled, *Kek(command_source("echo secret", a_minute)).by(*recipe)));
 }
 
 TEST_F(KekTest, TheKindOfSourceMustFit) {

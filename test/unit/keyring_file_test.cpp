@@ -157,6 +157,50 @@ TEST_F(KeyringFileTest, ALinkStaysALink) {
     EXPECT_EQ(text_of(KeyringFile(path("real/ring")).read()->bytes.view()), "two");
 }
 
+// Read, locked and replaced is one file, whatever becomes of the path behind the lock.
+TEST_F(KeyringFileTest, ATurnedLinkTurnsNoWriter) {
+    ASSERT_TRUE(KeyringFile(path("one")).create(bytes_of("one")));
+    ASSERT_TRUE(KeyringFile(path("two")).create(bytes_of("two")));
+    fs::create_symlink(path("one"), path());
+    auto lock = KeyringFile(path()).lock(at_once);
+    ASSERT_TRUE(lock);
+    fs::remove(path());
+    fs::create_symlink(path("two"), path());
+    EXPECT_EQ(text_of(lock->read()->view()), "one");
+    ASSERT_TRUE(lock->replace(bytes_of("next")));
+    EXPECT_EQ(text_of(KeyringFile(path("one")).read()->bytes.view()), "next");
+    EXPECT_EQ(text_of(KeyringFile(path("two")).read()->bytes.view()), "two");
+}
+
+TEST_F(KeyringFileTest, AFolderInTheFoldersPlaceGetsNoFile) {
+    fs::create_directory(path("folder"));
+    fs::create_directory(path("another"));
+    const KeyringFile file(path("folder/ring"));
+    ASSERT_TRUE(file.create(bytes_of("one")));
+    auto lock = file.lock(at_once);
+    ASSERT_TRUE(lock);
+    fs::rename(path("folder"), path("moved"));
+    fs::create_directory_symlink(path("another"), path("folder"));
+    ASSERT_TRUE(lock->replace(bytes_of("two")));
+    EXPECT_TRUE(fs::is_empty(path("another")));
+    EXPECT_EQ(text_of(KeyringFile(path("moved/ring")).read()->bytes.view()), "two");
+}
+
+TEST_F(KeyringFileTest, WhatChangesWhileAWriterWaitsIsLookedAtAgain) {
+    const KeyringFile file(path());
+    ASSERT_TRUE(file.create(bytes_of("one")));
+    std::thread other;
+    {
+        const auto held = file.lock(at_once);
+        ASSERT_TRUE(held);
+        other = std::thread(
+            [&] { EXPECT_EQ(file.lock(milliseconds(5000)).error().code, Code::denied); });
+        std::this_thread::sleep_for(milliseconds(50));
+        fs::permissions(path(), fs::perms(0644));
+    }
+    other.join();
+}
+
 TEST_F(KeyringFileTest, WritersTakeTurns) {
     const KeyringFile file(path());
     ASSERT_TRUE(file.create(bytes_of("one")));
