@@ -20,7 +20,7 @@ namespace kms::agent {
 namespace {
 
 // What cannot be written, or is in memory alone, needs no more than it has.
-bool keeps_on_disk(int fd) {
+bool put_on_disk(int fd) {
     return fsync(fd) == 0 || errno == EINVAL || errno == EROFS;
 }
 
@@ -87,7 +87,7 @@ class KeyFile : public KekSource {
         if (!place.is_of(opened.status)) {
             return Error{Code::failed, "the key file " + path_ + " is just being replaced"};
         }
-        if (!keeps_on_disk(opened.fd.get()) || !keeps_on_disk(place.folder.get())) {
+        if (!put_on_disk(opened.fd.get()) || !put_on_disk(place.folder.get())) {
             return system_error("cannot make the key file " + path_ + " durable");
         }
         return {};

@@ -4,6 +4,8 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
+#include <ctime>
 
 #include "agent/keyring_format.hpp"
 #include "agent/private_file.hpp"
@@ -16,6 +18,12 @@ namespace {
 
 bool same_time(const timespec& left, const timespec& right) {
     return left.tv_sec == right.tv_sec && left.tv_nsec == right.tv_nsec;
+}
+
+// After some minutes every file system has written what it was told, and an agent starts faster.
+bool is_settled(const struct stat& status) {
+    constexpr std::time_t a_while = 600;
+    return std::abs(std::time(nullptr) - status.st_ctim.tv_sec) > a_while;
 }
 
 // A new state takes one name, and the other would go on with the old one.
@@ -73,6 +81,17 @@ bool KeyringFile::unchanged_since(const ReadMark& mark) const {
     return stat(path_.c_str(), &now) == 0 && is_same_file(now, mark.status) &&
            now.st_size == mark.status.st_size && same_time(now.st_mtim, mark.status.st_mtim) &&
            same_time(now.st_ctim, mark.status.st_ctim);
+}
+
+// Whoever gave it the name may be about to, or was killed before. A folder that this user may not
+// read, and a disk that takes nothing more, keep nobody from opening what is sealed.
+void KeyringFile::make_durable(const ReadMark& mark) const {
+    if (is_settled(mark.status)) {
+        return;
+    }
+    if (const auto place = find_place(path_); place) {
+        fsync(place->folder.get());
+    }
 }
 
 bool KeyringFile::leads_to(const struct stat& file) const {

@@ -65,6 +65,10 @@ class KeyringFile {
     // Whether read() would find what it found then: one system call.
     bool unchanged_since(const ReadMark& mark) const;
 
+    // Puts the name of a file that has it only just now on disk, where it can: what is sealed with
+    // a key that a power loss takes back is lost.
+    void make_durable(const ReadMark& mark) const;
+
     // Code::not_found; Code::denied; Code::unavailable when locked for longer than `patience`;
     // Code::invalid where the file has another name, which would stand for the old keys.
     Result<KeyringLock> lock(milliseconds patience) const;

@@ -51,6 +51,7 @@ Status KeyringFileStore::reload() {
     KMS_ASSIGN(LoadedKeyring loaded, access_.load());
     KMS_TRY(check_not_older(loaded.header));
     KMS_TRY(check_continues(loaded.keyring));
+    access_.file().make_durable(loaded.mark);
     mark_ = std::move(loaded.mark);
     newest_ = loaded.header;
     refusal_.reset();

@@ -155,6 +155,8 @@ def main():
     calls = [name for name, _ in to_one_that_is_there.calls]
     renamed = next(i for i, name in enumerate(calls) if name.startswith("rename"))
     equal(calls[:renamed].count("fsync"), 3, "a key file that is there, its folder and the new state are on disk before the keyring is replaced")
+    expect(traced(command("template", "serve"), "-o", "trace", "-e", "trace=fsync"), DONE, "an agent serves a new state of a keyring")
+    equal(read("trace").count(b"fsync("), 1, "after it has put it on disk")
     with ThreadPoolExecutor(2) as pool:
         for update in (
             Update("rotate", old, [old[0], ("a", 2, "enabled"), old[1]], ("a",)),
