@@ -156,6 +156,40 @@ SELECT kms.disable_data_key('r', 2);
 CALL kms.destroy_data_key('r', 2);
 DROP TABLE regress_kms_row;
 
+-- What a KEK version has sealed itself goes with it: blobs of remote mode, whose keys a KEK wraps.
+SELECT kms.create_key('of blobs', purpose => 'wrap');
+SELECT kms.create_data_key('beside', 'of blobs'), kms.create_data_key('also beside', 'of blobs');
+SET kms.mode = remote;
+SELECT kms.set_key(1, 'of blobs');
+SELECT kms.blob_put(1, 'precious') AS blob \gset
+SET kms.mode = envelope;
+CALL kms.destroy_data_key('beside', 1, dry_run => true);
+CALL kms.destroy_data_key('beside', 1, dry_run => true, shred => true);
+CALL kms.destroy_data_key('beside', 1, shred => true);
+\echo :LAST_ERROR_SQLSTATE
+SELECT name, state FROM kms.data_keys WHERE kek = 'of%20blobs' ORDER BY 1;
+SELECT version, state FROM kms.list_keys('of blobs') ORDER BY 1;
+-- As the HINT has it.
+SET kms.mode = remote;
+SELECT kms.create_key('of files'), kms.set_key(2, 'of files'), kms.blob_recode(:'blob', 2);
+SET kms.mode = envelope;
+CALL kms.destroy_data_key('beside', 1, shred => true);
+SELECT version, state FROM kms.list_keys('of blobs') ORDER BY 1;
+SET kms.mode = remote;
+SELECT convert_from(kms.blob_get(:'blob'), 'UTF8');
+-- Unless it is by force.
+SELECT kms.blob_recode(:'blob', 1);
+SET kms.mode = envelope;
+CALL kms.destroy_data_key('also beside', 1, dry_run => true, shred => true, force => true);
+CALL kms.destroy_data_key('also beside', 1, shred => true, force => true);
+CALL kms.destroy_data_key('also beside', 1, shred => true);
+SET kms.mode = remote;
+\set VERBOSITY sqlstate
+SELECT kms.blob_get(:'blob');
+\set VERBOSITY default
+SELECT kms.blob_delete(:'blob');
+SET kms.mode = envelope;
+
 -- An agent that cannot wrap, or not do the rest.
 SET kms.mode = local;
 SET kms.command = 'printf ''ok 0 0 kms/1 get rotate describe\n''; cat > /dev/null';

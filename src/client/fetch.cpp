@@ -124,7 +124,10 @@ class Unwrapping : public Fetching {
         if (!reply) {
             return opening_failure(reply.error());
         }
-        KMS_TRY(read_version_or_first(reply->head));
+        std::uint32_t kek_version = 0;
+        if (!reply->head.words.empty()) {
+            KMS_ASSIGN(kek_version, read_version(reply->head));
+        }
         const WrappedKey& key = wrapped_[index];
         if (reply->body.size() != info_of(key.algorithm).key_length) {
             return Error{Code::corrupt, "an unwrapped key has not the length of its algorithm"};
@@ -133,7 +136,8 @@ class Unwrapping : public Fetching {
         if (tag != key.tag) {
             return Error{Code::corrupt, "an unwrapped key has not the tag that is stored with it"};
         }
-        return FetchedKey{key.version, key.algorithm, tag, SecretBytes::copy_of(reply->body)};
+        return FetchedKey{key.version, key.algorithm, tag, SecretBytes::copy_of(reply->body),
+                          kek_version};
     }
 
     std::span<const WrappedKey> wrapped_;
@@ -155,7 +159,8 @@ Result<FetchedKey> fetch_one(Status (*fetch)(Line, std::span<const Wanted>, cons
 }  // namespace
 
 bool may_open_in_other_form(Code failure) {
-    return failure == Code::not_found || failure == Code::disabled || failure == Code::wrong_key;
+    return failure == Code::not_found || failure == Code::disabled || failure == Code::wrong_key ||
+           failure == Code::malformed || failure == Code::corrupt;
 }
 
 Status get_keys(Line line, std::span<const WantedKey> wanted, const TakeKey& take) {

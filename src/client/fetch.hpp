@@ -21,6 +21,7 @@ struct FetchedKey {
     Algorithm algorithm;
     KeyTag tag;  // computed from the key
     SecretBytes key;
+    std::uint32_t kek_version = 0;  // that opened it, of unwrap; 0: the agent does not say
 };
 
 // A key that the agent holds: its current version, or the one with `tag`. An agent that knows no
@@ -41,8 +42,9 @@ struct WrappedKey {
     KeyTag tag;
 };
 
-// Whether the KEK version that made a wrapped form is one that this agent does not have, or no
-// more: another form of the key may open.
+// Whether a wrapped form does not open at this agent, so that another form of the key may: the KEK
+// version that made it is one that the agent does not have, or no more, or another now, under whose
+// number the form seems corrupt. False where the agent did not try.
 bool may_open_in_other_form(Code failure);
 
 // Takes the key at `index`, or why there is none: what concerns one key ends nothing. An Error that

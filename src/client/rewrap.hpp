@@ -12,8 +12,7 @@ struct WrappedDataKey {
     DataKeyId id;
     KeyTag tag;
     ByteView wrapped;
-    ByteView
-        wrapped_before;  // tried where the KEK version of the first cannot be had; may be empty
+    ByteView wrapped_before;  // tried where the first does not open; may be empty
 };
 
 struct Rewrapped {

@@ -3,6 +3,7 @@
 #include "base/hex.hpp"
 #include "crypto/random.hpp"
 #include "pg/administer.hpp"
+#include "pg/kek_retirement.hpp"
 #include "pg/key_arguments.hpp"
 #include "pg/listed_versions.hpp"
 #include "pg/retirement.hpp"
@@ -33,16 +34,11 @@ void change(const KeyUse& use, std::uint32_t version, std::string_view verb) {
 const ListedVersion* version_to_retire(const KeyUse& use, std::uint32_t version) {
     ListedVersions versions;
     const Failure failure = list_versions(use, versions);
-    if (failure && failure.cause.code == Code::unsupported) {
-        if (!may_be_needed()) {
-            return nullptr;
-        }
-        raise_error(use.subject(), Code::unsupported,
-                    "Whether rows need the version is told by its key tag, which this agent does "
-                    "not list; force => true does without.");
+    if (failure && failure.cause.code == Code::unsupported && !may_be_needed()) {
+        return nullptr;
     }
     if (failure) {
-        raise(failure);
+        raise_unlisted(use, failure);
     }
     const ListedVersion* listed = listed_version(versions, use.identifier, version);
     const bool is_there = listed != nullptr && listed->state != wire::VersionState::destroyed;
@@ -65,19 +61,19 @@ void refuse_destruction_if_needed(const KeyUse& use, std::uint32_t version) {
     require_nothing_undone("kms.destroy_key()");
     const ListedVersion* listed = version_to_retire(use, version);
     if (listed == nullptr) {
-        refuse_if_wrapping(use.action, use.identifier, version);
+        refuse_if_wrapping(use, version);
         return;
     }
     require_disabled(use, *listed);
     without_keeping_locks([&] {
-        refuse_if_wrapping(use.action, use.identifier, version);
         refuse_if_needed(use.action, use.identifier, version, listed->tag);
+        refuse_if_wrapping(use, version);  // behind a lock
     });
     if (listed->exportable.value_or(true)) {
         outlast_caches(use.identifier, version);
     }
     outlast_transactions();
-    refuse_if_wrapping(use.action, use.identifier, version);
+    refuse_if_wrapping(use, version);
     if (const ListedVersion* still = version_to_retire(use, version)) {
         require_disabled(use, *still);  // somebody may have enabled it meanwhile
         refuse_if_needed_behind_lock(use.action, use.identifier, version, still->tag);
@@ -90,7 +86,7 @@ void refuse_disabling_if_needed(const KeyUse& use, std::uint32_t version) {
         without_keeping_locks(
             [&] { refuse_if_needed(use.action, use.identifier, version, listed->tag); });
     }
-    refuse_if_wrapping(use.action, use.identifier, version);
+    refuse_if_wrapping(use, version);
     if (listed != nullptr) {
         refuse_if_needed_behind_lock(use.action, use.identifier, version, listed->tag);
     }

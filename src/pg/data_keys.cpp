@@ -89,11 +89,6 @@ Oid index_on(Relation table, Column column) {
 
 }  // namespace
 
-bool DataKeyVersion::needs(ByteView its_kek, std::uint32_t first, std::uint32_t last) const {
-    return state != wire::VersionState::destroyed && kek_version_last >= first &&
-           kek_version_last <= last && std::ranges::equal(kek, its_kek);
-}
-
 const DataKeyVersion* DataKey::with_tag(const KeyTag& tag) const {
     const auto found = std::ranges::find(versions, tag, &DataKeyVersion::tag);
     return found != versions.end() ? &*found : nullptr;

@@ -28,13 +28,10 @@ struct DataKeyVersion {
     TimestampTz created;
     ByteView kek;
     WrappedForm wrapped;         // none once destroyed
-    WrappedForm wrapped_before;  // tried where the KEK version of the first cannot be had
+    WrappedForm wrapped_before;  // tried where the first does not open
     // Of the oldest form that there ever was, and of the newest, destroyed or not.
     std::uint32_t kek_version_first;
     std::uint32_t kek_version_last;
-
-    // Whether it is wrapped by one of these versions of a KEK. Its second form does not count.
-    bool needs(ByteView its_kek, std::uint32_t first, std::uint32_t last) const;
 };
 
 struct DataKey {

@@ -4,15 +4,16 @@
 // data key to a KEK version that never wrapped it; only when that is on disk does the second
 // destroy the KEK versions that did. Whatever dies in between, no other key is lost, and a repeated
 // call finishes.
-#include <algorithm>
-
 #include "pg/change_lock.hpp"
+#include "pg/collected.hpp"
 #include "pg/data_key_lookup.hpp"
 #include "pg/data_key_writer.hpp"
+#include "pg/kek_retirement.hpp"
 #include "pg/kek_versions.hpp"
 #include "pg/key_arguments.hpp"
 #include "pg/retirement.hpp"
 #include "pg/rewrap_data_keys.hpp"
+#include "pg/sqlstates.hpp"
 #include "pg/version_lock.hpp"
 
 namespace kms::pg {
@@ -51,11 +52,13 @@ void require_no_transaction_block(FunctionCallInfo fcinfo) {
     }
 }
 
-// KEK versions, for messages.
-const char* wrapping_versions(const DataKeyVersion& key) {
-    return key.kek_version_first == key.kek_version_last
-               ? psprintf("version %u", key.kek_version_first)
-               : psprintf("versions %u to %u", key.kek_version_first, key.kek_version_last);
+// Those that ever wrapped it.
+VersionRange range_of(const DataKeyVersion& key) {
+    return {key.kek_version_first, key.kek_version_last};
+}
+
+KeyUse kek_of(const DataKeyVersion& key) {
+    return use_of_identifier("shred with key", key.kek);
 }
 
 void notice_plain(const Destruction& what, const DataKeyVersion& key) {
@@ -64,22 +67,33 @@ void notice_plain(const Destruction& what, const DataKeyVersion& key) {
                     shown_identifier(what.name)),
              errdetail("Backups, WAL, dead tuples and replicas may hold it, wrapped by %s of the "
                        "KEK \"%s\", for as long as that KEK lives.",
-                       wrapping_versions(key), shown_identifier(key.kek)),
+                       shown_range(range_of(key)), shown_identifier(key.kek)),
              errhint("With shred => true those KEK versions are destroyed too.")));
 }
 
 void notice_shred(const DataKeyVersion& key, const char* will_be) {
     ereport(
         NOTICE,
-        (errmsg("%s of the KEK \"%s\" %s destroyed", wrapping_versions(key),
+        (errmsg("%s of the KEK \"%s\" %s destroyed", shown_range(range_of(key)),
                 shown_identifier(key.kek), will_be),
          errdetail("With that, all else is lost that was wrapped so: secrets of kms.wrap(), data "
                    "keys of other databases and of older backups of this one, and values "
                    "that were sealed under the KEK itself.")));
 }
 
-std::int64_t count_lost_rows(const DataKeyVersion& key, const char* become) {
-    const auto columns = count_rows(key.tag);
+// What is sealed under the data key, and, where it is shredded, under the KEK versions themselves.
+std::span<const KeyTag> tags_lost(const Destruction& what, const DataKeyVersion& key) {
+    Collected<KeyTag> tags;
+    tags.add(key.tag);
+    if (what.shred) {
+        for (const KeyTag& tag : tags_of_kek(kek_of(key), range_of(key), true, what.force).tags) {
+            tags.add(tag);
+        }
+    }
+    return tags.all();
+}
+
+std::int64_t tell_lost_rows(std::span<const ColumnRows> columns, const char* become) {
     const auto rows = static_cast<std::int64_t>(sum_of_rows(columns));
     if (!columns.empty()) {
         ereport(NOTICE, (errmsg("rows that %s unreadable: " INT64_FORMAT, become, rows),
@@ -92,7 +106,31 @@ std::int64_t rehearse(const Destruction& what, const DataKeyVersion& key) {
     if (what.shred) {
         notice_shred(key, "would be");
     }
-    return count_lost_rows(key, "would become");
+    return tell_lost_rows(count_rows(tags_lost(what, key)), "would become");
+}
+
+using Count = std::span<const ColumnRows> (*)(std::span<const KeyTag> tags);
+
+void refuse_if_kek_needed(const Destruction& what, const DataKeyVersion& key, Count count) {
+    const KekTags kek = tags_of_kek(kek_of(key), range_of(key), false, false);
+    const auto columns = kek.tags.empty() ? std::span<const ColumnRows>() : count(kek.tags);
+    if (!columns.empty()) {
+        ereport(ERROR,
+                (errcode(sqlstate::still_needed),
+                 errmsg("could not %s \"%s\": rows need %s of its KEK \"%s\"", action,
+                        shown_identifier(what.name), shown_range(range_of(key)),
+                        shown_identifier(key.kek)),
+                 errdetail("%s", shown_rows(columns)),
+                 errhint("Bring blobs to another key with kms.blob_recode() and columns with CALL "
+                         "kms.reencrypt(), or use force => true.")));
+    }
+}
+
+// What cannot be destroyed is refused before anybody is waited for, or anything done.
+void refuse_early(const Destruction& what, const DataKeyVersion& key) {
+    if (what.shred && !what.force) {
+        without_keeping_locks([&] { refuse_if_kek_needed(what, key, count_rows); });
+    }
 }
 
 // Rows are counted before and after, so that whoever has copied one of them was there before.
@@ -106,26 +144,26 @@ void outlast_copies(const Destruction& what, const KeyTag& tag) {
 
 std::int64_t destroy_row(const Destruction& what, const DataKeyVersion& key) {
     if (key.state == wire::VersionState::destroyed) {
-        return count_lost_rows(key, "are");
+        return tell_lost_rows(count_rows_behind_lock(tags_lost(what, key)), "are");
     }
     lock_for_retiring(key.tag);
     if (!what.force) {
-        refuse_if_needed(action, what.name, what.version, key.tag);
+        refuse_if_needed_behind_lock(action, what.name, what.version, key.tag);
     }
     mark_data_key_destroyed(what.name, what.version);
     if (!what.shred) {
         notice_plain(what, key);
     }
-    return what.force ? count_lost_rows(key, "become") : 0;
+    return what.force ? tell_lost_rows(count_rows_behind_lock(tags_lost(what, key)), "become") : 0;
 }
 
-// Every other data key is brought to a KEK version that never wrapped this one.
+// Every other data key is brought to a KEK version that never wrapped this one, and seen to open by
+// it, before its other form is dropped.
 void leave_versions(const KeyUse& kek, const DataKeyVersion& key) {
-    std::uint32_t current = current_kek_version(kek);
-    if (current <= key.kek_version_last) {
-        current = rotate_kek_at_agent(kek);
+    if (current_kek_version(kek) <= key.kek_version_last) {
+        (void)rotate_kek_at_agent(kek);
     }
-    rewrap_data_keys(kek, current);
+    rewrap_data_keys(kek);
     drop_second_forms(kek.identifier);
 }
 
@@ -136,22 +174,39 @@ void commit_and_go_on() {
     EnsurePortalSnapshotExists();
 }
 
-// Somebody may have written the table by hand meanwhile.
-void refuse_if_others_need(const DataKeyVersion& destroyed) {
-    for_each_data_key([&](const DataKeyRow& row) {
-        if (row.key.needs(destroyed.kek, destroyed.kek_version_first, destroyed.kek_version_last)) {
-            ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                            errmsg("data key \"%s\" is still wrapped by version %u of its KEK",
-                                   shown_identifier(row.name), row.key.kek_version_last),
-                            errhint("Repeat the call.")));
-        }
-    });
+// The KEK has another version by now, and the agent wraps and seals by that. Who was answered
+// before may have a row in flight, or the old version itself.
+void outlast_users(const Destruction& what, const KeyUse& kek) {
+    const DataKeyVersion key = version_of(action, what.name, what.version);
+    if (tags_of_kek(kek, range_of(key), false, false).may_be_cached) {
+        outlast_caches(kek.identifier, key.kek_version_last);
+    }
+    outlast_transactions();
+}
+
+// Somebody may have written the table by hand meanwhile, or put the agent's keys back from a
+// backup.
+void refuse_if_others_need(const KeyUse& kek, const DataKeyVersion& destroyed) {
+    const std::uint64_t count = count_needing(kek, range_of(destroyed));
+    if (count != 0) {
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("the KEK \"%s\" does not open other data keys without its %s",
+                               shown_identifier(destroyed.kek), shown_range(range_of(destroyed))),
+                        errdetail("Versions of data keys: " UINT64_FORMAT ".", count),
+                        errhint("Repeat the call.")));
+    }
 }
 
 void destroy_versions(const KeyUse& kek, const Destruction& what) {
+    if (!what.force) {
+        outlast_users(what, kek);
+    }
     lock_kek(kek.identifier);
     const DataKeyVersion key = lock_version(action, what.name, what.version);
-    refuse_if_others_need(key);
+    if (!what.force) {
+        refuse_if_kek_needed(what, key, count_rows_behind_lock);
+    }
+    refuse_if_others_need(kek, key);
     destroy_kek_versions(kek, key.kek_version_first, key.kek_version_last);
     notice_shred(key, key.kek_version_first == key.kek_version_last ? "is" : "are");
 }
@@ -173,11 +228,12 @@ std::int64_t destroy(const Destruction& what) {
     if (what.dry_run) {
         return rehearse(what, key);
     }
+    refuse_early(what, key);
     if (!what.force && key.state != wire::VersionState::destroyed) {
         outlast_copies(what, key.tag);
     }
     if (what.shred) {
-        return shred(what, use_of_identifier("shred with key", key.kek));
+        return shred(what, kek_of(key));
     }
     return destroy_row(what, lock_version(action, what.name, what.version));
 }

@@ -12,7 +12,7 @@ KMS_FUNCTION(kms_rotate_kek) {
     const KeyUse kek = use_of_identifier("rotate key", required_identifier(fcinfo, 0, "kek"));
     lock_kek(kek.identifier);
     const std::uint32_t version = rotate_kek_at_agent(kek);
-    rewrap_data_keys(kek, version);
+    rewrap_data_keys(kek);
     return UInt32GetDatum(version);
 }
 

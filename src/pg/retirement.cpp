@@ -2,9 +2,7 @@
 
 #include "pg/blob_rows.hpp"
 #include "pg/census.hpp"
-#include "pg/change_lock.hpp"
 #include "pg/collected.hpp"
-#include "pg/data_keys.hpp"
 #include "pg/key_arguments.hpp"
 #include "pg/owner.hpp"
 #include "pg/registry.hpp"
@@ -17,10 +15,22 @@ namespace {
 constexpr std::size_t most_lines = 20;
 constexpr int most_waiting_ms = 1000;
 
-std::uint64_t rows_of(const RegisteredColumn& column, const KeyTag& tag) {
+std::uint64_t rows_of(const RegisteredColumn& column, std::span<const KeyTag> tags) {
     CensusCounter counter(CurrentMemoryContext);
     counter.add(take_census(column.relation, column.attribute));
-    return counter.rows_under(tag);
+    std::uint64_t rows = 0;
+    for (const KeyTag& tag : tags) {
+        rows += counter.rows_under(tag);
+    }
+    return rows;
+}
+
+std::uint64_t blobs_of(std::span<const KeyTag> tags) {
+    std::uint64_t blobs = 0;
+    for (const KeyTag& tag : tags) {
+        blobs += count_blobs(tag);
+    }
+    return blobs;
 }
 
 // The column cannot be re-encrypted until it is mended.
@@ -58,6 +68,19 @@ void outlast_prepared_transactions() {
     act_as(caller);
 }
 
+void refuse_for(std::span<const ColumnRows> columns, const char* action, ByteView identifier,
+                std::uint32_t version) {
+    if (!columns.empty()) {
+        ereport(ERROR,
+                (errcode(sqlstate::still_needed),
+                 errmsg("could not %s \"%s\": rows need its version %u", action,
+                        shown_identifier(identifier), version),
+                 errdetail("%s", shown_rows(columns)),
+                 errhint("Bring them to the current version with CALL kms.reencrypt(), blobs with "
+                         "kms.rewrap_blobs(), or use force => true.")));
+    }
+}
+
 }  // namespace
 
 bool may_be_needed() {
@@ -72,22 +95,32 @@ const char* obstacle_to_counting(const RegisteredColumn& column) {
     return foreign != nullptr ? psprintf("its part \"%s\" is a foreign table", foreign) : nullptr;
 }
 
-std::span<const ColumnRows> count_rows(const KeyTag& tag) {
+std::span<const ColumnRows> count_rows(std::span<const KeyTag> tags) {
     Collected<ColumnRows> columns;
     for (const RegisteredColumn& column : locked_registered_columns()) {
         const char* obstacle = obstacle_to_counting(column);
         const char* fault = obstacle != nullptr
                                 ? psprintf("%s, so its rows cannot be counted", obstacle)
                                 : fault_of_context(column);
-        const std::uint64_t rows = obstacle == nullptr ? rows_of(column, tag) : 0;
+        const std::uint64_t rows = obstacle == nullptr ? rows_of(column, tags) : 0;
         if (fault != nullptr || rows != 0) {
             columns.add({full_name(column), fault, rows});
         }
     }
-    if (const std::uint64_t blobs = count_blobs(tag)) {
+    if (const std::uint64_t blobs = blobs_of(tags)) {
         columns.add({"kms.blob", nullptr, blobs});
     }
     return columns.all();
+}
+
+std::span<const ColumnRows> count_rows_behind_lock(std::span<const KeyTag> tags) {
+    const int level = NewGUCNestLevel();
+    if (LockTimeout == 0 || LockTimeout > most_waiting_ms) {
+        set_meanwhile("lock_timeout", psprintf("%d", most_waiting_ms));
+    }
+    const std::span<const ColumnRows> columns = count_rows(tags);
+    AtEOXact_GUC(false, level);
+    return columns;
 }
 
 std::uint64_t sum_of_rows(std::span<const ColumnRows> columns) {
@@ -118,43 +151,12 @@ const char* shown_rows(std::span<const ColumnRows> columns) {
 
 void refuse_if_needed(const char* action, ByteView identifier, std::uint32_t version,
                       const KeyTag& tag) {
-    const std::span<const ColumnRows> columns = count_rows(tag);
-    if (!columns.empty()) {
-        ereport(ERROR,
-                (errcode(sqlstate::still_needed),
-                 errmsg("could not %s \"%s\": rows need its version %u", action,
-                        shown_identifier(identifier), version),
-                 errdetail("%s", shown_rows(columns)),
-                 errhint("Bring them to the current version with CALL kms.reencrypt(), blobs with "
-                         "kms.rewrap_blobs(), or use force => true.")));
-    }
+    refuse_for(count_rows({&tag, 1}), action, identifier, version);
 }
 
 void refuse_if_needed_behind_lock(const char* action, ByteView identifier, std::uint32_t version,
                                   const KeyTag& tag) {
-    const int level = NewGUCNestLevel();
-    if (LockTimeout == 0 || LockTimeout > most_waiting_ms) {
-        set_meanwhile("lock_timeout", psprintf("%d", most_waiting_ms));
-    }
-    refuse_if_needed(action, identifier, version, tag);
-    AtEOXact_GUC(false, level);
-}
-
-void refuse_if_wrapping(const char* action, ByteView kek, std::uint32_t version) {
-    lock_kek(kek);
-    std::uint64_t count = 0;
-    for_each_data_key(
-        [&](const DataKeyRow& row) { count += row.key.needs(kek, version, version) ? 1 : 0; });
-    if (count != 0) {
-        ereport(
-            ERROR,
-            (errcode(sqlstate::still_needed),
-             errmsg("could not %s \"%s\": data keys need its version %u", action,
-                    shown_identifier(kek), version),
-             errdetail("Versions of data keys that are wrapped by it: " UINT64_FORMAT ".", count),
-             errhint("Wrap them by another version with kms.rotate_kek(), or use "
-                     "force => true.")));
-    }
+    refuse_for(count_rows_behind_lock({&tag, 1}), action, identifier, version);
 }
 
 // Whatever the mode of this one is.

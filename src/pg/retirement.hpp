@@ -23,9 +23,13 @@ bool may_be_needed();
 // Why a column's rows cannot be counted, for people; nullptr: they can.
 const char* obstacle_to_counting(const RegisteredColumn& column);
 
-// Columns that hold rows of the version, or whose registration does not hold any more; blobs come
-// as kms.blob. Whatever key a column is registered with, it may hold rows of another.
-std::span<const ColumnRows> count_rows(const KeyTag& tag);
+// Columns that hold rows of one of the versions, or whose registration does not hold any more;
+// blobs come as kms.blob. Whatever key a column is registered with, it may hold rows of another.
+std::span<const ColumnRows> count_rows(std::span<const KeyTag> tags);
+
+// The same for who keeps others from sealing or wrapping meanwhile: no table is waited for longer
+// than a second (55P03).
+std::span<const ColumnRows> count_rows_behind_lock(std::span<const KeyTag> tags);
 
 std::uint64_t sum_of_rows(std::span<const ColumnRows> columns);
 
@@ -36,14 +40,8 @@ const char* shown_rows(std::span<const ColumnRows> columns);
 void refuse_if_needed(const char* action, ByteView identifier, std::uint32_t version,
                       const KeyTag& tag);
 
-// The same for who keeps others from sealing or wrapping meanwhile: no table is waited for longer
-// than a second (55P03).
 void refuse_if_needed_behind_lock(const char* action, ByteView identifier, std::uint32_t version,
                                   const KeyTag& tag);
-
-// The same while data keys of this database are wrapped by the version. Nobody wraps one by it
-// until the transaction is over.
-void refuse_if_wrapping(const char* action, ByteView kek, std::uint32_t version);
 
 // After a version can no longer be fetched from its agent: waits until no session can hold it, as
 // far as this session's kms.cache_ttl is theirs.

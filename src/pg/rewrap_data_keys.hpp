@@ -5,8 +5,9 @@
 
 namespace kms::pg {
 
-// Every row that is not destroyed and whose first form is of another version than `current`; that
-// form becomes the second. Within the transaction, whose lock on the KEK keeps others from it.
-void rewrap_data_keys(const KeyUse& kek, std::uint32_t current);
+// Every row that is not destroyed, whatever KEK version it names: the number may be one that the
+// agent has given to another version since. The form that opened becomes the second, and the new
+// one has been seen to open. Within the transaction, whose lock on the KEK keeps others from it.
+void rewrap_data_keys(const KeyUse& kek);
 
 }  // namespace kms::pg

@@ -87,9 +87,9 @@ foreach my $point (map({ "$_ kill" } @points), map { "unwrap 2000 kill-soon $_" 
 # --- answers that are wrong, or do not come
 
 my %state = (
-    'unwrap 700 fail denied' => 'KM003', 'unwrap 700 fail corrupt' => 'KM005', 'unwrap 1700 fail unavailable' => 'KM007',
-    'wrap 3 fail failed' => 'KM007', 'rotate 1 fail denied' => 'KM003', 'wrap 3 spoil' => 'KM005', 'unwrap 3 spoil' => 'KM005', 'unwrap 1003 spoil' => 'KM005',
-    'wrap 3 repeat' => 'KM005', 'unwrap 5 repeat' => 'KM005', 'unwrap 1005 repeat' => 'KM005', 'wrap 3 hang' => 'KM008');
+    'unwrap 700 fail denied' => 'KM003', 'unwrap 1700 fail corrupt' => 'KM005', 'unwrap 1700 fail unavailable' => 'KM007',
+    'wrap 3 fail failed' => 'KM007', 'rotate 1 fail denied' => 'KM003', 'wrap 3 spoil' => 'KM005', 'unwrap 1003 spoil' => 'KM005',
+    'wrap 3 repeat' => 'KM005', 'unwrap 1005 repeat' => 'KM005', 'wrap 3 hang' => 'KM008');
 foreach my $point (sort keys %state) {
     my $before = versions();
     my $session = planned_session($point);
@@ -99,6 +99,18 @@ foreach my $point (sort keys %state) {
     $session->quit;
 }
 rotate_again('after wrong answers');
+
+# --- a second form serves where the first does not open, whatever the agent says of it
+
+foreach my $point ('unwrap 700 fail corrupt', 'unwrap 700 fail invalid', 'unwrap 700 fail wrong-key', 'unwrap 3 spoil', 'unwrap 5 repeat') {
+    my $session = planned_session($point);
+    my $version = $session->get(q{SELECT kms.rotate_kek('main')});
+    is(versions(), "$version|$count", "$point: all data keys are wrapped anew");
+    is($node->safe_psql('postgres', "SELECT count(*) FROM kms.data_key WHERE kek = 'main' AND kek_version_before < $version - 1"), 1,
+        '... and one keeps the form that has opened');
+    $session->quit;
+    all_open($point);
+}
 
 # --- a second form serves where the KEK version of the first does not
 

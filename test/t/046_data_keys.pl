@@ -117,6 +117,7 @@ waits_for($two, 'version', 'disabling waits for one who has sealed');
 $three->get(q{BEGIN; LOCK TABLE registered});
 $one->get('COMMIT');
 is($two->answer->{state}, '55P03', '... and behind its lock for no table that somebody has locked since');
+fails_with($two, q{CALL kms.destroy_data_key('idle', 1, force => true)}, '55P03', '... and who destroys it does not either');
 $three->get('COMMIT');
 $three->quit;
 $node->safe_psql('postgres', 'DROP TABLE registered');

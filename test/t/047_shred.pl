@@ -94,7 +94,8 @@ $node->safe_psql('postgres', 'DROP DATABASE second');
 
 my @points = ('describe 1 kill', 'rotate 1 kill-early', 'rotate 1 kill', 'unwrap 10 kill', 'wrap 10 kill', 'unwrap 30 kill',
     'destroy 1 kill-early', 'destroy 1 kill', 'destroy 2 kill-early', 'destroy 2 kill',
-    'describe 1 die', 'rotate 1 die', 'wrap 3 fail denied', 'unwrap 30 spoil', 'destroy 1 die', 'destroy 2 fail unavailable');
+    'describe 1 die', 'rotate 1 die', 'wrap 3 fail denied', 'unwrap 30 spoil', 'destroy 1 die', 'destroy 2 fail unavailable',
+    'unwrap 50 kill', 'unwrap 50 fail unavailable');
 foreach my $point (@points) {
     $victim = new_victim();
     write_text("$folder/plan", $point);
@@ -105,11 +106,24 @@ foreach my $point (@points) {
     ok(becomes(sub { $node->psql('postgres', 'SELECT 1', stderr => \my $ignored) == 0 }, 60), '... the server is there');
     others_open($point);
     my $state = $node->safe_psql('postgres', "SELECT state FROM kms.data_keys WHERE name = replace('$victim', ' ', '%20')");
-    is($state, $point =~ /destroy/ ? 'destroyed' : 'enabled', '... the data key is destroyed once all others are safe, and not before');
+    is($state, $point =~ /destroy|unwrap 50/ ? 'destroyed' : 'enabled', '... the data key is destroyed once all others are safe, and not before');
     $node->safe_psql('postgres', shred($victim));
     is(opens_from_backup($victim), 'KM011 KM011', '... and the repeated call finishes');
     others_open("$point, repeated");
 }
+
+# --- the agent's keys are put back in between
+
+$victim = new_victim();
+write_text("$folder/plan", 'unwrap 50 fail not-found');
+my $put_back = keys_session($node, { 'kms.command' => $relay });
+my $refused = fails_with($put_back, shred($victim), '55000', 'a data key is not seen to open just before KEK versions are destroyed');
+like($refused->{err}, qr/does not open other data keys without its versions \d+ to \d+\n.*Versions of data keys: 1\./, '... which is told');
+$put_back->quit;
+is(opens_from_backup($victim), 'x x', '... and none is');
+$node->safe_psql('postgres', shred($victim));
+is(opens_from_backup($victim), 'KM011 KM011', '... until it does');
+others_open('put back');
 
 # --- what another transaction does in between
 
@@ -134,6 +148,41 @@ $creator->get('COMMIT');
 is($session->answer->{state}, 'KM012', '... and is refused');
 $creator->quit;
 
+# --- a blob that the KEK itself is about to seal: the first of this database
+
+$victim = new_victim();
+$creator = keys_session($node, { 'kms.mode' => 'remote' });
+$creator->get(q{SELECT kms.set_key(1, 'main')});
+my $blob = $creator->get(q{BEGIN; SELECT kms.blob_put(1, 'precious')});
+$session->send(shred($victim));
+ok(becomes(sub { $node->safe_psql('postgres', q{SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'virtualxid'}) == 1 }),
+    'shredding waits for who may have wrapped by the old KEK versions');
+$creator->get('COMMIT');
+my $needed = $session->answer;
+is($needed->{state}, 'KM012', '... and is refused');
+like($needed->{err}, qr/kms\.blob: 1 row/, '... for a blob');
+is($creator->get("SELECT convert_from(kms.blob_get('$blob'), 'UTF8')"), 'precious', '... which opens');
+foreach my $case (['hello 1 hide list', 'KM010'], ['list 1 fail denied', 'KM003']) {
+    my ($point, $state) = @$case;
+    write_text("$folder/plan", $point);
+    foreach my $call (shred($victim), shred($victim) =~ s/\)$/, dry_run => true)/r) {
+        my $unlisted = keys_session($node, { 'kms.command' => $relay });
+        fails_with($unlisted, $call, $state, "an agent that does not tell the tags of its KEK: $point");
+        $unlisted->quit;
+    }
+}
+my $unlisted = keys_session($node, { 'kms.command' => $relay });
+$needed = $unlisted->ask(shred($victim) =~ s/\)$/, dry_run => true, force => true)/r);
+is($needed->{out}, 0, '... counts nothing by force');
+like($needed->{err}, qr/WARNING: .*what the KEK "main" has sealed itself is not counted/, '... and says so');
+$unlisted->quit;
+is($creator->get("SELECT kms.blob_recode('$blob', 1)"), '', '... and is wrapped by the new version');
+is($session->ask(shred($victim))->{state}, '', '... so that the repeated call finishes');
+is(opens_from_backup($victim), 'KM011 KM011', '... and nothing of the data key opens');
+is($creator->get("SELECT convert_from(kms.blob_get('$blob'), 'UTF8')"), 'precious', '... but the blob does');
+$creator->get("SELECT kms.blob_delete('$blob')");
+$creator->quit;
+
 # --- what another session has read before
 
 $victim = new_victim();
@@ -142,7 +191,7 @@ $reader->send(q{SELECT kms.decode_with_text(name, value) FROM sealed WHERE name 
 my $binder = keys_session($node, { 'kms.command' => "touch $folder/binding; while [ ! -e $folder/shredded ]; do sleep 0.1; done; $agent" });
 $binder->send(q{SELECT kms.set_key(1, 'other 1')});
 ok(becomes(sub { -e "$folder/starting" && -e "$folder/binding" }), 'two sessions have read the row of another data key, and wait for their agents');
-is($session->ask(shred($victim))->{state}, '', '... while the KEK versions of that row are destroyed');
+is($session->ask(shred($victim) =~ s/\)$/, force => true)/r)->{state}, '', '... while the KEK versions of that row are destroyed, without waiting for them');
 write_text("$folder/shredded", '');
 is($reader->answer->{out}, 'x', '... and one opens it by its new form');
 is($binder->answer->{state}, '', '... and one binds it');

@@ -113,10 +113,13 @@ TEST_F(RewrapTest, TakesNone) {
     EXPECT_TRUE(results.empty());
 }
 
-TEST_F(RewrapTest, TriesTheOtherFormWhereAVersionIsMissing) {
-    begin(5);
-    for (const auto& [i, fault] :
-         {std::pair(1, "!not-found"), {2, "!disabled"}, {4, "!wrong-key"}}) {
+TEST_F(RewrapTest, TriesTheOtherFormWhereTheFirstDoesNotOpen) {
+    begin(8);
+    for (const auto& [i, fault] : {std::pair(1, "!not-found"),
+                                   {2, "!disabled"},
+                                   {4, "!wrong-key"},
+                                   {5, "!corrupt"},
+                                   {6, "!invalid"}}) {
         forms_before_[static_cast<std::size_t>(i)] = wrapped(static_cast<std::size_t>(i));
         forms_[static_cast<std::size_t>(i)] = fault;
     }
@@ -127,13 +130,16 @@ TEST_F(RewrapTest, TriesTheOtherFormWhereAVersionIsMissing) {
     EXPECT_TRUE(results[2].opened_before);
     EXPECT_FALSE(results[3].opened_before);
     EXPECT_TRUE(results[4].opened_before);
+    EXPECT_TRUE(results[5].opened_before);
+    EXPECT_TRUE(results[6].opened_before);
+    EXPECT_FALSE(results[7].opened_before);
 }
 
 TEST_F(RewrapTest, SaysWhichKeyFailed) {
     begin(5);
     forms_before_[3] = wrapped(3);
-    forms_[3] = "!corrupt";
-    EXPECT_TRUE(fails(run(), Code::corrupt));
+    forms_[3] = "!denied";
+    EXPECT_TRUE(fails(run(), Code::denied));
     EXPECT_EQ(failed, 3u);
     forms_[3] = "!wrong-key";
     forms_before_[3] = "!denied";
