@@ -290,6 +290,93 @@ INSERT INTO theirs.written (id) VALUES (4);
 RESET ROLE;
 SELECT id, p FROM theirs.written ORDER BY id;
 
+-- switch_column looked the columns up by name again, after code of the owner's had given the names to other columns: a bigint
+-- was read as if it were bytea, and the server crashed. Each of the changes is found out, and nothing is lost.
+SET client_min_messages = warning;
+SET ROLE regress_kms_owner;
+CREATE TABLE theirs.commands (command text);
+CREATE FUNCTION theirs.in_between(int) RETURNS bytea LANGUAGE plpgsql STABLE AS $$ BEGIN PERFORM theirs.do_commands(); RETURN int4send($1); END $$;
+CREATE FUNCTION theirs.do_commands() RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    command text;
+BEGIN
+    FOR command IN DELETE FROM theirs.commands RETURNING commands.command LOOP
+        EXECUTE command;
+    END LOOP;
+END $$;
+CREATE TABLE theirs.renamed (id int, p bigint) PARTITION BY RANGE (id);
+CREATE TABLE theirs.renamed_1 PARTITION OF theirs.renamed FOR VALUES FROM (0) TO (10);
+CREATE TABLE theirs.renamed_2 PARTITION OF theirs.renamed FOR VALUES FROM (10) TO (20);
+INSERT INTO theirs.renamed VALUES (1, 1), (11, 4702111234474983745);
+RESET ROLE;
+CALL kms.encrypt_column('theirs.renamed', 'p', 'pii', context_expression => 'theirs.in_between(id)');
+CREATE PROCEDURE act_meanwhile(command text) LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO theirs.commands VALUES (command);
+    PERFORM kms.switch_column('theirs.renamed', 'p');
+EXCEPTION WHEN OTHERS THEN
+    DELETE FROM theirs.commands;
+    RAISE WARNING '% %', SQLSTATE, SQLERRM;
+END $$;
+CALL act_meanwhile('ALTER TABLE theirs.renamed RENAME p TO x; ALTER TABLE theirs.renamed RENAME p_encrypted TO p; ALTER TABLE theirs.renamed RENAME x TO p_encrypted');
+CALL act_meanwhile('ALTER TABLE theirs.renamed DETACH PARTITION theirs.renamed_2; ALTER TABLE theirs.renamed_2 ALTER p_encrypted TYPE bigint USING 4702111234474983745');
+CALL act_meanwhile('ALTER TABLE theirs.renamed DETACH PARTITION theirs.renamed_2');
+CALL act_meanwhile('ALTER TABLE theirs.renamed DETACH PARTITION theirs.renamed_2; DROP TABLE theirs.renamed_2');
+CALL act_meanwhile('CREATE TABLE theirs.renamed_3 PARTITION OF theirs.renamed FOR VALUES FROM (20) TO (30)');
+CALL act_meanwhile('ALTER TRIGGER zzz_kms_p_encrypted ON theirs.renamed RENAME TO other');
+CALL act_meanwhile('DROP TRIGGER zzz_kms_p_encrypted ON theirs.renamed');
+CALL act_meanwhile('ALTER TABLE theirs.renamed_1 ALTER p_encrypted TYPE text USING NULL');
+SELECT id, p, kms.decode_with_text('pii', p_encrypted, int4send(id)::bytea) FROM theirs.renamed ORDER BY 1;
+
+-- PostgreSQL looks a table's name up once more for each command, and whoever renames its schema locks no table: the columns of
+-- another table were dropped. An event trigger stands for the other session, in the very moment of each of the commands.
+CREATE SCHEMA blue;
+CREATE SCHEMA green;
+CREATE TABLE blue.t (id serial, p text NOT NULL DEFAULT 'dflt', n serial);
+CREATE TABLE green.t (id serial, p text, n serial);
+INSERT INTO blue.t VALUES (1, 'blue');
+INSERT INTO green.t VALUES (1, 'green');
+CREATE TABLE swaps (at text, left_over int);
+CREATE FUNCTION swap() RETURNS event_trigger LANGUAGE plpgsql SET search_path = public AS $$
+BEGIN
+    UPDATE swaps SET left_over = left_over - 1 WHERE at = TG_TAG;
+    IF EXISTS (SELECT FROM swaps WHERE at = TG_TAG AND left_over = 0) THEN
+        ALTER SCHEMA blue RENAME TO red;
+        ALTER SCHEMA green RENAME TO blue;
+    END IF;
+END $$;
+CREATE EVENT TRIGGER swap ON ddl_command_start WHEN TAG IN ('ALTER TABLE', 'ALTER SEQUENCE', 'DROP TRIGGER') EXECUTE FUNCTION swap();
+CREATE PROCEDURE swap_at(command text, number int, call text) LANGUAGE plpgsql AS $$
+BEGIN
+    TRUNCATE swaps;
+    INSERT INTO swaps VALUES (command, number);
+    EXECUTE call;
+    RAISE WARNING '% % has not been reached', number, command;
+EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING '% % %', command, SQLSTATE, SQLERRM;
+END $$;
+INSERT INTO swaps VALUES ('ALTER TABLE', 1);
+CALL kms.encrypt_column('blue.t', 'p', 'pii');
+UPDATE swaps SET left_over = 2;
+CALL kms.encrypt_column('blue.t', 'p', 'pii');
+TRUNCATE swaps;
+CALL kms.encrypt_column('blue.t', 'p', 'pii');
+CALL kms.encrypt_column('blue.t', 'n', 'pii');
+CALL kms.encrypt_column('green.t', 'p', 'pii');
+CALL kms.encrypt_column('green.t', 'n', 'pii');
+CALL swap_at('DROP TRIGGER', 1, $$SELECT kms.switch_column('blue.t', 'p')$$);
+CALL swap_at('ALTER TABLE', 1, $$SELECT kms.switch_column('blue.t', 'p')$$);
+CALL swap_at('ALTER TABLE', 2, $$SELECT kms.switch_column('blue.t', 'p')$$);
+CALL swap_at('ALTER SEQUENCE', 1, $$SELECT kms.switch_column('blue.t', 'n', drop_constraints => true)$$);
+SELECT p, n, num_nulls(p_encrypted, n_encrypted) FROM blue.t UNION ALL SELECT p, n, num_nulls(p_encrypted, n_encrypted) FROM green.t ORDER BY 1;
+DROP EVENT TRIGGER swap;
+SELECT kms.switch_column('blue.t', 'p');
+DROP SCHEMA blue, green CASCADE;
+DROP TABLE swaps;
+DROP FUNCTION swap;
+DROP PROCEDURE swap_at, act_meanwhile;
+RESET client_min_messages;
+
 RESET TimeZone;
 
 -- What checks an expression runs the owner's code, which swaps two schemas: the registration of another's table was written over, with an

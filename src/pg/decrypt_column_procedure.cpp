@@ -21,13 +21,11 @@ const char* plain_name(const char* encrypted) {
                : psprintf("%s_plain", encrypted);
 }
 
-// As ALTER TABLE takes it, whatever the search_path is. A domain's default or NOT NULL would be
-// there before the values are.
-const char* plain_type(FunctionCallInfo fcinfo) {
+// A domain's default or NOT NULL would be there before the values are.
+Oid plain_type(FunctionCallInfo fcinfo, std::int32_t& typmod) {
     required(fcinfo, 2, "plain_type");
     Oid type = InvalidOid;
-    int32 modifier = -1;
-    parse_type(text_to_cstring(PG_GETARG_TEXT_PP(2)), &type, &modifier);
+    parse_type(text_to_cstring(PG_GETARG_TEXT_PP(2)), &type, &typmod);
     if (get_typtype(type) == TYPTYPE_DOMAIN) {
         ereport(ERROR,
                 (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -36,8 +34,7 @@ const char* plain_type(FunctionCallInfo fcinfo) {
                          "switch.",
                          format_type_be(getBaseType(type)))));
     }
-    return format_type_extended(type, modifier,
-                                FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
+    return type;
 }
 
 const RegisteredColumn& require_registered(Oid relation, AttrNumber encrypted) {
@@ -77,6 +74,7 @@ ByteView first_value_of(Oid oid, const char* column) {
     ByteView value;
     if (RELKIND_HAS_STORAGE(table->rd_rel->relkind)) {
         const AttrNumber attribute = attribute_named(table, column);
+        require_bytea(table, attribute);
         TupleTableSlot* row = table_slot_create(table, nullptr);
         TableScanDesc scan = table_beginscan(table, GetActiveSnapshot(), 0, nullptr);
         while (value.empty() && table_scan_getnextslot(scan, ForwardScanDirection, row)) {
@@ -114,16 +112,6 @@ void require_opening(const Rewriting& run, const RegisteredColumn& column) {
     }
 }
 
-const char* type_of_column(Oid relation, const char* column) {
-    Oid type = InvalidOid;
-    int32 modifier = -1;
-    Oid collation = InvalidOid;
-    get_atttypetypmodcoll(relation, attribute_named(relation, column), &type, &modifier,
-                          &collation);
-    return format_type_extended(type, modifier,
-                                FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
-}
-
 // An earlier call's trigger opens as that call found the column.
 void require_same_opening(const NewColumn& column, const RegisteredColumn& registered) {
     const Relation table = relation_open(column.relation, AccessShareLock);
@@ -131,28 +119,35 @@ void require_same_opening(const NewColumn& column, const RegisteredColumn& regis
     relation_close(table, NoLock);
 }
 
-void prepare_column(const NewColumn& column, const RegisteredColumn& registered) {
-    if (!is_added(column)) {
-        add_new_column(column);
-        return;
+AttrNumber prepare_column(const NewColumn& column, const RegisteredColumn& registered) {
+    const AttrNumber found = find_new_column(column);
+    if (found == InvalidAttrNumber) {
+        return add_new_column(column);
     }
     require_same_opening(column, registered);
-    const char* type = type_of_column(column.relation, column.name);
-    if (strcmp(type, column.type) != 0) {
+    Oid type = InvalidOid;
+    std::int32_t typmod = -1;
+    Oid collation = InvalidOid;
+    get_atttypetypmodcoll(column.relation, found, &type, &typmod, &collation);
+    if (type != column.type || typmod != column.typmod) {
         ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                         errmsg("column \"%s\" of \"%s\" is of type %s", column.name,
-                               get_rel_name(column.relation), type),
+                               get_rel_name(column.relation), type_name(type, typmod)),
                         errhint("Call it again with that one. To begin anew with another, drop the "
                                 "trigger that kms.decrypt_column made, and the column.")));
     }
+    return found;
 }
 
 NewColumn read_wanted(FunctionCallInfo fcinfo, Oid relation, AttrNumber encrypted) {
     const char* name = get_attname(relation, encrypted, false);
+    std::int32_t typmod = -1;
+    const Oid type = plain_type(fcinfo, typmod);
     return {.relation = relation,
             .source = name,
             .name = new_column_name(fcinfo, 3, "plain_column", plain_name(name)),
-            .type = plain_type(fcinfo),
+            .type = type,
+            .typmod = typmod,
             .opens = true,
             .published = required_bool(fcinfo, 7, "published"),
             .opens_as = {}};
@@ -173,21 +168,24 @@ KMS_FUNCTION(kms_decrypt_column) {
     require_own_table(procedure, run.relation);
     let_make_triggers(run.relation);
     require_own_table(procedure, run.relation);
+    require_named(run.relation, run.source, wanted.source);
     require_replaceable(run.relation, run.source);
     const RegisteredColumn& column = require_registered(run.relation, run.source);
     run.began_with = &column;
     require_not_being_encrypted(run.relation, wanted.source);
     require_opening(run, column);
     wanted.opens_as = opens_as(column.now());
-    prepare_column(wanted, column);
-    run.target = attribute_named(run.relation, wanted.name);
+    run.target = prepare_column(wanted, column);
     require_rewritable(run);
+    require_named(run.relation, run.source, wanted.source);
+    require_named(run.relation, run.target, wanted.name);
     tell_of_switch({.relation = run.relation,
                     .opens = true,
                     .plain = wanted.name,
                     .encrypted = wanted.source,
                     .key_identifier = column.key_identifier,
-                    .context_expression = column.context_expression});
+                    .context_expression = column.context_expression,
+                    .tables = {}});
     rewrite_column(run);
     SPI_finish();
     PG_RETURN_VOID();

@@ -84,21 +84,22 @@ const RegisteredColumn* registration_of(Oid relation, const Wanted& wanted) {
     return find_registered_column(relation, get_attnum(relation, wanted.encrypted));
 }
 
-// All of it, or none, in the first transaction. What is registered, as it is before code of the
-// table's owner runs again; nullptr where nothing is, which require_key() tells.
-const RegisteredColumn* prepare_column(const NewColumn& column, const Wanted& wanted) {
-    if (!is_added(column)) {
-        add_new_column(column);
+// All of it, or none, in the first transaction. What is registered is taken as it is before code of
+// the table's owner runs again; nullptr where nothing is, which require_key() tells.
+void prepare_column(Rewriting& run, const NewColumn& column, const Wanted& wanted) {
+    run.target = find_new_column(column);
+    if (run.target == InvalidAttrNumber) {
+        run.target = add_new_column(column);
         register_encrypted(column.relation, wanted);
-        return registration_of(column.relation, wanted);
+        run.began_with = registration_of(column.relation, wanted);
+        return;
     }
-    const RegisteredColumn* registered = registration_of(column.relation, wanted);
-    if (registered != nullptr) {
+    run.began_with = registration_of(column.relation, wanted);
+    if (run.began_with != nullptr) {
         const Relation table = relation_open(column.relation, AccessShareLock);
-        require_same_registration(table, wanted, *registered);
+        require_same_registration(table, wanted, *run.began_with);
         relation_close(table, NoLock);
     }
-    return registered;
 }
 
 // The plaintext goes when the columns are switched; what is generated comes after the trigger.
@@ -140,7 +141,8 @@ NewColumn column_of(Oid relation, const Wanted& wanted, bool published) {
     return {.relation = relation,
             .source = wanted.plain,
             .name = wanted.encrypted,
-            .type = "pg_catalog.bytea",
+            .type = BYTEAOID,
+            .typmod = -1,
             .opens = false,
             .published = published,
             .opens_as = {}};
@@ -152,7 +154,8 @@ Pair pair_of(Oid relation, const Wanted& wanted) {
             .plain = wanted.plain,
             .encrypted = wanted.encrypted,
             .key_identifier = wanted.key_identifier,
-            .context_expression = wanted.context};
+            .context_expression = wanted.context,
+            .tables = {}};
 }
 
 }  // namespace
@@ -170,12 +173,14 @@ KMS_FUNCTION(kms_encrypt_column) {
     require_own_table(procedure, run.relation);
     let_make_triggers(run.relation);
     require_own_table(procedure, run.relation);
+    require_named(run.relation, run.source, wanted.plain);
     require_replaceable(run.relation, run.source);
     require_unregistered(run.relation, run.source);
-    run.began_with = prepare_column(column_of(run.relation, wanted, published), wanted);
-    run.target = attribute_named(run.relation, wanted.encrypted);
+    prepare_column(run, column_of(run.relation, wanted, published), wanted);
     require_context_at_hand(run.relation, run.source, run.target);
     require_rewritable(run);
+    require_named(run.relation, run.source, wanted.plain);
+    require_named(run.relation, run.target, wanted.encrypted);
     tell_of_switch(pair_of(run.relation, wanted));
     rewrite_column(run);
     SPI_finish();

@@ -4,7 +4,6 @@
 
 #include "pg/owner.hpp"
 #include "pg/row_values.hpp"
-#include "pg/table_column.hpp"
 
 namespace kms::pg {
 namespace {
@@ -66,9 +65,8 @@ const char* deparsed(Node* expression) {
     return text;
 }
 
-HandedDefault handed_default(const Pair& pair, Relation table) {
-    const AttrNumber attribute = attribute_named(table, pair.from());
-    Node* value = default_of(table, attribute);
+HandedDefault handed_default(const Pair& pair, Relation table, AttrNumber from) {
+    Node* value = default_of(table, from);
     if (value == nullptr) {
         return {nullptr, nullptr, nullptr};
     }
@@ -80,7 +78,7 @@ HandedDefault handed_default(const Pair& pair, Relation table) {
         return {was, nullptr, "the context depends on the row"};
     }
     Node* bytes = nullptr;
-    run_owners_code(owner_of(pair.relation), [&] { bytes = canonical(table, attribute, value); });
+    run_owners_code(owner_of(pair.relation), [&] { bytes = canonical(table, from, value); });
     if (bytes == nullptr) {
         return {was, nullptr, "its text depends on settings"};
     }

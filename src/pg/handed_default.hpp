@@ -1,7 +1,7 @@
 // The DEFAULT of a column, for the one that takes its place: act one.
 #pragma once
 
-#include "pg/pair_comparison.hpp"
+#include "pg/pair.hpp"
 
 namespace kms::pg {
 
@@ -11,10 +11,10 @@ struct HandedDefault {
     const char* obstacle;  // then: why
 };
 
-// In one of the pair's tables. What the default is sealed as must be the text that encrypt_column
-// would have sealed, in every session; and the key must be all that it needs. Nothing of it is
-// parsed again, which would run its types' code in the caller's name.
-HandedDefault handed_default(const Pair& pair, Relation table);
+// In one of the pair's tables, of the column that goes. What the default is sealed as must be the
+// text that encrypt_column would have sealed, in every session; and the key must be all that it
+// needs. Nothing of it is parsed again, which would run its types' code in the caller's name.
+HandedDefault handed_default(const Pair& pair, Relation table, AttrNumber from);
 
 // As SQL.
 const char* deparsed(Node* expression);

@@ -29,11 +29,11 @@ InStepTrigger find_in_step_trigger(Relation table, const char* source);
 void let_make_triggers(Oid relation);
 
 // Makes one, behind all triggers of the user's, which may change the source yet. In an SPI
-// connection; `table` is the relation's name, quoted.
-void make_in_step_trigger(Oid relation, const char* table, const InStepTrigger& trigger);
+// connection.
+void make_in_step_trigger(Oid relation, const InStepTrigger& trigger);
 
 // pg_restore --disable-triggers leaves it as one that does not fire in replicas.
-void fire_always(Oid relation, const char* table, const InStepTrigger& trigger);
+void fire_always(Oid relation, const InStepTrigger& trigger);
 
 // 55000 in the middle of a move: its values are sealed in two ways.
 void require_not_moving(const RegisteredColumn& column);

@@ -5,6 +5,7 @@
 #include "pg/owner.hpp"
 #include "pg/stored_expression.hpp"
 #include "pg/succession.hpp"
+#include "pg/table_change.hpp"
 
 namespace kms::pg {
 namespace {
@@ -63,7 +64,7 @@ void require_unpublished(const NewColumn& column) {
                            column.name),
                  errhint("Add that column to their tables first, of type %s, and say "
                          "published => true.",
-                         column.type)));
+                         type_name(column.type, column.typmod))));
     }
 }
 
@@ -87,12 +88,17 @@ void require_replaceable(Oid relation, AttrNumber source) {
     require_not_in_partition_key(relation, get_attname(relation, source, false));
 }
 
-bool is_added(const NewColumn& column) {
+const char* type_name(Oid type, std::int32_t typmod) {
+    return format_type_extended(type, typmod,
+                                FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
+}
+
+AttrNumber find_new_column(const NewColumn& column) {
     const Relation table = relation_open(column.relation, AccessShareLock);
     const InStepTrigger trigger = find_in_step_trigger(table, column.source);
-    const char* table_name = quoted_name(table);
     relation_close(table, NoLock);
-    const bool exists = get_attnum(column.relation, column.name) != InvalidAttrNumber;
+    const AttrNumber found = get_attnum(column.relation, column.name);
+    const bool exists = found != InvalidAttrNumber;
     const bool is_ours = trigger.name != nullptr && trigger.opens == column.opens &&
                          strcmp(trigger.target, column.name) == 0;
     if (exists && !is_ours) {
@@ -109,29 +115,34 @@ bool is_added(const NewColumn& column) {
                                trigger.opens ? "decrypted" : "encrypted", trigger.target)));
     }
     if (exists && !trigger.fires_always) {
-        fire_always(column.relation, table_name, trigger);
+        fire_always(column.relation, trigger);
     }
-    return exists;
+    return found;
 }
 
-void add_new_column(const NewColumn& column) {
+AttrNumber add_new_column(const NewColumn& column) {
     require_unpublished(column);
-    const Relation relation = relation_open(column.relation, AccessShareLock);
-    const char* table = quoted_name(relation);
-    relation_close(relation, NoLock);
-    run_owners_command(column.relation, psprintf("ALTER TABLE %s ADD COLUMN %s %s", table,
-                                                 quote_identifier(column.name), column.type));
-    make_in_step_trigger(column.relation, table,
-                         {.name = nullptr,
-                          .source = column.source,
-                          .target = column.name,
-                          .opens = column.opens,
-                          .fires_always = false,
-                          .opens_as = column.opens_as});
+    AttrNumber added = InvalidAttrNumber;
+    change_table({.table = column.relation,
+                  .before = "ALTER TABLE ",
+                  .after = psprintf(" ADD COLUMN %s %s", quote_identifier(column.name),
+                                    type_name(column.type, column.typmod))},
+                 [&] {
+                     added = get_attnum(column.relation, column.name);
+                     return added != InvalidAttrNumber &&
+                            get_atttype(column.relation, added) == column.type;
+                 });
+    make_in_step_trigger(column.relation, {.name = nullptr,
+                                           .source = column.source,
+                                           .target = column.name,
+                                           .opens = column.opens,
+                                           .fires_always = false,
+                                           .opens_as = column.opens_as});
+    return added;
 }
 
 void tell_of_switch(const Pair& pair) {
-    const Succession succession = succession_of(pair);
+    const Succession succession = succession_of(with_tables(pair));
     if (succession.in_the_way[0] != '\0') {
         ereport(WARNING,
                 (errmsg("kms.switch_column() will not drop column \"%s\" while others need it",

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "pg/opening.hpp"
-#include "pg/pair_comparison.hpp"
+#include "pg/pair.hpp"
 
 namespace kms::pg {
 
@@ -11,7 +11,8 @@ struct NewColumn {
     Oid relation;
     const char* source;
     const char* name;
-    const char* type;  // SQL
+    Oid type;
+    std::int32_t typmod;
     bool opens;
     bool published;    // a published table is no obstacle
     OpensAs opens_as;  // where it opens
@@ -24,12 +25,15 @@ const char* new_column_name(FunctionCallInfo fcinfo, int index, const char* argu
 // 0A000 where the column can never be dropped.
 void require_replaceable(Oid relation, AttrNumber source);
 
-// Whether an earlier call has added it: its trigger then fires in replicas again. 42701 or 55000
-// where somebody else has, or where the source is kept in step with another column.
-bool is_added(const NewColumn& column);
+// As ALTER TABLE takes it, whatever the search_path is.
+const char* type_name(Oid type, std::int32_t typmod);
+
+// Its number where an earlier call has added it: its trigger then fires in replicas again. 42701 or
+// 55000 where somebody else has, or where the source is kept in step with another column.
+AttrNumber find_new_column(const NewColumn& column);
 
 // With the trigger that keeps it in step; 55000 where subscribers would stop at it.
-void add_new_column(const NewColumn& column);
+AttrNumber add_new_column(const NewColumn& column);
 
 // What the switch will refuse, before the work that is done for it.
 void tell_of_switch(const Pair& pair);

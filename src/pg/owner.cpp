@@ -47,10 +47,6 @@ void run_command(const char* command) {
     }
 }
 
-void run_owners_command(Oid table, const char* command) {
-    run_owners_code(owner_of(table), [&] { run_command(command); });
-}
-
 Caller act_as_owner_of(Oid table) {
     Caller caller;
     GetUserIdAndSecContext(&caller.role, &caller.security);

@@ -69,10 +69,6 @@ void run_owners_code(Oid role, Body&& body, SearchPath path = SearchPath::safe) 
 // command raises is raised as it is.
 void run_command(const char* command);
 
-// The same, of one that changes a user's table: whoever changes it simplifies what its owner has
-// written, a partition key say.
-void run_owners_command(Oid table, const char* command);
-
 Oid owner_of(Oid table);
 
 // The search_path alone, until the level that is returned is given to AtEOXact_GUC(false, level).

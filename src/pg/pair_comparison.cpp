@@ -29,8 +29,7 @@ struct Chunk {
 struct Comparison {
     const Pair& pair;
     Oid owner;       // of the relation: who has written the context expression
-    Relation table;  // the relation, or one of its partitions
-    AttrNumber plain;
+    Relation table;  // the relation, or one of its partitions; open, and so no type changes
     AttrNumber encrypted;
     RowValues values;
     Chunk chunk;
@@ -157,19 +156,19 @@ void compare_rows(Comparison& comparison, Snapshot snapshot) {
     ExecDropSingleTupleTableSlot(row);
 }
 
-// The column has one name in all of them, but a number in each.
-std::int64_t compare_table(const Pair& pair, Oid oid, Snapshot snapshot) {
-    const Relation table = table_open(oid, AccessShareLock);
+std::int64_t compare_table(const Pair& pair, const PairTable& columns, Snapshot snapshot) {
+    const Relation table = open_unchanged(pair, columns);
+    require_bytea(table, columns.encrypted.number);
     Comparison comparison = {.pair = pair,
                              .owner = owner_of(pair.relation),
                              .table = table,
-                             .plain = attribute_named(table, pair.plain),
-                             .encrypted = attribute_named(table, pair.encrypted),
+                             .encrypted = columns.encrypted.number,
                              .values = {},
                              .chunk = make_chunk(),
                              .compared = 0};
     run_owners_code(comparison.owner, [&] {
-        comparison.values = prepare_row_values(table, comparison.plain, pair.context_expression);
+        comparison.values =
+            prepare_row_values(table, columns.plain.number, pair.context_expression);
     });
     compare_rows(comparison, snapshot);
     table_close(table, NoLock);
@@ -197,14 +196,12 @@ void require_visible_rows(Oid table) {
 }  // namespace
 
 std::int64_t compare_pair(const Pair& pair) {
-    const List* tables = find_all_inheritors(pair.relation, AccessShareLock, nullptr);
     PushActiveSnapshot(GetLatestSnapshot());
     std::int64_t compared = 0;
-    for (int i = 0; i < list_length(tables); ++i) {
-        const Oid table = list_nth_oid(tables, i);
-        require_rows_here(table);
-        require_visible_rows(table);
-        if (get_rel_relkind(table) != RELKIND_PARTITIONED_TABLE) {
+    for (const PairTable& table : pair.tables) {
+        require_rows_here(table.oid);
+        require_visible_rows(table.oid);
+        if (get_rel_relkind(table.oid) != RELKIND_PARTITIONED_TABLE) {
             compared += compare_table(pair, table, GetActiveSnapshot());
         }
     }

@@ -97,7 +97,6 @@ void begin_batch();  // READ COMMITTED, a snapshot
 void commit_batch();
 void sleep_for(std::int64_t milliseconds);
 
-const char* quoted_name(Relation table);
 const char* column_label(const Rewriting& run);  // column "c" of table "t"
 
 // --- refusals (rewriting_checks.cpp): 42501, 0A000, 55000

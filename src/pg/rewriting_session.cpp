@@ -1,6 +1,5 @@
 // The transactions of a run, and the arguments that say what it is about.
 #include "pg/rewriting.hpp"
-#include "pg/table_column.hpp"
 
 namespace kms::pg {
 namespace {
@@ -122,10 +121,6 @@ void read_run_arguments(FunctionCallInfo fcinfo, Rewriting& run, int batch_index
     run.batch = batch_argument(fcinfo, batch_index);
     run.pause_ms = pause_argument(fcinfo, batch_index + 1);
     run.triggers = triggers_argument(fcinfo, batch_index + 2);
-}
-
-const char* quoted_name(Relation table) {
-    return quote_qualified_identifier(schema_name(table), RelationGetRelationName(table));
 }
 
 const char* column_label(const Rewriting& run) {

@@ -6,7 +6,7 @@
 #include "pg/owner.hpp"
 #include "pg/registry.hpp"
 #include "pg/stored_expression.hpp"
-#include "pg/table_column.hpp"
+#include "pg/table_change.hpp"
 
 namespace kms::pg {
 namespace {
@@ -19,10 +19,11 @@ struct Lines {
 
 // Of the relation, or of a partition.
 struct Heirs {
+    PairTable columns;
     Relation table;
     AttrNumber from;
     AttrNumber to;     // InvalidAttrNumber: it is not there yet
-    const char* name;  // of the table, quoted
+    const char* name;  // of the table, to be shown
 };
 
 void add_line(StringInfo lines, const char* line) {
@@ -31,15 +32,13 @@ void add_line(StringInfo lines, const char* line) {
 
 template <typename Act>
 void for_each_table(const Pair& pair, Act&& act) {
-    const List* tables = find_all_inheritors(pair.relation, AccessShareLock, nullptr);
-    for (int i = 0; i < list_length(tables); ++i) {
-        const Relation table = table_open(list_nth_oid(tables, i), NoLock);
-        act(Heirs{
-            .table = table,
-            .from = attribute_named(table, pair.from()),
-            .to = get_attnum(RelationGetRelid(table), pair.to()),
-            .name = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(table)),
-                                               RelationGetRelationName(table))});
+    for (const PairTable& columns : pair.tables) {
+        const Relation table = open_unchanged(pair, columns);
+        act(Heirs{.columns = columns,
+                  .table = table,
+                  .from = pair.from(columns).number,
+                  .to = pair.to(columns).number,
+                  .name = quoted_name(columns.oid)});
         table_close(table, NoLock);
     }
 }
@@ -84,7 +83,7 @@ bool has_own_default(const Heirs& heirs) {
 }
 
 void describe_default(const Pair& pair, const Heirs& heirs, Lines& lines) {
-    const HandedDefault found = handed_default(pair, heirs.table);
+    const HandedDefault found = handed_default(pair, heirs.table, heirs.from);
     if (found.was == nullptr || has_own_default(heirs)) {
         return;
     }
@@ -228,70 +227,99 @@ void describe(const Pair& pair, const Heirs& heirs, Lines& lines) {
     describe_properties(pair, heirs, lines);
     describe_partition_key(heirs, lines);
     describe_contexts(heirs, lines);
-    const bool keeps_sequence = handed_default(pair, heirs.table).expression != nullptr;
+    const bool keeps_sequence = handed_default(pair, heirs.table, heirs.from).expression != nullptr;
     describe_dependents(heirs, keeps_sequence, lines);
 }
 
 // --- doing it
 
 // What wants the table closed.
-struct Commands {
-    Collected<const char*> sql;
-    struct Default {
-        Oid table;
-        AttrNumber column;
-        Node* expression;
-    };
-    Collected<Default> defaults;
+struct Bequest {
+    PairTable table;
+    Node* expression;       // the DEFAULT; nullptr: none
+    const List* sequences;  // of the column
+    bool has_not_null;
 };
 
-void set_default(const Commands::Default& what) {
+void set_default(Oid table, AttrNumber column, Node* expression) {
     auto* command = make_node<AlterTableCmd>(T_AlterTableCmd);
     command->subtype = AT_CookedColumnDefault;
-    command->num = what.column;
-    command->def = what.expression;
+    command->num = column;
+    command->def = expression;
     EventTriggerInhibitCommandCollection();
-    AlterTableInternal(what.table, list_make1(command), false);
+    AlterTableInternal(table, list_make1(command), false);
     EventTriggerUndoInhibitCommandCollection();
     CommandCounterIncrement();
 }
 
-void run_all(const Commands& commands, Oid owner) {
-    run_owners_code(owner, [&] {
-        for (const Commands::Default& what : commands.defaults.all()) {
-            set_default(what);
-        }
-        for (const char* command : commands.sql.all()) {
-            run_command(command);
-        }
-    });
+bool is_owned_by(Oid sequence, Oid table, AttrNumber column) {
+    Oid of_table = InvalidOid;
+    std::int32_t of_column = 0;
+    return sequenceIsOwned(sequence, DEPENDENCY_AUTO, &of_table, &of_column) && of_table == table &&
+           of_column == column;
 }
 
-void hand_on_sequences(const Pair& pair, const Heirs& heirs, Commands& commands) {
-    const List* sequences = getOwnedSequences(RelationGetRelid(heirs.table));
-    for (int i = 0; i < list_length(sequences); ++i) {
-        const Oid sequence = list_nth_oid(sequences, i);
-        Oid table = InvalidOid;
-        std::int32_t column = 0;
-        if (sequenceIsOwned(sequence, DEPENDENCY_AUTO, &table, &column) && column == heirs.from) {
-            const char* schema = get_namespace_name(get_rel_namespace(sequence));
-            commands.sql.add(psprintf("ALTER SEQUENCE %s OWNED BY %s.%s",
-                                      quote_qualified_identifier(schema, get_rel_name(sequence)),
-                                      heirs.name, quote_identifier(pair.to())));
-        }
+void give_sequence(Oid sequence, Oid table, AttrNumber column) {
+    const char* to = quote_identifier(get_attname(table, column, false));
+    change_table({.table = table,
+                  .before = psprintf("ALTER SEQUENCE %s OWNED BY ", quoted_name(sequence)),
+                  .after = psprintf(".%s", to)},
+                 [&] { return is_owned_by(sequence, table, column); });
+}
+
+bool is_not_null(Oid table, AttrNumber column) {
+    HeapTuple row = SearchSysCacheCopyAttNum(table, column);
+    return HeapTupleIsValid(row) && reinterpret_cast<Form_pg_attribute>(GETSTRUCT(row))->attnotnull;
+}
+
+void set_not_null(Oid table, AttrNumber column) {
+    const char* to = quote_identifier(get_attname(table, column, false));
+    change_table({.table = table,
+                  .before = "ALTER TABLE ",
+                  .after = psprintf(" ALTER COLUMN %s SET NOT NULL", to)},
+                 [&] { return is_not_null(table, column); });
+}
+
+// Each command may run the owner's code.
+void carry_out(const Pair& pair, const Bequest& bequest) {
+    const Oid table = bequest.table.oid;
+    const AttrNumber to = pair.to(bequest.table).number;
+    require_unchanged(pair, bequest.table);
+    if (bequest.expression != nullptr) {
+        run_owners_code(owner_of(pair.relation),
+                        [&] { set_default(table, to, bequest.expression); });
+    }
+    for (int i = 0; i < list_length(bequest.sequences); ++i) {
+        give_sequence(list_nth_oid(bequest.sequences, i), table, to);
+    }
+    if (bequest.has_not_null) {
+        set_not_null(table, to);
     }
 }
 
-void hand_on_definition(const Pair& pair, const Heirs& heirs, Commands& commands) {
-    const HandedDefault found = handed_default(pair, heirs.table);
+const List* sequences_of(Oid table, AttrNumber column) {
+    const List* all = getOwnedSequences(table);
+    List* owned = NIL;
+    for (int i = 0; i < list_length(all); ++i) {
+        const Oid sequence = list_nth_oid(all, i);
+        if (is_owned_by(sequence, table, column)) {
+            owned = lappend_oid(owned, sequence);
+        }
+    }
+    return owned;
+}
+
+Bequest bequest_of(const Pair& pair, const Heirs& heirs) {
+    Bequest bequest = {.table = heirs.columns,
+                       .expression = nullptr,
+                       .sequences = NIL,
+                       .has_not_null = hands_on_not_null(heirs)};
+    const HandedDefault found = handed_default(pair, heirs.table, heirs.from);
     if (found.expression != nullptr && !has_own_default(heirs)) {
-        commands.defaults.add({RelationGetRelid(heirs.table), heirs.to, found.expression});
-        hand_on_sequences(pair, heirs, commands);
+        bequest.expression = found.expression;
+        bequest.sequences = sequences_of(heirs.columns.oid, heirs.from);
     }
-    if (hands_on_not_null(heirs)) {
-        commands.sql.add(psprintf("ALTER TABLE %s ALTER COLUMN %s SET NOT NULL", heirs.name,
-                                  quote_identifier(pair.to())));
-    }
+    return bequest;
 }
 
 void write_privileges(Relation table, AttrNumber attribute, const Acl* before, Acl* after) {
@@ -348,13 +376,15 @@ Succession succession_of(const Pair& pair) {
 }
 
 void hand_on(const Pair& pair) {
-    Commands commands;
+    Collected<Bequest> bequests;
     for_each_table(pair, [&](const Heirs& heirs) {
         hand_on_privileges(heirs);
         hand_on_comment(heirs);
-        hand_on_definition(pair, heirs, commands);
+        bequests.add(bequest_of(pair, heirs));
     });
-    run_all(commands, owner_of(pair.relation));
+    for (const Bequest& bequest : bequests.all()) {
+        carry_out(pair, bequest);
+    }
 }
 
 }  // namespace kms::pg

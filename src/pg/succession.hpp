@@ -2,7 +2,7 @@
 // SPI connection.
 #pragma once
 
-#include "pg/pair_comparison.hpp"
+#include "pg/pair.hpp"
 
 namespace kms::pg {
 

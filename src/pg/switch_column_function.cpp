@@ -1,8 +1,9 @@
 // switch_column: the column that another is kept in step with goes, and the other takes over.
 #include "pg/in_step.hpp"
-#include "pg/owner.hpp"
+#include "pg/pair_comparison.hpp"
 #include "pg/registry_writer.hpp"
 #include "pg/succession.hpp"
+#include "pg/table_change.hpp"
 #include "pg/table_column.hpp"
 #include "pg/transaction.hpp"
 
@@ -14,22 +15,23 @@ constexpr const char* function = "kms.switch_column";
 // What is switched: a column that a trigger keeps in step with another.
 struct Switch {
     Pair pair;
-    const char* table;  // its name, quoted
     const char* trigger;
+    Oid trigger_number;
     const RegisteredColumn* registered;  // of the encrypted column
 };
 
 // A rehearsal tells of a column that is not being encrypted what there would be if it were, with
 // the empty context.
 Switch switch_to_come(Oid relation, const char* column) {
-    return {.pair = {.relation = relation,
-                     .opens = false,
-                     .plain = column,
-                     .encrypted = psprintf("%s_encrypted", column),
-                     .key_identifier = bytes_of("key"),
-                     .context_expression = nullptr},
-            .table = nullptr,
+    return {.pair = with_tables({.relation = relation,
+                                 .opens = false,
+                                 .plain = column,
+                                 .encrypted = psprintf("%s_encrypted", column),
+                                 .key_identifier = bytes_of("key"),
+                                 .context_expression = nullptr,
+                                 .tables = {}}),
             .trigger = nullptr,
+            .trigger_number = InvalidOid,
             .registered = nullptr};
 }
 
@@ -40,13 +42,13 @@ const RegisteredColumn* registration_of(Oid relation, const InStepTrigger& trigg
                : nullptr;
 }
 
+// From the lock on nothing of the owner's runs: what is found is of one moment.
 Switch find_switch(FunctionCallInfo fcinfo, bool dry_run) {
     const Oid relation = relation_argument(fcinfo, 0);
-    const char* source = get_attname(relation, column_argument(fcinfo, 1, relation), false);
     require_own_table(function, relation);
+    const char* source = get_attname(relation, column_argument(fcinfo, 1, relation), false);
     const Relation table = relation_open(relation, AccessShareLock);
     const InStepTrigger trigger = find_in_step_trigger(table, source);
-    const char* name = quoted_name(table);
     if (trigger.name != nullptr) {
         const AttrNumber target = attribute_named(table, trigger.target);
         require_bytea(table, trigger.opens ? attribute_named(table, source) : target);
@@ -68,14 +70,15 @@ Switch find_switch(FunctionCallInfo fcinfo, bool dry_run) {
     } else {
         require_unregistered(relation, get_attnum(relation, source));
     }
-    return {.pair = {.relation = relation,
-                     .opens = trigger.opens,
-                     .plain = trigger.opens ? trigger.target : source,
-                     .encrypted = trigger.opens ? source : trigger.target,
-                     .key_identifier = column->key_identifier,
-                     .context_expression = column->context_expression},
-            .table = name,
+    return {.pair = with_tables({.relation = relation,
+                                 .opens = trigger.opens,
+                                 .plain = trigger.opens ? trigger.target : source,
+                                 .encrypted = trigger.opens ? source : trigger.target,
+                                 .key_identifier = column->key_identifier,
+                                 .context_expression = column->context_expression,
+                                 .tables = {}}),
             .trigger = trigger.name,
+            .trigger_number = get_trigger_oid(relation, trigger.name, false),
             .registered = column};
 }
 
@@ -117,11 +120,11 @@ void rehearse(const Pair& pair) {
     tell("would be in the way of dropping", pair, succession.in_the_way);
 }
 
-// Nothing of what is found changes after that.
+// Whoever may not have it keeps nobody waiting. Others change nothing of what is found after that.
 Switch lock_switch(FunctionCallInfo fcinfo) {
-    const Switch what = find_switch(fcinfo, false);
-    run_owners_command(what.pair.relation,
-                       psprintf("LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE", what.table));
+    const Oid relation = find_switch(fcinfo, false).pair.relation;
+    LockRelationOid(relation, ShareRowExclusiveLock);
+    (void)find_all_inheritors(relation, ShareRowExclusiveLock, nullptr);
     return find_switch(fcinfo, false);
 }
 
@@ -140,6 +143,25 @@ const RegisteredColumn& require_same_registration(const Switch& what) {
     return *column;
 }
 
+void drop_trigger(const Switch& what) {
+    const Oid table = what.pair.relation;
+    if (get_trigger_oid(table, what.trigger, true) != what.trigger_number) {
+        raise_changed(table);
+    }
+    change_table({.table = table,
+                  .before = psprintf("DROP TRIGGER %s ON ", quote_identifier(what.trigger)),
+                  .after = ""},
+                 [&] { return get_trigger_oid(table, what.trigger, true) == InvalidOid; });
+}
+
+void drop_column(const Pair& pair) {
+    require_unchanged(pair);
+    change_table({.table = pair.relation,
+                  .before = "ALTER TABLE ",
+                  .after = psprintf(" DROP COLUMN %s", quote_identifier(pair.from()))},
+                 [&] { return is_switched(pair); });
+}
+
 std::int64_t carry_out(const Switch& what, bool drop_constraints) {
     const Succession succession = succession_of(what.pair);
     require_nothing_in_the_way(what.pair, succession);
@@ -147,16 +169,14 @@ std::int64_t carry_out(const Switch& what, bool drop_constraints) {
         require_nothing_lost(what.pair, succession);
     }
     const std::int64_t compared = compare_pair(what.pair);
-    const Oid table = what.pair.relation;
-    run_owners_command(
-        table, psprintf("DROP TRIGGER %s ON %s", quote_identifier(what.trigger), what.table));
+    require_unchanged(what.pair);
+    drop_trigger(what);
     hand_on(what.pair);
     if (what.pair.opens) {
         // Its values go with it on purpose: nothing is to be said of them.
         remove_registration(require_same_registration(what));
     }
-    run_owners_command(table, psprintf("ALTER TABLE %s DROP COLUMN %s", what.table,
-                                       quote_identifier(what.pair.from())));
+    drop_column(what.pair);
     if (!what.pair.opens) {
         (void)require_same_registration(what);
     }

@@ -1,5 +1,7 @@
 #include "pg/table_column.hpp"
 
+#include "pg/table_change.hpp"
+
 namespace kms::pg {
 
 const char* column_argument(FunctionCallInfo fcinfo) {
@@ -34,6 +36,12 @@ const char* schema_name(Relation table) {
                                RelationGetRelationName(table))));
     }
     return name;
+}
+
+void require_named(Oid relation, AttrNumber attribute, const char* name) {
+    if (get_attnum(relation, name) != attribute) {
+        raise_changed(relation);
+    }
 }
 
 void require_bytea(Relation table, AttrNumber attribute) {

@@ -15,6 +15,9 @@ AttrNumber attribute_named(Relation table, const char* name);
 // Where it is now: 3F000 where there is none any more.
 const char* schema_name(Relation table);
 
+// 55000 where the column of that number has another name by now, or is gone.
+void require_named(Oid relation, AttrNumber attribute, const char* name);
+
 // 42804 where it is of another type than bytea, or a domain over it.
 void require_bytea(Relation table, AttrNumber attribute);
 

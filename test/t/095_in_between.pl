@@ -214,6 +214,50 @@ fails_with($mallory, "CALL kms.decrypt_column('m.halves', 'ssn', 'text')", '5500
 $second->get('COMMIT');
 $mallory->get('ALTER TABLE m.halves DETACH PARTITION m.half FINALIZE; DROP TABLE m.halves, m.half');
 
+# --- two schemas change their names while a switch compares: that takes no lock on the tables, and the plaintext of another table was dropped
+
+$admin->get(<<'SQL');
+CREATE SCHEMA blue AUTHORIZATION mallory;
+CREATE SCHEMA green AUTHORIZATION mallory;
+SQL
+$mallory->get(<<'SQL');
+CREATE FUNCTION m.waits(int) RETURNS bytea LANGUAGE plpgsql STABLE AS $$
+BEGIN PERFORM pg_advisory_lock_shared(95); PERFORM pg_advisory_unlock_shared(95); RETURN int4send($1); END $$;
+CREATE TABLE blue.t (id int, ssn text NOT NULL);
+CREATE TABLE green.t (id int, ssn text);
+INSERT INTO blue.t VALUES (1, 'blue');
+INSERT INTO green.t VALUES (1, 'green');
+CALL kms.encrypt_column('blue.t', 'ssn', 'k', context_expression => 'm.waits(id)');
+CALL kms.encrypt_column('green.t', 'ssn', 'k');
+ALTER TABLE green.t DISABLE TRIGGER ALL;
+UPDATE green.t SET ssn_encrypted = NULL;
+SQL
+$second->get('SELECT pg_advisory_lock(95)');
+$mallory->send(q{SELECT kms.switch_column('blue.t', 'ssn')});
+waits_for_lock($mallory, 'a switch compares');
+$admin->get('ALTER SCHEMA blue RENAME TO was_blue; ALTER SCHEMA green RENAME TO blue');
+$second->get('SELECT pg_advisory_unlock(95)');
+is($mallory->answer->{state}, '', '... and ends, whatever the schema\'s name is by then');
+my $columns = q{SELECT string_agg(attname, ' ' ORDER BY attnum) FROM pg_attribute WHERE attnum > 0 AND NOT attisdropped AND attrelid = };
+is($admin->get("${columns}'was_blue.t'::regclass"), 'id ssn_encrypted', '... in the table that was meant');
+is($admin->get(q{SELECT kms.decode_with_text('k', ssn_encrypted, int4send(id)) FROM was_blue.t}), 'blue', '... with its values');
+is($admin->get("${columns}'blue.t'::regclass"), 'id ssn ssn_encrypted', '... and the one that has its name now is left alone');
+is($admin->get('SELECT ssn FROM blue.t'), 'green', '... with its plaintext');
+
+# --- columns that have other names once the lock is there: one was encrypted into the column that a trigger kept in step with the other
+
+foreach my $call ("CALL kms.encrypt_column('m.swapped', 'a', 'k')", "CALL kms.decrypt_column('m.swapped', 'a', 'text')") {
+    $mallory->get("CREATE TABLE m.swapped (id int, a bytea, b bytea); INSERT INTO m.swapped VALUES (1, kms.encode_with('k', 'a'), kms.encode_with('k', 'b'))");
+    $mallory->get("SELECT kms.register_column('m.swapped', 'a', 'k'), kms.register_column('m.swapped', 'b', 'k')") if $call =~ /decrypt/;
+    $second->get('BEGIN; ALTER TABLE m.swapped RENAME a TO c; ALTER TABLE m.swapped RENAME b TO a; ALTER TABLE m.swapped RENAME c TO b');
+    $mallory->send($call);
+    waits_for_lock($mallory, "$call waits");
+    $second->get('COMMIT');
+    is($mallory->answer->{state}, '55000', '... and says that the column has another name');
+    is($mallory->get(q{SELECT count(*) FROM pg_attribute WHERE attrelid = 'm.swapped'::regclass AND attnum > 0}), '3', '... and adds none');
+    $mallory->get('DROP TABLE m.swapped');
+}
+
 # --- a registration that a session changes and leaves open keeps nobody's commands
 
 $admin->get('CREATE SCHEMA opened AUTHORIZATION mallory');
