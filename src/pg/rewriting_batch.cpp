@@ -34,16 +34,36 @@ Batch open_batch(Rewriting& run, Relation table) {
 
 // --- errors
 
-// Of the row alone: what it holds, what it breaks, what its triggers say about it. Not of the key,
-// its agent, the server or whoever has cancelled.
+// What is of one row in a class that else is not: somebody's trigger may not, a text is no query,
+// a value is longer than any memory, another value cannot be opened.
+bool is_a_rows_in_its_class(int sqlstate) {
+    constexpr int ones[] = {ERRCODE_INSUFFICIENT_PRIVILEGE,
+                            ERRCODE_SYNTAX_ERROR,
+                            ERRCODE_INTERNAL_ERROR,
+                            sqlstate::wrong_key,
+                            sqlstate::corrupt,
+                            sqlstate::malformed,
+                            sqlstate::disabled};
+    return std::ranges::find(ones, sqlstate) != std::end(ones);
+}
+
+// Of this server or another, of the key agent, of whoever has cancelled, of two transactions; and a
+// name that is not found, which is every row's.
+bool is_of_a_rows_surroundings(int sqlstate) {
+    return sqlstate::is_of_class(
+        sqlstate, {ERRCODE_CONNECTION_EXCEPTION, ERRCODE_INVALID_TRANSACTION_STATE,
+                   ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, ERRCODE_INVALID_CATALOG_NAME,
+                   ERRCODE_INVALID_SCHEMA_NAME, ERRCODE_TRANSACTION_ROLLBACK,
+                   ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION, ERRCODE_INSUFFICIENT_RESOURCES,
+                   ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, ERRCODE_OPERATOR_INTERVENTION,
+                   ERRCODE_SYSTEM_ERROR, ERRCODE_CONFIG_FILE_ERROR, ERRCODE_FDW_ERROR,
+                   sqlstate::not_bound, ERRCODE_INTERNAL_ERROR});
+}
+
+// What it holds, what it breaks, how large it gets, what its triggers say about it, in codes of
+// their own too. Where it is every row's all the same, the run soon gives up.
 bool is_about_a_row(int sqlstate) {
-    return sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE ||
-           sqlstate::is_of_class(
-               sqlstate,
-               {ERRCODE_CARDINALITY_VIOLATION, ERRCODE_DATA_EXCEPTION,
-                ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION, ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION,
-                ERRCODE_EXTERNAL_ROUTINE_EXCEPTION, ERRCODE_EXTERNAL_ROUTINE_INVOCATION_EXCEPTION,
-                ERRCODE_WITH_CHECK_OPTION_VIOLATION, ERRCODE_PLPGSQL_ERROR});
+    return is_a_rows_in_its_class(sqlstate) || !is_of_a_rows_surroundings(sqlstate);
 }
 
 // nullptr: all is well. Raises what is not about a row.

@@ -18,8 +18,11 @@ inline bool is_of_class(int sqlstate, std::initializer_list<int> classes) {
 
 constexpr int not_bound = MAKE_SQLSTATE('K', 'M', '0', '0', '1');
 constexpr int not_found = MAKE_SQLSTATE('K', 'M', '0', '0', '2');
+constexpr int wrong_key = MAKE_SQLSTATE('K', 'M', '0', '0', '4');
 constexpr int corrupt = MAKE_SQLSTATE('K', 'M', '0', '0', '5');
+constexpr int malformed = MAKE_SQLSTATE('K', 'M', '0', '0', '6');
 constexpr int not_offered = MAKE_SQLSTATE('K', 'M', '0', '1', '0');
+constexpr int disabled = MAKE_SQLSTATE('K', 'M', '0', '1', '1');
 constexpr int still_needed = MAKE_SQLSTATE('K', 'M', '0', '1', '2');
 
 constexpr int no_blob = MAKE_SQLSTATE('K', 'M', '0', '1', '3');
