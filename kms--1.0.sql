@@ -535,6 +535,34 @@ CREATE FUNCTION kms.inspect(
     data bytea, OUT suite int, OUT key_tag bytea, OUT nonce bytea, OUT plaintext_length int)
 LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'kms_inspect';
 
+-- Searches: what a query compares a stored column with
+
+CREATE FUNCTION kms.encode_all(
+    local_id int, data bytea, context bytea DEFAULT '', skip_disabled bool DEFAULT false)
+RETURNS bytea[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
+AS 'MODULE_PATHNAME', 'kms_encode_all';
+
+CREATE FUNCTION kms.encode_all(
+    local_id int, data text, context bytea DEFAULT '', skip_disabled bool DEFAULT false)
+RETURNS bytea[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
+AS 'MODULE_PATHNAME', 'kms_encode_all';
+
+CREATE FUNCTION kms.blind_index(local_id int, data bytea, bits int DEFAULT 64, context bytea DEFAULT '')
+RETURNS bytea LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
+AS 'MODULE_PATHNAME', 'kms_blind_index';
+
+CREATE FUNCTION kms.blind_index(local_id int, data text, bits int DEFAULT 64, context bytea DEFAULT '')
+RETURNS bytea LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
+AS 'MODULE_PATHNAME', 'kms_blind_index';
+
+CREATE FUNCTION kms.blind_indexes(local_id int, data bytea, bits int DEFAULT 64, context bytea DEFAULT '')
+RETURNS bytea[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
+AS 'MODULE_PATHNAME', 'kms_blind_indexes';
+
+CREATE FUNCTION kms.blind_indexes(local_id int, data text, bits int DEFAULT 64, context bytea DEFAULT '')
+RETURNS bytea[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
+AS 'MODULE_PATHNAME', 'kms_blind_indexes';
+
 -- Many values at once
 
 CREATE FUNCTION kms.encode_array(local_id int, data bytea[], context bytea DEFAULT '')

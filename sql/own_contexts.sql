@@ -34,9 +34,10 @@ SELECT format('SELECT kms.%I(%s)%s', proname, string_agg(CASE
         WHEN name IN ('data', 'secret', 'wrapped') THEN format(CASE WHEN type::regtype::text LIKE '%[]' THEN 'ARRAY[%L]::%s' ELSE '%L::%s' END, data, type::regtype)
         WHEN type::regtype::text LIKE '%[]' THEN format('ARRAY[%L]::%s', 'k', type::regtype)
         WHEN type = 'int'::regtype THEN '1'
+        WHEN type = 'bool'::regtype THEN 'true'
         ELSE format('%L::%s', 'k', type::regtype) END, ', ' ORDER BY place), CASE prokind WHEN 'w' THEN ' OVER ()' ELSE '' END)
 FROM pg_proc, unnest(proargnames, proargtypes) WITH ORDINALITY argument (name, type, place)
-WHERE pg_proc.oid = function AND place <= pronargs - (SELECT count(*) FROM unnest(proargnames) name WHERE name IN ('bits', 'skip_disabled'))
+WHERE pg_proc.oid = function AND place <= pronargs
 GROUP BY proname, prokind $$;
 CREATE VIEW takers AS SELECT oid FROM pg_proc WHERE pronamespace = 'kms'::regnamespace AND prokind IN ('f', 'w') AND proargnames && '{context, contexts}';
 SELECT count(*) > 40 AS many FROM takers;

@@ -5,6 +5,7 @@ It shares no code with the C++ one. Needs python3-cryptography 38.
 
     sealed.py open --algorithm A --key FILE [--context HEX] < hex lines
     sealed.py unwrap --algorithm A --key FILE (--secret HEX | --data-key ALGORITHM:VERSION:HEX) < hex lines
+    sealed.py term --key FILE --bits N [--context HEX] < hex lines
     sealed.py selftest
     sealed.py vectors
 """
@@ -190,6 +191,15 @@ def unwrap(kek, algorithm, wrapped, context):
     return open_under(wrap_subkey(kek, algorithm), 1, key_tag(kek, algorithm), wrapped, context)
 
 
+def search_term(key, bits, context, data):
+    """Of a key of algorithm hmac-sha-256."""
+    message = bits.to_bytes(2, "big") + len(context).to_bytes(8, "big") + context + data
+    under = subkey(key, "kms/1 blind index", "hmac-sha-256", 32)
+    full = int.from_bytes(hmac.digest(under, message, "sha256"), "big")
+    length = (bits + 7) // 8
+    return (full >> (256 - bits) << (8 * length - bits)).to_bytes(length, "big")
+
+
 def stream(seed, length):
     return hashlib.shake_128(seed.encode("ascii")).digest(length)
 
@@ -237,8 +247,24 @@ def make_wrapped_vectors():
         }
 
 
+def make_terms():
+    for number, bits in enumerate((1, 7, 8, 9, 16, 63, 64, 65, 100, 128, 255, 256)):
+        seed = f"kms term {bits}"
+        key, context, data = (stream(f"{seed} {part}", length) for part, length in (
+            ("key", 32), ("context", (0, 1, 40)[number % 3]), ("data", (0, 1, 31, 64, 200)[number % 5])))
+        yield {
+            "key": key.hex(),
+            "tag": key_tag(key, "hmac-sha-256").hex(),
+            "bits": bits,
+            "context": context.hex(),
+            "data": data.hex(),
+            "term": search_term(key, bits, context, data).hex(),
+        }
+
+
 def write_vectors():
-    for file, vectors in (("sealed", make_vectors()), ("wrapped", make_wrapped_vectors())):
+    files = {"sealed": make_vectors(), "wrapped": make_wrapped_vectors(), "terms": make_terms()}
+    for file, vectors in files.items():
         lines = ",\n".join(json.dumps(v, separators=(",", ":")) for v in vectors)
         (VECTORS / f"{file}.json").write_text(f"[\n{lines}\n]\n", encoding="ascii")
 
@@ -284,6 +310,15 @@ def test_wrapped_keys():
         assert refusal(kek, algorithm, wrapped[:48], contexts[0], unwrap) is Malformed
 
 
+def test_search_terms():
+    for vector in json.loads((VECTORS / "terms.json").read_text(encoding="ascii")):
+        key, context, data = (bytes.fromhex(vector[name]) for name in ("key", "context", "data"))
+        assert key_tag(key, "hmac-sha-256").hex() == vector["tag"]
+        assert search_term(key, vector["bits"], context, data).hex() == vector["term"]
+        if data and vector["bits"] >= 64:
+            assert search_term(key, vector["bits"], context + data[:1], data[1:]).hex() != vector["term"]
+
+
 def test_siv():
     for vector in json.loads((VECTORS / "siv.json").read_text(encoding="ascii")):
         key, plaintext, sealed = (
@@ -304,7 +339,7 @@ def test_xaes():
 
 
 def selftest():
-    for test in (test_sealed_values, test_wrapped_keys, test_siv, test_xaes):
+    for test in (test_sealed_values, test_wrapped_keys, test_search_terms, test_siv, test_xaes):
         test()
         print("ok", test.__name__)
 
@@ -316,8 +351,12 @@ def wrap_context(options):
     return data_key_context(algorithm, int(version), bytes.fromhex(name))
 
 
-def open_lines(options):
+def answer_lines(options):
     key = pathlib.Path(options.key).read_bytes()
+    if options.command == "term":
+        for line in sys.stdin:
+            print(search_term(key, options.bits, bytes.fromhex(options.context), bytes.fromhex(line)).hex())
+        return
     opens, context = (
         (unwrap, wrap_context(options))
         if options.command == "unwrap"
@@ -339,8 +378,12 @@ def parse_arguments():
     for command in (opener, unwrapper):
         command.add_argument("--algorithm", choices=ALGORITHMS, required=True)
         command.add_argument("--key", required=True, metavar="FILE", help="the raw data key, or KEK")
+    searcher = commands.add_parser("term", help="make search terms, of a line of hex each")
+    searcher.add_argument("--key", required=True, metavar="FILE", help="the raw key")
+    searcher.add_argument("--bits", type=int, default=64)
+    searcher.add_argument("--context", default="", metavar="HEX")
     commands.add_parser("selftest", help="check this decoder against vectors")
-    commands.add_parser("vectors", help="write vectors/sealed.json and wrapped.json")
+    commands.add_parser("vectors", help="write vectors/sealed.json, wrapped.json and terms.json")
     return parser.parse_args()
 
 
@@ -353,4 +396,4 @@ def carry_out(options, commands, open_lines):
 
 
 if __name__ == "__main__":
-    carry_out(parse_arguments(), {"selftest": selftest, "vectors": write_vectors}, open_lines)
+    carry_out(parse_arguments(), {"selftest": selftest, "vectors": write_vectors}, answer_lines)

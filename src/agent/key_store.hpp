@@ -40,6 +40,14 @@ struct NewKey {
     std::uint32_t after = 0;  // a version number that was used before an older keyring was put back
 };
 
+// What a search term is made of.
+struct WantedTerm {
+    unsigned bits;
+    std::optional<KeyTag> tag;
+    ByteView context;
+    ByteView data;
+};
+
 // Where a store puts the body of its reply, once its length is known: values are sealed and opened
 // in place. The bytes are dropped and wiped where the store then fails.
 class ReplyBody {
@@ -80,6 +88,14 @@ class KeyStore {
     // The same with a key or a secret, by a key that need not leave the store.
     virtual Status wrap(ByteView, ByteView, ByteView, ReplyBody&) { return unsupported(); }
     virtual Status unwrap(ByteView, ByteView, ByteView, ReplyBody&) { return unsupported(); }
+
+    // As encrypt, under the version with the tag, of a key whose ciphertexts are deterministic.
+    virtual Status encrypt_as(ByteView, const KeyTag&, ByteView, ByteView, ReplyBody&) {
+        return unsupported();
+    }
+
+    // All 256 bits of a search term, under the current version or the one with a tag.
+    virtual Status mac(ByteView, const WantedTerm&, ReplyBody&) { return unsupported(); }
 
     virtual Result<KeyVersion> create(ByteView, const NewKey&) { return unsupported(); }
     virtual Result<KeyVersion> rotate(ByteView, std::uint32_t /*after*/) { return unsupported(); }

@@ -131,6 +131,11 @@ Result<const KeyringEntry*> Keyring::create(std::string_view key, const NewKey& 
         return Error{Code::invalid,
                      "the key " + escape(Alphabet::identifier, bytes_of(key)) + " exists already"};
     }
+    if (wanted.purpose == wire::Purpose::wrap && !info_of(wanted.algorithm).seals()) {
+        return Error{Code::invalid,
+                     "a key of algorithm hmac-sha-256 cannot wrap: it makes search "
+                     "terms"};
+    }
     KeyringEntry entry;
     KMS_ASSIGN(entry.version, number_after(0, wanted.after));
     entry.algorithm = wanted.algorithm;

@@ -18,8 +18,8 @@ constexpr Byte entries_format = 1;
 
 // The position is the number in the file, less one.
 constexpr Algorithm stored_algorithms[] = {Algorithm::xaes_256_gcm, Algorithm::aes_256_siv,
-                                           Algorithm::aes_128_gcm, Algorithm::aes_192_gcm,
-                                           Algorithm::aes_256_gcm};
+                                           Algorithm::aes_128_gcm,  Algorithm::aes_192_gcm,
+                                           Algorithm::aes_256_gcm,  Algorithm::hmac_sha_256};
 
 Byte stored_number(Algorithm algorithm) {
     const auto* found = std::ranges::find(stored_algorithms, algorithm);

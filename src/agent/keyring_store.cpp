@@ -3,6 +3,7 @@
 #include <ctime>
 
 #include "crypto/blob_keys.hpp"
+#include "crypto/search_term.hpp"
 
 #include "base/floor.hpp"
 
@@ -10,7 +11,7 @@ namespace kms::agent {
 namespace {
 
 // A keyring may hold a million versions; their cipher contexts would fill the memory.
-constexpr std::size_t most_sealing_keys = 1024;
+constexpr std::size_t most_ready_keys = 1024;
 
 std::int64_t now() {
     return std::time(nullptr);
@@ -24,11 +25,12 @@ Result<const KeyringEntry*> chosen(const Keyring& keyring, ByteView key, const K
 }  // namespace
 
 std::vector<std::string_view> KeyringStore::capabilities() const {
-    return {wire::verb::describe,        wire::verb::get,           wire::verb::encrypt,
-            wire::verb::decrypt,         wire::verb::wrap,          wire::verb::unwrap,
-            wire::verb::create,          wire::verb::rotate,        wire::verb::list,
-            wire::verb::enable,          wire::verb::disable,       wire::verb::destroy,
-            wire::capability::no_export, wire::capability::purpose, wire::capability::after};
+    return {wire::verb::encrypt_as,    wire::verb::mac,        wire::verb::describe,
+            wire::verb::get,           wire::verb::encrypt,    wire::verb::decrypt,
+            wire::verb::wrap,          wire::verb::unwrap,     wire::verb::create,
+            wire::verb::rotate,        wire::verb::list,       wire::verb::enable,
+            wire::verb::disable,       wire::verb::destroy,    wire::capability::no_export,
+            wire::capability::purpose, wire::capability::after};
 }
 
 Result<DescribedVersion> KeyringStore::describe(ByteView key) {
@@ -66,6 +68,30 @@ Status KeyringStore::unwrap(ByteView key, ByteView context, ByteView wrapped, Re
     return open({key, Use::secrets, context}, wrapped, reply);
 }
 
+// At random nobody seals under a version that is not the current one.
+Status KeyringStore::encrypt_as(ByteView key, const KeyTag& tag, ByteView context,
+                                ByteView plaintext, ReplyBody& reply) {
+    const Wanted wanted{key, Use::values, context, &tag};
+    KMS_ASSIGN(const Keyring* ring, keyring());
+    KMS_ASSIGN(const Usable used, usable(*ring, wanted));
+    if (!info_of(used.entry->algorithm).is_deterministic()) {
+        return Error{Code::unsupported, "encrypt-as needs a key of algorithm aes-256-siv"};
+    }
+    return seal(wanted, plaintext, reply);
+}
+
+Status KeyringStore::mac(ByteView key, const WantedTerm& wanted, ReplyBody& reply) {
+    KMS_ASSIGN(const Keyring* ring, keyring());
+    KMS_ASSIGN(const KeyringEntry* entry, chosen(*ring, key, wanted.tag ? &*wanted.tag : nullptr));
+    KMS_TRY(check_enabled(*entry));
+    KMS_ASSIGN(const TermKey* terms, term_key(*entry));
+    KMS_ASSIGN(const FullTerm term, terms->make(wanted.bits, wanted.context, wanted.data));
+    const KeyVersion version = version_of(*entry);
+    KMS_ASSIGN(const ByteSpan out, reply.allot(term.size(), &version));
+    copy_bytes(term, out);
+    return {};
+}
+
 Status KeyringStore::seal(const Wanted& wanted, ByteView plaintext, ReplyBody& reply) {
     KMS_ASSIGN(const Keyring* ring, keyring());
     KMS_ASSIGN(const Usable used, usable(*ring, wanted));
@@ -100,6 +126,7 @@ Status KeyringStore::change_version(ByteView key, std::uint32_t version, wire::V
                }));
     sealing_.erase({changed.tag, Use::values});
     sealing_.erase({changed.tag, Use::secrets});
+    terms_.erase(changed.tag);
     return {};
 }
 
@@ -134,6 +161,7 @@ Status KeyringStore::apply(const Change& change) {
 void KeyringStore::adopt(Keyring keyring) {
     last_used_ = {};
     sealing_.clear();
+    terms_.clear();
     keyring_ = std::move(keyring);
 }
 
@@ -183,7 +211,7 @@ Result<SealingKey*> KeyringStore::sealing_key(const KeyringEntry& entry, Use use
     if (found != sealing_.end()) {
         return &found->second;
     }
-    if (sealing_.size() >= most_sealing_keys) {
+    if (sealing_.size() >= most_ready_keys) {
         sealing_.clear();
     }
     const auto make =
@@ -193,6 +221,18 @@ Result<SealingKey*> KeyringStore::sealing_key(const KeyringEntry& entry, Use use
         return Error{Code::corrupt, "the keyring is damaged: a key has another tag"};
     }
     return &sealing_.emplace(std::pair(entry.tag, use), std::move(made)).first->second;
+}
+
+Result<const TermKey*> KeyringStore::term_key(const KeyringEntry& entry) {
+    const auto found = terms_.find(entry.tag);
+    if (found != terms_.end()) {
+        return &found->second;
+    }
+    if (terms_.size() >= most_ready_keys) {
+        terms_.clear();
+    }
+    KMS_ASSIGN(TermKey made, TermKey::from_data_key(entry.algorithm, entry.key.view()));
+    return &terms_.emplace(entry.tag, std::move(made)).first->second;
 }
 
 }  // namespace kms::agent

@@ -8,6 +8,7 @@
 #include "agent/key_store.hpp"
 #include "agent/keyring.hpp"
 #include "crypto/sealed.hpp"
+#include "crypto/search_term.hpp"
 
 namespace kms::agent {
 
@@ -20,6 +21,9 @@ class KeyringStore : public KeyStore {
     Status decrypt(ByteView key, ByteView context, ByteView ciphertext, ReplyBody& reply) override;
     Status wrap(ByteView key, ByteView context, ByteView secret, ReplyBody& reply) override;
     Status unwrap(ByteView key, ByteView context, ByteView wrapped, ReplyBody& reply) override;
+    Status encrypt_as(ByteView key, const KeyTag& tag, ByteView context, ByteView plaintext,
+                      ReplyBody& reply) override;
+    Status mac(ByteView key, const WantedTerm& wanted, ReplyBody& reply) override;
     Result<KeyVersion> create(ByteView key, const NewKey& wanted) override;
     Result<KeyVersion> rotate(ByteView key, std::uint32_t after) override;
     Status change_version(ByteView key, std::uint32_t version, wire::VersionState state) override;
@@ -74,8 +78,11 @@ class KeyringStore : public KeyStore {
     Result<KeyVersion> apply_to_version(const std::function<Entry(Keyring&)>& change);
     Result<SealingKey*> sealing_key(const KeyringEntry& entry, Use use);
 
+    Result<const TermKey*> term_key(const KeyringEntry& entry);
+
     Keyring keyring_;
     std::map<std::pair<KeyTag, Use>, SealingKey> sealing_;  // made at first use
+    std::map<KeyTag, TermKey> terms_;
 
     // Requests that come by the thousand mostly use one version: it is found without a search.
     Usable last_used_;  // nothing after a change

@@ -27,8 +27,9 @@ struct ContextAndData {
     ByteView data;
 };
 
-Result<ContextAndData> split_context(const Head& head, ByteView body) {
-    const auto length = wire::parse_number(head.raw_word(1), wire::max_body_ceiling);
+// `index`: of the word that says how long the context is.
+Result<ContextAndData> split_context(const Head& head, ByteView body, std::size_t index) {
+    const auto length = wire::parse_number(head.raw_word(index), wire::max_body_ceiling);
     if (!length || *length > body.size()) {
         return invalid("the context's length is missing, no number, or beyond the body");
     }
@@ -192,7 +193,8 @@ struct Requests::Verb {
 const Requests::Verb Requests::verbs[] = {
     {wire::verb::encrypt, &Requests::encrypt}, {wire::verb::decrypt, &Requests::decrypt},
     {wire::verb::get, &Requests::get},         {wire::verb::wrap, &Requests::wrap},
-    {wire::verb::unwrap, &Requests::unwrap},   {wire::verb::describe, &Requests::describe},
+    {wire::verb::unwrap, &Requests::unwrap},   {wire::verb::encrypt_as, &Requests::encrypt_as},
+    {wire::verb::mac, &Requests::mac},         {wire::verb::describe, &Requests::describe},
     {wire::verb::ping, &Requests::ping},       {wire::verb::identify, &Requests::identify},
     {wire::verb::create, &Requests::create},   {wire::verb::rotate, &Requests::rotate},
     {wire::verb::list, &Requests::list},       {wire::verb::enable, &Requests::enable},
@@ -320,10 +322,34 @@ Status Requests::unwrap(const Head& head, ByteView body) {
     return transform(head, body, &KeyStore::unwrap, 1);
 }
 
+Status Requests::encrypt_as(const Head& head, ByteView body) {
+    KMS_ASSIGN(const ByteView key, key_word(head));
+    const auto tag = wire::parse_tag(head.raw_word(1));
+    if (!tag) {
+        return invalid("the key tag is missing, or not 16 lower-case hex digits");
+    }
+    KMS_ASSIGN(const ContextAndData parts, split_context(head, body, 2));
+    BodyInPlace out(replies_, head.id, 2);
+    return store_.encrypt_as(key, *tag, parts.context, parts.data, out);
+}
+
+// A tag has more digits than a length can have.
+Status Requests::mac(const Head& head, ByteView body) {
+    KMS_ASSIGN(const ByteView key, key_word(head));
+    const auto bits = wire::parse_blind_index(head.raw_word(1));
+    if (!bits) {
+        return Error{Code::unsupported, "this agent makes blind-index/1 to blind-index/256"};
+    }
+    const auto tag = wire::parse_tag(head.raw_word(2));
+    KMS_ASSIGN(const ContextAndData parts, split_context(head, body, tag ? 3 : 2));
+    BodyInPlace out(replies_, head.id, 2);
+    return store_.mac(key, {*bits, tag, parts.context, parts.data}, out);
+}
+
 Status Requests::transform(const Head& head, ByteView body, Transform store_verb,
                            std::size_t said) {
     KMS_ASSIGN(const ByteView key, key_word(head));
-    KMS_ASSIGN(const ContextAndData parts, split_context(head, body));
+    KMS_ASSIGN(const ContextAndData parts, split_context(head, body, 1));
     BodyInPlace out(replies_, head.id, said);
     return (store_.*store_verb)(key, parts.context, parts.data, out);
 }

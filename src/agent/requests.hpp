@@ -48,9 +48,11 @@ class Requests {
     Status describe(const wire::Head& head, ByteView body);
     Status get(const wire::Head& head, ByteView body);
     Status encrypt(const wire::Head& head, ByteView body);
+    Status encrypt_as(const wire::Head& head, ByteView body);
     Status decrypt(const wire::Head& head, ByteView body);
     Status wrap(const wire::Head& head, ByteView body);
     Status unwrap(const wire::Head& head, ByteView body);
+    Status mac(const wire::Head& head, ByteView body);
     Status create(const wire::Head& head, ByteView body);
     Status rotate(const wire::Head& head, ByteView body);
     Status list(const wire::Head& head, ByteView body);

@@ -19,7 +19,12 @@ bool expired(const HeldKey& key, TimePoint now, std::chrono::seconds time_to_liv
 
 void wipe(HeldKey& key) {
     key.key.wipe();
-    key.wrapping.wipe();
+    if (key.wrapping) {
+        key.wrapping->wipe();
+    }
+    if (key.terms) {
+        key.terms->wipe();
+    }
     key.wiped = true;
 }
 
@@ -56,6 +61,16 @@ void HeldWrappingKey::wipe() noexcept {
     if (ready_) {
         ready_->wipe();
     }
+}
+
+Result<SealingKey*> HeldKey::wrapping_key() {
+    KMS_TRY(require_sealing(key.algorithm()));
+    return wrapping->ready(key.tag());
+}
+
+Result<const TermKey*> HeldKey::term_key() {
+    KMS_TRY(require_terms(key.algorithm()));
+    return &*terms;
 }
 
 [[gnu::hot]] HeldKey* HeldKeys::find(const KeyTag& tag) {
@@ -107,11 +122,15 @@ HeldKeys& KeyCache::find_or_add(std::uint32_t owner, ByteView identifier) {
 
 Result<HeldKey*> KeyCache::hold(HeldKeys& keys, const FetchedKey& fetched, bool is_current) {
     KMS_ASSIGN(SealingKey key, SealingKey::from_data_key(fetched.algorithm, fetched.key.view()));
-    KMS_ASSIGN(HeldWrappingKey wrapping,
-               HeldWrappingKey::from_data_key(fetched.algorithm, fetched.key.view()));
-    auto fresh =
-        std::make_unique<HeldKey>(HeldKey{fetched.version, std::move(key), std::move(wrapping),
-                                          Clock::now(), std::chrono::system_clock::now()});
+    auto fresh = std::make_unique<HeldKey>(HeldKey{fetched.version, std::move(key), std::nullopt,
+                                                   std::nullopt, Clock::now(),
+                                                   std::chrono::system_clock::now()});
+    if (info_of(fetched.algorithm).seals()) {
+        KMS_ASSIGN(fresh->wrapping,
+                   HeldWrappingKey::from_data_key(fetched.algorithm, fetched.key.view()));
+    } else {
+        KMS_ASSIGN(fresh->terms, TermKey::from_data_key(fetched.algorithm, fetched.key.view()));
+    }
     const std::size_t before = keys.versions.size();
     HeldKey* held = store(keys, std::move(fresh));
     if (is_current) {

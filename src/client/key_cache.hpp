@@ -19,6 +19,7 @@
 #include "base/clock.hpp"
 #include "client/fetch.hpp"
 #include "crypto/sealed.hpp"
+#include "crypto/search_term.hpp"
 
 namespace kms {
 
@@ -40,13 +41,16 @@ class HeldWrappingKey {
 struct HeldKey {
     std::uint32_t version;
     SealingKey key;
-    HeldWrappingKey wrapping;
+    std::optional<HeldWrappingKey> wrapping;  // none of a key that seals nothing
+    std::optional<TermKey> terms;             // of such a key alone
     TimePoint fetched_at;
     std::chrono::system_clock::time_point fetched_on;  // for people
     bool wiped = false;
     std::uint64_t locked_in = 0;  // the caller's mark of the epoch in which it may be sealed under
 
-    Result<SealingKey*> wrapping_key() { return wrapping.ready(key.tag()); }
+    // Code::unsupported where the algorithm is for something else.
+    Result<SealingKey*> wrapping_key();
+    Result<const TermKey*> term_key();
 };
 
 // All that is held under one identifier for one owner.

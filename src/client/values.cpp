@@ -3,7 +3,9 @@
 #include <charconv>
 #include <vector>
 
+#include "base/hex.hpp"
 #include "client/reply_words.hpp"
+#include "crypto/sealed.hpp"
 
 #include "base/floor.hpp"
 
@@ -46,7 +48,7 @@ class Progress {
     Error error_{Code::failed, {}};
 };
 
-// `encrypt` and `decrypt`: both have the context in front of the data.
+// `encrypt`, `decrypt` and `encrypt-as`: all have the context in front of the data.
 class ValueErrand : public Errand {
   public:
     ValueErrand(std::string_view verb, Values& values, std::size_t& done)
@@ -58,7 +60,7 @@ class ValueErrand : public Errand {
         const Value value = values_.at(index);
         const std::uint64_t sent = value.context.size() + value.data.size();
         return {.verb = verb_,
-                .words = {value.key, context_length(value.context.size())},
+                .words = words(index, value.key, context_length(value.context.size())),
                 .body = {value.context, value.data},
                 .reply_limit = reply_limit(sent)};
     }
@@ -88,8 +90,12 @@ class ValueErrand : public Errand {
 
   protected:
     virtual std::uint64_t reply_limit(std::uint64_t sent) const = 0;
-    virtual Status check(const Reply& reply, std::size_t data_length) const = 0;
+    virtual Status check(const Reply& reply, std::size_t index, std::size_t data_length) const = 0;
     virtual Error failure(Error error) const = 0;
+    virtual Words words(std::size_t index, ByteView key, ByteView context_length) {
+        (void)index;
+        return {key, context_length};
+    }
 
   private:
     ByteView context_length(std::size_t length) {
@@ -98,7 +104,7 @@ class ValueErrand : public Errand {
     }
 
     Status take_result(std::size_t index, const Reply& reply) {
-        KMS_TRY(check(reply, values_.at(index).data.size()));
+        KMS_TRY(check(reply, index, values_.at(index).data.size()));
         if (!reply.body.empty() && reply.body.data() == placed_) {
             return {};
         }
@@ -116,15 +122,41 @@ class ValueErrand : public Errand {
 
 class Encryption : public ValueErrand {
   public:
-    Encryption(Values& values, std::size_t& done)
-        : ValueErrand(wire::verb::encrypt, values, done) {}
+    Encryption(Values& values, std::size_t& done, std::string_view verb = wire::verb::encrypt)
+        : ValueErrand(verb, values, done) {}
+
+  protected:
+    Status check(const Reply& reply, std::size_t, std::size_t data_length) const override {
+        return check_encrypted(reply, data_length);
+    }
 
   private:
     std::uint64_t reply_limit(std::uint64_t sent) const override { return sealed_limit(sent); }
-    Status check(const Reply& reply, std::size_t data_length) const override {
-        return check_encrypted(reply, data_length);
-    }
     Error failure(Error error) const override { return error; }
+};
+
+class EncryptionAs : public Encryption {
+  public:
+    EncryptionAs(Values& values, std::span<const KeyTag> tags, std::size_t& done)
+        : Encryption(values, done, wire::verb::encrypt_as), tags_(tags) {}
+
+  private:
+    Words words(std::size_t index, ByteView key, ByteView context_length) override {
+        write_hex(tags_[index], tag_);
+        return {key, bytes_of({tag_, sizeof tag_}), context_length};
+    }
+
+    Status check(const Reply& reply, std::size_t index, std::size_t data_length) const override {
+        KMS_TRY(check_encrypted(reply, data_length));
+        const auto header = read_sealed_header(reply.body);
+        if (header->suite != Suite::aes_siv || header->tag != tags_[index]) {
+            return violation("what was encrypted under a version is no value of it");
+        }
+        return {};
+    }
+
+    std::span<const KeyTag> tags_;
+    char tag_[2 * key_tag_length];
 };
 
 class Decryption : public ValueErrand {
@@ -134,7 +166,7 @@ class Decryption : public ValueErrand {
 
   private:
     std::uint64_t reply_limit(std::uint64_t sent) const override { return sent; }
-    Status check(const Reply&, std::size_t) const override { return {}; }
+    Status check(const Reply&, std::size_t, std::size_t) const override { return {}; }
     Error failure(Error error) const override { return opening_failure(std::move(error)); }
 };
 
@@ -142,6 +174,11 @@ class Decryption : public ValueErrand {
 
 Status encrypt(Line line, Values& values, std::size_t& done) {
     Encryption errand(values, done);
+    return line.agent.exchange(errand, line.deadlines, line.waiter);
+}
+
+Status encrypt_as(Line line, Values& values, std::span<const KeyTag> tags, std::size_t& done) {
+    EncryptionAs errand(values, tags, done);
     return line.agent.exchange(errand, line.deadlines, line.waiter);
 }
 

@@ -4,6 +4,8 @@
 // encrypt twice that and 4 KiB.
 #pragma once
 
+#include <span>
+
 #include "client/keys.hpp"
 
 namespace kms {
@@ -31,5 +33,9 @@ class Values {
 // begun for it, is of no use. Code::malformed where the agent finds a ciphertext invalid.
 Status encrypt(Line line, Values& values, std::size_t& done);
 Status decrypt(Line line, Values& values, std::size_t& done);
+
+// As encrypt, by keys whose ciphertexts are deterministic, and value i under the version with the
+// tag tags[i].
+Status encrypt_as(Line line, Values& values, std::span<const KeyTag> tags, std::size_t& done);
 
 }  // namespace kms

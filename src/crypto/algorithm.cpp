@@ -10,13 +10,14 @@
 namespace kms {
 namespace {
 
-// In the order of the enumeration.
-constexpr std::array<AlgorithmInfo, 5> table{{
+// In the order of the enumeration; those that seal come first.
+constexpr std::array<AlgorithmInfo, 6> table{{
     {Algorithm::xaes_256_gcm, "xaes-256-gcm", 32, Suite::xaes_256_gcm, 24, false},
     {Algorithm::aes_256_siv, "aes-256-siv", 64, Suite::aes_siv, 0, false},
     {Algorithm::aes_128_gcm, "aes-128-gcm", 16, Suite::aes_gcm, 12, true},
     {Algorithm::aes_192_gcm, "aes-192-gcm", 24, Suite::aes_gcm, 12, true},
     {Algorithm::aes_256_gcm, "aes-256-gcm", 32, Suite::aes_gcm, 12, true},
+    {Algorithm::hmac_sha_256, "hmac-sha-256", 32, std::nullopt, 0, false},
 }};
 
 // The first that fits: so a key of 32 bytes is one of the default algorithm.
@@ -39,8 +40,30 @@ std::span<const AlgorithmInfo> all_algorithms() {
     return table;
 }
 
+std::span<const AlgorithmInfo> sealing_algorithms() {
+    return std::span(table).first(table.size() - 1);
+}
+
 std::optional<Algorithm> algorithm_named(std::string_view name) {
     return find([&](const AlgorithmInfo& info) { return info.name == name; });
+}
+
+Status require_sealing(Algorithm algorithm) {
+    if (info_of(algorithm).seals()) {
+        return {};
+    }
+    return Error{Code::unsupported, "a key of algorithm " + std::string(info_of(algorithm).name) +
+                                        " makes search terms, and seals nothing"};
+}
+
+Status require_terms(Algorithm algorithm) {
+    if (!info_of(algorithm).seals()) {
+        return {};
+    }
+    return Error{Code::unsupported,
+                 "search terms need a key of algorithm hmac-sha-256, and this "
+                 "one's is " +
+                     std::string(info_of(algorithm).name)};
 }
 
 std::optional<Algorithm> algorithm_for_key_length(std::size_t bytes) {

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <array>
 #include <string>
-#include <utility>
 
 #include "base/secret.hpp"
+#include "crypto/hmac.hpp"
 #include "crypto/ossl.hpp"
 
 #include "base/floor.hpp"
@@ -22,53 +22,16 @@ OSSL_PARAM octets(const char* name, ByteView bytes) {
     return OSSL_PARAM_construct_octet_string(name, const_cast<Byte*>(data), bytes.size());
 }
 
-struct Digest {
-    const char* name;
-    std::size_t length;
-};
-constexpr Digest sha256 = {"SHA256", 32};
-constexpr Digest sha512 = {"SHA512", 64};
-constexpr std::size_t most_digest = 64;
 constexpr std::array<Byte, most_digest> zeros{};
 
-ossl::Owned<EVP_MAC_CTX> hmac_context(const Digest& digest) {
-    const OSSL_PARAM params[] = {
-        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, const_cast<char*>(digest.name), 0),
-        OSSL_PARAM_construct_end(),
-    };
-    const ossl::Owned<EVP_MAC> mac(EVP_MAC_fetch(nullptr, OSSL_MAC_NAME_HMAC, nullptr));
-    ossl::Owned<EVP_MAC_CTX> context(mac != nullptr ? EVP_MAC_CTX_new(mac.get()) : nullptr);
-    const bool ready =
-        context != nullptr && EVP_MAC_init(context.get(), zeros.data(), digest.length, params) == 1;
-    return ready ? std::move(context) : nullptr;
-}
-
-// One for each thread and digest, made when it is first used: OpenSSL's look-ups for a new one cost
-// more than the derivation. Its own HKDF makes them each time.
-EVP_MAC_CTX* hmac_context_of(const Digest& digest) {
-    thread_local std::array<ossl::Owned<EVP_MAC_CTX>, 2> contexts;
-    auto& context = contexts[digest.length == sha256.length ? 0 : 1];
-    if (context == nullptr) {
-        context = hmac_context(digest);
-    }
-    return context.get();
-}
-
-// RFC 5869 of OpenSSL's HMAC.
+// RFC 5869 of OpenSSL's HMAC: its own HKDF looks everything up each time.
 class Hkdf {
   public:
-    explicit Hkdf(const Digest& digest) : digest_(digest), hmac_(hmac_context_of(digest)) {}
-    ~Hkdf() {
-        if (hmac_ != nullptr) {
-            set_key(ByteView(zeros).first(digest_.length));
-        }
-    }
-    Hkdf(const Hkdf&) = delete;
-    Hkdf& operator=(const Hkdf&) = delete;
+    explicit Hkdf(const Digest& digest) : digest_(digest), hmac_(digest) {}
 
     bool extract(ByteView salt, ByteView key, ByteSpan pseudorandom_key) {
-        return set_key(salt.empty() ? ByteView(zeros).first(digest_.length) : salt) && add(key) &&
-               finish(pseudorandom_key);
+        const ByteView used = salt.empty() ? ByteView(zeros).first(digest_.length) : salt;
+        return hmac_.set_key(used) && hmac_.add(key) && hmac_.finish(pseudorandom_key);
     }
 
     bool expand(ByteView pseudorandom_key, ByteView info, ByteSpan out) {
@@ -76,8 +39,8 @@ class Hkdf {
         ByteView before;
         for (Byte number = 1; !out.empty(); ++number) {
             const ByteSpan next = block.span().first(digest_.length);
-            if (!set_key(pseudorandom_key) || !add(before) || !add(info) || !add({&number, 1}) ||
-                !finish(next)) {
+            if (!hmac_.set_key(pseudorandom_key) || !hmac_.add(before) || !hmac_.add(info) ||
+                !hmac_.add({&number, 1}) || !hmac_.finish(next)) {
                 return false;
             }
             const std::size_t taken = std::min(next.size(), out.size());
@@ -89,19 +52,8 @@ class Hkdf {
     }
 
   private:
-    bool set_key(ByteView key) {
-        return hmac_ != nullptr && EVP_MAC_init(hmac_, key.data(), key.size(), nullptr) == 1;
-    }
-    bool add(ByteView part) {
-        return part.empty() || EVP_MAC_update(hmac_, part.data(), part.size()) == 1;
-    }
-    bool finish(ByteSpan out) {
-        std::size_t length = 0;
-        return EVP_MAC_final(hmac_, out.data(), &length, out.size()) == 1;
-    }
-
     const Digest& digest_;
-    EVP_MAC_CTX* hmac_;
+    Hmac hmac_;
 };
 
 Status check_lengths(const Digest& digest, ByteView key, ByteSpan out) {
@@ -120,9 +72,9 @@ Status hkdf_sha256(ByteView key, ByteView info, ByteSpan out) {
 }
 
 Status hkdf_sha256(ByteView key, ByteView salt, ByteView info, ByteSpan out) {
-    KMS_TRY(check_lengths(sha256, key, out));
-    Hkdf hkdf(sha256);
-    SecretArray<sha256.length> pseudorandom_key;
+    KMS_TRY(check_lengths(sha256_digest, key, out));
+    Hkdf hkdf(sha256_digest);
+    SecretArray<sha256_digest.length> pseudorandom_key;
     if (!hkdf.extract(salt, key, pseudorandom_key.span()) ||
         !hkdf.expand(pseudorandom_key.view(), info, out)) {
         return ossl::failure("HKDF");
@@ -131,8 +83,8 @@ Status hkdf_sha256(ByteView key, ByteView salt, ByteView info, ByteSpan out) {
 }
 
 Status hkdf_expand_sha512(ByteView key, ByteView info, ByteSpan out) {
-    KMS_TRY(check_lengths(sha512, key, out));
-    if (!Hkdf(sha512).expand(key, info, out)) {
+    KMS_TRY(check_lengths(sha512_digest, key, out));
+    if (!Hkdf(sha512_digest).expand(key, info, out)) {
         return ossl::failure("HKDF");
     }
     return {};

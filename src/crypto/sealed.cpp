@@ -66,7 +66,13 @@ class RandomNonceGcm {
     std::unique_ptr<RandomPool> nonces_;
 };
 
-using Construction = std::variant<XaesKey, SivKey, RandomNonceGcm>;
+// What stands for the cipher of a key that seals nothing.
+struct NoCipher {
+    Algorithm algorithm;
+    void wipe() noexcept {}
+};
+
+using Construction = std::variant<XaesKey, SivKey, RandomNonceGcm, NoCipher>;
 
 template <typename Key>
 Result<Construction> create(ByteView subkey) {
@@ -95,12 +101,19 @@ Status seal_with(SivKey& key, ByteSpan, AdditionalData data, ByteView plaintext,
     return key.seal(data, plaintext, out);
 }
 
+Status seal_with(NoCipher& none, ByteSpan, AdditionalData, ByteView, ByteSpan) {
+    return require_sealing(none.algorithm);
+}
+
 template <typename Key>
 Status open_with(Key& key, ByteView nonce, AdditionalData data, ByteView sealed, ByteSpan out) {
     return key.open(nonce, data, sealed, out);
 }
 Status open_with(SivKey& key, ByteView, AdditionalData data, ByteView sealed, ByteSpan out) {
     return key.open(data, sealed, out);
+}
+Status open_with(NoCipher& none, ByteView, AdditionalData, ByteView, ByteSpan) {
+    return require_sealing(none.algorithm);
 }
 
 }  // namespace
@@ -146,7 +159,7 @@ Result<SealedHeader> parse_sealed(ByteView sealed) {
 struct SealingKey::State {
     State(const AlgorithmInfo& i, const KeyTag& t, Construction c)
         : info(i), tag(t), construction(std::move(c)) {
-        header[0] = static_cast<Byte>(info.suite);
+        header[0] = static_cast<Byte>(info.suite.value_or(Suite{}));
         std::ranges::copy(tag, header.begin() + 1);
     }
 
@@ -240,13 +253,17 @@ SealingKey& SealingKey::operator=(SealingKey&&) noexcept = default;
 SealingKey::~SealingKey() = default;
 
 Status derive_wrapping_subkey(Algorithm algorithm, ByteView data_key, ByteSpan out) {
+    KMS_TRY(require_sealing(algorithm));
     return derive_subkey(data_key, "kms/1 wrap", info_of(algorithm).name, out);
 }
 
 Result<SealingKey> SealingKey::from_data_key(Algorithm algorithm, ByteView data_key) {
     KMS_ASSIGN(const KeyTag tag, compute_key_tag(algorithm, data_key));
     const AlgorithmInfo& info = info_of(algorithm);
-    const std::string_view label = info.suite == Suite::aes_siv ? "kms/1 siv" : "kms/1 seal";
+    if (!info.seals()) {
+        return SealingKey(std::make_unique<State>(info, tag, NoCipher{algorithm}));
+    }
+    const std::string_view label = info.is_deterministic() ? "kms/1 siv" : "kms/1 seal";
     SecretBytes subkey(info.key_length);
     KMS_TRY(derive_subkey(data_key, label, info.name, subkey.span()));
     return from_subkey(algorithm, subkey.view(), tag);
@@ -262,10 +279,11 @@ Result<SealingKey> SealingKey::wrapping_from_data_key(Algorithm algorithm, ByteV
 Result<SealingKey> SealingKey::from_subkey(Algorithm algorithm, ByteView subkey,
                                            const KeyTag& tag) {
     const AlgorithmInfo& info = info_of(algorithm);
+    KMS_TRY(require_sealing(algorithm));
     if (subkey.size() != info.key_length) {
         return Error{Code::invalid, "a subkey of the wrong length"};
     }
-    KMS_ASSIGN(auto construction, construct(info.suite, subkey));
+    KMS_ASSIGN(auto construction, construct(*info.suite, subkey));
     return SealingKey(std::make_unique<State>(info, tag, std::move(construction)));
 }
 

@@ -45,11 +45,12 @@ Status derive_wrapping_subkey(Algorithm algorithm, ByteView data_key, ByteSpan o
 // after a fork it goes on safely (see process_epoch).
 class SealingKey {
   public:
-    // Draws the `kms/1 seal` (or `kms/1 siv`) subkey and the tag from a data key.
+    // Draws the `kms/1 seal` (or `kms/1 siv`) subkey and the tag from a data key. One of an
+    // algorithm that seals nothing answers Code::unsupported whatever is to be sealed.
     static Result<SealingKey> from_data_key(Algorithm algorithm, ByteView data_key);
 
     // Draws the `kms/1 wrap` subkey instead: for wrapping other keys and secrets, whatever the
-    // algorithm with suite 0x01.
+    // algorithm with suite 0x01. Code::unsupported for a key that seals nothing.
     static Result<SealingKey> wrapping_from_data_key(Algorithm algorithm, ByteView data_key);
 
     // A subkey that was drawn elsewhere, such as a keyring's own; for xaes-256-gcm 32 bytes.

@@ -65,6 +65,7 @@ void refuse_destruction_if_needed(const KeyUse& use, std::uint32_t version) {
         return;
     }
     require_disabled(use, *listed);
+    refuse_if_uncountable(use.action, use.identifier, version, listed->algorithm);
     without_keeping_locks([&] {
         refuse_if_needed(use.action, use.identifier, version, listed->tag);
         refuse_if_wrapping(use, version);  // behind a lock
@@ -81,8 +82,12 @@ void refuse_destruction_if_needed(const KeyUse& use, std::uint32_t version) {
 }
 
 void refuse_disabling_if_needed(const KeyUse& use, std::uint32_t version) {
-    const ListedVersion* listed = may_be_needed() ? version_to_retire(use, version) : nullptr;
+    const ListedVersion* listed =
+        may_be_needed()
+            ? version_to_retire(use, version)
+            : listed_version(try_list_versions(use.identifier), use.identifier, version);
     if (listed != nullptr) {
+        refuse_if_uncountable(use.action, use.identifier, version, listed->algorithm);
         without_keeping_locks(
             [&] { refuse_if_needed(use.action, use.identifier, version, listed->tag); });
     }
@@ -163,12 +168,15 @@ KMS_FUNCTION(kms_rotate_key) {
     const KeyUse use = use_of_identifier("rotate key", required_identifier(fcinfo, 0));
     const std::uint32_t used = highest_used_version(use.identifier);
     std::uint32_t version = 0;
+    Algorithm algorithm = default_algorithm;
     administer(use, [&](Line line) -> Status {
         KMS_ASSIGN(const DescribedKey rotated, rotate_key(line, use.identifier, used));
         version = rotated.version;
+        algorithm = rotated.algorithm;
         return {};
     });
     warn_if_used_before(use.identifier, version, used);
+    warn_of_new_terms(use.identifier, version, algorithm);
     PG_RETURN_INT32(static_cast<std::int32_t>(version));
 }
 

@@ -96,6 +96,7 @@ Datum add_version(ByteView kek, const DataKeyId& id) {
 void lock_unneeded(ByteView name, const DataKeyVersion& key, bool force) {
     constexpr const char* action = "disable data key";
     if (!force) {
+        refuse_if_uncountable(action, name, key.version, key.algorithm);
         without_keeping_locks([&] { refuse_if_needed(action, name, key.version, key.tag); });
     }
     lock_for_retiring(key.tag);
@@ -156,7 +157,10 @@ KMS_FUNCTION(kms_rotate_data_key) {
     const ByteView name = required_identifier(fcinfo, 0, "name");
     const DataKeyVersion newest = lock_newest_version("rotate data key", name);
     const Algorithm algorithm = require_known("rotate data key", name, newest.algorithm);
-    return add_version(newest.kek, {name, version_after(newest, name), algorithm});
+    const std::uint32_t version = version_after(newest, name);
+    const Datum result = add_version(newest.kek, {name, version, algorithm});
+    warn_of_new_terms(name, version, algorithm);
+    return result;
 }
 
 KMS_FUNCTION(kms_enable_data_key) {

@@ -230,6 +230,7 @@ std::int64_t destroy(const Destruction& what) {
     }
     refuse_early(what, key);
     if (!what.force && key.state != wire::VersionState::destroyed) {
+        refuse_if_uncountable(action, what.name, what.version, key.algorithm);
         outlast_copies(what, key.tag);
     }
     if (what.shred) {

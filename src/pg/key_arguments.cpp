@@ -38,6 +38,17 @@ void warn_of_limit(Algorithm algorithm) {
     }
 }
 
+void warn_of_new_terms(ByteView identifier, std::uint32_t version, Algorithm algorithm) {
+    if (!info_of(algorithm).seals()) {
+        ereport(WARNING,
+                (errmsg("search terms are made under version %u of key \"%s\" from now on", version,
+                        shown_identifier(identifier)),
+                 errdetail("kms.blind_index() does not find rows whose terms are of an older "
+                           "version; kms.blind_indexes() does."),
+                 errhint("Make the terms of all rows anew.")));
+    }
+}
+
 const char* shown_identifier(ByteView identifier) {
     constexpr int most = 200;
     const char* shown = TextDatumGetCString(identifier_datum(identifier));

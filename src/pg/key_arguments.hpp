@@ -12,6 +12,9 @@ std::uint32_t version_argument(FunctionCallInfo fcinfo, int index);
 // A WARNING where a key version of the algorithm may seal but so many values.
 void warn_of_limit(Algorithm algorithm);
 
+// A WARNING where a key that makes search terms has a new version.
+void warn_of_new_terms(ByteView identifier, std::uint32_t version, Algorithm algorithm);
+
 // For messages: in the spelling of kms.keys, cut where it is long.
 const char* shown_identifier(ByteView identifier);
 

@@ -177,6 +177,46 @@ Failure open_for_session(Session& session, const Call& call, OpenWith open_with)
         [&](HeldKey& held, ByteSpan room) { return held.key.open(call.data, call.context, room); });
 }
 
+Failure seal_under_locally(const Call& call, const KeyTag& tag, varlena** result) {
+    Session& session = pg::session();
+    return transform_with_key(
+        session, call, [&](Step& step) { return get_by_tag(session, call, tag, step); },
+        [&](Step& step) {
+            *result = allocate_value(step.key->key.sealed_size(call.data.size()),
+                                     subject_of(call, step.keys));
+            return Failure();
+        },
+        [&](HeldKey& held) -> Status {
+            if (!info_of(held.key.algorithm()).is_deterministic()) {
+                return Error{Code::unsupported,
+                             "Only a key of algorithm aes-256-siv gives equal values equal "
+                             "ciphertexts."};
+            }
+            return held.key.seal(call.data, call.context, bytes_in(*result));
+        });
+}
+
+Failure term_locally(const Call& call, unsigned bits, const std::optional<KeyTag>& tag,
+                     FullTerm& term) {
+    Session& session = pg::session();
+    const auto get_key = [&](Step& step) {
+        if (tag) {
+            return get_by_tag(session, call, *tag, step);
+        }
+        step.keys = remembered(session, call);
+        step.key = step.keys != nullptr ? step.keys->current : nullptr;
+        return step.key != nullptr && !step.key->wiped ? Failure()
+                                                       : look_up(session, call, std::nullopt, step);
+    };
+    return transform_with_key(
+        session, call, get_key, [](Step&) { return Failure(); },
+        [&](HeldKey& held) -> Status {
+            KMS_ASSIGN(const TermKey* key, held.term_key());
+            KMS_ASSIGN(term, key->make(bits, call.context, call.data));
+            return {};
+        });
+}
+
 Failure wrap_locally(const Call& call, varlena** result) {
     Session& session = pg::session();
     return transform_with_key(

@@ -16,6 +16,16 @@ Failure reseal_locally(const Call& call, const Call& to, varlena** result);
 Failure wrap_locally(const Call& call, varlena** result);
 Failure unwrap_locally(const Call& call);
 
+// The same values under the version with a tag, of a key whose ciphertexts are deterministic; and
+// all 256 bits of search terms, under the current version where there is no tag.
+Failure seal_under_locally(const Call& call, const KeyTag& tag, varlena** result);
+Failure term_locally(const Call& call, unsigned bits, const std::optional<KeyTag>& tag,
+                     FullTerm& term);
+Failure seal_under_remotely(std::span<const Call> calls, std::span<const KeyTag> tags,
+                            varlena** results);
+Failure terms_remotely(const Call& call, unsigned bits, std::span<const KeyTag> tags,
+                       std::span<FullTerm> terms);
+
 Failure wrap_remotely(const Call& call, varlena** result);
 Failure unwrap_remotely(const Call& call);
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "client/new_data_key.hpp"
+#include "client/terms.hpp"
 #include "client/values.hpp"
 #include "pg/collected.hpp"
 #include "pg/modes.hpp"
@@ -148,6 +149,27 @@ Failure transform_remotely(Way way, std::span<const Call> calls, varlena** resul
     return exchange(session(), calls, done, [&](Line line) -> Status {
         RemoteCalls values(calls, results);
         return way == Way::seal ? encrypt(line, values, done) : decrypt(line, values, done);
+    });
+}
+
+Failure seal_under_remotely(std::span<const Call> calls, std::span<const KeyTag> tags,
+                            varlena** results) {
+    std::size_t done = 0;
+    return exchange(session(), calls, done, [&](Line line) -> Status {
+        RemoteCalls values(calls, results);
+        return encrypt_as(line, values, tags, done);
+    });
+}
+
+Failure terms_remotely(const Call& call, unsigned bits, std::span<const KeyTag> tags,
+                       std::span<FullTerm> terms) {
+    return ask_about(call, [&](Line line, Session&, RemoteCalls calls) -> Status {
+        const TermWish wish{calls.at(0).key, bits, call.context, call.data};
+        if (tags.empty()) {
+            KMS_ASSIGN(terms[0], make_term(line, wish));
+            return {};
+        }
+        return kms::make_terms(line, wish, tags, terms);
     });
 }
 

@@ -159,6 +159,21 @@ void refuse_if_needed_behind_lock(const char* action, ByteView identifier, std::
     refuse_for(count_rows_behind_lock({&tag, 1}), action, identifier, version);
 }
 
+void refuse_if_uncountable(const char* action, ByteView identifier, std::uint32_t version,
+                           std::string_view algorithm) {
+    const auto known = algorithm_named(algorithm);
+    if (known && !info_of(*known).seals()) {
+        ereport(ERROR,
+                (errcode(sqlstate::still_needed),
+                 errmsg("could not %s \"%s\": rows may have search terms of its version %u", action,
+                        shown_identifier(identifier), version),
+                 errdetail("A search term does not tell which key has made it, so that they cannot "
+                           "be counted."),
+                 errhint("When all have been made anew under another version, use "
+                         "force => true.")));
+    }
+}
+
 // Whatever the mode of this one is.
 void outlast_caches(ByteView identifier, std::uint32_t version) {
     const auto seconds = cache_ttl().count();

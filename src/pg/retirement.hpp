@@ -43,6 +43,10 @@ void refuse_if_needed(const char* action, ByteView identifier, std::uint32_t ver
 void refuse_if_needed_behind_lock(const char* action, ByteView identifier, std::uint32_t version,
                                   const KeyTag& tag);
 
+// The same for a version that makes search terms, of which nothing tells where they are stored.
+void refuse_if_uncountable(const char* action, ByteView identifier, std::uint32_t version,
+                           std::string_view algorithm);
+
 // After a version can no longer be fetched from its agent: waits until no session can hold it, as
 // far as this session's kms.cache_ttl is theirs.
 void outlast_caches(ByteView identifier, std::uint32_t version);

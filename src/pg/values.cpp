@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "pg/collected.hpp"
 #include "pg/modes.hpp"
 #include "pg/prefetch.hpp"
 #include "pg/settings.hpp"
@@ -66,6 +67,34 @@ Failure wrap(const Call& call, varlena** result) {
 
 Failure unwrap(const Call& call) {
     return mode() == Mode::remote ? unwrap_remotely(call) : unwrap_locally(call);
+}
+
+Failure seal_under(const Call& call, std::span<const KeyTag> tags, varlena** results) {
+    if (mode() == Mode::remote) {
+        auto* calls = allocate_many<Call>(tags.size());
+        std::fill_n(calls, tags.size(), call);
+        return seal_under_remotely({calls, tags.size()}, tags, results);
+    }
+    for (std::size_t i = 0; i < tags.size(); ++i) {
+        if (const Failure failure = seal_under_locally(call, tags[i], &results[i])) {
+            return failure;
+        }
+    }
+    return {};
+}
+
+Failure make_terms(const Call& call, unsigned bits, std::span<const KeyTag> tags,
+                   std::span<FullTerm> terms) {
+    if (mode() == Mode::remote) {
+        return terms_remotely(call, bits, tags, terms);
+    }
+    for (std::size_t i = 0; i < terms.size(); ++i) {
+        const auto tag = tags.empty() ? std::nullopt : std::optional(tags[i]);
+        if (const Failure failure = term_locally(call, bits, tag, terms[i])) {
+            return failure;
+        }
+    }
+    return {};
 }
 
 Failure reseal(std::span<const Call> calls, std::span<const Call> to, varlena** results,

@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 
+#include "crypto/search_term.hpp"
 #include "pg/args.hpp"
 
 namespace kms::pg {
@@ -41,6 +42,15 @@ Failure reseal(std::span<const Call> calls, std::span<const Call> to, varlena** 
 // suite 0x01, whatever the DEK's algorithm. What was unwrapped is the session's reply.
 Failure wrap(const Call& call, varlena** result);
 Failure unwrap(const Call& call);
+
+// One value under each of the versions with these tags, of a key whose ciphertexts are
+// deterministic (else KM010).
+Failure seal_under(const Call& call, std::span<const KeyTag> tags, varlena** results);
+
+// All 256 bits of a search term under each of the versions with these tags; under the current one
+// where there is no tag, and then there is one term. KM010 unless the key makes search terms.
+Failure make_terms(const Call& call, unsigned bits, std::span<const KeyTag> tags,
+                   std::span<FullTerm> terms);
 
 // The key that a call names (KM001 where nothing is bound to its local id).
 KeyUse use_of_call(const Call& call);

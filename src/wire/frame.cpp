@@ -21,8 +21,9 @@ Error violation(const char* what) {
 }
 
 bool is_verb(std::string_view text) {
-    return !text.empty() && text.size() <= max_verb &&
-           std::all_of(text.begin(), text.end(), [](char c) { return c >= 'a' && c <= 'z'; });
+    return !text.empty() && text.size() <= max_verb && text.front() != '-' &&
+           std::all_of(text.begin(), text.end(),
+                       [](char c) { return (c >= 'a' && c <= 'z') || c == '-'; });
 }
 
 // Cuts the bytes before the next space off `rest`, and the space.

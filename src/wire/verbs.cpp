@@ -7,6 +7,7 @@
 
 #include "base/escape.hpp"
 #include "base/hex.hpp"
+#include "crypto/search_term.hpp"
 #include "wire/frame.hpp"
 
 #include "base/floor.hpp"
@@ -41,6 +42,8 @@ constexpr std::array<NamedState, 3> named_states{{
     {VersionState::disabled, "disabled"},
     {VersionState::destroyed, "destroyed"},
 }};
+
+constexpr std::string_view blind_index_use = "blind-index/";
 
 struct NamedPurpose {
     Purpose purpose;
@@ -214,6 +217,21 @@ std::string_view field(const std::vector<Field>& fields, std::string_view name) 
         return candidate.first == name;
     });
     return found == fields.end() ? std::string_view{} : found->second;
+}
+
+std::string blind_index_word(unsigned bits) {
+    return std::string(blind_index_use) + std::to_string(bits);
+}
+
+std::optional<unsigned> parse_blind_index(std::string_view word) {
+    if (!word.starts_with(blind_index_use)) {
+        return std::nullopt;
+    }
+    const auto bits = parse_number(word.substr(blind_index_use.size()), most_term_bits);
+    if (!bits || !is_term_size(*bits)) {
+        return std::nullopt;
+    }
+    return static_cast<unsigned>(*bits);
 }
 
 std::string tag_word(const KeyTag& tag) {

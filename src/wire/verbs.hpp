@@ -22,9 +22,11 @@ constexpr std::string_view ping = "ping";
 constexpr std::string_view describe = "describe";
 constexpr std::string_view get = "get";
 constexpr std::string_view encrypt = "encrypt";
+constexpr std::string_view encrypt_as = "encrypt-as";
 constexpr std::string_view decrypt = "decrypt";
 constexpr std::string_view wrap = "wrap";
 constexpr std::string_view unwrap = "unwrap";
+constexpr std::string_view mac = "mac";
 constexpr std::string_view create = "create";
 constexpr std::string_view rotate = "rotate";
 constexpr std::string_view list = "list";
@@ -52,6 +54,10 @@ using Field = std::pair<std::string, std::string>;
 std::string write_fields(const std::vector<Field>& fields);
 Result<std::vector<Field>> parse_fields(ByteView body);
 std::string_view field(const std::vector<Field>& fields, std::string_view name);  // "" if absent
+
+// What `mac` makes, as a word: `blind-index/BITS`, 1 to 256.
+std::string blind_index_word(unsigned bits);
+std::optional<unsigned> parse_blind_index(std::string_view word);
 
 // A key tag as a word: 16 lower-case hex digits.
 std::string tag_word(const KeyTag& tag);

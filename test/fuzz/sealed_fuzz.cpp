@@ -20,7 +20,7 @@ void require(bool condition) {
 
 std::vector<SealingKey> make_keys() {
     std::vector<SealingKey> keys;
-    for (const AlgorithmInfo& info : all_algorithms()) {
+    for (const AlgorithmInfo& info : sealing_algorithms()) {
         const std::vector<Byte> data_key(info.key_length, 7);
         for (const auto make : {SealingKey::from_data_key, SealingKey::wrapping_from_data_key}) {
             auto key = make(info.algorithm, data_key);

@@ -31,6 +31,25 @@ foreach my $algorithm (sort keys %data_key) {
 }
 my $node = kms_node('agreement', 'kms.command' => $command, shared_preload_libraries => 'kms', max_connections => 80);
 
+# --- search terms are Python's
+
+write_text("$raw/index", random_bytes(32));
+chmod 0600, "$raw/index" or die $!;
+kms_admin($keys, 'create', '--algorithm', 'hmac-sha-256', '--raw', '--import', "$raw/index", 'index');
+foreach my $mode ('local', 'remote') {
+    my $session = keys_session($node, { 'kms.mode' => $mode, 'kms.keys' => '1=index' });
+    foreach my $bits (1, 7, 8, 64, 100, 256) {
+        foreach my $context ('', 'c3a9', 'ab' x 300) {
+            my @terms = ('', '00', '616263', 'cd' x 64, unpack('H*', random_bytes(1000)));
+            my $values = join ', ', map { "('\\x$_'::bytea)" } @terms;
+            my ($code, $theirs) = run_python((join '', map { "$_\n" } @terms), $decoder, 'term', '--key', "$raw/index", '--bits', $bits, '--context', $context);
+            my $made = $session->get("SELECT encode(kms.blind_index(1, x, $bits, '\\x$context'), 'hex') FROM (VALUES $values) v(x)");
+            is("$made\n", $code == 0 ? $theirs : '', "$mode: $bits bits, context of " . length($context) / 2 . ' bytes');
+        }
+    }
+    $session->quit;
+}
+
 # --- values from SQL open in Python, and the other way round
 
 my @plaintexts = ('', '00', '616263', unpack('H*', "na\xc3\xafve \xe2\x82\xac"), 'ab' x 15, 'ab' x 16, 'ab' x 17,

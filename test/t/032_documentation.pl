@@ -152,16 +152,19 @@ is("@outcomes[0, 1, 3, 4]", '1 1 2 2', 'keys are made and rotated');
 is("@outcomes[5, 6, 7]", '0 0 password of the mail server', '... destroyed and wrapped');
 $envelope->quit;
 
-# --- doc/blobs.md: its statements, in their order, as one session of psql
+# --- doc/blobs.md and doc/search.md: their statements, in their order, as one session of psql
 
-my @scripts = grep { !/^\*/ } blocks_of(page('blobs.md'));
-my (undef, $shown, $complaints) = $node->psql('postgres', join("\n", @scripts), on_error_stop => 1, extra_params => ['-a']);
-is($complaints, '', 'the statements of blobs.md work');
-my @results = map { /^(.*; +-- → (.*))$/mg } @scripts;
-cmp_ok(scalar @results, '>=', 2 * 30, '... and have their results');
-while (my ($line, $result) = splice @results, 0, 2) {
-    my ($statement) = $line =~ /^(.*;)/;
-    like($shown, qr/^\Q$line\E\n\Q$result\E$/m, $statement);
+my %results = ('blobs.md' => 30, 'search.md' => 4);
+foreach my $name (sort keys %results) {
+    my @scripts = grep { !/^\*/ } blocks_of(page($name));
+    my (undef, $shown, $complaints) = $node->psql('postgres', join("\n", @scripts), on_error_stop => 1, extra_params => ['-a']);
+    is($complaints, '', "the statements of $name work");
+    my @results = map { /^(.*; +-- → (.*))$/mg } @scripts;
+    cmp_ok(scalar @results, '>=', 2 * $results{$name}, '... and have their results');
+    while (my ($line, $result) = splice @results, 0, 2) {
+        my ($statement) = $line =~ /^(.*;)/;
+        like($shown, qr/^\Q$line\E\n\Q$result\E$/m, $statement);
+    }
 }
 like(page('blobs.md'), qr/^    \*\/10 \* \* \* \*  psql -X -q -d app -c 'SELECT kms\.blob_expire\(10000\)'$/m, 'blobs.md has a line for cron');
 

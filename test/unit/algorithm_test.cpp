@@ -14,7 +14,8 @@ TEST(Algorithm, NamesFindTheirOwn) {
         EXPECT_EQ(algorithm_named(info.name), info.algorithm);
         EXPECT_EQ(&info_of(info.algorithm), &info);
     }
-    EXPECT_EQ(all_algorithms().size(), 5u);
+    EXPECT_EQ(all_algorithms().size(), 6u);
+    EXPECT_EQ(sealing_algorithms().size(), 5u);
 }
 
 TEST(Algorithm, NothingElseHasAName) {
@@ -32,6 +33,18 @@ TEST(Algorithm, AKeyLengthStandsForOne) {
     for (const std::size_t bytes : {0, 1, 15, 17, 31, 33, 48, 63, 65}) {
         EXPECT_FALSE(algorithm_for_key_length(bytes)) << bytes;
     }
+}
+
+TEST(Algorithm, EachIsForValuesOrForSearchTerms) {
+    for (const AlgorithmInfo& info : sealing_algorithms()) {
+        EXPECT_TRUE(info.seals());
+        EXPECT_TRUE(require_sealing(info.algorithm));
+        EXPECT_CODE(require_terms(info.algorithm), Code::unsupported);
+        EXPECT_EQ(info.is_deterministic(), info.algorithm == Algorithm::aes_256_siv);
+    }
+    EXPECT_FALSE(info_of(Algorithm::hmac_sha_256).is_deterministic());
+    EXPECT_TRUE(require_terms(Algorithm::hmac_sha_256));
+    EXPECT_CODE(require_sealing(Algorithm::hmac_sha_256), Code::unsupported);
 }
 
 TEST(KeyTag, IsTheOneOfTheVectors) {

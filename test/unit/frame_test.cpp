@@ -134,7 +134,7 @@ TEST(Frame, RefusesWhatIsNotALine) {
                              "ok 1 0 a \n",
                              " ok 1 0\n",
                              "OK 1 0\n",
-                             "o-k 1 0\n",
+                             "-ok 1 0\n",
                              "ok1 1 0\n",
                              "abcdefghijklmnopq 1 0\n",
                              "ok 01 0\n",

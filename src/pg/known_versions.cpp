@@ -1,0 +1,68 @@
+#include "pg/known_versions.hpp"
+
+#include <algorithm>
+
+#include "pg/args.hpp"
+#include "pg/collected.hpp"
+#include "pg/settings.hpp"
+
+namespace kms::pg {
+namespace {
+
+using wire::VersionState;
+
+std::span<const KnownVersion> stored_versions(const DataKey& stored) {
+    Collected<KnownVersion> versions;
+    for (const DataKeyVersion& each : stored.versions) {
+        versions.add({each.version, each.tag, each.state});
+    }
+    return versions.all();
+}
+
+std::span<const KnownVersion> listed_versions(const KeyUse& use) {
+    Session& session = pg::session();
+    const ListedKey* listed = nullptr;
+    finish(session, in_session(session, use.subject(), [&]() -> Status {
+               KMS_ASSIGN(listed, session.listed_key(use));
+               return {};
+           }));
+    Collected<KnownVersion> versions;
+    for (const wire::ListedVersion& each : listed->versions) {
+        versions.add({each.version, each.tag, each.state});
+    }
+    return versions.all();
+}
+
+}  // namespace
+
+std::span<const KnownVersion> known_versions(KeyUse use) {
+    use = use_of_data_key(use);
+    const auto versions =
+        use.stored != nullptr ? stored_versions(*use.stored) : listed_versions(use);
+    if (versions.empty()) {
+        raise_error(use.subject(), Code::not_found, "");
+    }
+    return versions;
+}
+
+std::span<const KeyTag> enabled_tags(const KeyUse& use, bool skip_disabled) {
+    const auto versions = known_versions(use);
+    Collected<KeyTag> tags;
+    for (const KnownVersion& each : versions) {
+        if (each.state == VersionState::disabled && !skip_disabled) {
+            raise_error(use.subject(), Code::disabled,
+                        psprintf("Version %u is disabled: what was sealed under it would not be "
+                                 "found. skip_disabled => true looks under the others.",
+                                 each.version));
+        }
+        if (each.state == VersionState::enabled) {
+            tags.add(each.tag);
+        }
+    }
+    if (tags.all().empty()) {
+        raise_error(use.subject(), Code::disabled, "No version is enabled.");
+    }
+    return tags.all();
+}
+
+}  // namespace kms::pg
