@@ -1,13 +1,12 @@
 # kms for PostgreSQL, built with PGXS: make && make install && make installcheck.
 #
 #   PG_CONFIG=…   the PostgreSQL to build for     CXX=clang++   another compiler
-#   WERROR=       warnings are no errors                  OPTIMIZE=       not across files
+#   WERROR=-Werror     warnings are errors, as in `make check`     OPTIMIZE=       not across files
 #
 # `make check`, `make demo` and the others of test/test.mk install what they need by themselves.
 # They do without PGXS, which may be among it.
 
 PG_CONFIG ?= pg_config
-WERROR ?= -Werror
 
 # kms.control is the one place where the version stands.
 kms_version := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" kms.control)

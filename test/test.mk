@@ -10,7 +10,7 @@ JOBS ?= $(shell nproc)
 OTHER_CXX ?= $(if $(findstring clang,$(CXX)),g++,clang++)
 export KMS_VECTORS ?= $(realpath ../shared/vectors)
 
-warnings := -Wall -Wextra -Wshadow -Wpedantic $(WERROR)
+warnings := -Wall -Wextra -Wshadow -Wpedantic -Werror
 libpq_headers := -I$(shell $(PG_CONFIG) --includedir 2>/dev/null)
 test_flags := -std=c++20 -g $(warnings) -Isrc $(libpq_headers) -DKMS_VERSION='"$(kms_version)"' -DKMS_SEND_UNKNOWN_VERBS
 sanitizers := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
