@@ -66,13 +66,7 @@ class RandomNonceGcm {
     std::unique_ptr<RandomPool> nonces_;
 };
 
-// What stands for the cipher of a key that seals nothing.
-struct NoCipher {
-    Algorithm algorithm;
-    void wipe() noexcept {}
-};
-
-using Construction = std::variant<XaesKey, SivKey, RandomNonceGcm, NoCipher>;
+using Construction = std::variant<XaesKey, SivKey, RandomNonceGcm>;
 
 template <typename Key>
 Result<Construction> create(ByteView subkey) {
@@ -101,19 +95,12 @@ Status seal_with(SivKey& key, ByteSpan, AdditionalData data, ByteView plaintext,
     return key.seal(data, plaintext, out);
 }
 
-Status seal_with(NoCipher& none, ByteSpan, AdditionalData, ByteView, ByteSpan) {
-    return require_sealing(none.algorithm);
-}
-
 template <typename Key>
 Status open_with(Key& key, ByteView nonce, AdditionalData data, ByteView sealed, ByteSpan out) {
     return key.open(nonce, data, sealed, out);
 }
 Status open_with(SivKey& key, ByteView, AdditionalData data, ByteView sealed, ByteSpan out) {
     return key.open(data, sealed, out);
-}
-Status open_with(NoCipher& none, ByteView, AdditionalData, ByteView, ByteSpan) {
-    return require_sealing(none.algorithm);
 }
 
 }  // namespace
@@ -157,7 +144,7 @@ Result<SealedHeader> parse_sealed(ByteView sealed) {
 }
 
 struct SealingKey::State {
-    State(const AlgorithmInfo& i, const KeyTag& t, Construction c)
+    State(const AlgorithmInfo& i, const KeyTag& t, std::optional<Construction> c = std::nullopt)
         : info(i), tag(t), construction(std::move(c)) {
         header[0] = static_cast<Byte>(info.suite.value_or(Suite{}));
         std::ranges::copy(tag, header.begin() + 1);
@@ -177,11 +164,14 @@ struct SealingKey::State {
     const AlgorithmInfo& info;
     const KeyTag tag;
     std::array<Byte, header_length> header;
-    Construction construction;
+    std::optional<Construction> construction;  // none of an algorithm that seals nothing
     std::atomic<bool> wiped = false;
 };
 
 Status SealingKey::State::check_seal(std::size_t plaintext, std::size_t out) const {
+    if (!construction) {
+        return require_sealing(info.algorithm);
+    }
     if (plaintext > max_sealed_length - overhead()) {
         return Error{Code::too_large, "a sealed value has at most 1 GiB"};
     }
@@ -194,7 +184,7 @@ Status SealingKey::State::check_seal(std::size_t plaintext, std::size_t out) con
 // The header is compared as it stands: to take it apart again costs a tenth of opening a short
 // value.
 Status SealingKey::State::check_open(ByteView sealed, std::size_t out) const {
-    if (sealed.size() < overhead() ||
+    if (!construction || sealed.size() < overhead() ||
         std::memcmp(sealed.data(), header.data(), header_length) != 0) {
         KMS_TRY(parse_sealed(sealed));
         return Error{Code::wrong_key, "sealed under another key"};
@@ -215,7 +205,7 @@ Status SealingKey::State::check_open(ByteView sealed, std::size_t out) const {
     const ByteSpan rest = out.subspan(header_length + info.nonce_length);
     const AdditionalData data{header, context};
     return std::visit([&](auto& key) { return seal_with(key, nonce, data, plaintext, rest); },
-                      construction);
+                      *construction);
 }
 
 [[gnu::hot]] Status SealingKey::State::open(ByteView sealed, ByteView context, ByteSpan out) {
@@ -224,7 +214,7 @@ Status SealingKey::State::check_open(ByteView sealed, std::size_t out) const {
     const ByteView rest = sealed.subspan(header_length + info.nonce_length);
     const AdditionalData data{header, context};
     return std::visit([&](auto& key) { return open_with(key, nonce, data, rest, out); },
-                      construction);
+                      *construction);
 }
 
 // A wipe that a signal handler does in the middle of `action` may come before a key is derived: so
@@ -244,7 +234,9 @@ template <typename Action>
 
 void SealingKey::State::wipe() noexcept {
     wiped = true;
-    std::visit([](auto& key) { key.wipe(); }, construction);
+    if (construction) {
+        std::visit([](auto& key) { key.wipe(); }, *construction);
+    }
 }
 
 SealingKey::SealingKey(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -261,7 +253,7 @@ Result<SealingKey> SealingKey::from_data_key(Algorithm algorithm, ByteView data_
     KMS_ASSIGN(const KeyTag tag, compute_key_tag(algorithm, data_key));
     const AlgorithmInfo& info = info_of(algorithm);
     if (!info.seals()) {
-        return SealingKey(std::make_unique<State>(info, tag, NoCipher{algorithm}));
+        return SealingKey(std::make_unique<State>(info, tag));
     }
     const std::string_view label = info.is_deterministic() ? "kms/1 siv" : "kms/1 seal";
     SecretBytes subkey(info.key_length);

@@ -43,7 +43,7 @@ void open_foreign(SealingKey& key, ByteView input) {
 
 // The same input behind a header of the key's own, so that it gets as far as decryption.
 void open_forged(SealingKey& key, ByteView input) {
-    std::vector<Byte> forged{static_cast<Byte>(info_of(key.algorithm()).suite)};
+    std::vector<Byte> forged{static_cast<Byte>(*info_of(key.algorithm()).suite)};
     forged.insert(forged.end(), key.tag().begin(), key.tag().end());
     forged.insert(forged.end(), input.begin(), input.end());
     open_foreign(key, forged);

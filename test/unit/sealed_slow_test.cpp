@@ -67,7 +67,7 @@ TEST_P(SealedSlow, MoreIsTooLarge) {
     Pages plaintext(more);
     Pages sealed(max_sealed_length + 1);
     EXPECT_CODE(key->seal(plaintext.first(more), {}, sealed.first(1)), Code::too_large);
-    sealed.first(1)[0] = static_cast<Byte>(info_of(GetParam()).suite);
+    sealed.first(1)[0] = static_cast<Byte>(*info_of(GetParam()).suite);
     std::ranges::copy(key->tag(), sealed.first(9).subspan(1).begin());
     EXPECT_CODE(key->open(sealed.first(max_sealed_length + 1), {}, plaintext.first(1)),
                 Code::too_large);
