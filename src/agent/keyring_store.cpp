@@ -25,9 +25,9 @@ Result<const KeyringEntry*> chosen(const Keyring& keyring, ByteView key, const K
 }  // namespace
 
 std::vector<std::string_view> KeyringStore::capabilities() const {
-    return {wire::verb::encrypt_as,    wire::verb::mac,        wire::verb::describe,
-            wire::verb::get,           wire::verb::encrypt,    wire::verb::decrypt,
-            wire::verb::wrap,          wire::verb::unwrap,     wire::verb::create,
+    return {wire::verb::describe,      wire::verb::get,        wire::verb::encrypt,
+            wire::verb::decrypt,       wire::verb::wrap,       wire::verb::unwrap,
+            wire::verb::encrypt_as,    wire::verb::mac,        wire::verb::create,
             wire::verb::rotate,        wire::verb::list,       wire::verb::enable,
             wire::verb::disable,       wire::verb::destroy,    wire::capability::no_export,
             wire::capability::purpose, wire::capability::after};
