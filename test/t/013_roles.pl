@@ -257,6 +257,14 @@ $thief->get("CREATE TABLE work.stolen (id int, c bytea) PARTITION BY LIST (id); 
     INSERT INTO work.stolen VALUES (1, NULL), (2, '$stolen'); SELECT kms.register_column('work.stolen', 'c', 'bob-key')");
 fails_with($thief, q{CALL kms.decrypt_column('work.stolen', 'c', 'text')}, 'KM003', 'who may not have the key does not open a column');
 is($thief->get(q{SELECT count(*) FROM pg_trigger WHERE tgrelid = 'work.stolen'::regclass}), 0, '... and leaves no trigger that would');
+foreach my $first ('', q{INSERT INTO work.stolen VALUES (1, '\x00')}, q{TRUNCATE work.stolen; INSERT INTO work.stolen VALUES (1, '\x01' || decode(repeat('00', 60), 'hex'))}) {
+    $thief->get("TRUNCATE work.stolen; $first");
+    fails_with($thief, q{CALL kms.decrypt_column('work.stolen', 'c', 'text')}, 'KM003', '... nor where there is no value of the key: ' . ($first || 'none at all'));
+    is($thief->get(q{SELECT count(*) FROM pg_trigger WHERE tgrelid = 'work.stolen'::regclass}), 0, '... and leaves no trigger');
+}
+$thief->get(q{SELECT kms.unregister_column('work.stolen', 'c'), kms.register_column('work.stolen', 'c', 'alice-key')});
+is($thief->get(q{TRUNCATE work.stolen; SET client_min_messages = error; CALL kms.decrypt_column('work.stolen', 'c', 'text'); SELECT count(*) FROM pg_trigger WHERE tgrelid = 'work.stolen'::regclass}),
+    1, 'who may have the key makes one, of an empty table too');
 $_->quit foreach $thief, $holder;
 
 $node->stop;
