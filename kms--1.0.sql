@@ -148,11 +148,12 @@ RETURNS text LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_rena
 CREATE FUNCTION kms_internal.names_renamed(context_expression text, command pg_ddl_command)
 RETURNS bool LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_names_renamed';
 
--- What a context may be made of: text is the same whatever its length may be.
+-- What a context may be made of: text is the same whatever its length may be. By number, since a type
+-- and its schema may get other names.
 CREATE FUNCTION kms_internal.context_type(type oid, modifier int)
 RETURNS text LANGUAGE sql STABLE
 RETURN CASE WHEN type IN ('pg_catalog.text'::pg_catalog.regtype, 'pg_catalog.varchar'::pg_catalog.regtype)
-    THEN 'text' ELSE pg_catalog.format_type(type, modifier) END;
+    THEN 'text' ELSE pg_catalog.format('%s:%s', type, modifier) END;
 
 -- That the registered column is this one. An expression that does not parse must not keep out its row.
 CREATE FUNCTION kms_internal.note_place_at(

@@ -177,6 +177,26 @@ foreach my $case (
 begin_anew($with_pair, 'lib.of((p).a)');
 unlike(said($_), qr/WARNING/, "$_ is no matter") foreach 'ALTER TABLE person RENAME p TO q', 'ALTER TABLE person RENAME id TO a', 'ALTER TYPE lib.pair RENAME ATTRIBUTE b TO z', 'ALTER TABLE person RENAME TO of', 'ALTER TABLE of RENAME TO person';
 
+# --- the types of a context's columns have names, too
+
+foreach my $case (
+    [ 'pid', 'ALTER SCHEMA app RENAME TO app2', 'ALTER SCHEMA app2 RENAME TO app' ],
+    [ 'pid', 'ALTER DOMAIN app.pid RENAME TO pid2', 'ALTER DOMAIN app.pid2 RENAME TO pid' ],
+    [ 'pid', 'ALTER DOMAIN app.pid SET SCHEMA other', 'ALTER DOMAIN other.pid SET SCHEMA app' ],
+    [ 'kind[]', 'ALTER TYPE app.kind RENAME TO kind2', 'ALTER TYPE app.kind2 RENAME TO kind' ]) {
+    my ($type, $rename, $back) = @$case;
+    $s->get('DROP SCHEMA IF EXISTS app CASCADE; DROP TABLE IF EXISTS person');
+    $s->get(q{CREATE SCHEMA app; CREATE DOMAIN app.pid AS int; CREATE TYPE app.kind AS ENUM ('a')});
+    my $column = $type eq 'pid' ? 'id' : 'k';
+    begin_anew('CREATE TABLE person (id app.pid, k app.kind[], ssn bytea)', $column eq 'id' ? 'id::text::bytea' : q{array_length(k, 1)::text::bytea});
+    unlike(said($rename), qr/WARNING/, "$rename is no matter to a column of the type");
+    is($s->get('SELECT broken IS NULL FROM kms.registered_columns'), 't', '... whose context holds');
+    is_kept(qr/^public\.person\.ssn: 1 row$/, '... while its rows count');
+    unlike(said($back), qr/WARNING/, '... nor is the way back');
+}
+begin_anew('CREATE TABLE person (id numeric(10,2), ssn bytea)');
+like(said('ALTER TABLE person ALTER id TYPE numeric(10,3)'), qr/WARNING: .*\nDETAIL:  it uses id, which has another type now/, 'another modifier is another type');
+
 # --- what is forgotten is said
 
 begin_anew();
