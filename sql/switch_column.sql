@@ -107,6 +107,19 @@ DROP TABLE parent CASCADE;
 DROP TABLE child;
 DROP FUNCTION nothing();
 
+-- While a column is being moved, there are values of the context of before too.
+CREATE TABLE moved (id int, p text, c bytea);
+INSERT INTO moved VALUES (1, 'p', kms.encode_with('pii', 'x', 'p')), (2, 'q', '\x00');
+SELECT kms.register_column('moved', 'c', 'pii', 'p::bytea');
+CALL kms.reencrypt('moved', 'c', new_context => 'id::text::bytea');
+CALL kms.encrypt_column('moved', 'p', 'pii');
+SELECT kms.switch_column('moved', 'p');
+DELETE FROM moved WHERE id = 2;
+CALL kms.reencrypt('moved', 'c', new_context => 'id::text::bytea');
+SELECT kms.switch_column('moved', 'p');
+SELECT kms.decode_with_text('pii', c, id::text::bytea) FROM moved;
+DROP TABLE moved;
+
 -- A partition key can never go; what belongs to partitions alone is theirs, and goes on with them.
 CREATE TABLE parted (id int, k text, p text DEFAULT 'root' CHECK (p <> 'x'), q text) PARTITION BY LIST (k);
 CREATE TABLE parted_1 PARTITION OF parted FOR VALUES IN ('a') PARTITION BY LIST (upper(q));

@@ -149,6 +149,9 @@ void describe_partition_key(const Heirs& heirs, Lines& lines) {
 }
 
 bool is_over(Relation table, const char* context_expression, AttrNumber attribute) {
+    if (context_expression == nullptr) {
+        return false;
+    }
     Bitmapset* columns = nullptr;
     run_owners_code(table->rd_rel->relowner, [&] {
         auto* context = reinterpret_cast<Node*>(stored_context(table, context_expression));
@@ -157,12 +160,16 @@ bool is_over(Relation table, const char* context_expression, AttrNumber attribut
     return bms_is_member(attribute - FirstLowInvalidHeapAttributeNumber, columns);
 }
 
+// While a column is moved, there may be values of the context of before too.
+bool is_opened_with(const Heirs& heirs, const RegisteredColumn& column) {
+    return is_over(heirs.table, column.context_expression, heirs.from) ||
+           (column.is_moving && is_over(heirs.table, column.was.context_expression, heirs.from));
+}
+
 // Their values could not be opened any more.
 void describe_contexts(const Heirs& heirs, Lines& lines) {
     for (const RegisteredColumn& column : registered_columns()) {
-        if (column.relation == RelationGetRelid(heirs.table) &&
-            column.context_expression != nullptr &&
-            is_over(heirs.table, column.context_expression, heirs.from)) {
+        if (column.relation == RelationGetRelid(heirs.table) && is_opened_with(heirs, column)) {
             add_line(&lines.in_the_way,
                      psprintf("context expression of registered column %s", full_name(column)));
         }
