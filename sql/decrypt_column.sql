@@ -1,6 +1,6 @@
 -- decrypt_column: back to plaintext, the way encrypt_column came; a column that was encrypted could not go back.
 SET client_min_messages = warning;
-DROP ROLE IF EXISTS regress_kms_writer;
+DROP ROLE IF EXISTS regress_kms_writer, regress_kms_reader;
 RESET client_min_messages;
 SELECT setting || '/kms-agent serve --ephemeral' AS command FROM pg_config WHERE name = 'BINDIR' \gset
 SET kms.command = :'command';
@@ -66,6 +66,20 @@ SELECT col_description('back'::regclass, attnum) FROM pg_attribute WHERE attreli
 SELECT count(*) FROM kms.registered_columns;
 SELECT count(*), count(*) FILTER (WHERE b.born = w.born) FROM back b JOIN was w USING (id);
 DROP TABLE back;
+
+-- Who may read sealed values does not read what is in them after the switch.
+CREATE ROLE regress_kms_reader;
+CREATE TABLE granted (id int, c bytea);
+INSERT INTO granted VALUES (1, kms.encode_with('pii', 'secret'));
+SELECT kms.register_column('granted', 'c', 'pii');
+GRANT SELECT (id, c) ON granted TO regress_kms_reader;
+CALL kms.decrypt_column('granted', 'c', 'text');
+SELECT kms.switch_column('granted', 'c', dry_run => true);
+SELECT kms.switch_column('granted', 'c');
+SELECT kms.switch_column('granted', 'c', drop_constraints => true);
+SELECT c, has_column_privilege('regress_kms_reader', 'granted', c, 'SELECT') FROM unnest('{id,c_plain}'::text[]) c ORDER BY c COLLATE "C" DESC;
+DROP TABLE granted;
+DROP ROLE regress_kms_reader;
 
 -- Any type, in partitions, in remote mode.
 SET kms.mode = 'remote';

@@ -130,7 +130,9 @@ void describe_properties(const Pair& pair, const Heirs& heirs, Lines& lines) {
     bool has_none = false;
     (void)acl_of(heirs, heirs.from, &has_none);
     if (!has_none) {
-        add_line(&lines.handed_on, psprintf("privileges on the column of table %s", heirs.name));
+        // Whoever was given sealed values was not given what is in them.
+        add_line(pair.opens ? &lines.lost : &lines.handed_on,
+                 psprintf("privileges on the column of table %s", heirs.name));
     }
     if (column_of(heirs.table, heirs.from).attidentity != '\0') {
         add_line(&lines.lost, psprintf("identity of table %s", heirs.name));
@@ -350,10 +352,10 @@ void write_privileges(Relation table, AttrNumber attribute, const Acl* before, A
 }
 
 // As they are in the catalog: GRANT knows no other grantor than who calls it.
-void hand_on_privileges(const Heirs& heirs) {
+void hand_on_privileges(const Pair& pair, const Heirs& heirs) {
     bool has_none = false;
     const Datum acl = acl_of(heirs, heirs.from, &has_none);
-    if (has_none) {
+    if (has_none || pair.opens) {
         return;
     }
     const Datum own = acl_of(heirs, heirs.to, &has_none);
@@ -385,7 +387,7 @@ Succession succession_of(const Pair& pair) {
 void hand_on(const Pair& pair) {
     Collected<Bequest> bequests;
     for_each_table(pair, [&](const Heirs& heirs) {
-        hand_on_privileges(heirs);
+        hand_on_privileges(pair, heirs);
         hand_on_comment(heirs);
         bequests.add(bequest_of(pair, heirs));
     });

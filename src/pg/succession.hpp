@@ -17,8 +17,9 @@ struct Succession {
 // yet.
 Succession succession_of(const Pair& pair);
 
-// NOT NULL, the DEFAULT, privileges with their grantors, the comment, and the sequence that the
-// column owns; where the new column has one of its own, that stays. Before the old one is dropped.
+// NOT NULL, the DEFAULT, the comment, and the sequence that the column owns; privileges with their
+// grantors, unless the new column is in plaintext. Where that has one of its own, it stays. Before
+// the old one is dropped.
 void hand_on(const Pair& pair);
 
 }  // namespace kms::pg
