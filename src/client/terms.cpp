@@ -44,10 +44,23 @@ class TermErrand : public Errand {
             }
             return {};
         }
-        if (reply->body.size() != full_term_length) {
+        KMS_TRY(check(*reply, index));
+        copy_bytes(reply->body, terms_[index]);
+        return {};
+    }
+
+    // VERSION and TAG may be left out, but not be wrong.
+    Status check(const Reply& reply, std::size_t index) const {
+        KMS_TRY(read_version_or_first(reply.head));
+        if (reply.head.words.size() > 1) {
+            KMS_ASSIGN(const KeyTag tag, read_tag(reply.head.raw_word(1)));
+            if (!tags_.empty() && tag != tags_[index]) {
+                return violation("a search term is of another version than was asked for");
+            }
+        }
+        if (reply.body.size() != full_term_length) {
             return violation("a search term has not 32 bytes");
         }
-        copy_bytes(reply->body, terms_[index]);
         return {};
     }
 

@@ -98,9 +98,21 @@ HeapTuple require_row(int cache, Oid number, const char* kind) {
     return row;
 }
 
+// A cast is stored without its function: whoever owns one of the types may make another, or the
+// first, and what was text by the type's output would be text by that.
+void require_built_in_cast(const FuncExpr& call) {
+    if (call.funcformat != COERCE_EXPLICIT_CALL && call.funcid >= FirstNormalObjectId) {
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("a context expression uses no cast that somebody has made"),
+                        errdetail("The cast is by %s.", format_procedure(call.funcid)),
+                        errhint("Call the function by its name.")));
+    }
+}
+
 bool is_named_exactly(const FuncExpr& call) {
+    require_built_in_cast(call);
     if (call.funcformat != COERCE_EXPLICIT_CALL) {
-        return true;  // a cast
+        return true;
     }
     HeapTuple row = require_row(PROCOID, call.funcid, "a function");
     const auto& function = *reinterpret_cast<Form_pg_proc>(GETSTRUCT(row));

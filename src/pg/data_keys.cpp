@@ -63,7 +63,8 @@ DataKeyVersion version_of(const OwnRow& row) {
             .wrapped = form_of(row, kek_version_column, wrapped_column),
             .wrapped_before = form_of(row, kek_version_before_column, wrapped_before_column),
             .kek_version_first = DatumGetUInt32(row[kek_version_first_column]),
-            .kek_version_last = DatumGetUInt32(row[kek_version_column])};
+            .kek_version_last = DatumGetUInt32(row[kek_version_column]),
+            .written_by = row.version().writer};
 }
 
 // In the current memory context.

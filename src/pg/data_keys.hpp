@@ -32,6 +32,7 @@ struct DataKeyVersion {
     // Of the oldest form that there ever was, and of the newest, destroyed or not.
     std::uint32_t kek_version_first;
     std::uint32_t kek_version_last;
+    TransactionId written_by;
 };
 
 struct DataKey {

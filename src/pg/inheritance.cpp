@@ -56,6 +56,16 @@ void require_none_detaching(Oid relation) {
     }
 }
 
+void require_own_rows(Relation table) {
+    if (table->rd_tableam == nullptr) {
+        ereport(ERROR,
+                (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                 errmsg("\"%s\" holds no rows of its own", RelationGetRelationName(table)),
+                 errdetail("It is a foreign table or a view, and was none, or was no part of "
+                           "the table, when the command began.")));
+    }
+}
+
 bool is_part_of(Oid table, Oid ancestor) {
     return list_member_oid(with_ancestors(table), ancestor);
 }

@@ -13,6 +13,11 @@ const List* find_all_parts(Oid relation, LOCKMODE lock);
 // 55000 where one is being detached: commands on the relation no longer reach it.
 void require_none_detaching(Oid relation);
 
+// 0A000 for a foreign table or a view, which came since the command began: there is nothing to
+// scan. Another session may give a table such a child, or make a view of it, between two
+// transactions.
+void require_own_rows(Relation table);
+
 // Whether `table` is `ancestor`, one of its partitions or child tables, or one of theirs.
 bool is_part_of(Oid table, Oid ancestor);
 

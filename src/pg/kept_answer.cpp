@@ -2,10 +2,8 @@
 
 #include <algorithm>
 
-#include "base/clock.hpp"
 #include "base/secret.hpp"
 #include "pg/args.hpp"
-#include "pg/settings.hpp"
 
 namespace kms::pg {
 namespace {
@@ -22,7 +20,7 @@ struct Kept {
     Oid role;
     std::uint64_t circumstances;
     std::uint64_t changes;
-    TimePoint given_at;
+    TimestampTz statement;  // the one that the client sent
 };
 
 void wipe_kept(void* argument) {
@@ -54,9 +52,10 @@ bool same(const Question& a, const Question& b) {
 }
 
 bool holds(const Kept& kept) {
-    const bool expired = cache_ttl().count() > 0 && recently() >= kept.given_at + cache_ttl();
-    return kept.is_there && !expired && kept.role == GetUserId() &&
-           kept.circumstances == key_circumstances() && kept.changes == session().changes;
+    AcceptInvalidationMessages();
+    return kept.is_there && kept.statement == GetCurrentStatementStartTimestamp() &&
+           kept.role == GetUserId() && kept.circumstances == key_circumstances() &&
+           kept.changes == session().changes;
 }
 
 }  // namespace
@@ -90,7 +89,7 @@ void keep_answer(FunctionCallInfo fcinfo, const Question& question, Datum answer
     kept->role = GetUserId();
     kept->circumstances = circumstances;
     kept->changes = session().changes;
-    kept->given_at = Clock::now();
+    kept->statement = GetCurrentStatementStartTimestamp();
 }
 
 }  // namespace kms::pg

@@ -1,6 +1,7 @@
 // The last answer of a STABLE function, which is called once a row where no index takes its place.
-// Kept for as long as the query's own memory of the call lives, and wiped with it: by the
-// arguments, and by the role, settings and keys that it was given under.
+// Kept for as long as the query's own memory of the call lives, within one statement of the
+// client's, and wiped with it: by the arguments, and by the role, settings and keys that it was
+// given under.
 #pragma once
 
 #include "base/bytes.hpp"

@@ -4,7 +4,7 @@
 
 #include "pg/args.hpp"
 #include "pg/collected.hpp"
-#include "pg/settings.hpp"
+#include "pg/listed_versions.hpp"
 
 namespace kms::pg {
 namespace {
@@ -19,16 +19,17 @@ std::span<const KnownVersion> stored_versions(const DataKey& stored) {
     return versions.all();
 }
 
+// Of all keys that begin so.
 std::span<const KnownVersion> listed_versions(const KeyUse& use) {
-    Session& session = pg::session();
-    const ListedKey* listed = nullptr;
-    finish(session, in_session(session, use.subject(), [&]() -> Status {
-               KMS_ASSIGN(listed, session.listed_key(use));
-               return {};
-           }));
+    ListedVersions listed;
+    if (const Failure failure = list_versions(use, listed)) {
+        raise(failure);
+    }
     Collected<KnownVersion> versions;
-    for (const wire::ListedVersion& each : listed->versions) {
-        versions.add({each.version, each.tag, each.state});
+    for (const ListedVersion& each : listed) {
+        if (std::ranges::equal(each.key, use.identifier)) {
+            versions.add({each.version, each.tag, each.state});
+        }
     }
     return versions.all();
 }

@@ -14,8 +14,8 @@ struct KnownVersion {
     wire::VersionState state;
 };
 
-// In the current memory context, the oldest first. In envelope mode what kms.data_key says now;
-// else what the agent lists, which is asked again after kms.cache_ttl. KM002 where there is no such
+// In the current memory context. In envelope mode what kms.data_key says now; else what the agent
+// lists now: whoever has just sealed under a new version must find it. KM002 where there is no such
 // key.
 std::span<const KnownVersion> known_versions(KeyUse use);
 

@@ -74,6 +74,16 @@ std::uint64_t locked_now() {
     return look_up(session, call, tag, step);
 }
 
+// For what is made to be looked for, and may be stored all the same.
+Failure get_by_tag_and_lock(Session& session, const Call& call, const KeyTag& tag, Step& step) {
+    for (;;) {
+        const Failure failure = get_by_tag(session, call, tag, step);
+        if (failure || mode() != Mode::envelope || lock_version(step)) {
+            return failure;
+        }
+    }
+}
+
 // Runs `body` on the step's key, or marks the step for another round.
 template <typename Body>
 Failure with_key(Session& session, const Call& call, Step& step, Body&& body) {
@@ -180,7 +190,7 @@ Failure open_for_session(Session& session, const Call& call, OpenWith open_with)
 Failure seal_under_locally(const Call& call, const KeyTag& tag, varlena** result) {
     Session& session = pg::session();
     return transform_with_key(
-        session, call, [&](Step& step) { return get_by_tag(session, call, tag, step); },
+        session, call, [&](Step& step) { return get_by_tag_and_lock(session, call, tag, step); },
         [&](Step& step) {
             *result = allocate_value(step.key->key.sealed_size(call.data.size()),
                                      subject_of(call, step.keys));
@@ -200,13 +210,8 @@ Failure term_locally(const Call& call, unsigned bits, const std::optional<KeyTag
                      FullTerm& term) {
     Session& session = pg::session();
     const auto get_key = [&](Step& step) {
-        if (tag) {
-            return get_by_tag(session, call, *tag, step);
-        }
-        step.keys = remembered(session, call);
-        step.key = step.keys != nullptr ? step.keys->current : nullptr;
-        return step.key != nullptr && !step.key->wiped ? Failure()
-                                                       : look_up(session, call, std::nullopt, step);
+        return tag ? get_by_tag_and_lock(session, call, *tag, step)
+                   : get_current(session, call, step);
     };
     return transform_with_key(
         session, call, get_key, [](Step&) { return Failure(); },

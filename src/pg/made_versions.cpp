@@ -1,6 +1,7 @@
 #include "pg/made_versions.hpp"
 
 #include "pg/args.hpp"
+#include "pg/data_keys.hpp"
 #include "pg/key_arguments.hpp"
 
 namespace kms::pg {
@@ -65,6 +66,25 @@ void watch_transactions() {
     }
 }
 
+// What the leader has made in a subtransaction a worker sees, and the leader does not hear who
+// seals.
+void require_made_for_good(const KeyTag& tag) {
+    const DataKeyRow* row = find_data_key(tag);
+    const bool is_of_subtransaction = row != nullptr &&
+                                      TransactionIdIsCurrentTransactionId(row->key.written_by) &&
+                                      row->key.written_by != GetTopTransactionIdIfAny();
+    if (is_of_subtransaction) {
+        ereport(
+            ERROR,
+            (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+             errmsg("a parallel worker does not seal under version %u of data key \"%s\", which "
+                    "stands behind a savepoint",
+                    row->key.version, shown_identifier(row->name)),
+             errhint("Create and rotate data keys before the savepoint, or "
+                     "SET max_parallel_workers_per_gather = 0.")));
+    }
+}
+
 }  // namespace
 
 void note_made(ByteView name, std::uint32_t version, const KeyTag& tag) {
@@ -80,6 +100,9 @@ void note_made(ByteView name, std::uint32_t version, const KeyTag& tag) {
 }
 
 void note_sealing(const KeyTag& tag) {
+    if (IsParallelWorker()) {
+        require_made_for_good(tag);
+    }
     for (Made* each = made; each != nullptr; each = each->next) {
         each->has_sealed = each->has_sealed || each->tag == tag;
     }

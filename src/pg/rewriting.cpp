@@ -28,9 +28,10 @@ List* tables_of(Oid relation) {
 
 std::int64_t count_in(const Rewriting& run, Oid oid, const RunKey& key) {
     const Relation table = table_open(oid, AccessShareLock);
+    require_own_rows(table);
     const Unwritten unwritten = unwritten_in(run, table, key);
     TupleTableSlot* row = table_slot_create(table, nullptr);
-    TableScanDesc scan = table_beginscan(table, GetActiveSnapshot(), 0, nullptr);
+    TableScanDesc scan = begin_scan(table, GetActiveSnapshot());
     std::int64_t count = 0;
     while (table_scan_getnextslot(scan, ForwardScanDirection, row)) {
         count += is_unwritten(unwritten, row) ? 1 : 0;

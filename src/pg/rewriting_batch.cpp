@@ -222,6 +222,7 @@ void rewrite_batch(Rewriting& run, Place& place) {
         return;
     }
     if (is_part_of(place.table, run.relation)) {
+        require_own_rows(table);
         require_owned(run);
         require_owner_above(place.table, run.relation);
         PushActiveSnapshot(GetLatestSnapshot());

@@ -1,7 +1,5 @@
 #include "pg/session.hpp"
 
-#include <algorithm>
-
 #include "pg/agent_count.hpp"
 #include "pg/envelope.hpp"
 #include "pg/lifetime.hpp"
@@ -233,35 +231,6 @@ Result<HeldKey*> Session::hold(const KeyUse& use, const FetchedKey& fetched, boo
     HeldKeys& keys = cache.find_or_add(use.owner, use.identifier);
     KMS_ASSIGN(HeldKey * held, cache.hold(keys, fetched, is_current));
     return used(use, keys, held);
-}
-
-bool Session::is_as_listed(const ListedKey& known, const KeyUse& use) const {
-    const bool expired = cache_ttl().count() > 0 && recently() >= known.listed_at + cache_ttl();
-    return !expired && known.owner == use.owner && known.changes == changes &&
-           known.circumstances == use.circumstances && known.identifier == text_of(use.identifier);
-}
-
-// The agent lists all keys that begin so.
-Result<const ListedKey*> Session::listed_key(const KeyUse& use) {
-    const auto fits = [&](const ListedKey& known) { return is_as_listed(known, use); };
-    if (const auto found = std::ranges::find_if(listed_keys_, fits); found != listed_keys_.end()) {
-        return &*found;
-    }
-    KMS_ASSIGN(Line agent_line, line(use));
-    KMS_ASSIGN(auto versions, list_keys(agent_line, use.identifier));
-    std::erase_if(versions, [&](const wire::ListedVersion& each) {
-        return each.key != text_of(use.identifier);
-    });
-    std::ranges::sort(versions, {}, &wire::ListedVersion::version);
-    std::erase_if(listed_keys_, [&](const ListedKey& known) {
-        return known.owner == use.owner && known.identifier == text_of(use.identifier);
-    });
-    if (listed_keys_.size() >= most_listed_keys) {
-        listed_keys_.erase(listed_keys_.begin());
-    }
-    listed_keys_.push_back({use.owner, std::string(text_of(use.identifier)), use.circumstances,
-                            changes, Clock::now(), std::move(versions)});
-    return &listed_keys_.back();
 }
 
 Result<HeldKey*> Session::current_key(const KeyUse& use) {

@@ -44,16 +44,6 @@ struct KeyUse {
 std::uint64_t key_circumstances();
 std::uint64_t key_circumstances_as_of(std::uint64_t data_key_changes);
 
-// The versions of one key, as the agent has listed them for a role.
-struct ListedKey {
-    std::uint32_t owner;
-    std::string identifier;
-    std::uint64_t circumstances;
-    std::uint64_t changes;  // that this session had made then
-    TimePoint listed_at;
-    std::vector<wire::ListedVersion> versions;
-};
-
 class Session {
   public:
     // Makes the agent ready for the current role. `meanwhile`, if any, is done while it starts.
@@ -71,10 +61,6 @@ class Session {
 
     // Holds a key that the agent gave, as what encode uses or as another version.
     Result<HeldKey*> hold(const KeyUse& use, const FetchedKey& fetched, bool is_current);
-
-    // What the agent lists of this very key; asked again after kms.cache_ttl, and after changes
-    // that this session makes. Valid until the next call.
-    Result<const ListedKey*> listed_key(const KeyUse& use);
 
     // What is held for a local id or an identifier, and was looked up in these circumstances.
     // nullptr: to be looked up, and remembered.
@@ -116,10 +102,6 @@ class Session {
 
     static constexpr std::size_t memo_count = 8;
     Memo memos_[memo_count];
-
-    static constexpr std::size_t most_listed_keys = 32;
-    bool is_as_listed(const ListedKey& listed, const KeyUse& use) const;
-    std::vector<ListedKey> listed_keys_;  // the last listed at the end
     // Where the cached keys come from.
     std::string fetched_by_;
     Mode fetched_in_ = Mode::local;
