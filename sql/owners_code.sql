@@ -471,6 +471,21 @@ SELECT kms.switch_column('theirs.opened', 'c');
 TRUNCATE theirs.to_do;
 SELECT kms.switch_column('theirs.opened', 'c');
 
+-- A cast that the owner of a type makes later is not called for a table's owner, nor for who writes.
+CREATE TYPE theirs.kind AS ENUM ('a', 'b');
+CREATE TABLE theirs.of_kind (k theirs.kind, c bytea, p text);
+INSERT INTO theirs.of_kind VALUES ('a', kms.encode(7, 'x', 'a'), 'y');
+SELECT kms.register_column('theirs.of_kind', 'c', 'pii'::text, 'k::text::bytea');
+CALL kms.encrypt_column('theirs.of_kind', 'p', 'pii', context_expression => 'k::text::bytea');
+CREATE FUNCTION theirs.shown(theirs.kind) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RAISE NOTICE 'shown as %', current_user; RETURN 'forged'; END $$;
+CREATE CAST (theirs.kind AS text) WITH FUNCTION theirs.shown(theirs.kind);
+SELECT kms.rotate_key('pii');
+CALL kms.reencrypt('theirs.of_kind', 'c');
+INSERT INTO theirs.of_kind VALUES ('b', NULL, 'z');
+DROP CAST (theirs.kind AS text);
+CALL kms.reencrypt('theirs.of_kind', 'c');
+SELECT kms.decode_text(7, c, 'a'), kms.decode_text(7, p_encrypted, 'a') FROM theirs.of_kind;
+
 SET client_min_messages = warning;
 DROP SCHEMA regress_kms_a, regress_kms_b CASCADE;
 DROP SCHEMA theirs CASCADE;

@@ -110,6 +110,16 @@ SELECT expression, try(expression) FROM unnest(ARRAY[
 ]) WITH ORDINALITY e(expression, n) ORDER BY n;
 SELECT kms.register_column('person', 'note', 'k', 'ssn || nosuch');
 SELECT try('convert_to(''' || repeat('x', 8192) || ''', ''UTF8'')');
+-- A cast that somebody makes takes no part in what an expression means.
+CREATE TYPE kind AS ENUM ('a', 'b');
+CREATE TABLE of_kind (k kind, c bytea);
+SELECT kms.register_column('of_kind', 'c', 'k', 'k::text::bytea');
+CREATE FUNCTION shown(kind) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT 'forged' $$;
+CREATE CAST (kind AS text) WITH FUNCTION shown(kind);
+SELECT kms.unregister_column('of_kind', 'c');
+SELECT kms.register_column('of_kind', 'c', 'k', 'k::text::bytea');
+DROP TABLE of_kind;
+DROP TYPE kind CASCADE;
 -- After every command that changes a definition its columns are compared with what they were.
 DO $$
 BEGIN

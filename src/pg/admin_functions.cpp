@@ -29,14 +29,10 @@ void change(const KeyUse& use, std::uint32_t version, std::string_view verb) {
     administer(use, [&](Line line) { return change_version(line, verb, use.identifier, version); });
 }
 
-// What the agent says of the version that is to be retired; nullptr: it is not there, or destroyed,
-// or there is nothing to be counted by.
+// What the agent says of the version that is to be retired; nullptr: it is not there, or destroyed.
 const ListedVersion* version_to_retire(const KeyUse& use, std::uint32_t version) {
     ListedVersions versions;
     const Failure failure = list_versions(use, versions);
-    if (failure && failure.cause.code == Code::unsupported && !may_be_needed()) {
-        return nullptr;
-    }
     if (failure) {
         raise_unlisted(use, failure);
     }
@@ -82,10 +78,7 @@ void refuse_destruction_if_needed(const KeyUse& use, std::uint32_t version) {
 }
 
 void refuse_disabling_if_needed(const KeyUse& use, std::uint32_t version) {
-    const ListedVersion* listed =
-        may_be_needed()
-            ? version_to_retire(use, version)
-            : listed_version(try_list_versions(use.identifier), use.identifier, version);
+    const ListedVersion* listed = version_to_retire(use, version);
     if (listed != nullptr) {
         refuse_if_uncountable(use.action, use.identifier, version, listed->algorithm);
         without_keeping_locks(

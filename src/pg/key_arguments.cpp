@@ -12,7 +12,7 @@ Algorithm algorithm_argument(FunctionCallInfo fcinfo, int index) {
              errmsg("\"%.*s\" is not an algorithm of kms",
                     pg_mbcliplen(name.data(), static_cast<int>(name.size()), 64), name.data()),
              errhint("The algorithms are xaes-256-gcm, aes-256-siv, aes-128-gcm, aes-192-gcm and "
-                     "aes-256-gcm.")));
+                     "aes-256-gcm; and hmac-sha-256 for search terms.")));
     }
     return *algorithm;
 }

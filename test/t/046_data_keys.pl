@@ -190,6 +190,24 @@ $one->get(q{BEGIN; SAVEPOINT s; SELECT kms.rotate_data_key('sub'); INSERT INTO s
 $one->get(q{BEGIN; SELECT kms.encode_with('sub', 'x'); SAVEPOINT s; SELECT kms.rotate_data_key('sub'); ROLLBACK TO s; INSERT INTO sub VALUES (5, kms.encode_with('sub', 'kept')); COMMIT});
 is($one->get(q{SELECT string_agg(id || kms.decode_with_text('sub', v), ' ' ORDER BY id) FROM sub}), '4kept 5kept', 'what is not rolled back is stored, and what was rolled back unused is no matter');
 
+my $parallel = $node->pg_version >= 16 ? 'debug_parallel_query' : 'force_parallel_mode';
+$one->get("SET $parallel = on; BEGIN; SAVEPOINT s; SELECT kms.rotate_data_key('sub')");
+like(fails_with($one, q{SELECT kms.encode_with('sub', 'x')}, '55000', 'a worker seals under no such version')->{message}, qr/^a parallel worker does not seal under version \d+ of data key "sub"/, '... and says so');
+$one->get("ROLLBACK; RESET $parallel");
+
+# What is made to be looked for may be stored, too.
+$one->get(q{SELECT kms.create_data_key('terms', 'main', 'hmac-sha-256'), kms.create_data_key('siv', 'main', 'aes-256-siv'); SET kms.keys = '1=terms,2=siv'});
+foreach my $made ("kms.blind_index(1, 'x')", "kms.blind_indexes(1, 'x')", "kms.encode_all(2, 'x')") {
+    $one->get("BEGIN; SAVEPOINT s; SELECT kms.rotate_data_key('terms'), kms.rotate_data_key('siv'), $made; ROLLBACK TO s");
+    fails_with($one, 'COMMIT', '55000', "$made under a version that is rolled back");
+}
+$one->get(q{BEGIN; SELECT kms.blind_index(1, 'x')});
+$two->send(q{SELECT kms.disable_data_key('terms', 1, force => true)});
+waits_for($two, 'version', 'disabling waits for one who has made a search term');
+$one->get('COMMIT');
+is($two->answer->{state}, '', '... until the transaction is over');
+$one->get('RESET kms.keys');
+
 # --- dump and restore, to where the agent knows the KEK
 
 $node->safe_psql('postgres', <<'SQL');

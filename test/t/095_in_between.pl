@@ -154,6 +154,17 @@ foreach my $case (@in_between) {
     $node->safe_psql('postgres', 'DROP TABLE IF EXISTS m.child, m.run');
 }
 
+# --- a foreign child, which has no rows of its own, once all of the table's are written
+
+$admin->get('CREATE EXTENSION postgres_fdw; CREATE SERVER elsewhere FOREIGN DATA WRAPPER postgres_fdw; GRANT USAGE ON FOREIGN SERVER elsewhere TO mallory');
+$mallory->get(q{CREATE TABLE m.parent (c bytea); INSERT INTO m.parent SELECT kms.encode_with('k', n::text) FROM generate_series(1, 20) n; SELECT kms.register_column('m.parent', 'c', 'k')});
+$admin->get("SELECT kms.rotate_key('k')");
+$mallory->send("CALL kms.reencrypt('m.parent', 'c', batch => 10, pause => '3 s')");
+ok(becomes(sub { $node->safe_psql('postgres', q{SELECT coalesce(max(rows_done), 0) FROM kms.reencrypt_progress WHERE relation = 'm.parent'::regclass}) == 20 }), 'a run has written all rows');
+$second->get('CREATE FOREIGN TABLE m.foreign_child () INHERITS (m.parent) SERVER elsewhere');
+is($mallory->answer->{state}, '0A000', '... and is told of a foreign child that has come');
+$mallory->get('DROP TABLE m.parent CASCADE');
+
 # --- the lock of a run, which code of the owner's let go of
 
 $admin->get(<<'SQL');
