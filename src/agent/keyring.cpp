@@ -133,8 +133,7 @@ Result<const KeyringEntry*> Keyring::create(std::string_view key, const NewKey& 
     }
     if (wanted.purpose == wire::Purpose::wrap && !info_of(wanted.algorithm).seals()) {
         return Error{Code::invalid,
-                     "a key of algorithm hmac-sha-256 cannot wrap: it makes search "
-                     "terms"};
+                     "a key of algorithm hmac-sha-256 cannot wrap: it makes search terms"};
     }
     KeyringEntry entry;
     KMS_ASSIGN(entry.version, number_after(0, wanted.after));

@@ -77,12 +77,11 @@ class KeyringStore : public KeyStore {
 
     Result<KeyVersion> apply_to_version(const std::function<Entry(Keyring&)>& change);
     Result<SealingKey*> sealing_key(const KeyringEntry& entry, Use use);
-
     Result<const TermKey*> term_key(const KeyringEntry& entry);
 
     Keyring keyring_;
     std::map<std::pair<KeyTag, Use>, SealingKey> sealing_;  // made at first use
-    std::map<KeyTag, TermKey> terms_;
+    std::map<KeyTag, TermKey> terms_;                       // so are these
 
     // Requests that come by the thousand mostly use one version: it is found without a search.
     Usable last_used_;  // nothing after a change

@@ -116,7 +116,7 @@ KekTags tags_of_kek(const KeyUse& kek, VersionRange versions, bool with_destroye
         return {{}, false};
     }
     ListedVersions listed;
-    if (const Failure failure = list_versions(kek, listed)) {
+    if (const Failure failure = list_versions_of_key(kek, listed)) {
         tell_uncounted(kek, failure, force);
         return {{}, false};
     }
@@ -124,8 +124,7 @@ KekTags tags_of_kek(const KeyUse& kek, VersionRange versions, bool with_destroye
     bool may_be_cached = false;
     for (const ListedVersion& version : listed) {
         const bool is_there = version.state != wire::VersionState::destroyed;
-        if (std::ranges::equal(version.key, kek.identifier) && versions.has(version.version) &&
-            (is_there || with_destroyed)) {
+        if (versions.has(version.version) && (is_there || with_destroyed)) {
             tags.add(version.tag);
             may_be_cached = may_be_cached || version.exportable.value_or(true);
         }

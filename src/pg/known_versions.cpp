@@ -1,7 +1,5 @@
 #include "pg/known_versions.hpp"
 
-#include <algorithm>
-
 #include "pg/args.hpp"
 #include "pg/collected.hpp"
 #include "pg/listed_versions.hpp"
@@ -11,43 +9,40 @@ namespace {
 
 using wire::VersionState;
 
-std::span<const KnownVersion> stored_versions(const DataKey& stored) {
-    Collected<KnownVersion> versions;
-    for (const DataKeyVersion& each : stored.versions) {
-        versions.add({each.version, each.tag, each.state});
+struct KnownVersion {
+    std::uint32_t version;
+    KeyTag tag;
+    VersionState state;
+};
+
+template <typename Version>
+std::span<const KnownVersion> known(std::span<const Version> versions) {
+    Collected<KnownVersion> all;
+    for (const Version& each : versions) {
+        all.add({each.version, each.tag, each.state});
     }
-    return versions.all();
+    return all.all();
 }
 
-// Of all keys that begin so.
-std::span<const KnownVersion> listed_versions(const KeyUse& use) {
+std::span<const KnownVersion> versions_of(KeyUse use) {
+    use = use_of_data_key(use);
+    if (use.stored != nullptr) {
+        return known(use.stored->versions);
+    }
     ListedVersions listed;
-    if (const Failure failure = list_versions(use, listed)) {
+    if (const Failure failure = list_versions_of_key(use, listed)) {
         raise(failure);
     }
-    Collected<KnownVersion> versions;
-    for (const ListedVersion& each : listed) {
-        if (std::ranges::equal(each.key, use.identifier)) {
-            versions.add({each.version, each.tag, each.state});
-        }
-    }
-    return versions.all();
+    return known(listed);
 }
 
 }  // namespace
 
-std::span<const KnownVersion> known_versions(KeyUse use) {
-    use = use_of_data_key(use);
-    const auto versions =
-        use.stored != nullptr ? stored_versions(*use.stored) : listed_versions(use);
+std::span<const KeyTag> enabled_tags(const KeyUse& use, bool skip_disabled) {
+    const auto versions = versions_of(use);
     if (versions.empty()) {
         raise_error(use.subject(), Code::not_found, "");
     }
-    return versions;
-}
-
-std::span<const KeyTag> enabled_tags(const KeyUse& use, bool skip_disabled) {
-    const auto versions = known_versions(use);
     Collected<KeyTag> tags;
     for (const KnownVersion& each : versions) {
         if (each.state == VersionState::disabled && !skip_disabled) {

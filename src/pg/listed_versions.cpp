@@ -55,6 +55,19 @@ Failure list_versions(const KeyUse& use, ListedVersions& listed) {
     return failure;
 }
 
+Failure list_versions_of_key(const KeyUse& use, ListedVersions& listed) {
+    ListedVersions beginning_so;
+    const Failure failure = list_versions(use, beginning_so);
+    Collected<ListedVersion> versions;
+    for (const ListedVersion& version : beginning_so) {
+        if (std::ranges::equal(version.key, use.identifier)) {
+            versions.add(version);
+        }
+    }
+    listed = versions.all();
+    return failure;
+}
+
 ListedVersions try_list_versions(ByteView key_identifier) {
     ListedVersions listed;
     if (mode() != Mode::refused && *command() != '\0') {

@@ -26,6 +26,9 @@ using ListedVersions = std::span<const ListedVersion>;
 // Of all keys that begin with the identifier. Raises a cancel only; the session is settled.
 Failure list_versions(const KeyUse& use, ListedVersions& listed);
 
+// Of this very key.
+Failure list_versions_of_key(const KeyUse& use, ListedVersions& listed);
+
 // Empty where the agent cannot be asked, or does not say. Raises a cancel only.
 ListedVersions try_list_versions(ByteView key_identifier);
 

@@ -105,6 +105,12 @@ Failure not_sealed(const Call& call) {
     });
 }
 
+[[gnu::hot]] Failure make_room_for_sealed(const Call& call, const Step& step, varlena** result) {
+    *result =
+        allocate_value(step.key->key.sealed_size(call.data.size()), subject_of(call, step.keys));
+    return {};
+}
+
 // Gets a key, makes room for the result and fills it, until no key is wiped in between.
 template <typename GetKey, typename MakeRoom, typename Fill>
 [[gnu::always_inline]] inline Failure transform_with_key(Session& session, const Call& call,
@@ -168,11 +174,7 @@ Failure open_for_session(Session& session, const Call& call, OpenWith open_with)
     Session& session = pg::session();
     return transform_with_key(
         session, call, [&](Step& step) { return get_current(session, call, step); },
-        [&](Step& step) {
-            *result = allocate_value(step.key->key.sealed_size(call.data.size()),
-                                     subject_of(call, step.keys));
-            return Failure();
-        },
+        [&](Step& step) { return make_room_for_sealed(call, step, result); },
         [&](HeldKey& held) { return held.key.seal(call.data, call.context, bytes_in(*result)); });
 }
 
@@ -191,11 +193,7 @@ Failure seal_under_locally(const Call& call, const KeyTag& tag, varlena** result
     Session& session = pg::session();
     return transform_with_key(
         session, call, [&](Step& step) { return get_by_tag_and_lock(session, call, tag, step); },
-        [&](Step& step) {
-            *result = allocate_value(step.key->key.sealed_size(call.data.size()),
-                                     subject_of(call, step.keys));
-            return Failure();
-        },
+        [&](Step& step) { return make_room_for_sealed(call, step, result); },
         [&](HeldKey& held) -> Status {
             if (!info_of(held.key.algorithm()).is_deterministic()) {
                 return Error{Code::unsupported,
