@@ -26,6 +26,13 @@ List* tables_of(Oid relation) {
     return tables;
 }
 
+void reset_pass(Rewriting& run) {
+    run.done_in_pass = 0;
+    run.passed_over_in_pass = 0;
+    run.bad_in_pass = {};
+    run.failed_in_pass = 0;
+}
+
 std::int64_t count_in(const Rewriting& run, Oid oid, const RunKey& key) {
     const Relation table = table_open(oid, AccessShareLock);
     require_own_rows(table);
@@ -42,18 +49,34 @@ std::int64_t count_in(const Rewriting& run, Oid oid, const RunKey& key) {
     return count;
 }
 
-// Reads headers alone, of all tables in one snapshot, once they are locked: nothing moves behind
-// it.
-std::int64_t count_unwritten(const Rewriting& run, const RunKey& key) {
+// All tables in one snapshot, once they are locked: it has each row once, wherever an update moves
+// it meanwhile.
+template <typename Count>
+std::int64_t count_in_all(const Rewriting& run, Count&& count_in_table) {
     LockRelationOid(run.relation, AccessShareLock);
     const List* tables = tables_of(run.relation);
     PushActiveSnapshot(GetLatestSnapshot());
     std::int64_t count = 0;
     for (int i = 0; i < list_length(tables); ++i) {
-        count += count_in(run, list_nth_oid(tables, i), key);
+        count += count_in_table(list_nth_oid(tables, i));
     }
     PopActiveSnapshot();
     return count;
+}
+
+// Reads headers alone.
+std::int64_t count_unwritten(const Rewriting& run, const RunKey& key) {
+    return count_in_all(run, [&](Oid table) { return count_in(run, table, key); });
+}
+
+// Where headers do not tell, every value is opened.
+std::int64_t count_unmoved(const Rewriting& run) {
+    return count_in_all(run, [&](Oid table) {
+        Rewriting look = run;
+        reset_pass(look);
+        look_through(look, table);
+        return look.passed_over_in_pass + look.bad_in_pass.count;
+    });
 }
 
 void commit_and_pause(Rewriting& run, MemoryContext batch_memory, bool wrote) {
@@ -80,10 +103,7 @@ void rewrite_table(Rewriting& run, Oid table, MemoryContext batch_memory) {
 }
 
 void run_pass(Rewriting& run, MemoryContext batch_memory) {
-    run.done_in_pass = 0;
-    run.passed_over_in_pass = 0;
-    run.bad_in_pass = {};
-    run.failed_in_pass = 0;
+    reset_pass(run);
     begin_batch();
     const List* tables = tables_of(run.relation);
     commit_batch();
@@ -100,15 +120,15 @@ std::int64_t count_all(Rewriting& run) {
     return count;
 }
 
-// Where headers do not tell, a pass that has written nothing has opened all there is.
 std::int64_t count_left(Rewriting& run) {
     begin_batch();
-    const RunKey key = current_key(run, true);
-    const std::int64_t left = key.must_open() ? run.done_in_pass + run.passed_over_in_pass
-                                              : count_unwritten(run, key) - run.bad_in_pass.count;
     write_progress(run, "verifying");
     commit_batch();
-    return std::max<std::int64_t>(left, 0);
+    begin_batch();
+    const RunKey key = current_key(run, true);
+    const std::int64_t unwritten = key.must_open() ? count_unmoved(run) : count_unwritten(run, key);
+    commit_batch();
+    return std::max<std::int64_t>(unwritten - run.bad_in_pass.count, 0);
 }
 
 // An update may move a row behind the scan, and a locked one is passed over: hence the passes.

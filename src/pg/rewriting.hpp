@@ -159,6 +159,9 @@ struct Place {
 // Everything of a transaction but its commit.
 void rewrite_batch(Rewriting& run, Place& place);
 
+// In the active snapshot, without writing: rows that are to be written count as passed over.
+void look_through(Rewriting& run, Oid table);
+
 // Which rows of a table are to be written: those whose value is under another key, or that have a
 // plaintext alone.
 struct Unwritten {

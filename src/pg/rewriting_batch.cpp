@@ -23,13 +23,14 @@ constexpr std::int64_t most_failed = 1000;
 constexpr int failed_share = 10;  // of a batch: one in so many
 constexpr int failed_at_least = 10;
 
-Batch open_batch(Rewriting& run, Relation table) {
+Batch open_batch(Rewriting& run, Relation table, bool only_looks) {
     const RunKey key = current_key(run);
     return {.run = run,
             .table = table,
             .owner = owner_of(run.relation),
             .key = key,
-            .unwritten = unwritten_in(run, table, key)};
+            .unwritten = unwritten_in(run, table, key),
+            .only_looks = only_looks};
 }
 
 // --- errors
@@ -152,14 +153,14 @@ void rewrite_window(Batch& batch, Place& place) {
     }
 }
 
-void rewrite_some(Rewriting& run, Relation table, Place& place) {
+void rewrite_some(Rewriting& run, Relation table, Place& place, bool only_looks) {
     // Since the last commit there may be triggers, keys and policies that were not.
     require_rewritable_table(run, table);
     if (!place.begun) {
         begin_at(place, table);
     }
     if (place.end != 0) {
-        Batch batch = open_batch(run, table);
+        Batch batch = open_batch(run, table, only_looks);
         rewrite_window(batch, place);
     }
     place.ended = run.has_given_up || ItemPointerGetBlockNumberNoCheck(&place.next) >= place.end;
@@ -226,12 +227,27 @@ void rewrite_batch(Rewriting& run, Place& place) {
         require_owned(run);
         require_owner_above(place.table, run.relation);
         PushActiveSnapshot(GetLatestSnapshot());
-        rewrite_some(run, table, place);
+        rewrite_some(run, table, place, false);
         PopActiveSnapshot();
     } else {
         place.ended = true;  // detached
     }
     relation_close(table, NoLock);
+}
+
+void look_through(Rewriting& run, Oid oid) {
+    const Relation table = table_open(oid, AccessShareLock);
+    require_own_rows(table);
+    MemoryContext batch_memory =
+        AllocSetContextCreate(CurrentMemoryContext, "kms look", ALLOCSET_DEFAULT_SIZES);
+    MemoryContext caller = MemoryContextSwitchTo(batch_memory);
+    for (Place place = {oid, false, false, 0, {}}; !place.ended;) {
+        rewrite_some(run, table, place, true);
+        MemoryContextReset(batch_memory);
+    }
+    MemoryContextSwitchTo(caller);
+    MemoryContextDelete(batch_memory);
+    table_close(table, NoLock);
 }
 
 }  // namespace kms::pg

@@ -310,15 +310,24 @@ void put_nothing_off() {
 }
 
 void write_chunk(Work& work) {
+    seal_chunk(work);
+    run_code_of(work.batch.owner, work.attempt, [&] {
+        put_nothing_off();
+        write_results(work);
+        put_nothing_off();
+    });
+}
+
+void look_at_chunk(Work& work) {
+    leave_out_moved(work.batch, work.chunk);
+    work.attempt.passed_over += static_cast<std::int64_t>(work.chunk.count);
+}
+
+void finish_chunk(Work& work) {
     Chunk& chunk = work.chunk;
     if (chunk.count != 0) {
         MemoryContext caller = MemoryContextSwitchTo(chunk.memory);
-        seal_chunk(work);
-        run_code_of(work.batch.owner, work.attempt, [&] {
-            put_nothing_off();
-            write_results(work);
-            put_nothing_off();
-        });
+        work.batch.only_looks ? look_at_chunk(work) : write_chunk(work);
         MemoryContextSwitchTo(caller);
     }
     MemoryContextReset(chunk.memory);
@@ -342,7 +351,7 @@ void rewrite_rows(Batch& batch, ItemPointerData end, Attempt& attempt) {
     prepare(work);
     while (attempt.taken < attempt.most && ItemPointerCompare(&attempt.next, &end) <= 0) {
         read_chunk(work, end);
-        write_chunk(work);
+        finish_chunk(work);
     }
 }
 

@@ -103,6 +103,30 @@ SQL
     $_->quit foreach $mover, $other;
 }
 
+# --- a row that is written the old way behind a pass that finds nothing else to write
+
+my $mover = keys_session($node, { 'kms.mode' => 'local' });
+my $other = keys_session($node, { 'kms.mode' => 'local' });
+$mover->get(<<'SQL');
+DROP TABLE t;
+CREATE FUNCTION waits(id int) RETURNS bytea LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    IF id = 50 THEN PERFORM pg_advisory_xact_lock_shared(7); END IF;
+    RETURN ('t:' || id)::bytea;
+END $$;
+CREATE TABLE t AS SELECT n AS id, 'v' || n AS v, kms.encode_with('local-new', 'v' || n, ('t:' || n)::bytea) AS c FROM generate_series(1, 100) n;
+SELECT kms.register_column('t', 'c', 'local-new'::text, 'public.waits(id)');
+SQL
+$other->get('SELECT pg_advisory_lock(7)');
+$mover->send("CALL kms.reencrypt('t', 'c', new_context => 'public.waits(id)', was_context => '')");
+ok(becomes(sub { $other->get(q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted}) }), 'a pass is in the middle of a table whose rows are all there');
+$other->get("UPDATE t SET c = kms.encode_with('local-new', v) WHERE id = 3");
+$other->get('SELECT pg_advisory_unlock(7)');
+is($mover->answer->{state}, '', '... and ends');
+is($other->get('SELECT is_moving FROM kms.registered_columns'), 'f', '... with the move');
+is($other->get("SELECT count(*) FROM t WHERE kms.decode_with_text('local-new', c, waits(id)) = v"), 100, '... once it has looked at all rows in one snapshot');
+$_->quit foreach $mover, $other;
+
 # --- it is dumped in the middle, and goes on where it is restored
 
 $session = keys_session($node, { 'kms.mode' => 'local' });
