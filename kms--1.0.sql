@@ -1199,8 +1199,9 @@ BEGIN
             SELECT format('ON TYPE %s', t.oid::regtype), typowner,
                 coalesce(typacl, acldefault('T', typowner))
             FROM pg_type t
-            WHERE typrelid IN (SELECT oid FROM relation)
-                OR ('pg_type'::regclass, t.oid) IN (SELECT classid, objid FROM member)
+            WHERE NOT EXISTS (SELECT FROM pg_type e WHERE e.typarray = t.oid)  -- arrays have their elements' own
+                AND (typrelid IN (SELECT oid FROM relation)
+                    OR ('pg_type'::regclass, t.oid) IN (SELECT classid, objid FROM member))
         )
         SELECT DISTINCT subject, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END AS grantee
         FROM object, aclexplode(acl) WHERE grantee <> owner

@@ -74,7 +74,7 @@ class Session {
             }
             reader_.commit(count);
             store_.refresh();
-            const Status answered = answer_all();
+            Status answered = answer_all();
             KMS_TRY(flush());
             KMS_TRY(answered);
         }

@@ -87,7 +87,7 @@ ByteView utf8_of(ByteView text) {
     return utf8 == here ? text : bytes_of(utf8);
 }
 
-const BlobRow& required_blob(const BlobId& id) {
+const BlobRow& required_blob(BlobId id) {
     const BlobRow* row = find_blob(id);
     if (row == nullptr) {
         raise_no_blob(id);

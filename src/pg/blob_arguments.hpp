@@ -15,7 +15,7 @@ std::uint64_t not_negative(FunctionCallInfo fcinfo, int index, const char* name)
 [[noreturn]] void raise_no_blob(const BlobId& id);
 
 // By the active snapshot, or KM013.
-const BlobRow& required_blob(const BlobId& id);
+const BlobRow& required_blob(BlobId id);
 
 // Of text in the database's encoding: what manifests have.
 ByteView utf8_of(ByteView text);

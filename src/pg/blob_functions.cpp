@@ -2,6 +2,7 @@
 // it has been.
 #include "pg/blob_arguments.hpp"
 #include "pg/blob_reader.hpp"
+#include "pg/owner.hpp"
 #include "pg/sqlstates.hpp"
 #include "pg/transaction.hpp"
 
@@ -254,7 +255,7 @@ KMS_FUNCTION(kms_blob_delete) {
         writer.end();
         PG_RETURN_BOOL(false);
     }
-    if (!owns_table(blob_table(), GetUserId())) {
+    if (!caller_owns(blob_table())) {
         open_blob("delete", *row);
     }
     require_version(fcinfo, 1, *row);

@@ -352,9 +352,7 @@ void require_unregistered(Oid relation, AttrNumber source) {
 void require_own_table(const char* procedure, Oid relation) {
     const Relation table = relation_open(relation, AccessShareLock);
     const FormData_pg_class& kind = *table->rd_rel;
-    if (!owns_table(relation, GetUserId())) {
-        aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, RelationGetRelationName(table));
-    }
+    require_owner(relation);
     const bool is_plain = kind.relkind == RELKIND_RELATION &&
                           list_length(find_all_inheritors(relation, NoLock, nullptr)) == 1;
     if ((!is_plain && kind.relkind != RELKIND_PARTITIONED_TABLE) || has_superclass(relation) ||

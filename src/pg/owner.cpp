@@ -35,6 +35,16 @@ Oid owner_of(Oid table) {
     return owner;
 }
 
+bool caller_owns(Oid table) {
+    return has_privs_of_role(GetUserId(), owner_of(table));
+}
+
+void require_owner(Oid table) {
+    if (!caller_owns(table)) {
+        aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(table));
+    }
+}
+
 int fix_search_path() {
     const int level = NewGUCNestLevel();
     set_meanwhile("search_path", "pg_catalog, pg_temp");

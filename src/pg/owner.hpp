@@ -69,7 +69,10 @@ void run_owners_code(Oid role, Body&& body, SearchPath path = SearchPath::safe) 
 // command raises is raised as it is.
 void run_command(const char* command);
 
-Oid owner_of(Oid table);
+Oid owner_of(Oid table);  // 42P01 where there is none
+
+bool caller_owns(Oid table);    // as member of the owning role too, or as superuser
+void require_owner(Oid table);  // 42501
 
 // The search_path alone, until the level that is returned is given to AtEOXact_GUC(false, level).
 int fix_search_path();

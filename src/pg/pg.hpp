@@ -224,14 +224,6 @@ inline void init_recheck(EPQState* recheck, EState* statement) {
 #endif
 }
 
-inline bool owns_table(Oid table, Oid role) {
-#if PG_VERSION_NUM >= 160000
-    return object_ownercheck(RelationRelationId, table, role);
-#else
-    return pg_class_ownercheck(table, role);
-#endif
-}
-
 // InvalidOid where it has none.
 inline Oid primary_key_of(Relation table) {
 #if PG_VERSION_NUM >= 180000

@@ -4,19 +4,13 @@
 #include "pg/collected.hpp"
 #include "pg/context_expression.hpp"
 #include "pg/context_names.hpp"
+#include "pg/owner.hpp"
 #include "pg/registry_writer.hpp"
 #include "pg/table_column.hpp"
 #include "pg/transaction.hpp"
 
 namespace kms::pg {
 namespace {
-
-// Whoever may register: its owner, members of the owning role, superusers.
-void require_owner(Oid relation) {
-    if (!owns_table(relation, GetUserId())) {
-        aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(relation));
-    }
-}
 
 // Locked until the transaction is over, so that nobody renames what is being registered. It may
 // have been given away while the lock was waited for.

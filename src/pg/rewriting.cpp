@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "pg/inheritance.hpp"
+#include "pg/owner.hpp"
 
 namespace kms::pg {
 namespace {
@@ -166,7 +167,7 @@ void run_all(Rewriting& run) {
         run_passes(run, batch_memory);
     }
     begin_batch();
-    require_owned(run);
+    require_owner(run.relation);
     if (!run.has_given_up) {
         end_move(run);
     }

@@ -102,8 +102,6 @@ const char* column_label(const Rewriting& run);  // column "c" of table "t"
 // --- refusals (rewriting_checks.cpp): 42501, 0A000, 55000
 
 void require_rewritable(const Rewriting& run);
-void require_owned(
-    const Rewriting& run);  // in each transaction: the table may have been given away
 void require_rewritable_table(const Rewriting& run, Relation table);
 
 // --- the registered key (rewriting_key.cpp)

@@ -224,7 +224,7 @@ void rewrite_batch(Rewriting& run, Place& place) {
     }
     if (is_part_of(place.table, run.relation)) {
         require_own_rows(table);
-        require_owned(run);
+        require_owner(run.relation);  // it may have been given away since the last one
         require_owner_above(place.table, run.relation);
         PushActiveSnapshot(GetLatestSnapshot());
         rewrite_some(run, table, place, false);

@@ -1,5 +1,6 @@
 // Which columns are not rewritten, and why.
 #include "pg/inheritance.hpp"
+#include "pg/owner.hpp"
 #include "pg/rewriting.hpp"
 #include "pg/stored_expression.hpp"
 #include "pg/table_column.hpp"
@@ -210,16 +211,10 @@ void require_rewritable_table(const Rewriting& run, Relation table) {
     }
 }
 
-void require_owned(const Rewriting& run) {
-    if (!owns_table(run.relation, GetUserId())) {
-        aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(run.relation));
-    }
-}
-
 void require_rewritable(const Rewriting& run) {
     const Relation relation = relation_open(run.relation, AccessShareLock);
     require_kind(run, relation);
-    require_owned(run);
+    require_owner(run.relation);
     require_bytea(relation, run.registered());
     relation_close(relation, NoLock);
     require_none_detaching(run.relation);

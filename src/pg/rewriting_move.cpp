@@ -5,6 +5,7 @@
 #include "pg/context_expression.hpp"
 #include "pg/in_step.hpp"
 #include "pg/key_arguments.hpp"
+#include "pg/owner.hpp"
 #include "pg/registry_writer.hpp"
 
 namespace kms::pg {
@@ -20,7 +21,7 @@ const char* checked(const Rewriting& run, Relation table, const char* context) {
 // so that nobody else gives it another owner, whose code they would be.
 Move checked_move(const Rewriting& run) {
     const Relation table = relation_open(run.relation, AccessShareLock);
-    require_owned(run);
+    require_owner(run.relation);
     Move move = run.move;
     move.context = checked(run, table, move.context);
     move.was_context = checked(run, table, move.was_context);
