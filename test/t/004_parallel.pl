@@ -136,10 +136,10 @@ for my $mode ('local', 'remote') {
     $session->get("SET kms.mode = $mode; SET kms.keys = '1=customers'");
     my $counting = 'SELECT max((kms.status()).agents) FROM people WHERE is_chosen(n) AND kms.encode(1, plain) IS NOT NULL';
     is_parallel($session, $counting);
-    ok(becomes(sub { $session->get($counting) == $workers }), "the leader counts its workers' agents in $mode mode");
+    ok(becomes(sub { $session->get($counting) == $workers }, 120), "the leader counts its workers' agents in $mode mode");
     is($session->get('SELECT agents FROM kms.status()'), 0, '... which are gone after the query');
     $session->get("SELECT kms.encode(1, 'x')");
-    ok(becomes(sub { $session->get($counting) == $workers + 1 }), '... and its own with them');
+    ok(becomes(sub { $session->get($counting) == $workers + 1 }, 120), '... and its own with them');
     is($session->get('SELECT agents, server_agents FROM kms.status()'), '1|1', '... which stays');
     is(agents_on_server(), 1, '... and is seen by others');
     is($watcher->get('SELECT agents FROM kms.status()'), 0, '... as not theirs');

@@ -25,10 +25,6 @@ SELECT kms.create_data_key('elsewhere', 'other');
 UPDATE sealed SET value = kms.encode_with(name, 'value ' || n);
 SQL
 
-sub server_is_up {
-    return becomes(sub { $node->psql('postgres', 'SELECT 1', stderr => \my $ignored) == 0 }, 60);
-}
-
 # With fresh sessions, which hold no key.
 sub all_open {
     my ($name) = @_;
@@ -78,7 +74,7 @@ foreach my $point (map({ "$_ kill" } @points), map { "unwrap 2000 kill-soon $_" 
     ok($answer->{closed} || $point =~ /soon/, "$point: the server's process is gone");
     $session->quit;
     sleep 0.1 if $point =~ /soon/;
-    ok(server_is_up(), '... and the server comes back');
+    ok(server_is_up($node), '... and the server comes back');
     all_open($point);
     like(versions(), qr/^\d+\|$count$/, '... all rows are of one KEK version');
     rotate_again($point);

@@ -103,7 +103,7 @@ foreach my $point (@points) {
     my $answer = $relayed->ask(shred($victim));
     ok($answer->{closed} || $answer->{state} =~ /^KM/, "$point: it ends in the middle") or diag $answer->{err};
     $relayed->quit;
-    ok(becomes(sub { $node->psql('postgres', 'SELECT 1', stderr => \my $ignored) == 0 }, 60), '... the server is there');
+    ok(server_is_up($node), '... the server is there');
     others_open($point);
     my $state = $node->safe_psql('postgres', "SELECT state FROM kms.data_keys WHERE name = replace('$victim', ' ', '%20')");
     is($state, $point =~ /destroy|unwrap 50/ ? 'destroyed' : 'enabled', '... the data key is destroyed once all others are safe, and not before');

@@ -16,7 +16,7 @@ use KmsTest::Session;
 
 our @EXPORT = qw(
     kms_node kms_session kms_agent_path example_agent make_keyring stage_agent seen_through was_asked write_text
-    agent_pid is_alive process_status open_descriptors children_of becomes new_log
+    agent_pid is_alive process_status open_descriptors children_of becomes server_is_up new_log
     fails_with no_crash
 );
 
@@ -163,6 +163,12 @@ sub becomes {
         sleep 0.02;
     }
     return $condition->() ? 1 : 0;
+}
+
+# After a crash. A psql that is turned away may be gone before it is given its query: that dies.
+sub server_is_up {
+    my ($node) = @_;
+    return becomes(sub { eval { $node->psql('postgres', 'SELECT 1', stderr => \my $ignored) == 0 } }, 60);
 }
 
 # What the server has logged since the last call for this node.
