@@ -382,6 +382,34 @@ DROP OPERATOR ### (anyelement, bytea);
 DROP FUNCTION of_any, of_more, of_many, of_big(int), of_big(bigint), of_two(int, text), of_two(int, varchar), joined;
 RESET kms.command;
 
+-- A cast of a user's type that is looked up as a function runs, and what another session does not have.
+CREATE TYPE shade AS ENUM ('light', 'dark');
+CREATE TYPE pg_temp.passing AS ENUM ('a');
+CREATE FUNCTION pg_temp.passing(int) RETURNS bytea LANGUAGE sql IMMUTABLE AS $$ SELECT ''::bytea $$;
+CREATE DOMAIN shades AS shade[];
+CREATE TABLE shaded (k shade, many shades, n int, t text, c bytea);
+CREATE FUNCTION taken(context text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM kms.register_column('shaded', 'c', 'k', context);
+    PERFORM kms.unregister_column('shaded', 'c');
+    RETURN 'taken';
+EXCEPTION WHEN others THEN
+    RETURN sqlstate || ' ' || sqlerrm;
+END $$;
+SELECT context, taken(context) FROM unnest(ARRAY[
+    $$(k || 'x')::bytea$$, $$('x' || k)::bytea$$, $$quote_literal(k)::bytea$$, $$quote_nullable(k)::bytea$$,
+    $$to_json(k)::text::bytea$$, $$to_jsonb(many)::text::bytea$$, $$json_build_object('k', k)::text::bytea$$,
+    $$jsonb_build_array(n, ROW(k))::text::bytea$$, $$array_to_json(ARRAY[k])::text::bytea$$, $$row_to_json(ROW(k))::text::bytea$$,
+    $$format('%s', VARIADIC ARRAY[k])::bytea$$, $$array_to_string(many, ',')::bytea$$,
+    $$passing(n)$$, $$pg_temp.passing(n)$$, $$(t::pg_temp.passing)::text::bytea$$, $$ARRAY[t]::pg_temp.passing[]::text::bytea$$,
+    $$k::text::bytea$$, $$(CASE WHEN k = 'dark' THEN 'x' ELSE 'y' END)::bytea$$, $$many::text::bytea$$,
+    $$quote_literal(n)::bytea$$, $$to_json(t)::text::bytea$$, $$convert_to(n || ':' || t, 'UTF8')$$]) AS context;
+DROP TABLE shaded;
+DROP FUNCTION taken;
+DROP DOMAIN shades;
+DROP TYPE shade, pg_temp.passing CASCADE;
+DROP FUNCTION pg_temp.passing(int);
+
 -- A snapshot of before the table would note no place of it.
 BEGIN ISOLATION LEVEL REPEATABLE READ;
 CREATE TABLE late (c bytea);

@@ -1,6 +1,7 @@
 #include "pg/context_expression.hpp"
 
 #include "pg/context_names.hpp"
+#include "pg/exact_names.hpp"
 #include "pg/owner.hpp"
 #include "pg/text_settings.hpp"
 
@@ -72,94 +73,6 @@ Node* transform(ParseState* state, const char* text) {
 // With the arguments that functions have by default.
 Node* planned(Node* node) {
     return reinterpret_cast<Node*>(expression_planner(static_cast<Expr*>(copyObjectImpl(node))));
-}
-
-bool takes_as_declared(const FuncExpr& call, const FormData_pg_proc& function) {
-    bool is_exact =
-        function.provariadic == InvalidOid && function.pronargs == list_length(call.args);
-    for (int i = 0; is_exact && i < function.pronargs; ++i) {
-        Node* argument = static_cast<Node*>(list_nth(call.args, i));
-        is_exact =
-            !IsA(argument, NamedArgExpr) && exprType(argument) == function.proargtypes.values[i];
-    }
-    return is_exact;
-}
-
-// Users' code runs while an expression is read and planned, and may drop what it names.
-HeapTuple require_row(int cache, Oid number, const char* kind) {
-    HeapTuple row = SearchSysCache1(cache, ObjectIdGetDatum(number));
-    if (!HeapTupleIsValid(row)) {
-        ereport(ERROR,
-                (errcode(ERRCODE_UNDEFINED_FUNCTION),
-                 errmsg("%s that a context expression names was dropped while it was read", kind),
-                 errdetail("What runs while it is read, the CHECK of a domain or an IMMUTABLE "
-                           "function, must leave alone what it names.")));
-    }
-    return row;
-}
-
-// A cast is stored without its function: whoever owns one of the types may make another, or the
-// first, and what was text by the type's output would be text by that.
-void require_built_in_cast(const FuncExpr& call) {
-    if (call.funcformat != COERCE_EXPLICIT_CALL && call.funcid >= FirstNormalObjectId) {
-        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                        errmsg("a context expression uses no cast that somebody has made"),
-                        errdetail("The cast is by %s.", format_procedure(call.funcid)),
-                        errhint("Call the function by its name.")));
-    }
-}
-
-bool is_named_exactly(const FuncExpr& call) {
-    require_built_in_cast(call);
-    if (call.funcformat != COERCE_EXPLICIT_CALL) {
-        return true;
-    }
-    HeapTuple row = require_row(PROCOID, call.funcid, "a function");
-    const auto& function = *reinterpret_cast<Form_pg_proc>(GETSTRUCT(row));
-    const bool is_exact =
-        function.pronamespace == PG_CATALOG_NAMESPACE || takes_as_declared(call, function);
-    ReleaseSysCache(row);
-    return is_exact;
-}
-
-bool is_named_exactly(Oid number, const List* arguments) {
-    HeapTuple row = require_row(OPEROID, number, "an operator");
-    const auto& op = *reinterpret_cast<Form_pg_operator>(GETSTRUCT(row));
-    const bool is_exact = op.oprnamespace == PG_CATALOG_NAMESPACE ||
-                          (list_length(arguments) == 2 &&
-                           exprType(static_cast<Node*>(linitial(arguments))) == op.oprleft &&
-                           exprType(static_cast<Node*>(lsecond(arguments))) == op.oprright);
-    ReleaseSysCache(row);
-    return is_exact;
-}
-
-bool is_named_loosely(Node* node, void* context) {
-    if (node == nullptr) {
-        return false;
-    }
-    const bool is_exact =
-        IsA(node, FuncExpr) ? is_named_exactly(*reinterpret_cast<FuncExpr*>(node))
-        : IsA(node, OpExpr) || IsA(node, DistinctExpr) || IsA(node, NullIfExpr)
-            ? is_named_exactly(reinterpret_cast<OpExpr*>(node)->opno,
-                               reinterpret_cast<OpExpr*>(node)->args)
-        : IsA(node, ScalarArrayOpExpr)
-            ? is_named_exactly(reinterpret_cast<ScalarArrayOpExpr*>(node)->opno, NIL)
-            : true;
-    return !is_exact || walk_expression(node, is_named_loosely, context);
-}
-
-// It is stored as text. Whoever may create in the schema of a function could make another of the
-// same name, which fits better, unless the arguments are of the very types that it declares.
-void require_exact_names(Node* node) {
-    if (is_named_loosely(node, nullptr)) {
-        ereport(ERROR,
-                (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                 errmsg("a context expression calls functions and operators with arguments of the "
-                        "types that they declare"),
-                 errdetail("Another of the same name could take the place of one that takes any "
-                           "type, a variable number of arguments, or some by default."),
-                 errhint("Call a function that declares what it is given.")));
-    }
 }
 
 void require_not_volatile(Node* node, Node* plan) {

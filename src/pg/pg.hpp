@@ -262,6 +262,17 @@ inline bool walk_expression(Node* node, bool (*visit)(Node*, void*), void* conte
 #endif
 }
 
+// JSON_OBJECT() and the like, which are no functions.
+inline bool is_sql_json([[maybe_unused]] Node* node) {
+#if PG_VERSION_NUM >= 170000
+    return IsA(node, JsonConstructorExpr) || IsA(node, JsonExpr);
+#elif PG_VERSION_NUM >= 160000
+    return IsA(node, JsonConstructorExpr);
+#else
+    return false;
+#endif
+}
+
 // The record behind a setting's name, nullptr for none.
 inline config_generic* find_setting(const char* name) {
 #if PG_VERSION_NUM >= 160000
