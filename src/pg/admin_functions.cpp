@@ -77,7 +77,20 @@ void refuse_destruction_if_needed(const KeyUse& use, std::uint32_t version) {
     }
 }
 
+// What it has is behind what the primary has.
+void refuse_on_standby(const KeyUse& use) {
+    if (RecoveryInProgress()) {
+        ereport(ERROR,
+                (errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+                 errmsg("could not %s \"%s\": this is a standby", use.action,
+                        shown_identifier(use.identifier)),
+                 errdetail("Rows that need the version may be on the primary, and not here yet."),
+                 errhint("Call it on the primary, or use force => true.")));
+    }
+}
+
 void refuse_disabling_if_needed(const KeyUse& use, std::uint32_t version) {
+    refuse_on_standby(use);
     const ListedVersion* listed = version_to_retire(use, version);
     if (listed != nullptr) {
         refuse_if_uncountable(use.action, use.identifier, version, listed->algorithm);

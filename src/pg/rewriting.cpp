@@ -5,6 +5,7 @@
 
 #include "pg/inheritance.hpp"
 #include "pg/owner.hpp"
+#include "pg/table_writers.hpp"
 
 namespace kms::pg {
 namespace {
@@ -30,6 +31,7 @@ List* tables_of(Oid relation) {
 void reset_pass(Rewriting& run) {
     run.done_in_pass = 0;
     run.passed_over_in_pass = 0;
+    run.hidden_in_pass = 0;
     run.bad_in_pass = {};
     run.failed_in_pass = 0;
 }
@@ -70,12 +72,13 @@ std::int64_t count_unwritten(const Rewriting& run, const RunKey& key) {
     return count_in_all(run, [&](Oid table) { return count_in(run, table, key); });
 }
 
-// Where headers do not tell, every value is opened.
-std::int64_t count_unmoved(const Rewriting& run) {
+// Opens every value, since headers do not tell contexts.
+std::int64_t count_unmoved(Rewriting& run) {
     return count_in_all(run, [&](Oid table) {
         Rewriting look = run;
         reset_pass(look);
         look_through(look, table);
+        run.has_hidden |= look.hidden_in_pass != 0;
         return look.passed_over_in_pass + look.bad_in_pass.count;
     });
 }
@@ -121,13 +124,34 @@ std::int64_t count_all(Rewriting& run) {
     return count;
 }
 
+// Until whoever was writing has ended, or as long as locked rows are waited for: rows that were
+// made the old way before now are there to be seen then.
+void wait_for_writers(Rewriting& run) {
+    MemoryContext run_memory = CurrentMemoryContext;
+    begin_batch();
+    const char* writers = MemoryContextStrdup(run_memory, writers_of(run.relation));
+    commit_batch();
+    for (std::size_t pause = 0;; ++pause) {
+        begin_batch();
+        run.open_writers = count_open_writers(run.relation, writers);
+        commit_batch();
+        if (run.open_writers == 0 || pause == lengthof(pauses_ms)) {
+            return;
+        }
+        sleep_for(pauses_ms[pause]);
+    }
+}
+
 std::int64_t count_left(Rewriting& run) {
     begin_batch();
     write_progress(run, "verifying");
     commit_batch();
+    if (run.is_move()) {
+        wait_for_writers(run);
+    }
     begin_batch();
     const RunKey key = current_key(run, true);
-    const std::int64_t unwritten = key.must_open() ? count_unmoved(run) : count_unwritten(run, key);
+    const std::int64_t unwritten = key.is_moving ? count_unmoved(run) : count_unwritten(run, key);
     commit_batch();
     return std::max<std::int64_t>(unwritten - run.bad_in_pass.count, 0);
 }
@@ -141,7 +165,7 @@ void run_passes(Rewriting& run, MemoryContext batch_memory) {
             return;
         }
         run.left = count_left(run);
-        if (run.left == 0) {
+        if (run.left == 0 || run.open_writers != 0) {
             return;
         }
         idle = run.done_in_pass != 0 ? 0 : idle + 1;
@@ -163,7 +187,7 @@ void run_all(Rewriting& run) {
     run.at_once = run.batch;
     MemoryContext batch_memory =
         AllocSetContextCreate(CurrentMemoryContext, "kms batch", ALLOCSET_DEFAULT_SIZES);
-    if (run.total != 0) {
+    if (run.total != 0 || run.is_move()) {
         run_passes(run, batch_memory);
     }
     begin_batch();

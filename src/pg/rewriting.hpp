@@ -68,6 +68,11 @@ struct Rewriting {
     std::int64_t passed_over_in_pass;
     std::int64_t left;  // by others' locks, or written by them all the time
 
+    // While the column is being moved.
+    std::int64_t hidden_in_pass;  // that do not open, though their headers are as they are to be
+    bool has_hidden;
+    std::int64_t open_writers;  // transactions that have begun before the last look
+
     // Where rows raise errors.
     int at_once;  // rows in a subtransaction
     int taken_in_batch;
@@ -80,6 +85,7 @@ struct Rewriting {
     TimestampTz refreshed;  // when the key was last asked for
 
     bool is_between_columns() const { return source != target; }
+    bool is_move() const { return !is_between_columns() && began_with->is_moving; }
     AttrNumber registered() const { return opens ? source : target; }
 };
 
@@ -113,10 +119,11 @@ struct RunKey {
     const char* context_expression;  // as it is registered; nullptr: none
     SealedAs was;                    // while the column is being moved there
     bool is_moving;
+    bool has_hidden;  // as the run has it
 
     // A value's header says which key it is under, and nothing of the context.
     bool must_open() const {
-        return is_moving && std::ranges::equal(identifier, was.key_identifier);
+        return is_moving && (has_hidden || std::ranges::equal(identifier, was.key_identifier));
     }
 };
 

@@ -25,11 +25,13 @@ constexpr int failed_at_least = 10;
 
 Batch open_batch(Rewriting& run, Relation table, bool only_looks) {
     const RunKey key = current_key(run);
+    Unwritten unwritten = unwritten_in(run, table, key);
+    unwritten.any |= only_looks;
     return {.run = run,
             .table = table,
             .owner = owner_of(run.relation),
             .key = key,
-            .unwritten = unwritten_in(run, table, key),
+            .unwritten = unwritten,
             .only_looks = only_looks};
 }
 
@@ -84,6 +86,7 @@ void note_success(Rewriting& run, Place& place, const Attempt& attempt) {
     run.done += attempt.done;
     run.done_in_pass += attempt.done;
     run.passed_over_in_pass += attempt.passed_over;
+    run.hidden_in_pass += attempt.hidden;
     run.taken_in_batch += attempt.taken;
     add_bad(run.bad_in_pass, attempt.bad);
     run.at_once = std::min(2 * run.at_once, run.batch);

@@ -71,7 +71,8 @@ void require_key(Rewriting& run) {
                        .tag = {},
                        .context_expression = nullptr,
                        .was = {},
-                       .is_moving = false});
+                       .is_moving = false,
+                       .has_hidden = false});
 }
 
 RunKey current_key(Rewriting& run, bool anew) {
@@ -81,7 +82,8 @@ RunKey current_key(Rewriting& run, bool anew) {
                   .tag = {},
                   .context_expression = column.context_expression,
                   .was = column.was,
-                  .is_moving = column.is_moving && !run.is_between_columns()};
+                  .is_moving = column.is_moving && !run.is_between_columns(),
+                  .has_hidden = run.has_hidden};
     const TimestampTz now = GetCurrentTimestamp();
     if (anew || TimestampDifferenceExceeds(run.refreshed, now, believed_ms)) {
         forget_key({key.action, 0, key.identifier});

@@ -132,7 +132,7 @@ void end_move(const Rewriting& run) {
         return;
     }
     const RegisteredColumn& column = registration_of(run);
-    if (column.is_moving && run.left == 0 && run.bad_in_pass.count == 0) {
+    if (column.is_moving && run.left == 0 && run.open_writers == 0 && run.bad_in_pass.count == 0) {
         change_registration(column, column.now(), column.was, false);
     }
 }

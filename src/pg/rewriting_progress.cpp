@@ -132,6 +132,13 @@ void tell_end(const Rewriting& run) {
                  errdetail("Other sessions keep them locked, or go on writing such rows."),
                  errhint("Call it again later.")));
     }
+    if (run.open_writers != 0) {
+        ereport(WARNING,
+                (errmsg("%s: %lld transactions that write to the table are still open", column,
+                        static_cast<long long>(run.open_writers)),
+                 errdetail("Rows of theirs may be sealed as before, and the move is not over."),
+                 errhint("Call it again when they have ended.")));
+    }
     if (run.bad_in_pass.count != 0) {
         raise_bad(run);
     }

@@ -320,7 +320,11 @@ void write_chunk(Work& work) {
 
 void look_at_chunk(Work& work) {
     leave_out_moved(work.batch, work.chunk);
-    work.attempt.passed_over += static_cast<std::int64_t>(work.chunk.count);
+    const std::span<const Call> calls(work.chunk.calls, work.chunk.count);
+    const ByteView tag = work.batch.key.tag;
+    work.attempt.passed_over += static_cast<std::int64_t>(calls.size());
+    work.attempt.hidden += std::ranges::count_if(
+        calls, [&](const Call& call) { return begins_under(call.data, tag); });
 }
 
 void finish_chunk(Work& work) {

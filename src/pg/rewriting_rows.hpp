@@ -25,6 +25,7 @@ struct Attempt {
     bool is_in_owners_code;  // or in what checks and writes a row
     std::int64_t done;
     std::int64_t passed_over;
+    std::int64_t hidden;  // of these
     BadRows bad;
 };
 

@@ -13,7 +13,7 @@ use Test::More;
 my $rows = 1500;
 my %mode = map { $_ => $_ } qw(local remote envelope);
 my @names = map { ("$_-old", "$_-new") } qw(local remote);
-my $node = kms_node('move', 'kms.command' => make_keyring(test_folder('keys'), @names, 'kek:wrap'), 'restart_after_crash' => 'on');
+my $node = kms_node('move', 'kms.command' => make_keyring(test_folder('keys'), @names, 'kek:wrap'), 'restart_after_crash' => 'on', max_prepared_transactions => 2);
 my $session = keys_session($node, { 'kms.mode' => 'envelope' });
 $session->get("SELECT kms.create_data_key('envelope-old', 'kek'), kms.create_data_key('envelope-new', 'kek')");
 $session->quit;
@@ -125,6 +125,49 @@ $other->get('SELECT pg_advisory_unlock(7)');
 is($mover->answer->{state}, '', '... and ends');
 is($other->get('SELECT is_moving FROM kms.registered_columns'), 'f', '... with the move');
 is($other->get("SELECT count(*) FROM t WHERE kms.decode_with_text('local-new', c, waits(id)) = v"), 100, '... once it has looked at all rows in one snapshot');
+# --- a transaction that has made a value the old way and is still open; and one that is prepared
+
+foreach my $to ([ 'local-new', q{('u:' || id)::bytea} ], [ 'remote-new', 'id::text::bytea' ]) {
+    my ($key, $context) = @$to;
+    $other->get('SELECT kms.unregister_column(relation, column_name) FROM kms.registered_columns');
+    $other->get(<<'SQL');
+DROP TABLE t;
+CREATE TABLE t AS SELECT n AS id, 'v' || n AS v, kms.encode_with('local-new', 'v' || n) AS c FROM generate_series(1, 100) n;
+SELECT kms.register_column('t', 'c', 'local-new'::text);
+BEGIN;
+INSERT INTO t VALUES (101, 'v101', kms.encode_with('local-new', 'v101'));
+SQL
+    my $move = "CALL kms.reencrypt('t', 'c', new_key => '$key', new_context => " . sql_quote($context) . ')';
+    $mover->send($move);
+    my $watcher = keys_session($node, {});
+    ok(becomes(sub { $watcher->get("SELECT count(*) FROM kms.reencrypt_progress WHERE running AND phase = 'verifying'") }), "to $key: a move waits for who writes");
+    $other->get('COMMIT');
+    is($mover->answer->{state}, '', '... and ends');
+    my $open = "SELECT count(*) FROM t WHERE kms.decode_with_text('$key', c, $context) = v";
+    is($watcher->get($open), 101, '... with all rows');
+    is($watcher->get('SELECT is_moving FROM kms.registered_columns'), 'f', '... as the registration says');
+    $other->get("BEGIN; UPDATE t SET c = kms.encode_with('local-new', v) WHERE id = 7; PREPARE TRANSACTION 'late'");
+    like($mover->ask($move)->{err}, qr/WARNING: .*1 transactions that write to the table are still open/, '... it does not end while a transaction is prepared');
+    is($watcher->get('SELECT is_moving FROM kms.registered_columns'), 't', '... as the registration says');
+    $other->get("COMMIT PREPARED 'late'");
+    is($mover->ask($move)->{err} =~ /WARNING/, '', '... and ends once it is committed');
+    is($watcher->get($open), 101, '... with all rows');
+    is($watcher->get('SELECT is_moving FROM kms.registered_columns'), 'f', '... as the registration says');
+    $watcher->quit;
+}
+
+# --- a row that an earlier move has left under the key that another goes to
+
+$mover->get("CALL kms.reencrypt('t', 'c', new_key => 'local-new', new_context => '')");
+$other->get("UPDATE t SET c = kms.encode_with('remote-new', v, '5') WHERE id = 5");
+my $back = "CALL kms.reencrypt('t', 'c', new_key => 'remote-new', new_context => '(''w:'' || id)::bytea')";
+my $left = fails_with($mover, $back, 'KM004', 'a row of that key, with another context');
+like($left->{err}, qr/1 rows stayed as they are/, '... is told');
+is($other->get('SELECT is_moving FROM kms.registered_columns'), 't', '... and the move is not over');
+$other->get("UPDATE t SET c = kms.encode_with('remote-new', v, ('w:' || id)::bytea) WHERE id = 5");
+is($mover->ask($back)->{state}, '', '... before it is as the others');
+is($other->get('SELECT is_moving FROM kms.registered_columns'), 'f', '... as the registration says');
+is($other->get("SELECT count(*) FROM t WHERE kms.decode_with_text('remote-new', c, ('w:' || id)::bytea) = v"), 101, '... and every row opens');
 $_->quit foreach $mover, $other;
 
 # --- it is dumped in the middle, and goes on where it is restored

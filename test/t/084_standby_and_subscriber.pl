@@ -9,7 +9,7 @@ use KmsTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my %settings = ('kms.command' => make_keyring(test_folder('keys'), 'main:wrap'), 'kms.mode' => 'envelope');
+my %settings = ('kms.command' => make_keyring(test_folder('keys'), 'main:wrap', 'plain'), 'kms.mode' => 'envelope');
 my $node = kms_node('primary', %settings, 'wal_level' => 'logical', 'max_wal_senders' => 8);
 $node->append_conf('pg_hba.conf', 'local replication all trust');
 $node->reload;
@@ -51,6 +51,12 @@ is($reader->get(q{CALL kms.destroy_data_key('orders', 2, dry_run => true)}), 2, 
 is($reader->get(q{CALL kms.destroy_data_key('orders', 1, dry_run => true, shred => true)}), 0, '... and a shredding');
 fails_with($reader, q{BEGIN; SET TRANSACTION READ ONLY; SELECT kms.switch_column('sealed', 'plain')}, '25006', 'so it is in a read-only transaction');
 $reader->get('ROLLBACK');
+# What a standby counts is behind what the primary has.
+foreach my $key ('main', 'plain') {
+    my $refused = fails_with($reader, "SELECT kms.disable_key('$key', 1)", '25006', "no version of $key is disabled by what a standby has");
+    like($refused->{hint}, qr/on the primary, or use force => true/, '... which says where');
+}
+is($reader->get("SELECT kms.disable_key('plain', 1, force => true), kms.enable_key('plain', 1)"), '|', '... unless by force');
 $reader->quit;
 $standby->stop;
 

@@ -1,0 +1,62 @@
+#include "pg/table_writers.hpp"
+
+#include <iterator>
+
+#include "pg/args.hpp"
+#include "pg/inheritance.hpp"
+#include "pg/owner.hpp"
+
+namespace kms::pg {
+namespace {
+
+Datum parts_of(Oid relation) {
+    const List* parts = find_all_parts(relation, AccessShareLock);
+    const int count = list_length(parts);
+    auto* oids = static_cast<Datum*>(palloc(sizeof(Datum) * count));
+    for (int i = 0; i < count; ++i) {
+        oids[i] = ObjectIdGetDatum(list_nth_oid(parts, i));
+    }
+    return PointerGetDatum(construct_array(oids, count, OIDOID, sizeof(Oid), true, TYPALIGN_INT));
+}
+
+// Of the query's one row and column, in the current memory.
+const char* text_of_query(const char* query, int parameters, Oid* types, Datum* values) {
+    MemoryContext caller = CurrentMemoryContext;
+    const int level = fix_search_path();
+    SPI_connect();
+    if (SPI_execute_with_args(query, parameters, types, values, nullptr, true, 1) !=
+        SPI_OK_SELECT) {
+        elog(ERROR, "could not read pg_locks");
+    }
+    const char* text =
+        MemoryContextStrdup(caller, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+    SPI_finish();
+    AtEOXact_GUC(false, level);
+    return text;
+}
+
+#define FROM_WRITERS                                                                     \
+    " FROM pg_locks WHERE locktype = 'relation' AND relation = ANY ($1) AND database = " \
+    "(SELECT oid FROM pg_database WHERE datname = current_database()) "                  \
+    "AND mode = 'RowExclusiveLock' AND granted AND pid IS DISTINCT FROM pg_backend_pid()"
+
+}  // namespace
+
+const char* writers_of(Oid relation) {
+    Oid types[] = {OIDARRAYOID};
+    Datum values[] = {parts_of(relation)};
+    return text_of_query(
+        "SELECT coalesce(array_agg(DISTINCT virtualtransaction), '{}')" FROM_WRITERS,
+        std::size(types), types, values);
+}
+
+std::int64_t count_open_writers(Oid relation, const char* writers) {
+    Oid types[] = {OIDARRAYOID, TEXTOID};
+    Datum values[] = {parts_of(relation), text_datum(writers)};
+    return strtoll(text_of_query("SELECT count(DISTINCT virtualtransaction)" FROM_WRITERS
+                                 " AND (virtualtransaction = ANY ($2::text[]) OR pid IS NULL)",
+                                 std::size(types), types, values),
+                   nullptr, 10);
+}
+
+}  // namespace kms::pg
