@@ -14,7 +14,7 @@ my $node = kms_node('refusals', 'kms.command' => make_keyring($keys, 'k'), 'kms.
     max_files_per_process => 64, shared_preload_libraries => 'kms');
 
 SKIP: {
-    skip 'there is no dblink, which counts its connections alike', 10
+    skip 'there is no dblink, which counts its connections alike', 9
       if $node->psql('postgres', 'CREATE EXTENSION dblink') != 0;
     my $session = kms_session($node);
     my $connection = sql_quote($node->connstr('postgres'));
@@ -27,13 +27,23 @@ SKIP: {
     like($answer->{hint}, qr/max_files_per_process/, '... and the hint says what to raise');
     is(scalar children_of($session->pid), 0, '... nor is one started');
 
-    $session->get("SELECT dblink_disconnect('c$_')") foreach 1 .. 3;
-    fails_with($session, "SELECT kms.encode(1, 'x')", '53000', 'with three it cannot be awaited');
-    ok(becomes(sub { !children_of($session->pid) }), '... and is not left');
-    $session->get("SELECT dblink_disconnect('c4')");
-    is($session->get("SELECT kms.decode_text(1, kms.encode(1, 'x'))"), 'x', 'with a fourth it is started and awaited');
+    # How many descriptors a connection has differs by the server's version.
+    my $closed = 0;
+    my @refusals;
+    while ($closed < $opened) {
+        $session->get("SELECT dblink_disconnect('c" . ++$closed . "')");
+        my $state = $session->ask("SELECT kms.encode(1, 'x')")->{state};
+        last if $state eq '';
+        push @refusals, $state;
+        ok(becomes(sub { !children_of($session->pid) }), "with descriptors of $closed none is left");
+    }
+    is(join(' ', @refusals), join(' ', ('53000') x ($closed - 1)), '... since it cannot be started, or not awaited');
+    cmp_ok(scalar @refusals, '>', 0, '... with too few');
+    is($session->get("SELECT kms.decode_text(1, kms.encode(1, 'x'))"), 'x', 'with enough it is started and awaited');
     my $agent = agent_pid($session);
-    isnt($connect->(1)->{state}, '', '... which has them all');
+    my $again = 0;
+    ++$again while $again < $closed && $connect->("again$again")->{state} eq '';
+    cmp_ok($again, '<', $closed, '... which has them');
     kill KILL => $agent;
     ok(becomes(sub { !is_alive($agent) }), 'an agent ends');
     is($session->get("SELECT kms.decode_text(1, kms.encode(1, 'y'))"), 'y', '... and the next takes its place');

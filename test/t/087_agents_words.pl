@@ -94,7 +94,7 @@ is($app->get('SELECT running, agent IS NULL, capabilities IS NULL, errors, last_
 my ($code, $told) = told_to($app, "SET kms.mode = 'local'");
 is($code, '42501', 'whoever may not set the mode');
 is($app->get('SELECT coalesce(detail, $$$$) FROM app.listen()'), '', 'a handler of exceptions hears nothing');
-is(outcome($app, 'SHOW kms.command'), '42501 must be superuser or have privileges of pg_read_all_settings to examine "kms.command"', '... as SHOW tells nothing');
+like(outcome($app, 'SHOW kms.command'), qr/^42501 /, '... as SHOW tells nothing');
 $app->quit;
 
 # --- whose privileges count
