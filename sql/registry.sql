@@ -103,7 +103,7 @@ SELECT expression, try(expression) FROM unnest(ARRAY[
     'ssn', '''\x00''', '''plain''', 'NULL', 'of_row(id)', 'of_row(person.id)', '(id::text || name)::bytea', 'convert_to(name, ''UTF8'')',
     'tags[1]', 'CASE WHEN id > 0 THEN ssn END', 'note || ''\x00''', 'ctid::text::bytea', 'tableoid::text::bytea', 'person::text::bytea',
     'person.*', '*', 'id', 'name', 'id::text', 'dice(id)', 'many(id)', 'random()::text::bytea', 'clock_timestamp()::text::bytea', 'now()::text::bytea',
-    '(SELECT ssn)', '(SELECT max(ssn) FROM person)', 'EXISTS (SELECT)::text::bytea', 'max(ssn)', 'string_agg(ssn, '''')', 'grouping(ssn)::text::bytea', 'by_default(id)', 'string_agg(ssn, ''''), ssn', 'first_value(ssn) OVER ()',
+    '(SELECT ssn)', '(SELECT string_agg(ssn, '''') FROM person)', 'EXISTS (SELECT)::text::bytea', 'max(id)::text::bytea', 'string_agg(ssn, '''')', 'grouping(ssn)::text::bytea', 'by_default(id)', 'string_agg(ssn, ''''), ssn', 'first_value(ssn) OVER ()',
     'ssn, note', 'ssn FROM person', 'ssn AS s', 'DISTINCT ssn', 'ssn WHERE true', 'ssn ORDER BY id', 'ssn LIMIT 1', 'ssn FOR UPDATE', 'ssn GROUP BY ssn',
     'ssn UNION SELECT ssn', 'ssn; DROP TABLE person', 'ssn) FROM person; DROP TABLE person; --', 'ssn -- ) comment', 'ssn /* comment', '', ' ', '(', '''', '$1', 'DEFAULT',
     'no_such', 'id + ''x''', 'no_such(id)', 'ssn || 1', 'other.ssn', '"NAME"::bytea', 'ssn COLLATE "C"', 'note', 'note::bytea'

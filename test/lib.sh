@@ -64,6 +64,11 @@ make_scratch() {
     echo "$folder"
 }
 
+# What belongs to the project, without what was built in the folder build/.
+tree_as_tar() {
+    tar -C "$top" --exclude=./.git --exclude=./build --exclude='*.o' --exclude='*.d' -cf - .
+}
+
 build_and_install() {
     make -s -C "$top" "-j$JOBS" all "PG_CONFIG=$pg_config" || return
     local installing=(make -s -C "$top" install "PG_CONFIG=$pg_config")

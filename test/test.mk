@@ -25,7 +25,7 @@ cxx_sources := $(floor_sources) $(wildcard src/pg/*.cpp test/unit/*.cpp test/fuz
 formatted := $(sort $(cxx_sources) $(wildcard src/*/*.hpp test/*/*.hpp test/bench/*.c))
 scripts := $(sort $(shell grep -rlE '^\#!.*\b(ba)?sh$$|^\# shellcheck shell' .ci test))
 
-.PHONY: check check-assert unit lint lint-quick demo demo-stop bench fuzz soak
+.PHONY: check check-assert check-versions unit lint lint-quick demo demo-stop bench fuzz soak
 
 check:
 	@test/check $(SUITES)
@@ -33,6 +33,10 @@ check:
 # On a PostgreSQL with assertions, which it fetches and builds: half an hour and more.
 check-assert:
 	@test/check $(or $(SUITES),assert sanitized discard valgrind)
+
+# On other major versions, each on the release of Debian that has it: VERSIONS="trixie sid".
+check-versions:
+	@SUITES='$(SUITES)' test/versions $(VERSIONS)
 
 demo demo-stop:
 	@test/demo/run $(@:demo-%=%)
