@@ -183,7 +183,7 @@ KMS_FUNCTION(kms_data_key_changed) {
     }
     const auto* trigger = reinterpret_cast<const TriggerData*>(fcinfo->context);
     CacheInvalidateRelcache(trigger->tg_relation);
-    PG_RETURN_POINTER(nullptr);
+    return PointerGetDatum(nullptr);
 }
 
 }  // namespace kms::pg

@@ -76,7 +76,7 @@ ByteView first_value_of(Oid oid, const char* column) {
         const AttrNumber attribute = attribute_named(table, column);
         require_bytea(table, attribute);
         TupleTableSlot* row = table_slot_create(table, nullptr);
-        TableScanDesc scan = table_beginscan(table, GetActiveSnapshot(), 0, nullptr);
+        TableScanDesc scan = begin_scan(table, GetActiveSnapshot());
         while (value.empty() && table_scan_getnextslot(scan, ForwardScanDirection, row)) {
             bool is_null = false;
             const Datum datum = slot_getattr(row, attribute, &is_null);

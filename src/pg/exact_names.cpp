@@ -26,7 +26,7 @@ bool takes_as_declared(const FuncExpr& call, const FormData_pg_proc& function) {
 }
 
 // Users' code runs while an expression is read and planned, and may drop what it names.
-HeapTuple require_row(int cache, Oid number, const char* kind) {
+HeapTuple require_row(CacheNumber cache, Oid number, const char* kind) {
     HeapTuple row = SearchSysCache1(cache, ObjectIdGetDatum(number));
     if (!HeapTupleIsValid(row)) {
         ereport(ERROR,

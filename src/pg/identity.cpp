@@ -63,7 +63,7 @@ const char* or_empty(const char* text) {
 
 std::uint64_t role_changes = 0;
 
-void note_role_change(Datum /*argument*/, int /*cache*/, uint32 /*hash*/) {
+void note_role_change(Datum /*argument*/, CacheNumber /*cache*/, uint32 /*hash*/) {
     ++role_changes;
     texts_role = InvalidOid;
 }

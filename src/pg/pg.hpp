@@ -160,6 +160,22 @@ inline TableScanDesc begin_scan(Relation table, Snapshot snapshot) {
 #endif
 }
 
+inline TableScanDesc begin_range_scan(Relation table, Snapshot snapshot, ItemPointer first,
+                                      ItemPointer last) {
+#if PG_VERSION_NUM >= 190000
+    return table_beginscan_tidrange(table, snapshot, first, last, SO_NONE);
+#else
+    return table_beginscan_tidrange(table, snapshot, first, last);
+#endif
+}
+
+// Which of the caches of catalogs.
+#if PG_VERSION_NUM >= 190000
+using CacheNumber = SysCacheIdentifier;
+#else
+using CacheNumber = int;
+#endif
+
 inline TableScanDesc begin_shared_scan(Relation table, ParallelTableScanDesc scan) {
 #if PG_VERSION_NUM >= 190000
     return table_beginscan_parallel(table, scan, SO_NONE);

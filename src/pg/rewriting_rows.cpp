@@ -128,8 +128,7 @@ ItemPointerData page_behind(const ItemPointerData& place) {
 ItemPointerData take_rows(Work& work, ItemPointerData end) {
     const Relation table = work.batch.table;
     TupleTableSlot* row = table_slot_create(table, nullptr);
-    TableScanDesc scan =
-        table_beginscan_tidrange(table, GetActiveSnapshot(), &work.attempt.next, &end);
+    TableScanDesc scan = begin_range_scan(table, GetActiveSnapshot(), &work.attempt.next, &end);
     ItemPointerData next = page_behind(end);
     while (table_scan_getnextslot_tidrange(scan, ForwardScanDirection, row)) {
         if (is_unwritten(work.batch.unwritten, row)) {

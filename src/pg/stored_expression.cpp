@@ -12,7 +12,7 @@ bool is_in_expression(Node* expression, AttrNumber attribute) {
            bms_is_member(0 - FirstLowInvalidHeapAttributeNumber, columns);
 }
 
-bool is_in_stored(int catalog, HeapTuple row, AttrNumber stored, AttrNumber attribute) {
+bool is_in_stored(CacheNumber catalog, HeapTuple row, AttrNumber stored, AttrNumber attribute) {
     bool is_null = true;
     const Datum node = SysCacheGetAttr(catalog, row, stored, &is_null);
     return !is_null &&

@@ -10,7 +10,7 @@ namespace kms::pg {
 bool is_in_expression(Node* expression, AttrNumber attribute);
 
 // The same of what stands in a column of a catalog's row; not where it is NULL.
-bool is_in_stored(int catalog, HeapTuple row, AttrNumber stored, AttrNumber attribute);
+bool is_in_stored(CacheNumber catalog, HeapTuple row, AttrNumber stored, AttrNumber attribute);
 
 // Of a table that may be partitioned.
 bool is_in_partition_key(Relation table, AttrNumber attribute);
