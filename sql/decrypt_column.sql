@@ -232,6 +232,23 @@ SELECT kms.switch_column('opened', 'c');
 SELECT * FROM opened ORDER BY ctx, c_plain;
 DROP TABLE opened;
 REVOKE EXECUTE ON FUNCTION kms.decode_with_text(text, bytea, bytea) FROM regress_kms_writer;
+
+-- The owner of a table registers what he likes, also a key that he is not served: a superuser who is asked to decrypt the column opened its
+-- values for him.
+CREATE TABLE owned (id int, c bytea);
+INSERT INTO owned VALUES (1, kms.encode_with('pii', 'v1', '1'));
+SELECT kms.register_column('owned', 'c', 'pii'::text, 'id::text::bytea');
+ALTER TABLE owned OWNER TO regress_kms_writer;
+CALL kms.decrypt_column('owned', 'c', 'text');
+CALL kms.decrypt_column('owned', 'c', 'text', was_key => 'other');
+SELECT count(*) FROM pg_trigger WHERE tgrelid = 'owned'::regclass;
+CALL kms.decrypt_column('owned', 'c', 'text', was_key => 'pii');
+SELECT id, c_plain FROM owned;
+GRANT regress_kms_writer TO CURRENT_USER;
+CALL kms.decrypt_column('owned', 'c', 'text');
+REVOKE regress_kms_writer FROM CURRENT_USER;
+DROP TABLE owned;
+
 DROP OWNED BY regress_kms_writer;
 DROP ROLE regress_kms_writer;
 

@@ -183,6 +183,7 @@ KMS_FUNCTION(kms_decrypt_column) {
     run.has_done = "decrypted";
     run.opens = true;
     read_run_arguments(fcinfo, run, 4);
+    run.was_key = key_argument(fcinfo, 8, "was_key");
     run.own_trigger = in_step_function();
     NewColumn wanted = read_wanted(fcinfo, run.relation, run.source);
     require_non_atomic(fcinfo, procedure);
@@ -193,6 +194,8 @@ KMS_FUNCTION(kms_decrypt_column) {
     require_replaceable(run.relation, run.source);
     const RegisteredColumn& column = require_registered(run.relation, run.source);
     run.began_with = &column;
+    require_said_key(run, column.now());
+    require_known_key(run, column.now());
     require_not_being_encrypted(run.relation, wanted.source);
     require_opening(run, column);
     wanted.opens_as = opens_as(column.now());

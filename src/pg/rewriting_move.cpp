@@ -99,11 +99,11 @@ const char* text_argument(FunctionCallInfo fcinfo, int index) {
 
 }  // namespace
 
-Move move_arguments(FunctionCallInfo fcinfo, int first) {
-    return {.key_identifier =
-                PG_ARGISNULL(first) ? ByteView{} : required_identifier(fcinfo, first, "new_key"),
-            .context = text_argument(fcinfo, first + 1),
-            .was_context = text_argument(fcinfo, first + 2)};
+void read_move_arguments(FunctionCallInfo fcinfo, Rewriting& run, int first) {
+    run.move = {.key_identifier = key_argument(fcinfo, first, "new_key"),
+                .context = text_argument(fcinfo, first + 1),
+                .was_context = text_argument(fcinfo, first + 3)};
+    run.was_key = key_argument(fcinfo, first + 2, "was_key");
 }
 
 // What checks expressions runs code of the table's owner, which may register anew. Behind that
@@ -113,6 +113,7 @@ void begin_move(Rewriting& run) {
     const RegisteredColumn& column = registration_of(run);
     require_meant(run, column);
     if (!run.move.is_wanted()) {
+        require_said_key(run, column.now());
         return;
     }
     const SealedAs wanted = wanted_by(run, move, column.now());
@@ -120,8 +121,10 @@ void begin_move(Rewriting& run) {
     if (run.move.was_context != nullptr) {
         was.context_expression = move.was_context;
     }
+    require_said_key(run, was);
     const bool is_there = is_same(wanted, column.now()) && is_same(wanted, was);
     if (column.is_moving || !is_there) {
+        require_known_key(run, was);
         require_not_opened(run.relation, run.target);
         register_move(run, column, wanted, was);
     }
