@@ -145,7 +145,7 @@ CREATE FUNCTION into_type(row_id int, name text, OUT state text, OUT message tex
 BEGIN
     EXECUTE format('ALTER TABLE less ADD p %s', name);
     CREATE TRIGGER opens BEFORE INSERT OR UPDATE ON less FOR EACH ROW EXECUTE FUNCTION kms_internal.keep_in_step('c', 'p', 'open', 'pii', '');
-    UPDATE less SET id = id WHERE id = row_id;
+    INSERT INTO less SELECT 0, c FROM less WHERE id = row_id;
     ALTER TABLE less DROP p CASCADE;
     DROP TRIGGER opens ON less;
 EXCEPTION WHEN OTHERS THEN
@@ -248,6 +248,31 @@ GRANT regress_kms_writer TO CURRENT_USER;
 CALL kms.decrypt_column('owned', 'c', 'text');
 REVOKE regress_kms_writer FROM CURRENT_USER;
 DROP TABLE owned;
+
+-- Whoever updated another column of a row that was not filled yet had the trigger open its value, and so could not where he may not open it
+-- or where it does not open.
+CREATE TABLE unfilled (id int, c bytea, hits int DEFAULT 0);
+INSERT INTO unfilled SELECT n, kms.encode_with('pii', v, n::text::bytea) FROM (VALUES (1, '2020-01-01'), (2, '2020-01-02'), (3, 'no date')) r (n, v);
+SELECT kms.register_column('unfilled', 'c', 'pii'::text, 'id::text::bytea');
+GRANT SELECT (id, hits), UPDATE (hits) ON unfilled TO regress_kms_writer;
+\set VERBOSITY terse
+CALL kms.decrypt_column('unfilled', 'c', 'date');
+\set VERBOSITY default
+SET ROLE regress_kms_writer;
+UPDATE unfilled SET hits = hits + 1;
+RESET ROLE;
+UPDATE unfilled SET hits = hits + 1;
+SELECT id, hits, c_plain FROM unfilled ORDER BY id;
+\set VERBOSITY terse
+SELECT kms.switch_column('unfilled', 'c');
+\set VERBOSITY default
+-- A filled one is opened anew where its context changes, and so is each whose sealed value does.
+UPDATE unfilled SET id = 4 WHERE id = 1;
+UPDATE unfilled SET id = 4, c = kms.encode_with('pii', '2020-01-04', '4') WHERE id = 1;
+UPDATE unfilled SET c = kms.encode_with('pii', '2020-01-03', '3') WHERE id = 3;
+SELECT id, hits, c_plain FROM unfilled ORDER BY id;
+SELECT kms.switch_column('unfilled', 'c', drop_constraints => true);
+DROP TABLE unfilled;
 
 DROP OWNED BY regress_kms_writer;
 DROP ROLE regress_kms_writer;

@@ -231,6 +231,24 @@ RESET ROLE;
 SELECT id, kms.decode_with_text('pii', c_encrypted) FROM t ORDER BY 1;
 DROP TABLE t;
 
+-- Whoever updated another column of a row that was not filled yet had the trigger seal its plaintext, and so could not where that cannot be
+-- sealed.
+CREATE TABLE unfilled (id int, tenant text, p text, hits int DEFAULT 0);
+INSERT INTO unfilled VALUES (1, 'a', 'x'), (2, NULL, 'y');
+CALL kms.encrypt_column('unfilled', 'p', 'pii', context_expression => 'tenant::bytea');
+UPDATE unfilled SET hits = hits + 1;
+SELECT id, hits, kms.decode_with_text('pii', p_encrypted, tenant::bytea) FROM unfilled ORDER BY id;
+SELECT kms.switch_column('unfilled', 'p');
+-- It is sealed where the plaintext changes, and a filled one where its context does.
+UPDATE unfilled SET p = 'z' WHERE id = 2;
+UPDATE unfilled SET tenant = 'b' WHERE id = 2;
+UPDATE unfilled SET tenant = 'c' WHERE id = 1;
+SELECT id, hits, kms.decode_with_text('pii', p_encrypted, tenant::bytea) FROM unfilled ORDER BY id;
+CALL kms.encrypt_column('unfilled', 'p', 'pii', context_expression => 'tenant::bytea');
+SELECT kms.switch_column('unfilled', 'p');
+SELECT id, kms.decode_with_text('pii', p_encrypted, tenant::bytea) FROM unfilled ORDER BY id;
+DROP TABLE unfilled;
+
 -- What is sealed already is not sealed once more: the key inside was forgotten with the switch.
 CREATE TABLE once (id int, c text);
 INSERT INTO once VALUES (1, 'x');

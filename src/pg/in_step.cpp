@@ -156,6 +156,15 @@ bool is_in_step(Prepared& prepared, const TriggerData* call) {
                               context_of(prepared, call->tg_newtuple));
 }
 
+// A row that is not filled yet, and whose source stays: the run fills it. Whoever updates other
+// columns needs no key for it, nor does a value that cannot be sealed or opened keep him from it.
+bool is_left_to_run(const Prepared& prepared, const TriggerData* call) {
+    const TupleDesc shape = RelationGetDescr(call->tg_relation);
+    return TRIGGER_FIRED_BY_UPDATE(call->tg_event) && is_unchanged(call, prepared.source) &&
+           heap_attisnull(call->tg_trigtuple, prepared.target, shape) &&
+           heap_attisnull(call->tg_newtuple, prepared.target, shape);
+}
+
 // A restore in parts may bring the rows before the registration. Such a row has both values, and
 // the switch compares them.
 void require_whole(const Prepared& prepared, const TriggerData* call) {
@@ -375,7 +384,7 @@ KMS_FUNCTION(kms_keep_in_step) {
     Prepared& prepared = prepared_for(fcinfo, call);
     if (!prepared.is_registered) {
         require_whole(prepared, call);
-    } else if (!is_in_step(prepared, call)) {
+    } else if (!is_left_to_run(prepared, call) && !is_in_step(prepared, call)) {
         tuple = with_target(prepared, call, tuple);
     }
     PG_RETURN_POINTER(tuple);
