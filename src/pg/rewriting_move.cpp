@@ -5,6 +5,7 @@
 #include "pg/context_expression.hpp"
 #include "pg/in_step.hpp"
 #include "pg/key_arguments.hpp"
+#include "pg/new_column.hpp"
 #include "pg/owner.hpp"
 #include "pg/registry_writer.hpp"
 
@@ -17,6 +18,14 @@ const char* checked(const Rewriting& run, Relation table, const char* context) {
                                                     : nullptr;
 }
 
+// Where a trigger seals the column as its rows are written, in step with a plaintext.
+void require_sealable(const Rewriting& run, Relation table, const char* context) {
+    const char* column = get_attname(run.relation, run.target, false);
+    if (find_in_step_trigger_into(table, column).name != nullptr) {
+        require_context_at_hand(run.relation, context);
+    }
+}
+
 // The move, its expressions as they are registered. Until the transaction ends the table is locked,
 // so that nobody else gives it another owner, whose code they would be.
 Move checked_move(const Rewriting& run) {
@@ -24,6 +33,7 @@ Move checked_move(const Rewriting& run) {
     require_owner(run.relation);
     Move move = run.move;
     move.context = checked(run, table, move.context);
+    require_sealable(run, table, move.context);
     move.was_context = checked(run, table, move.was_context);
     relation_close(table, NoLock);
     return move;
