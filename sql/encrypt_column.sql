@@ -1,6 +1,6 @@
 -- encrypt_column and switch_column: from a plaintext column to an encrypted one.
 SET client_min_messages = warning;
-DROP ROLE IF EXISTS regress_kms_keeper, regress_kms_writer;
+DROP ROLE IF EXISTS regress_kms_keeper, regress_kms_writer, regress_kms_other;
 RESET client_min_messages;
 SELECT setting || '/kms-agent serve --ephemeral' AS command FROM pg_config WHERE name = 'BINDIR' \gset
 SET kms.command = :'command';
@@ -230,6 +230,33 @@ SELECT kms.switch_column('t', 'c');
 RESET ROLE;
 SELECT id, kms.decode_with_text('pii', c_encrypted) FROM t ORDER BY 1;
 DROP TABLE t;
+
+-- PostgreSQL asks a table's owner for EXECUTE on the trigger's function when a partition is made. Another owner gets it by the next call.
+CREATE TABLE given (id int, p text) PARTITION BY LIST (id);
+CREATE TABLE given_1 PARTITION OF given FOR VALUES IN (1);
+INSERT INTO given VALUES (1, 'x');
+CALL kms.encrypt_column('given', 'p', 'pii');
+CREATE ROLE regress_kms_other;
+GRANT CREATE ON SCHEMA public TO regress_kms_other;
+ALTER TABLE given OWNER TO regress_kms_other;
+ALTER TABLE given_1 OWNER TO regress_kms_other;
+SET ROLE regress_kms_other;
+\set VERBOSITY sqlstate
+CREATE TABLE given_2 PARTITION OF given FOR VALUES IN (2);
+\set VERBOSITY default
+RESET ROLE;
+CALL kms.encrypt_column('given', 'p', 'pii');
+SET ROLE regress_kms_other;
+CREATE TABLE given_2 PARTITION OF given FOR VALUES IN (2);
+CREATE TABLE given_3 (p_encrypted bytea, p text, id int);
+ALTER TABLE given ATTACH PARTITION given_3 FOR VALUES IN (3);
+INSERT INTO given VALUES (2, 'y'), (3, 'z');
+RESET ROLE;
+SELECT kms.switch_column('given', 'p');
+SELECT id, kms.decode_with_text('pii', p_encrypted) FROM given ORDER BY id;
+DROP TABLE given;
+DROP OWNED BY regress_kms_other;
+DROP ROLE regress_kms_other;
 
 -- Whoever updated another column of a row that was not filled yet had the trigger seal its plaintext, and so could not where that cannot be
 -- sealed.
