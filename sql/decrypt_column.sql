@@ -285,6 +285,16 @@ CALL kms.decrypt_column('gained', 'c', 'text');
 SELECT id, c_plain FROM gained ORDER BY id;
 DROP TABLE gained;
 
+-- Whatever the default isolation level is.
+CREATE TABLE isolated (id int, c bytea);
+INSERT INTO isolated VALUES (1, kms.encode_with('pii', 'v1'));
+SELECT kms.register_column('isolated', 'c', 'pii');
+SET default_transaction_isolation = 'serializable';
+CALL kms.decrypt_column('isolated', 'c', 'text');
+CALL kms.reencrypt('isolated', 'c');
+RESET default_transaction_isolation;
+SELECT id, c_plain FROM isolated;
+DROP TABLE isolated;
 DROP OWNED BY regress_kms_writer;
 DROP ROLE regress_kms_writer;
 

@@ -289,6 +289,17 @@ UPDATE late SET id = 4, p = 'z' WHERE id = 2;
 SELECT kms.switch_column('late', 'p');
 DROP TABLE late;
 
+-- Whatever the default isolation level is: it was refused in the name of a function that nobody had called.
+CREATE TABLE isolated (id int, p text);
+INSERT INTO isolated VALUES (1, 'x');
+SET default_transaction_isolation = 'repeatable read';
+CALL kms.encrypt_column('isolated', 'p', 'pii');
+CALL kms.encrypt_column('isolated', 'p', 'pii');
+RESET default_transaction_isolation;
+SELECT kms.switch_column('isolated', 'p');
+SELECT id, kms.decode_with_text('pii', p_encrypted) FROM isolated;
+DROP TABLE isolated;
+
 -- What is sealed already is not sealed once more: the key inside was forgotten with the switch.
 CREATE TABLE once (id int, c text);
 INSERT INTO once VALUES (1, 'x');

@@ -184,6 +184,7 @@ KMS_FUNCTION(kms_decrypt_column) {
     run.own_trigger = in_step_function();
     NewColumn wanted = read_wanted(fcinfo, run.relation, run.source);
     require_non_atomic(fcinfo, procedure);
+    begin_read_committed();
     require_own_table(procedure, run.relation);
     let_make_triggers(run.relation);
     require_own_table(procedure, run.relation);

@@ -168,6 +168,7 @@ KMS_FUNCTION(kms_encrypt_column) {
     const bool published = required_bool(fcinfo, 8, "published");
     const Wanted wanted = read_wanted(fcinfo, run.relation, run.source);
     require_non_atomic(fcinfo, procedure);
+    begin_read_committed();
     require_own_table(procedure, run.relation);
     let_make_triggers(run.relation);
     require_own_table(procedure, run.relation);

@@ -98,6 +98,8 @@ void read_run_arguments(FunctionCallInfo fcinfo, Rewriting& run, int batch_index
 
 void begin_batch();  // READ COMMITTED, a snapshot
 void commit_batch();
+// Commits, where the caller's transaction is none of READ COMMITTED, and begins such a one.
+void begin_read_committed();
 void sleep_for(std::int64_t milliseconds);
 
 const char* column_label(const Rewriting& run);  // column "c" of table "t"

@@ -76,6 +76,13 @@ void begin_batch() {
     EnsurePortalSnapshotExists();
 }
 
+void begin_read_committed() {
+    if (IsolationUsesXactSnapshot()) {
+        commit_batch();
+        begin_batch();
+    }
+}
+
 void commit_batch() {
     SPI_commit();
 }
