@@ -880,7 +880,7 @@ CROSS JOIN LATERAL (
 CREATE PROCEDURE kms.reencrypt(
     relation regclass, column_name name, batch int DEFAULT 10000, pause interval DEFAULT '0',
     triggers text DEFAULT 'refuse', new_key text DEFAULT NULL, new_context text DEFAULT NULL,
-    was_context text DEFAULT NULL)
+    was_key text DEFAULT NULL, was_context text DEFAULT NULL)
 LANGUAGE C AS 'MODULE_PATHNAME', 'kms_reencrypt';
 
 -- From a plaintext column to an encrypted one
@@ -898,7 +898,7 @@ LANGUAGE C AS 'MODULE_PATHNAME', 'kms_encrypt_column';
 CREATE PROCEDURE kms.decrypt_column(
     relation regclass, column_name name, plain_type text, plain_column name DEFAULT NULL,
     batch int DEFAULT 10000, pause interval DEFAULT '0', triggers text DEFAULT 'refuse',
-    published bool DEFAULT false)
+    published bool DEFAULT false, was_key text DEFAULT NULL)
 LANGUAGE C AS 'MODULE_PATHNAME', 'kms_decrypt_column';
 
 CREATE FUNCTION kms.switch_column(

@@ -132,7 +132,7 @@ SELECT kms.switch_column('t', 'v');
 UPDATE t SET v = 'w' || id WHERE id < 5;
 INSERT INTO t VALUES (51, 'v51');
 ALTER TABLE t DROP CONSTRAINT t_id_check;
-CALL kms.reencrypt('t', 'v_encrypted', new_key => 'third');
+CALL kms.reencrypt('t', 'v_encrypted', new_key => 'third', was_key => 'old');
 SELECT is_moving FROM registration;
 SELECT count(*), bool_and(kms.decode_with_text('third', v_encrypted, id::text::bytea) = v) FROM t;
 
@@ -161,6 +161,50 @@ CALL kms.reencrypt('t', 'c', was_context => 'id::text::bytea');
 \set VERBOSITY default
 SELECT key_identifier, rows FROM kms.census('t', 'c') ORDER BY 1;
 SELECT * FROM registration;
+
+-- The owner of a table registers what he likes, also a key that he is not served: a superuser who is asked to move the column opened its
+-- values for him.
+DROP TABLE t;
+CREATE TABLE t (id int, c bytea);
+INSERT INTO t SELECT n, kms.encode_with('old', 'v' || n, n::text::bytea) FROM generate_series(1, 3) n;
+SELECT kms.register_column('t', 'c', 'old'::text, 'id::text::bytea');
+ALTER TABLE t OWNER TO regress_kms_owner;
+SELECT kms.rotate_key('old');
+CALL kms.reencrypt('t', 'c');
+CALL kms.reencrypt('t', 'c', new_key => 'third');
+\set VERBOSITY terse
+CALL kms.reencrypt('t', 'c', new_context => '');
+CALL kms.reencrypt('t', 'c', was_context => $$(id + 1)::text::bytea$$);
+\set VERBOSITY default
+CALL kms.reencrypt('t', 'c', new_key => 'third', was_key => 'new');
+\set VERBOSITY terse
+CALL kms.reencrypt('t', 'c', was_key => 'new');
+CALL kms.reencrypt('t', 'c', was_key => '');
+\set VERBOSITY default
+SELECT * FROM registration;
+-- What stays where it is needs nothing said.
+CALL kms.reencrypt('t', 'c', new_key => 'old');
+-- In the middle of it, on the way back, and of what was left behind it is the key that values come from.
+ALTER TABLE t ADD CHECK (id <> 3) NOT VALID;
+\set VERBOSITY terse
+CALL kms.reencrypt('t', 'c', new_key => 'third', was_key => 'old');
+CALL kms.reencrypt('t', 'c', new_key => 'third');
+CALL kms.reencrypt('t', 'c', new_key => 'third', was_key => 'third');
+CALL kms.reencrypt('t', 'c', new_key => 'old', was_key => 'old');
+\set VERBOSITY default
+ALTER TABLE t DROP CONSTRAINT t_id_check;
+CALL kms.reencrypt('t', 'c', new_key => 'third', was_key => 'old');
+INSERT INTO t VALUES (4, kms.encode_with('old', 'v4', '4'));
+\set VERBOSITY terse
+CALL kms.reencrypt('t', 'c', new_key => 'third');
+\set VERBOSITY default
+CALL kms.reencrypt('t', 'c', new_key => 'third', was_key => 'old');
+-- A member of the owning role has it registered himself.
+GRANT regress_kms_owner TO CURRENT_USER;
+CALL kms.reencrypt('t', 'c', new_key => 'old');
+REVOKE regress_kms_owner FROM CURRENT_USER;
+SELECT * FROM registration;
+SELECT count(*), bool_and(kms.decode_with_text('old', c, id::text::bytea) = 'v' || id) FROM t;
 
 DROP VIEW registration;
 DROP TABLE t;

@@ -170,7 +170,7 @@ SELECT kms.switch_column('theirs.keyed', 'p');
 SELECT kms.rotate_key('pii'), theirs.forget_keys();
 CALL kms.reencrypt('theirs.keyed', 'p_encrypted');
 SELECT theirs.forget_keys();
-CALL kms.decrypt_column('theirs.keyed', 'p_encrypted', 'text');
+CALL kms.decrypt_column('theirs.keyed', 'p_encrypted', 'text', was_key => 'pii');
 SELECT theirs.forget_keys();
 SELECT kms.switch_column('theirs.keyed', 'p_encrypted');
 RESET client_min_messages;
@@ -248,7 +248,7 @@ SELECT current_user = session_user AS back, current_setting('search_path');
 
 -- decrypt_column: the input of the type.
 TRUNCATE theirs.log;
-CALL kms.decrypt_column('theirs.switched', 'p_encrypted', 'theirs.checked[]');
+CALL kms.decrypt_column('theirs.switched', 'p_encrypted', 'theirs.checked[]', was_key => 'pii');
 SELECT kms.switch_column('theirs.switched', 'p_encrypted', drop_constraints => true);
 SELECT DISTINCT what, who, path, keys FROM theirs.log ORDER BY 1;
 TABLE theirs.switched;
@@ -282,7 +282,7 @@ RESET ROLE;
 SELECT id, kms.decode_with_text('pii', p_encrypted, 'cards'::bytea || int4send(id)) FROM theirs.written ORDER BY id;
 -- On the way back too.
 SELECT kms.switch_column('theirs.written', 'p');
-CALL kms.decrypt_column('theirs.written', 'p_encrypted', 'text');
+CALL kms.decrypt_column('theirs.written', 'p_encrypted', 'text', was_key => 'pii');
 INSERT INTO theirs.written (id, p_encrypted) VALUES (3, kms.encode_with('pii', 'z', 'cards'::bytea || int4send(3)));
 REVOKE EXECUTE ON FUNCTION theirs.prefix() FROM regress_kms_part;
 SET ROLE regress_kms_part;
@@ -415,7 +415,7 @@ CREATE VIEW theirs.registered AS
     SELECT r.full_name, c.relowner::regrole, r.key_identifier, r.context_expression, r.was_context_expression, r.is_moving
     FROM kms.registered_columns r JOIN pg_class c ON c.oid = r.relation WHERE r.full_name LIKE 'regress_kms_%';
 INSERT INTO theirs.to_do VALUES ('SELECT theirs.swap()');
-CALL kms.reencrypt('regress_kms_a.t', 'c', new_context => 'theirs.acts() || theirs.context(id)', was_context => 'theirs.context(id)');
+CALL kms.reencrypt('regress_kms_a.t', 'c', new_context => 'theirs.acts() || theirs.context(id)', was_key => 'pii', was_context => 'theirs.context(id)');
 SELECT * FROM theirs.registered ORDER BY 1;
 INSERT INTO theirs.to_do VALUES ('SELECT theirs.swap()');
 SELECT kms.register_column('regress_kms_b.t', 'd', 'pii'::text, 'theirs.acts() || theirs.context(id)');
@@ -444,7 +444,7 @@ SELECT kms.register_column('theirs.opened', 'c', 'pii'::text, 'theirs.acts_as(id
 SELECT kms.rotate_key('pii');
 \set again 'INSERT INTO theirs.to_do SELECT theirs.again'
 :again('theirs.opened', 'c');
-CALL kms.decrypt_column('theirs.opened', 'c', 'text', batch => 1);
+CALL kms.decrypt_column('theirs.opened', 'c', 'text', batch => 1, was_key => 'pii');
 SELECT id, c_plain FROM theirs.opened ORDER BY id;
 DROP TRIGGER zzz_kms_c_plain ON theirs.opened;
 ALTER TABLE theirs.opened DROP c_plain;
@@ -453,7 +453,7 @@ SELECT kms.unregister_column('theirs.opened', 'c'), kms.register_column('theirs.
 CALL kms.reencrypt('theirs.opened', 'c', batch => 1);
 SELECT kms.unregister_column('theirs.opened', 'c'), kms.register_column('theirs.opened', 'c', 'pii'::text, 'theirs.acts_as(id)');
 :again('theirs.opened', 'c');
-CALL kms.reencrypt('theirs.opened', 'c', batch => 1, new_context => 'theirs.acts() || theirs.context(id)');
+CALL kms.reencrypt('theirs.opened', 'c', batch => 1, new_context => 'theirs.acts() || theirs.context(id)', was_key => 'pii');
 :again('theirs.sealed_now', 'p_encrypted');
 CALL kms.encrypt_column('theirs.sealed_now', 'p', 'pii', context_expression => 'theirs.acts_as(id)', batch => 1);
 SELECT kms.unregister_column('theirs.sealed_now', 'p_encrypted'), kms.register_column('theirs.sealed_now', 'p_encrypted', 'pii'::text, 'theirs.acts_as(id)');
@@ -465,7 +465,7 @@ SELECT kms.switch_column('theirs.sealed_now', 'p');
 SELECT key_identifier FROM kms.registered_columns WHERE relation = 'theirs.sealed_now'::regclass;
 DELETE FROM theirs.opened WHERE id = 3;
 SELECT kms.unregister_column('theirs.opened', 'c'), kms.register_column('theirs.opened', 'c', 'pii'::text, 'theirs.acts_as(id)');
-CALL kms.decrypt_column('theirs.opened', 'c', 'text');
+CALL kms.decrypt_column('theirs.opened', 'c', 'text', was_key => 'pii');
 :again('theirs.opened', 'c');
 SELECT kms.switch_column('theirs.opened', 'c');
 TRUNCATE theirs.to_do;

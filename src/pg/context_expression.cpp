@@ -103,6 +103,16 @@ void require_lasting(Node* node, AttrNumber attribute) {
     require_not_volatile(node, planned(node));
 }
 
+bool has_generated_column(Relation table) {
+    const TupleDesc shape = RelationGetDescr(table);
+    for (int i = 0; i < shape->natts; ++i) {
+        if (TupleDescAttr(shape, i)->attgenerated != '\0') {
+            return true;
+        }
+    }
+    return false;
+}
+
 // After some commands of anybody's all stored expressions are read.
 void require_short(const char* stored) {
     constexpr std::size_t most_bytes = 8192;
@@ -201,6 +211,35 @@ const char* checked_context(Relation table, AttrNumber attribute, const char* te
             SearchPath::callers);
         return stored;
     });
+}
+
+Bitmapset* columns_of_context(Relation table, const char* stored) {
+    Bitmapset* columns = nullptr;
+    if (stored != nullptr) {
+        pull_varattnos(reinterpret_cast<Node*>(stored_context(table, stored)), 1, &columns);
+    }
+    return columns;
+}
+
+void require_at_hand(Relation table, const char* stored) {
+    if (!has_generated_column(table)) {
+        return;
+    }
+    const Bitmapset* columns = columns_of_context(table, stored);
+    for (int member = bms_next_member(columns, -1); member >= 0;
+         member = bms_next_member(columns, member)) {
+        const auto* column =
+            TupleDescAttr(RelationGetDescr(table), member + FirstLowInvalidHeapAttributeNumber - 1);
+        if (column->attgenerated != '\0') {
+            ereport(ERROR, (errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
+                            errmsg("the context expression is over the generated column \"%s\"",
+                                   NameStr(column->attname)),
+                            errdetail("What is generated comes behind a row's triggers, one of "
+                                      "which keeps the two columns in step."),
+                            errhint("Take the columns that it is generated from: what is "
+                                    "registered goes there by kms.reencrypt() with new_context.")));
+        }
+    }
 }
 
 Expr* stored_context(Relation table, const char* text) {

@@ -15,4 +15,11 @@ const char* checked_context(Relation table, AttrNumber attribute, const char* te
 // A stored one, ready for ExecInitExpr.
 Expr* stored_context(Relation table, const char* text);
 
+// Those that it is over, as pull_varattnos() numbers them; none where it is nullptr.
+Bitmapset* columns_of_context(Relation table, const char* stored);
+
+// 42P10 where it is over a generated column: a trigger before the row is written sees none of its
+// value, or the one of before.
+void require_at_hand(Relation table, const char* stored);
+
 }  // namespace kms::pg

@@ -2,6 +2,7 @@
 // registered one in plaintext; from the start a trigger keeps both in step, and what was there
 // before is filled in as reencrypt does it.
 #include "pg/in_step.hpp"
+#include "pg/inheritance.hpp"
 #include "pg/new_column.hpp"
 #include "pg/registry.hpp"
 #include "pg/rewriting_rows.hpp"
@@ -52,20 +53,16 @@ const RegisteredColumn& require_registered(Oid relation, AttrNumber encrypted) {
 // Two triggers would seal and open in turn.
 void require_not_being_encrypted(Oid relation, const char* encrypted) {
     const Relation table = relation_open(relation, AccessShareLock);
-    const TupleDesc shape = RelationGetDescr(table);
-    for (int i = 0; i < shape->natts; ++i) {
-        const InStepTrigger trigger =
-            find_in_step_trigger(table, NameStr(TupleDescAttr(shape, i)->attname));
-        if (trigger.name != nullptr && strcmp(trigger.target, encrypted) == 0) {
-            ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                            errmsg("column \"%s\" of \"%s\" is being encrypted into column \"%s\"",
-                                   trigger.source, get_rel_name(relation), encrypted),
-                            errhint("Its plaintext is there until the switch: drop trigger \"%s\" "
-                                    "and column \"%s\" instead.",
-                                    trigger.name, encrypted)));
-        }
-    }
+    const InStepTrigger trigger = find_in_step_trigger_into(table, encrypted);
     relation_close(table, NoLock);
+    if (trigger.name != nullptr) {
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("column \"%s\" of \"%s\" is being encrypted into column \"%s\"",
+                               trigger.source, get_rel_name(relation), encrypted),
+                        errhint("Its plaintext is there until the switch: drop trigger \"%s\" "
+                                "and column \"%s\" instead.",
+                                trigger.name, encrypted)));
+    }
 }
 
 // Empty where there is none.
@@ -183,9 +180,11 @@ KMS_FUNCTION(kms_decrypt_column) {
     run.has_done = "decrypted";
     run.opens = true;
     read_run_arguments(fcinfo, run, 4);
+    run.was_key = key_argument(fcinfo, 8, "was_key");
     run.own_trigger = in_step_function();
     NewColumn wanted = read_wanted(fcinfo, run.relation, run.source);
     require_non_atomic(fcinfo, procedure);
+    begin_read_committed();
     require_own_table(procedure, run.relation);
     let_make_triggers(run.relation);
     require_own_table(procedure, run.relation);
@@ -193,7 +192,10 @@ KMS_FUNCTION(kms_decrypt_column) {
     require_replaceable(run.relation, run.source);
     const RegisteredColumn& column = require_registered(run.relation, run.source);
     run.began_with = &column;
+    require_said_key(run, column.now());
+    require_known_key(run, column.now());
     require_not_being_encrypted(run.relation, wanted.source);
+    require_context_at_hand(run.relation, column.context_expression);
     require_opening(run, column);
     wanted.opens_as = opens_as(column.now());
     run.target = prepare_column(wanted, column);

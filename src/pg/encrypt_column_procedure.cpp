@@ -4,6 +4,7 @@
 
 #include "pg/context_expression.hpp"
 #include "pg/in_step.hpp"
+#include "pg/inheritance.hpp"
 #include "pg/key_arguments.hpp"
 #include "pg/new_column.hpp"
 #include "pg/owner.hpp"
@@ -102,30 +103,27 @@ void prepare_column(Rewriting& run, const NewColumn& column, const Wanted& wante
     }
 }
 
-// The plaintext goes when the columns are switched; what is generated comes after the trigger.
-void require_context_at_hand(Oid relation, AttrNumber plain, AttrNumber encrypted) {
-    const RegisteredColumn* column = find_registered_column(relation, encrypted);
-    if (column == nullptr || column->context_expression == nullptr) {
-        return;
-    }
+// The plaintext goes when the columns are switched.
+void require_not_over_plaintext(Oid relation, AttrNumber plain, const char* context) {
     const Relation table = relation_open(relation, AccessShareLock);
-    Bitmapset* columns = nullptr;
-    run_owners_code(table->rd_rel->relowner, [&] {
-        Expr* context = stored_context(table, column->context_expression);
-        pull_varattnos(reinterpret_cast<Node*>(context), 1, &columns);
-    });
-    for (int member = bms_next_member(columns, -1); member >= 0;
-         member = bms_next_member(columns, member)) {
-        const int number = member + FirstLowInvalidHeapAttributeNumber;
-        const auto* over = TupleDescAttr(RelationGetDescr(table), number - 1);
-        if (number == plain || over->attgenerated != '\0') {
-            ereport(ERROR, (errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
-                            errmsg("the context expression is over %s column \"%s\"",
-                                   number == plain ? "the plaintext" : "the generated",
-                                   NameStr(over->attname))));
-        }
+    const Bitmapset* columns = nullptr;
+    run_owners_code(table->rd_rel->relowner, [&] { columns = columns_of_context(table, context); });
+    if (bms_is_member(plain - FirstLowInvalidHeapAttributeNumber, columns)) {
+        ereport(ERROR, (errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
+                        errmsg("the context expression is over the plaintext column \"%s\"",
+                               get_attname(relation, plain, false)),
+                        errhint("Take columns that stay.")));
     }
     relation_close(table, NoLock);
+}
+
+// nullptr where nothing is registered, which require_key() tells.
+void require_usable_context(const Rewriting& run) {
+    if (run.began_with != nullptr) {
+        const char* context = run.began_with->context_expression;
+        require_not_over_plaintext(run.relation, run.source, context);
+        require_context_at_hand(run.relation, context);
+    }
 }
 
 Wanted read_wanted(FunctionCallInfo fcinfo, Oid relation, AttrNumber plain) {
@@ -170,6 +168,7 @@ KMS_FUNCTION(kms_encrypt_column) {
     const bool published = required_bool(fcinfo, 8, "published");
     const Wanted wanted = read_wanted(fcinfo, run.relation, run.source);
     require_non_atomic(fcinfo, procedure);
+    begin_read_committed();
     require_own_table(procedure, run.relation);
     let_make_triggers(run.relation);
     require_own_table(procedure, run.relation);
@@ -177,7 +176,7 @@ KMS_FUNCTION(kms_encrypt_column) {
     require_replaceable(run.relation, run.source);
     require_unregistered(run.relation, run.source);
     prepare_column(run, column_of(run.relation, wanted, published), wanted);
-    require_context_at_hand(run.relation, run.source, run.target);
+    require_usable_context(run);
     require_rewritable(run);
     require_named(run.relation, run.source, wanted.plain);
     require_named(run.relation, run.target, wanted.encrypted);

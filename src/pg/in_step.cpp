@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "pg/inheritance.hpp"
+#include "pg/context_expression.hpp"
 #include "pg/owner.hpp"
 #include "pg/plain_input.hpp"
 #include "pg/registry.hpp"
@@ -93,6 +93,7 @@ Prepared* prepare(const TriggerData* call) {
     // As with CHECKs and DEFAULTs, whoever writes runs it: in another's name the objects of the
     // writer's pg_temp would run, which functions may come upon.
     run_owners_code(GetUserId(), [&] {
+        require_at_hand(table, column->context_expression);
         prepared->values = prepare_row_values(table, prepared->source, column->context_expression);
         if (opens) {
             prepared->input = prepare_input(table, prepared->target);
@@ -156,6 +157,15 @@ bool is_in_step(Prepared& prepared, const TriggerData* call) {
                               context_of(prepared, call->tg_newtuple));
 }
 
+// A row that is not filled yet, and whose source stays: the run fills it. Whoever updates other
+// columns needs no key for it, nor does a value that cannot be sealed or opened keep him from it.
+bool is_left_to_run(const Prepared& prepared, const TriggerData* call) {
+    const TupleDesc shape = RelationGetDescr(call->tg_relation);
+    return TRIGGER_FIRED_BY_UPDATE(call->tg_event) && is_unchanged(call, prepared.source) &&
+           heap_attisnull(call->tg_trigtuple, prepared.target, shape) &&
+           heap_attisnull(call->tg_newtuple, prepared.target, shape);
+}
+
 // A restore in parts may bring the rows before the registration. Such a row has both values, and
 // the switch compares them.
 void require_whole(const Prepared& prepared, const TriggerData* call) {
@@ -207,6 +217,20 @@ InStepTrigger in_step_trigger(const Trigger& trigger) {
             .opens = opens,
             .fires_always = trigger.tgenabled == TRIGGER_FIRES_ALWAYS,
             .opens_as = opens ? OpensAs{pstrdup(names[3]), pstrdup(names[4])} : OpensAs{}};
+}
+
+// The one of which an argument is the column's name.
+InStepTrigger find_trigger(Relation table, int argument, const char* column) {
+    const Oid function = in_step_function();
+    const TriggerDesc* triggers = table->trigdesc;  // replaced whenever catalogs are looked into
+    for (int i = 0; triggers != nullptr && i < triggers->numtriggers; ++i) {
+        const Trigger& trigger = triggers->triggers[i];
+        if (trigger.tgfoid == function && has_our_arguments(trigger) &&
+            strcmp(trigger.tgargs[argument], column) == 0) {
+            return in_step_trigger(trigger);
+        }
+    }
+    return {};
 }
 
 // Cut between characters where it is long, and then not that of another column.
@@ -268,16 +292,11 @@ Oid in_step_function() {
 }
 
 InStepTrigger find_in_step_trigger(Relation table, const char* source) {
-    const Oid function = in_step_function();
-    const TriggerDesc* triggers = table->trigdesc;  // replaced whenever catalogs are looked into
-    for (int i = 0; triggers != nullptr && i < triggers->numtriggers; ++i) {
-        const Trigger& trigger = triggers->triggers[i];
-        if (trigger.tgfoid == function && has_our_arguments(trigger) &&
-            strcmp(trigger.tgargs[0], source) == 0) {
-            return in_step_trigger(trigger);
-        }
-    }
-    return {};
+    return find_trigger(table, 0, source);
+}
+
+InStepTrigger find_in_step_trigger_into(Relation table, const char* target) {
+    return find_trigger(table, 1, target);
 }
 
 // A transaction of its own, in which nobody else's code runs and no table is locked: all whose
@@ -349,25 +368,6 @@ void require_unregistered(Oid relation, AttrNumber source) {
     }
 }
 
-void require_own_table(const char* procedure, Oid relation) {
-    const Relation table = relation_open(relation, AccessShareLock);
-    const FormData_pg_class& kind = *table->rd_rel;
-    require_owner(relation);
-    const bool is_plain = kind.relkind == RELKIND_RELATION &&
-                          list_length(find_all_inheritors(relation, NoLock, nullptr)) == 1;
-    if ((!is_plain && kind.relkind != RELKIND_PARTITIONED_TABLE) || has_superclass(relation) ||
-        IsSystemRelation(table)) {
-        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                        errmsg("%s takes ordinary and partitioned tables, and \"%s\" is none",
-                               procedure, RelationGetRelationName(table)),
-                        errdetail("Partitions go with their root; tables that inherit, or from "
-                                  "which others inherit, are not taken.")));
-    }
-    relation_close(table, NoLock);
-    require_none_detaching(relation);
-    require_one_owner(relation);
-}
-
 KMS_FUNCTION(kms_keep_in_step) {
     const TriggerData* call = require_trigger(fcinfo);
     HeapTuple tuple =
@@ -375,7 +375,7 @@ KMS_FUNCTION(kms_keep_in_step) {
     Prepared& prepared = prepared_for(fcinfo, call);
     if (!prepared.is_registered) {
         require_whole(prepared, call);
-    } else if (!is_in_step(prepared, call)) {
+    } else if (!is_left_to_run(prepared, call) && !is_in_step(prepared, call)) {
         tuple = with_target(prepared, call, tuple);
     }
     PG_RETURN_POINTER(tuple);

@@ -23,6 +23,9 @@ Oid in_step_function();
 // The one of the column that is named `source`.
 InStepTrigger find_in_step_trigger(Relation table, const char* source);
 
+// The one that writes the column that is named `target`.
+InStepTrigger find_in_step_trigger_into(Relation table, const char* target);
+
 // Who makes a trigger needs EXECUTE on its function, and so does who makes a partition of its table
 // later: gives it to the table's owner, once and for all, and commits that. Without USAGE of the
 // function's schema it is good for nothing else.
@@ -44,9 +47,5 @@ void require_not_opened(Oid relation, AttrNumber column);
 // 55000 where the column is registered: its values would be sealed twice, and dropped with it what
 // says under which key they are inside.
 void require_unregistered(Oid relation, AttrNumber source);
-
-// An owner's table, neither a partition nor with tables that inherit, and all partitions of one
-// owner; closes it again.
-void require_own_table(const char* procedure, Oid relation);
 
 }  // namespace kms::pg

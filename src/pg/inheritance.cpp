@@ -95,4 +95,23 @@ void require_one_owner(Oid relation) {
     }
 }
 
+void require_own_table(const char* procedure, Oid relation) {
+    const Relation table = relation_open(relation, AccessShareLock);
+    const FormData_pg_class& kind = *table->rd_rel;
+    require_owner(relation);
+    const bool is_plain = kind.relkind == RELKIND_RELATION &&
+                          list_length(find_all_inheritors(relation, NoLock, nullptr)) == 1;
+    if ((!is_plain && kind.relkind != RELKIND_PARTITIONED_TABLE) || has_superclass(relation) ||
+        IsSystemRelation(table)) {
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("%s takes ordinary and partitioned tables, and \"%s\" is none",
+                               procedure, RelationGetRelationName(table)),
+                        errdetail("Partitions go with their root; tables that inherit, or from "
+                                  "which others inherit, are not taken.")));
+    }
+    relation_close(table, NoLock);
+    require_none_detaching(relation);
+    require_one_owner(relation);
+}
+
 }  // namespace kms::pg

@@ -28,4 +28,8 @@ void require_one_owner(Oid relation);
 // The same of one part of it alone.
 void require_owner_above(Oid part, Oid relation);
 
+// An owner's table, neither a partition nor with tables that inherit, and all partitions of one
+// owner; closes it again.
+void require_own_table(const char* procedure, Oid relation);
+
 }  // namespace kms::pg

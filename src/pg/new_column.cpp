@@ -1,6 +1,7 @@
 #include "pg/new_column.hpp"
 
 #include "pg/collected.hpp"
+#include "pg/context_expression.hpp"
 #include "pg/in_step.hpp"
 #include "pg/owner.hpp"
 #include "pg/stored_expression.hpp"
@@ -86,6 +87,16 @@ void require_replaceable(Oid relation, AttrNumber source) {
     require_not_generated(table, source);
     relation_close(table, NoLock);
     require_not_in_partition_key(relation, get_attname(relation, source, false));
+}
+
+// What is generated may be so in a partition alone.
+void require_context_at_hand(Oid relation, const char* context) {
+    const List* tables = find_all_inheritors(relation, AccessShareLock, nullptr);
+    for (int i = 0; i < list_length(tables); ++i) {
+        const Relation table = table_open(list_nth_oid(tables, i), NoLock);
+        run_owners_code(owner_of(relation), [&] { require_at_hand(table, context); });
+        table_close(table, NoLock);
+    }
 }
 
 const char* type_name(Oid type, std::int32_t typmod) {

@@ -47,16 +47,25 @@ Chunk make_chunk() {
         .places = allocate_many<ItemPointerData>(chunk_rows)};
 }
 
+const char* how_to_make_anew(const Pair& pair) {
+    return psprintf("Set \"%s\" of the row to NULL, and the trigger makes its value anew.",
+                    pair.to());
+}
+
+const char* how_to_fill(const Pair& pair) {
+    return psprintf("CALL %s() again, with the same arguments: it fills what is left.",
+                    pair.opens ? "kms.decrypt_column" : "kms.encrypt_column");
+}
+
 [[noreturn]] void raise_difference(const Comparison& comparison, const ItemPointerData& place,
-                                   const char* what) {
+                                   const char* what, const char* hint) {
     ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                     errmsg("column \"%s\" of \"%s\" cannot be dropped", comparison.pair.from(),
                            get_rel_name(comparison.pair.relation)),
                     errdetail("The row at ctid (%u,%u) of \"%s\" %s.",
                               ItemPointerGetBlockNumber(&place), ItemPointerGetOffsetNumber(&place),
                               RelationGetRelationName(comparison.table), what),
-                    errhint("Set \"%s\" of the row to NULL, and the trigger makes its value anew.",
-                            comparison.pair.to())));
+                    errhint("%s", hint)));
     pg_unreachable();
 }
 
@@ -64,7 +73,8 @@ void require_agreement(const Comparison& comparison, std::size_t count) {
     const Chunk& chunk = comparison.chunk;
     for (std::size_t i = 0; i < count; ++i) {
         if (!std::ranges::equal(bytes_in(chunk.results[i]), chunk.plaintexts[i])) {
-            raise_difference(comparison, chunk.places[i], "has two values that do not agree");
+            raise_difference(comparison, chunk.places[i], "has two values that do not agree",
+                             how_to_make_anew(comparison.pair));
         }
     }
 }
@@ -106,11 +116,15 @@ void take_row(Comparison& comparison, TupleTableSlot* row) {
         return;
     }
     if (!plaintext || is_null) {
-        raise_difference(comparison, row->tts_tid, "is not encrypted, or has no plaintext");
+        const Pair& pair = comparison.pair;
+        const bool is_unfilled = pair.opens ? !plaintext : is_null;
+        raise_difference(comparison, row->tts_tid, "is not encrypted, or has no plaintext",
+                         is_unfilled ? how_to_fill(pair) : how_to_make_anew(pair));
     }
     const auto context = context_of_row(comparison.values, row);
     if (!context) {
-        raise_difference(comparison, row->tts_tid, "has NULL for its context");
+        raise_difference(comparison, row->tts_tid, "has NULL for its context",
+                         how_to_make_anew(comparison.pair));
     }
     chunk.plaintexts[chunk.count] = copy_of(*plaintext);
     chunk.calls[chunk.count] = {.action = "open a value with",

@@ -11,7 +11,7 @@ KMS_FUNCTION(kms_reencrypt) {
     run.has_done = "re-encrypted";
     read_run_arguments(fcinfo, run, 2);
     run.target = run.source;
-    run.move = move_arguments(fcinfo, 5);
+    read_move_arguments(fcinfo, run, 5);
     run.own_trigger = in_step_function();
     require_non_atomic(fcinfo, run.procedure);
     require_rewritable(run);

@@ -55,6 +55,7 @@ struct Rewriting {
     std::int64_t pause_ms;
     Triggers triggers;
     Move move;
+    ByteView was_key;  // that the caller takes values to be sealed with; empty: not said
 
     // What was registered when the caller's rights were looked at, or since the run has registered
     // it: it holds to the end. nullptr: nothing was looked at yet.
@@ -96,11 +97,15 @@ void require_non_atomic(FunctionCallInfo fcinfo, const char* procedure);
 
 Oid relation_argument(FunctionCallInfo fcinfo, int index);
 AttrNumber column_argument(FunctionCallInfo fcinfo, int index, Oid relation);
+// A key's name; empty where it is NULL.
+ByteView key_argument(FunctionCallInfo fcinfo, int index, const char* name);
 // Relation and column, which are the first, and from `batch_index` on batch, pause and triggers.
 void read_run_arguments(FunctionCallInfo fcinfo, Rewriting& run, int batch_index);
 
 void begin_batch();  // READ COMMITTED, a snapshot
 void commit_batch();
+// Commits, where the caller's transaction is none of READ COMMITTED, and begins such a one.
+void begin_read_committed();
 void sleep_for(std::int64_t milliseconds);
 
 const char* column_label(const Rewriting& run);  // column "c" of table "t"
@@ -130,6 +135,12 @@ struct RunKey {
 // 55000 where it is not registered, or not as the run began with it.
 const RegisteredColumn& registration_of(const Rewriting& run);
 
+// 55000 where the caller has said another was_key than the one that values are opened with.
+void require_said_key(const Rewriting& run, const SealedAs& source);
+
+// The same where it was not said, and the caller is not one of those whose registration it is.
+void require_known_key(const Rewriting& run, const SealedAs& source);
+
 // Raises what keeps the key that is wanted from being used.
 void require_key(Rewriting& run);
 
@@ -138,8 +149,8 @@ RunKey current_key(Rewriting& run, bool anew = false);
 
 // --- moving to another key or context (rewriting_move.cpp)
 
-// The arguments from `first` on: new_key, new_context, was_context.
-Move move_arguments(FunctionCallInfo fcinfo, int first);
+// The arguments from `first` on: new_key, new_context, was_key, was_context.
+void read_move_arguments(FunctionCallInfo fcinfo, Rewriting& run, int first);
 
 void begin_move(Rewriting& run);      // 55000 in the middle of another
 void end_move(const Rewriting& run);  // if all rows are there

@@ -69,11 +69,17 @@ bool is_about_a_row(int sqlstate) {
     return is_a_rows_in_its_class(sqlstate) || !is_of_a_rows_surroundings(sqlstate);
 }
 
+// Another has written what may be a duplicate, and has not committed it.
+bool is_held(const Attempt& attempt, const ErrorData& error) {
+    return attempt.waits_briefly && error.sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
+}
+
 // nullptr: all is well. Raises what is not about a row.
 const ErrorData* try_rows(Batch& batch, ItemPointerData end, Attempt& attempt) {
     ErrorData* error = error_in_subtransaction([&] { rewrite_rows(batch, end, attempt); });
     const bool is_a_rows = attempt.is_in_owners_code && attempt.taken != 0;
-    if (error != nullptr && !(is_a_rows && is_about_a_row(error->sqlerrcode))) {
+    if (error != nullptr &&
+        !(is_a_rows && (is_about_a_row(error->sqlerrcode) || is_held(attempt, *error)))) {
         ReThrowError(error);
     }
     return error;
@@ -103,19 +109,30 @@ void note_failed(const Batch& batch, Place& place, ItemPointerData row, const Er
                        run.failed_in_batch > std::max(run.batch / failed_share, failed_at_least);
 }
 
-void rewrite_some_rows(Batch& batch, Place& place, ItemPointerData end) {
+void note_held(Rewriting& run, Place& place, ItemPointerData row) {
+    place.next = place_behind(row);
+    ++run.taken_in_batch;
+    ++run.passed_over_in_pass;
+}
+
+// False: the transaction is to end before it waits once more, with rows locked.
+bool rewrite_some_rows(Batch& batch, Place& place, ItemPointerData end) {
     Rewriting& run = batch.run;
     Attempt attempt = {};
     attempt.most = std::min(run.at_once, run.batch - run.taken_in_batch);
     attempt.next = place.next;
     const ErrorData* error = try_rows(batch, end, attempt);
+    const bool was_held = error != nullptr && is_held(attempt, *error);
     if (error == nullptr) {
         note_success(run, place, attempt);
     } else if (attempt.taken > 1) {
         run.at_once = attempt.taken / 2;
+    } else if (was_held) {
+        note_held(run, place, attempt.last);
     } else {
         note_failed(batch, place, attempt.last, *error);
     }
+    return !was_held;
 }
 
 // --- where the pass stands
@@ -144,13 +161,13 @@ void rewrite_window(Batch& batch, Place& place) {
     Rewriting& run = batch.run;
     ItemPointerData end = end_of_window(place);
     for (int attempts = 0; attempts < most_attempts; ++attempts) {
-        rewrite_some_rows(batch, place, end);
+        const bool goes_on = rewrite_some_rows(batch, place, end);
         const bool is_at_end = ItemPointerCompare(&place.next, &end) > 0;
         if (is_at_end || run.taken_in_batch >= run.batch) {
             begin_new_batch(run);
             return;
         }
-        if (run.has_given_up) {
+        if (run.has_given_up || !goes_on) {
             return;
         }
     }

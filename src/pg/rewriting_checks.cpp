@@ -87,16 +87,6 @@ void require_no_update_rule(const Rewriting& run, Relation table) {
     }
 }
 
-bool compares(Relation index, AttrNumber attribute) {
-    const Form_pg_index form = index->rd_index;
-    const std::int16_t* columns = form->indkey.values;
-    const auto is_in = [&](AttrNumber of_index) {
-        return is_in_stored(INDEXRELID, index->rd_indextuple, of_index, attribute);
-    };
-    return std::count(columns, columns + form->indnkeyatts, attribute) != 0 ||
-           is_in(Anum_pg_index_indexprs) || is_in(Anum_pg_index_indpred);
-}
-
 // A constraint that is deferrable lets duplicates in, which a trigger then finds: a replica has
 // none.
 void require_no_deferrable_index(const Rewriting& run, Relation table) {
@@ -104,7 +94,7 @@ void require_no_deferrable_index(const Rewriting& run, Relation table) {
     const List* indexes = RelationGetIndexList(table);
     for (int i = 0; i < list_length(indexes); ++i) {
         const Relation index = index_open(list_nth_oid(indexes, i), AccessShareLock);
-        if (!index->rd_index->indimmediate && compares(index, target)) {
+        if (!index->rd_index->indimmediate && is_in_index(index, target)) {
             refuse(
                 run, ERRCODE_FEATURE_NOT_SUPPORTED,
                 psprintf("Constraint \"%s\" of \"%s\" is deferrable, and only a trigger of the "

@@ -1,6 +1,7 @@
 // The key that a column is registered with, and its current version, whoever has rotated it.
 #include "crypto/sealed.hpp"
 #include "pg/key_arguments.hpp"
+#include "pg/owner.hpp"
 #include "pg/registry.hpp"
 #include "pg/rewriting.hpp"
 
@@ -46,6 +47,17 @@ void require_as_begun(const Rewriting& run, const RegisteredColumn& column) {
     }
 }
 
+// While decrypt_column begins, its target is not there yet.
+const char* registered_label(const Rewriting& run) {
+    return psprintf("column \"%s\" of \"%s\"", get_attname(run.relation, run.registered(), false),
+                    get_rel_name(run.relation));
+}
+
+// As a member of the owning role, and not by being a superuser.
+bool is_callers_own(Oid relation) {
+    return is_member_of_role_nosuper(GetUserId(), owner_of(relation));
+}
+
 }  // namespace
 
 const RegisteredColumn& registration_of(const Rewriting& run) {
@@ -57,6 +69,32 @@ const RegisteredColumn& registration_of(const Rewriting& run) {
     }
     require_as_begun(run, *column);
     return *column;
+}
+
+void require_said_key(const Rewriting& run, const SealedAs& source) {
+    if (!run.was_key.empty() && !std::ranges::equal(run.was_key, source.key_identifier)) {
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("values of %s come from %s, and not from key \"%s\"",
+                               registered_label(run), shown(source), shown_identifier(run.was_key)),
+                        errdetail("So it is registered, by whoever owns the table or did."),
+                        errhint("Look at kms.registered_columns before you say another was_key.")));
+    }
+}
+
+// What is registered says which key is asked for, in the caller's name: who owns a table may have
+// registered one that he is not served himself.
+void require_known_key(const Rewriting& run, const SealedAs& source) {
+    if (run.was_key.empty() && !is_callers_own(run.relation)) {
+        ereport(
+            ERROR,
+            (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+             errmsg("values of %s would be opened with %s", registered_label(run), shown(source)),
+             errdetail("Whoever owns the table has registered that, and may not be served the "
+                       "key that you are."),
+             errhint("Look at kms.registered_columns, and say as was_key which key the column "
+                     "is to have there; or call %s as a member of the owning role.",
+                     run.procedure)));
+    }
 }
 
 void require_key(Rewriting& run) {

@@ -5,6 +5,7 @@
 #include "pg/context_expression.hpp"
 #include "pg/in_step.hpp"
 #include "pg/key_arguments.hpp"
+#include "pg/new_column.hpp"
 #include "pg/owner.hpp"
 #include "pg/registry_writer.hpp"
 
@@ -17,6 +18,14 @@ const char* checked(const Rewriting& run, Relation table, const char* context) {
                                                     : nullptr;
 }
 
+// Where a trigger seals the column as its rows are written, in step with a plaintext.
+void require_sealable(const Rewriting& run, Relation table, const char* context) {
+    const char* column = get_attname(run.relation, run.target, false);
+    if (find_in_step_trigger_into(table, column).name != nullptr) {
+        require_context_at_hand(run.relation, context);
+    }
+}
+
 // The move, its expressions as they are registered. Until the transaction ends the table is locked,
 // so that nobody else gives it another owner, whose code they would be.
 Move checked_move(const Rewriting& run) {
@@ -24,6 +33,7 @@ Move checked_move(const Rewriting& run) {
     require_owner(run.relation);
     Move move = run.move;
     move.context = checked(run, table, move.context);
+    require_sealable(run, table, move.context);
     move.was_context = checked(run, table, move.was_context);
     relation_close(table, NoLock);
     return move;
@@ -99,11 +109,11 @@ const char* text_argument(FunctionCallInfo fcinfo, int index) {
 
 }  // namespace
 
-Move move_arguments(FunctionCallInfo fcinfo, int first) {
-    return {.key_identifier =
-                PG_ARGISNULL(first) ? ByteView{} : required_identifier(fcinfo, first, "new_key"),
-            .context = text_argument(fcinfo, first + 1),
-            .was_context = text_argument(fcinfo, first + 2)};
+void read_move_arguments(FunctionCallInfo fcinfo, Rewriting& run, int first) {
+    run.move = {.key_identifier = key_argument(fcinfo, first, "new_key"),
+                .context = text_argument(fcinfo, first + 1),
+                .was_context = text_argument(fcinfo, first + 3)};
+    run.was_key = key_argument(fcinfo, first + 2, "was_key");
 }
 
 // What checks expressions runs code of the table's owner, which may register anew. Behind that
@@ -113,6 +123,7 @@ void begin_move(Rewriting& run) {
     const RegisteredColumn& column = registration_of(run);
     require_meant(run, column);
     if (!run.move.is_wanted()) {
+        require_said_key(run, column.now());
         return;
     }
     const SealedAs wanted = wanted_by(run, move, column.now());
@@ -120,8 +131,10 @@ void begin_move(Rewriting& run) {
     if (run.move.was_context != nullptr) {
         was.context_expression = move.was_context;
     }
+    require_said_key(run, was);
     const bool is_there = is_same(wanted, column.now()) && is_same(wanted, was);
     if (column.is_moving || !is_there) {
+        require_known_key(run, was);
         require_not_opened(run.relation, run.target);
         register_move(run, column, wanted, was);
     }

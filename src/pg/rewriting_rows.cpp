@@ -16,6 +16,8 @@ namespace {
 // Of values that are in memory at once.
 constexpr std::size_t chunk_bytes = std::size_t{4} << 20;
 constexpr std::size_t chunk_rows = 8192;
+// For another's transaction: with rows locked that others may want.
+constexpr int longest_wait_ms = 100;
 
 // Rows that are read, and what is to be written.
 struct Chunk {
@@ -37,6 +39,7 @@ struct Work {
     RowValues values;
     RowValues values_before;
     PlainInput input;  // of the target, where the run opens values
+    bool may_wait;     // to write a row
     Chunk chunk;
 };
 
@@ -62,6 +65,7 @@ void run_code_of(Oid role, Attempt& attempt, Body&& body) {
 // Anew for each attempt: an error leaves what functions of the owner's keep in it behind.
 void prepare(Work& work) {
     const Batch& batch = work.batch;
+    work.may_wait = may_wait_for_others(batch.table, batch.unwritten.target);
     run_code_of(batch.owner, work.attempt, [&] {
         const AttrNumber source = batch.unwritten.source;
         work.values = prepare_row_values(batch.table, source, batch.key.context_expression);
@@ -308,13 +312,24 @@ void put_nothing_off() {
     AfterTriggerSetState(make_node<ConstraintsSetStmt>(T_ConstraintsSetStmt));
 }
 
+// Where another's row, not committed yet, may be a duplicate. A caller who waits for less himself
+// means that.
+void wait_briefly(Work& work) {
+    if (work.may_wait && (LockTimeout == 0 || LockTimeout > longest_wait_ms)) {
+        set_meanwhile("lock_timeout", psprintf("%d", longest_wait_ms));
+        work.attempt.waits_briefly = true;
+    }
+}
+
 void write_chunk(Work& work) {
     seal_chunk(work);
     run_code_of(work.batch.owner, work.attempt, [&] {
+        wait_briefly(work);
         put_nothing_off();
         write_results(work);
         put_nothing_off();
     });
+    work.attempt.waits_briefly = false;
 }
 
 void look_at_chunk(Work& work) {
@@ -350,7 +365,7 @@ void raise_unless_about_the_value(const Failure& failure) {
 }
 
 void rewrite_rows(Batch& batch, ItemPointerData end, Attempt& attempt) {
-    Work work = {batch, attempt, {}, {}, {}, make_chunk(attempt.most)};
+    Work work = {batch, attempt, {}, {}, {}, false, make_chunk(attempt.most)};
     prepare(work);
     while (attempt.taken < attempt.most && ItemPointerCompare(&attempt.next, &end) <= 0) {
         read_chunk(work, end);

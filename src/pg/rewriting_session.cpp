@@ -76,6 +76,13 @@ void begin_batch() {
     EnsurePortalSnapshotExists();
 }
 
+void begin_read_committed() {
+    if (IsolationUsesXactSnapshot()) {
+        commit_batch();
+        begin_batch();
+    }
+}
+
 void commit_batch() {
     SPI_commit();
 }
@@ -121,6 +128,10 @@ void read_run_arguments(FunctionCallInfo fcinfo, Rewriting& run, int batch_index
     run.batch = batch_argument(fcinfo, batch_index);
     run.pause_ms = pause_argument(fcinfo, batch_index + 1);
     run.triggers = triggers_argument(fcinfo, batch_index + 2);
+}
+
+ByteView key_argument(FunctionCallInfo fcinfo, int index, const char* name) {
+    return PG_ARGISNULL(index) ? ByteView{} : required_identifier(fcinfo, index, name);
 }
 
 const char* column_label(const Rewriting& run) {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "pg/stored_expression.hpp"
+
 namespace kms::pg {
 
 struct RowWriter {
@@ -115,6 +117,18 @@ void update(RowWriter& writer) {
 bool is_being_written(Oid table, const ItemPointerData& place) {
     return table == written_table &&
            ItemPointerEquals(const_cast<ItemPointer>(&place), &written_place);
+}
+
+bool may_wait_for_others(Relation table, AttrNumber column) {
+    const List* indexes = RelationGetIndexList(table);
+    bool may_wait = false;
+    for (int i = 0; i < list_length(indexes); ++i) {
+        const Relation index = index_open(list_nth_oid(indexes, i), AccessShareLock);
+        const Form_pg_index form = index->rd_index;
+        may_wait |= (form->indisunique || form->indisexclusion) && is_in_index(index, column);
+        index_close(index, AccessShareLock);
+    }
+    return may_wait;
 }
 
 RowWriter* open_row_writer(Relation table, AttrNumber column, bool as_replica) {

@@ -1,5 +1,5 @@
 // Writes one column of rows of a table as an UPDATE does, with its triggers, constraints and
-// indexes, but never waits: act three.
+// indexes, but never waits for a row: act three.
 #pragma once
 
 #include "pg/pg.hpp"
@@ -13,6 +13,10 @@ enum class Written {
     passed_over,      // somebody has changed the row, or keeps it locked
     kept_by_trigger,  // stays as it is
 };
+
+// Whether a UNIQUE or EXCLUDE over the column may wait for what another has written and not
+// committed: a duplicate perhaps.
+bool may_wait_for_others(Relation table, AttrNumber column);
 
 // From here to its end it is one statement to the table's triggers: to those alone that fire in a
 // replica where `as_replica` says so. Lives in the current memory, and needs an active snapshot.

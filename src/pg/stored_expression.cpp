@@ -19,6 +19,16 @@ bool is_in_stored(CacheNumber catalog, HeapTuple row, AttrNumber stored, AttrNum
            is_in_expression(static_cast<Node*>(stringToNode(TextDatumGetCString(node))), attribute);
 }
 
+bool is_in_index(Relation index, AttrNumber attribute) {
+    const Form_pg_index form = index->rd_index;
+    const std::int16_t* columns = form->indkey.values;
+    const auto is_in = [&](AttrNumber of_index) {
+        return is_in_stored(INDEXRELID, index->rd_indextuple, of_index, attribute);
+    };
+    return std::count(columns, columns + form->indnkeyatts, attribute) != 0 ||
+           is_in(Anum_pg_index_indexprs) || is_in(Anum_pg_index_indpred);
+}
+
 bool is_in_partition_key(Relation table, AttrNumber attribute) {
     HeapTuple row = SearchSysCache1(PARTRELID, ObjectIdGetDatum(RelationGetRelid(table)));
     if (!HeapTupleIsValid(row)) {

@@ -1,5 +1,6 @@
 // switch_column: the column that another is kept in step with goes, and the other takes over.
 #include "pg/in_step.hpp"
+#include "pg/inheritance.hpp"
 #include "pg/pair_comparison.hpp"
 #include "pg/registry_writer.hpp"
 #include "pg/succession.hpp"

@@ -64,6 +64,37 @@ sub progress { return $_[0]->get('SELECT phase, running FROM kms.reencrypt_progr
 # The notice of a run's end.
 sub rewritten { return $_[0]{err} =~ /(\d+) rows re-encrypted/ ? $1 : "nothing: $_[0]{err}" }
 
+# --- what another has written and not committed may be a duplicate
+
+{
+    my ($session, $other) = map { keys_session($node, { 'kms.mode' => 'local' }) } 1 .. 2;
+    $session->get(<<'SQL');
+SELECT kms.create_key('unique', 'aes-256-siv');
+CREATE TABLE once (id int PRIMARY KEY, c bytea UNIQUE);
+INSERT INTO once SELECT n, kms.encode_with('unique', 'v' || n) FROM generate_series(1, 500) n;
+SELECT kms.register_column('once', 'c', 'unique');
+SELECT kms.rotate_key('unique');
+SQL
+    $other->get("BEGIN; INSERT INTO once VALUES (1001, kms.encode_with('unique', 'v300')), (1002, kms.encode_with('unique', 'v301'))");
+    my $answer = $session->ask("SET statement_timeout = '60s'; CALL kms.reencrypt('once', 'c', batch => 100)");
+    is(rewritten($answer), 498, 'a UNIQUE waits for nobody');
+    like($answer->{err}, qr/WARNING:.*: 2 rows are left/, '... which is said');
+    fails_with($session, "SET lock_timeout = '10ms'; CALL kms.reencrypt('once', 'c')", '55P03', 'who waits for less himself is told');
+    is($session->get('SHOW lock_timeout'), '10ms', '... and his setting stays');
+    $other->get('ROLLBACK');
+    is(rewritten($session->ask("SET lock_timeout = '1h'; CALL kms.reencrypt('once', 'c')")), 2, 'they are done when they are let go');
+    $other->get("SELECT kms.rotate_key('unique')");
+    $other->get("BEGIN; INSERT INTO once VALUES (1002, kms.encode_with('unique', 'v300'))");
+    $session->send("CALL kms.reencrypt('once', 'c')");
+    ok(becomes(sub { $admin->get(q{SELECT count(*) FROM kms.reencrypt_progress WHERE relation = 'once'::regclass AND running AND rows_done = 499}) }), 'while a run tries once more');
+    $other->get("SET lock_timeout = '10s'; UPDATE once SET id = -id WHERE id < 300");
+    pass('... it keeps no other row from being changed');
+    $other->get('COMMIT');
+    is($session->answer->{state}, '23505', '... and a duplicate is one when it is there');
+    $session->get('DROP TABLE once');
+    $_->quit foreach $session, $other;
+}
+
 foreach my $key (sort keys %mode) {
     my $session = keys_session($node, { 'kms.mode' => $mode{$key} });
     my $other = keys_session($node, { 'kms.mode' => $mode{$key} });

@@ -188,7 +188,7 @@ foreach my $case (
     $s->get('DROP SCHEMA IF EXISTS app CASCADE; DROP TABLE IF EXISTS person');
     $s->get(q{CREATE SCHEMA app; CREATE DOMAIN app.pid AS int; CREATE TYPE app.kind AS ENUM ('a')});
     my $column = $type eq 'pid' ? 'id' : 'k';
-    begin_anew('CREATE TABLE person (id app.pid, k app.kind[], ssn bytea)', $column eq 'id' ? 'id::text::bytea' : q{array_length(k, 1)::text::bytea});
+    begin_anew('CREATE TABLE person (id app.pid, k app.kind[], ssn bytea)', $column eq 'id' ? 'id::text::bytea' : 'k::text::bytea');
     unlike(said($rename), qr/WARNING/, "$rename is no matter to a column of the type");
     is($s->get('SELECT broken IS NULL FROM kms.registered_columns'), 't', '... whose context holds');
     is_kept(qr/^public\.person\.ssn: 1 row$/, '... while its rows count');
