@@ -73,7 +73,7 @@ void fill_in(SupportRequestCost& request) {
 KMS_FUNCTION(kms_cost_support) {
     auto* request = PG_ARGISNULL(0) ? nullptr : reinterpret_cast<Node*>(PG_GETARG_POINTER(0));
     if (request == nullptr || !IsA(request, SupportRequestCost)) {
-        return PointerGetDatum(nullptr);
+        return Datum{0};
     }
     fill_in(*castNode(SupportRequestCost, request));
     PG_RETURN_POINTER(request);

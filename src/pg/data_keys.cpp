@@ -183,7 +183,7 @@ KMS_FUNCTION(kms_data_key_changed) {
     }
     const auto* trigger = reinterpret_cast<const TriggerData*>(fcinfo->context);
     CacheInvalidateRelcache(trigger->tg_relation);
-    return PointerGetDatum(nullptr);
+    return Datum{0};
 }
 
 }  // namespace kms::pg
