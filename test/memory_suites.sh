@@ -28,6 +28,7 @@ suite_sanitized() {
     run_server_by "export ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=0:abort_on_error=1
         export UBSAN_OPTIONS=print_stacktrace=1:abort_on_error=1
         exec '$(loader_of "$bindir/postgres")' --preload '$(g++ -print-file-name=libasan.so)' --argv0 \"\$0\""
+    sanitized=yes
     suite_regress
     suite_tap
 }

@@ -10,6 +10,7 @@ use KmsTest;
 use Test::More;
 use Time::HiRes qw(sleep);
 
+plan skip_all => 'a sanitizer keeps what was freed, and far more to search' if $ENV{KMS_SANITIZED};
 my $memory = "$FindBin::RealBin/lib/memory.py";
 my %key_length = ('xaes-256-gcm' => 32, 'aes-256-siv' => 64, 'aes-128-gcm' => 16, 'aes-256-gcm' => 32);
 

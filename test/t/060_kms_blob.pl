@@ -374,8 +374,8 @@ my $large = file('');
     my $killed = $session->get("SELECT id FROM kms.blob_list('killed') WHERE NOT complete");
     my ($code, $own, $backend) = watched("$folder/id", 'put', '--resume', $killed, $large);
     is($code, 0, 'the rest follows');
-    cmp_ok($own, '<', 64, '... in less than 64 MiB');
-    cmp_ok($backend, '<', 64, '... and so did the backend');
+    takes_less($own, 64, '... in less than 64 MiB');
+    takes_less($backend, 64, '... and so did the backend');
     my ($sum) = `sha256sum '$large'` =~ /(\w+)/;
     is($session->get("SELECT complete, encode(sha256, 'hex') FROM kms.blob_verify('$killed')"), "t|$sum", '... and all of it is there');
     succeeds('rm', $killed);
@@ -388,11 +388,11 @@ chomp(my $large_id = slurp_file("$folder/id"));
 foreach my $words ([ 'get', $large_id ], [ 'get', $large_id, '-o', "$folder/large" ], [ 'put', '--resume', $large_id, $large ], [ 'verify', $large_id ]) {
     my ($code, $own, $backend) = watched("$folder/watched", @$words);
     is($code, 0, "$words->[0] of $size MiB");
-    cmp_ok($own, '<', 64, '... in less than 64 MiB');
-    cmp_ok($backend, '<', 64, '... and so did the backend');
+    takes_less($own, 64, '... in less than 64 MiB');
+    takes_less($backend, 64, '... and so did the backend');
 }
-cmp_ok($put_own, '<', 64, 'the put took less than 64 MiB');
-cmp_ok($put_backend, '<', 64, '... and so did its backend');
+takes_less($put_own, 64, 'the put took less than 64 MiB');
+takes_less($put_backend, 64, '... and so did its backend');
 is(system('cmp', '-s', $large, "$folder/large"), 0, 'all of it came back');
 
 # --- a get that does not come to its end

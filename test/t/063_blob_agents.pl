@@ -197,10 +197,10 @@ foreach my $mode ('local', 'remote') {
     $session->get($query);
     my $before = $anonymous->();
     $session->get(sprintf $loop, 1000);
-    cmp_ok($anonymous->() - $before, '<', 6, "$mode: 1,000 blobs take no more memory than 200");
+    takes_less($anonymous->() - $before, 6, "$mode: 1,000 blobs take no more memory than 200");
     $session->get($query);
     $session->get('SELECT count(*) FROM kms.blob_list()');
-    cmp_ok($anonymous->() - $before, '<', 6, '... nor in one statement');
+    takes_less($anonymous->() - $before, 6, '... nor in one statement');
     $session->quit;
 }
 $session = keys_session($node);
@@ -213,7 +213,7 @@ foreach my $mode ('local', 'remote') {
     write_text('/proc/' . $session->pid . '/clear_refs', '5');
     my $before = process_status($session->pid)->{VmHWM} =~ s/ kB//r;
     is($session->get('SELECT (kms.blob_verify(id)).size FROM stored'), 256 * 1048576, "$mode: a blob of 256 MiB is verified");
-    cmp_ok((process_status($session->pid)->{VmHWM} =~ s/ kB//r) - $before, '<', 24 * 1024, '... in the memory of the shared buffers and a little more');
+    takes_less((process_status($session->pid)->{VmHWM} =~ s/ kB//r) - $before, 24 * 1024, '... in the memory of the shared buffers and a little more');
     $session->quit;
 }
 

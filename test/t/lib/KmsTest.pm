@@ -17,7 +17,7 @@ use KmsTest::Session;
 our @EXPORT = qw(
     kms_node kms_session kms_agent_path example_agent make_keyring stage_agent seen_through was_asked write_text
     agent_pid is_alive process_status open_descriptors children_of becomes server_is_up new_log
-    fails_with no_crash
+    fails_with takes_less no_crash
 );
 
 # A started server with the extension in its database postgres. %conf: further settings.
@@ -190,6 +190,17 @@ sub fails_with {
     my $answer = $session->ask($sql);
     is($answer->{state}, $state, $name // "$state: $sql") or diag $answer->{err};
     return $answer;
+}
+
+# What a process takes in memory, where no sanitizer takes some of its own.
+sub takes_less {
+    my ($taken, $limit, $name) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+  SKIP: {
+        skip 'a sanitizer takes memory of its own', 1 if $ENV{KMS_SANITIZED};
+        cmp_ok($taken, '<', $limit, $name);
+    }
+    return;
 }
 
 # KILL and TERM are what tests send; anything else is a crash.
