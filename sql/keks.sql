@@ -5,7 +5,7 @@ SET kms.mode = envelope;
 SELECT kms.create_key('main', purpose => 'wrap'), kms.create_key('other', purpose => 'wrap');
 SELECT kms.create_data_key('a', 'main'), kms.rotate_data_key('a'), kms.create_data_key('b', 'main', 'aes-256-siv'), kms.create_data_key('c', 'other');
 CREATE TEMP TABLE sealed AS SELECT name, kms.encode_with(name, 'value of ' || name) AS value FROM unnest('{a,b,c}'::text[]) name;
-CREATE VIEW pg_temp.opened AS SELECT string_agg(kms.decode_with_text(name, value), ', ' ORDER BY name) AS opened FROM sealed;
+CREATE TEMP VIEW opened AS SELECT string_agg(kms.decode_with_text(name, value), ', ' ORDER BY name) AS opened FROM sealed;
 CREATE VIEW pg_temp.forms AS SELECT convert_from(name, 'UTF8') AS name, version, state, convert_from(kek, 'UTF8') AS kek, kek_version_first AS first, kek_version AS now,
     kek_version_before AS before, length(wrapped) AS wrapped, length(wrapped_before) AS second FROM kms.data_key;
 SELECT kms.disable_data_key('a', 1);

@@ -74,7 +74,9 @@ CREATE OR REPLACE FUNCTION theirs.note() RETURNS trigger LANGUAGE plpgsql AS $$ 
 CALL kms.reencrypt('t', 'c', triggers => 'fire');
 \echo :LAST_ERROR_SQLSTATE
 CREATE OR REPLACE FUNCTION theirs.note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM note_as('x'); RETURN NEW; END $$;
+\set VERBOSITY sqlstate
 CALL kms.reencrypt('t', 'c', triggers => 'fire');
+\set VERBOSITY default
 \echo :LAST_ERROR_SQLSTATE
 ALTER FUNCTION theirs.note() SET search_path = theirs;
 CALL kms.reencrypt('t', 'c', triggers => 'fire');

@@ -327,7 +327,9 @@ CREATE OPERATOR kms_test.= (LEFTARG = kms_test.loose, RIGHTARG = text, FUNCTION 
 SET ROLE regress_kms_owner;
 CREATE TABLE compared (who word, kind loose, name varchar(10), c bytea);
 SELECT kms.register_column('compared', 'c', 'k', $$CASE who WHEN ROW('ada')::word THEN 'A'::bytea ELSE 'other'::bytea END$$);
+\set VERBOSITY sqlstate
 SELECT kms.register_column('compared', 'c', 'k', $$CASE kind WHEN 'a'::text THEN 'A'::bytea ELSE 'other'::bytea END$$);
+\set VERBOSITY default
 \set VERBOSITY sqlstate
 SELECT kms.register_column('compared', 'c', 'k', $$(NULLIF(who, ROW('ada')::word)).t::bytea$$);
 SELECT kms.register_column('compared', 'c', 'k', $$NULLIF(kind, 'a'::text)::text::bytea$$);
