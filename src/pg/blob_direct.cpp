@@ -20,8 +20,12 @@ ByteView chunk_context(const OpenBlob& blob, std::uint64_t segment, std::uint64_
 
 Call chunk_call(const OpenBlob& blob, std::uint64_t segment, std::uint64_t chunk,
                 std::uint64_t plain_length, ByteView data) {
-    return {blob.action, blob.local_id, data,
-            chunk_context(blob, segment, chunk, plain_length < chunked::chunk_length)};
+    const bool final = plain_length < chunked::chunk_length;
+    return {.action = blob.action,
+            .local_id = blob.local_id,
+            .data = data,
+            .context = chunk_context(blob, segment, chunk, final),
+            .replaces = blob.least_key_tag()};
 }
 
 void transform_all(Way way, std::span<const Call> calls, varlena** results) {
@@ -116,9 +120,13 @@ ByteView seal_manifest_directly(OpenBlob& blob) {
     const ByteView context = kept_bytes(blob, [&] {
         return blob_manifest_context(blob.id, static_cast<std::uint64_t>(blob.version));
     });
+    const Call call = {.action = blob.action,
+                       .local_id = blob.local_id,
+                       .data = blob.piece.view(),
+                       .context = context,
+                       .replaces = blob.least_key_tag()};
     varlena* sealed = nullptr;
-    if (const Failure failure =
-            seal({blob.action, blob.local_id, blob.piece.view(), context}, &sealed)) {
+    if (const Failure failure = seal(call, &sealed)) {
         raise(failure);
     }
     require_sealed(blob, bytes_in(sealed), blob.piece.size());

@@ -65,7 +65,8 @@ BlobChange begin_addition(FunctionCallInfo fcinfo, int if_version, BlobWriter& w
                           const char* verb) {
     BlobChange change = begin_change(fcinfo, if_version, writer, verb);
     OpenBlob& blob = change.blob;
-    if (blob.is_direct && current_key_tag(blob.action, blob.local_id) != change.row.key_tag) {
+    const KeyTag& before = change.row.key_tag;
+    if (blob.is_direct && current_key_tag(blob.action, blob.local_id, before) != before) {
         reseal_segments(writer, blob, open_blob("read", change.row));
     }
     return change;
@@ -235,7 +236,8 @@ KMS_FUNCTION(kms_blob_copy) {
     OpenBlob& from = open_blob("copy", from_row);
     require_complete(from);
     BlobRow row = {};
-    OpenBlob& blob = make_blob(PG_ARGISNULL(1) ? from.local_id : PG_GETARG_INT32(1), row);
+    const std::int32_t local_id = PG_ARGISNULL(1) ? from.local_id : PG_GETARG_INT32(1);
+    OpenBlob& blob = make_blob(local_id, row, from_row.key_tag);
     copy_description(blob, row, from, from_row);
     BlobReader reader(from);
     BlobWriter writer;
