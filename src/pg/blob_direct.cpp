@@ -3,6 +3,7 @@
 #include <string>
 
 #include "pg/collected.hpp"
+#include "pg/envelope.hpp"
 #include "pg/values.hpp"
 
 namespace kms::pg {
@@ -28,9 +29,31 @@ Call chunk_call(const OpenBlob& blob, std::uint64_t segment, std::uint64_t chunk
             .replaces = blob.least_key_tag()};
 }
 
-void transform_all(Way way, std::span<const Call> calls, varlena** results) {
+constexpr const char* changed_chunk = "A chunk in kms.blob_chunk has been changed.";
+
+// Another key's version, or none: all of a blob is under one.
+void require_of_blob(const OpenBlob& blob, ByteView chunk) {
+    const auto header = read_sealed_header(chunk);
+    if (!header || header->tag != blob.key_tag) {
+        raise_error(blob.subject(), Code::corrupt, changed_chunk);
+    }
+}
+
+void seal_all(std::span<const Call> calls, varlena** results) {
     std::size_t done = 0;
-    if (const Failure failure = transform(way, calls, results, done)) {
+    if (const Failure failure = transform(Way::seal, calls, results, done)) {
+        raise(failure);
+    }
+}
+
+// What is stored was sealed by this key once.
+void open_all(const OpenBlob& blob, std::span<const Call> calls, varlena** results) {
+    std::size_t done = 0;
+    const Failure failure = transform(Way::open, calls, results, done);
+    if (failure && !failure.pending && is_about_a_value(failure.cause.code)) {
+        raise_error(blob.subject(), Code::corrupt, changed_chunk);
+    }
+    if (failure) {
         raise(failure);
     }
 }
@@ -86,7 +109,7 @@ varlena* seal_chunks_directly(OpenBlob& blob, std::uint64_t segment, const BlobR
         calls[i] = chunk_call(blob, segment, row.first_chunk + i, piece.size(), piece);
         plaintext = plaintext.subspan(piece.size());
     }
-    transform_all(Way::seal, {calls, row.chunks}, results);
+    seal_all({calls, row.chunks}, results);
     for (std::uint64_t i = 0; i < row.chunks; ++i) {
         require_sealed(blob, bytes_in(results[i]), calls[i].data.size());
     }
@@ -102,10 +125,11 @@ void open_chunks_directly(OpenBlob& blob, const DirectChunks& chunks, ChunkTaker
         const std::uint64_t chunk = chunks.first + i;
         const std::uint64_t plain = chunks.layout.plain_in_chunk(chunk);
         const std::size_t length = plain + blob.overhead.chunk;
+        require_of_blob(blob, sealed.first(length));
         calls[i] = chunk_call(blob, chunks.segment, chunk, plain, sealed.first(length));
         sealed = sealed.subspan(length);
     }
-    transform_all(Way::open, {calls, count}, results);
+    open_all(blob, {calls, count}, results);
     for (std::size_t i = 0; i < count; ++i) {
         const ByteView plaintext = bytes_in(results[i]);
         if (plaintext.size() != chunks.layout.plain_in_chunk(chunks.first + i)) {

@@ -67,7 +67,8 @@ BlobChange begin_addition(FunctionCallInfo fcinfo, int if_version, BlobWriter& w
     OpenBlob& blob = change.blob;
     const KeyTag& before = change.row.key_tag;
     if (blob.is_direct && current_key_tag(blob.action, blob.local_id, before) != before) {
-        reseal_segments(writer, blob, open_blob("read", change.row));
+        Reading reading;
+        reseal_segments(writer, blob, open_blob("read", change.row), reading);
     }
     return change;
 }
@@ -271,7 +272,8 @@ KMS_FUNCTION(kms_blob_recode) {
     const std::int32_t to_id = required_int(fcinfo, 1, "to_id");
     BlobWriter writer;
     BlobRow row = lock_blob(writer, blob_id_argument(fcinfo));
-    rewrap_blob(writer, to_id, open_blob("recode", row), row);
+    Reading reading;
+    rewrap_blob(writer, to_id, open_blob("recode", row), row, reading);
     writer.end();
     PG_RETURN_VOID();
 }
