@@ -169,6 +169,24 @@ foreach my $not_file (@not_files) {
 $locker->get('ROLLBACK');
 is(join(' ', glob "'$folder/is folder/'*"), '', '... and nothing is left');
 rmdir "$folder/is folder" or die $!;
+foreach my $words ([ 'get', $small, '-o', '' ], [ 'put', '--resume', '', "$folder/same" ], [ 'put', '--name-from', '', "$folder/same" ], [ 'put', '--metadata-from', '', "$folder/same" ],
+    [ 'ls', '--prefix-from', '' ]) {
+    my $refused = blob(@$words);
+    is("$refused->{code} $refused->{out}", '2 ', "@$words: an empty word is none that was left out");
+}
+
+# --- what is stored is told of
+
+{
+    my $all = sub { $session->get('SELECT count(*) FROM kms.blob') };
+    my $before = $all->();
+    my $full = blob([ 'bash', '-c', 'exec "$0" "$@" > /dev/full', $program ], 'put', '-', \'stored');
+    is($full->{code}, 1, 'put where the standard output fails');
+    my ($id) = $full->{err} =~ /^kms-blob: the blob is stored, and its id is ([-0-9a-f]{36})$/m;
+    is($session->get("SELECT convert_from(kms.blob_get('$id'), 'UTF8')"), 'stored', '... tells the id on standard error');
+    $session->get("SELECT kms.blob_delete('$id')");
+    is($all->(), $before, '... of the one that there is');
+}
 
 # --- access control lists, whose mask stands where the group's permissions would
 
