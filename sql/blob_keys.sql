@@ -123,6 +123,28 @@ SET kms.mode = 'remote';
 SELECT count(text_of(id)) FROM kept;
 SELECT count(*) FROM kms.blob_list();
 
+-- Blobs of keys that are not bound cost questions for each version, not for each blob.
+CREATE FUNCTION asked_by_list() RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    before bigint := (SELECT requests FROM kms.status());
+BEGIN
+    PERFORM FROM kms.blob_list();
+    RETURN (SELECT requests FROM kms.status()) - before;
+END $$;
+SET kms.keys = '1=xaes-256-gcm,3=aes-128-gcm,6=aes-256-gcm';
+SELECT asked_by_list() AS remote \gset
+SET kms.keys = '2=aes-192-gcm';
+CREATE TABLE of_other AS SELECT kms.blob_put(2, 'x', 'foreign ' || n) AS id FROM generate_series(1, 300) n;
+SET kms.keys = '1=xaes-256-gcm,3=aes-128-gcm,6=aes-256-gcm';
+SELECT asked_by_list() - :remote < 10;
+SET kms.mode = 'local';
+SELECT asked_by_list() < 30;
+SET kms.keys = '2=aes-192-gcm';
+SELECT count(*) FROM kms.blob_list('foreign');
+SELECT count(kms.blob_delete(id)) FROM of_other;
+DROP TABLE of_other;
+DROP FUNCTION asked_by_list;
+
 -- Envelope mode: under data keys.
 SET kms.mode = 'envelope';
 SELECT kms.create_key('kek', purpose => 'wrap'), kms.create_data_key('data', 'kek'), kms.create_data_key('siv', 'kek', 'aes-256-siv');

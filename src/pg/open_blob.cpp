@@ -187,14 +187,14 @@ ByteView seal_manifest_of(OpenBlob& blob) {
 
 }  // namespace
 
-OpenBlob* try_open_blob(const char* verb, const BlobRow& row) {
+OpenBlob* try_open_blob(const char* verb, const BlobRow& row, FoundKeys* found) {
     OpenBlob& blob = keep_stored_blob(verb, row);
     if (is_kept_away(blob)) {
         return nullptr;
     }
     const Lock lock = lock_of(blob, row);
     varlena* opened = nullptr;
-    blob.local_id = find_bound_key(lock.try_key, lock.call, row.key_tag, &opened);
+    blob.local_id = find_bound_key(lock.try_key, lock.call, row.key_tag, &opened, found);
     if (blob.local_id == 0) {
         return nullptr;
     }

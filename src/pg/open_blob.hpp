@@ -12,6 +12,8 @@
 
 namespace kms::pg {
 
+class FoundKeys;
+
 // Kept by a memory context, which wipes it when it goes.
 struct OpenBlob {
     const char* action;     // "read blob ID"
@@ -71,8 +73,9 @@ ByteView kept_bytes(const OpenBlob& blob, Make&& make) {
 // the row, KM010 where its key is to be kept away from here. `verb`: "read".
 OpenBlob& open_blob(const char* verb, const BlobRow& row);
 
-// The same, or nullptr where no key that is bound is the blob's, or may be used.
-OpenBlob* try_open_blob(const char* verb, const BlobRow& row);
+// The same, or nullptr where no key that is bound is the blob's, or may be used. `found`: of many
+// that are opened in turn.
+OpenBlob* try_open_blob(const char* verb, const BlobRow& row, FoundKeys* found = nullptr);
 
 // By one key alone, and of a blob with a key of its own nothing but that. nullptr where it is
 // another's; KM010 as above, also where the agent does not list whose it is.
