@@ -109,3 +109,21 @@ SELECT state_of(format('SELECT kms.blob_get(%L)', :'blob'));
 SELECT damaged(format('UPDATE kms.blob_chunk SET data = set_byte(data, 100, 255 - get_byte(data, 100)) WHERE chunk = 0 AND blob_id = %L', :'large'), :'large'), starts FROM kms.status();
 DROP FUNCTION differing, state_of, damaged;
 SELECT DISTINCT kms.blob_delete(id) FROM kms.blob;
+
+-- Damage that only reading all of a blob shows: neither does it keep others under an old version.
+SELECT kms.set_key(1, 'k');
+CREATE TEMP TABLE kept AS SELECT n, kms.blob_put(1, decode(repeat(md5(n::text), 1500), 'hex')) AS id FROM generate_series(1, 5) n;
+UPDATE kms.blob_chunk SET data = set_byte(data, 100, 255 - get_byte(data, 100)) WHERE blob_id = (SELECT id FROM kept WHERE n = 1);
+UPDATE kms.blob_chunk SET data = set_byte(data, 5, 255 - get_byte(data, 5)) WHERE blob_id = (SELECT id FROM kept WHERE n = 2);
+DELETE FROM kms.blob_chunk WHERE blob_id = (SELECT id FROM kept WHERE n = 3);
+SELECT kms.rotate_key('k') > 1;
+\set VERBOSITY terse
+SELECT kms.rewrap_blobs(1), kms.rewrap_blobs(1, 1);
+SELECT kms.rotate_key('k') > 1;
+SET kms.mode = 'local';
+SELECT kms.rewrap_blobs(1);
+SET kms.mode = 'remote';
+\set VERBOSITY default
+SELECT n FROM kept JOIN kms.blob USING (id) WHERE key_tag = (SELECT key_tag FROM kms.list_keys('k') ORDER BY version DESC LIMIT 1) ORDER BY n;
+SELECT count(*) FROM kept WHERE n > 3 AND kms.blob_get(id) = decode(repeat(md5(n::text), 1500), 'hex');
+SELECT count(kms.blob_delete(id)) FROM kept;

@@ -86,6 +86,12 @@ SELECT said_of(:'id', 'SELECT kms.blob_set_meta($1, repeat(''n'', 65535), repeat
     'SELECT kms.blob_set_meta($1, metadata => to_jsonb(repeat(''m'', 1048575)))', 'SELECT kms.blob_put(1, ''x'', repeat(''n'', 65536))',
     'SELECT kms.blob_put(1, ''x'', metadata => to_jsonb(repeat(''m'', 1048575)))');
 SELECT length(name), length(content_type), length(metadata::text), version FROM kms.blob_meta(:'id');
+-- One that is nested too deeply could not be read back by everybody who lists blobs.
+SELECT kms.blob_put(1, 'x', metadata => (repeat('[', 1000) || repeat(']', 1000))::jsonb) AS nested \gset
+SELECT length(metadata::text) FROM kms.blob_list() WHERE id = :'nested';
+SELECT said_of(:'nested', 'SELECT kms.blob_set_meta($1, metadata => (repeat(''{"a":['', 501) || repeat('']}'', 501))::jsonb)',
+    'SELECT kms.blob_put(1, ''x'', metadata => (repeat(''['', 1001) || ''1'' || repeat('']'', 1001))::jsonb)',
+    'SELECT kms.blob_set_meta($1, metadata => (repeat(''[[],'', 999) || ''1'' || repeat('']'', 999))::jsonb)', 'SELECT kms.blob_delete($1)');
 -- Metadata as it comes.
 CREATE TABLE described AS SELECT kms.blob_put(1, '', metadata => j) AS id, j FROM unnest('{"[]","{}","\"\"","1.50","1e400","true","\"\\u0041\\n\\\\\"","[[[null]]]"}'::jsonb[]) j;
 SELECT left(metadata::text, 20), metadata = j AS same FROM described d, kms.blob_meta(d.id) ORDER BY metadata;

@@ -37,6 +37,10 @@ constexpr const char* footer =
     "     not what is stored so far, or has not the range; the blob was changed by somebody else\n"
     "  5  the key cannot be used, or the blob is damaged or was sealed under another key\n";
 
+// An empty word is most often a variable that has no value, not what is meant by leaving it out.
+const CLI::Validator not_empty(
+    [](const std::string& word) { return std::string(word.empty() ? "it is empty" : ""); }, "");
+
 class CommandLine {
   public:
     CommandLine() : app_(description, "kms-blob") {
@@ -129,10 +133,11 @@ class CommandLine {
     void put_command() {
         CLI::App* command = add("put", "Store a file as a blob, and print the blob's id", run_put);
         command->add_option("file", options_.file, "The file; - is the standard input")->required();
-        auto* resume =
-            command->add_option("--resume", options_.resume,
-                                "Go on with the blob of this id, of which a part of the\n"
-                                "file is stored");
+        auto* resume = command
+                           ->add_option("--resume", options_.resume,
+                                        "Go on with the blob of this id, of which a part of the\n"
+                                        "file is stored")
+                           ->check(not_empty);
         const auto describe = [&](const char* name, std::optional<std::string>& value,
                                   const char* purpose) {
             command->add_option(name, value, purpose)->excludes(resume);
@@ -146,6 +151,7 @@ class CommandLine {
                 ->add_option(name, path,
                              "The file that has it, or -: other users can see words\n"
                              "of a command line")
+                ->check(not_empty)
                 ->excludes(resume)
                 ->excludes(command->get_option(direct));
         };
@@ -156,10 +162,12 @@ class CommandLine {
     void get_command() {
         CLI::App* command = add("get", "Write a blob, or a part of it, to a file", run_get);
         ids_option(command, 1);
-        command->add_option_function<std::string>(
-            "-o,--output",
-            [this](const std::string& path) { options_.file = path == "-" ? "" : path; },
-            "The file, which appears when it is complete;\nthe standard output unless given");
+        command
+            ->add_option_function<std::string>(
+                "-o,--output",
+                [this](const std::string& path) { options_.file = path == "-" ? "" : path; },
+                "The file, which appears when it is complete;\nthe standard output unless given")
+            ->check(not_empty);
         command->add_flag("--force", options_.force, "Replace the file if it is there");
         command->add_option_function<std::string>(
             "--range", [this](const std::string& text) { set_range(text); },
@@ -175,6 +183,7 @@ class CommandLine {
         auto* prefix =
             command->add_option("prefix", options_.prefix, "Only those whose names begin so");
         command->add_option("--prefix-from", options_.prefix_from, "The file that has it, or -")
+            ->check(not_empty)
             ->excludes(prefix);
     }
 

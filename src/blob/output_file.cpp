@@ -5,11 +5,14 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <utility>
 
+#include "base/hex.hpp"
 #include "base/system.hpp"
+#include "crypto/random.hpp"
 
 #include "base/floor.hpp"
 
@@ -48,6 +51,13 @@ mode_t mode_of_replacement(int fd, int old_fd, const struct stat& old) {
 
 bool is_not_supported(int error) {
     return error == EINVAL || error == ENOSYS || error == EOPNOTSUPP || error == EPERM;
+}
+
+// Nobody else's: process ids come again, in containers each time.
+Result<std::string> drawn_suffix() {
+    std::array<Byte, 8> drawn{};
+    KMS_TRY(random_public(drawn));
+    return "." + to_hex(drawn) + ".part";
 }
 
 Error exists_already(const std::string& path) {
@@ -90,27 +100,35 @@ Error OutputFile::cannot_write() const {
 
 // A link, a device or a pipe would be replaced by a file, not written to.
 Status OutputFile::find_replaced(Replace replace) {
-    replaced_ = UniqueFd(openat(folder(), place_.name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
-    struct stat status {};
-    if (!replaced_) {
-        return {};
+    if (place_.name.empty()) {
+        return Error{Code::denied, path_ + " is the name of a folder, not of a file"};
     }
+    replaced_ = UniqueFd(openat(folder(), place_.name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+    if (!replaced_) {
+        return errno == ENOENT ? Status() : system_error("cannot write to " + path_);
+    }
+    struct stat status {};
     if (fstat(replaced_.get(), &status) != 0 || !S_ISREG(status.st_mode)) {
         return Error{Code::denied, path_ + " is not a regular file"};
     }
     return replace == Replace::yes ? Status() : exists_already(path_);
 }
 
-Status OutputFile::make_temporary() {
-    const std::string suffix = "." + std::to_string(getpid()) + ".part";
-    const std::string name = place_.name + suffix;
+bool OutputFile::make_temporary(const std::string& name) {
     file_ =
         UniqueFd(openat(folder(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, own_mode));
-    if (!file_) {
-        return system_error("cannot make " + path_ + suffix);
+    if (file_) {
+        temporary_ = name;
     }
-    temporary_ = name;
-    return {};
+    return static_cast<bool>(file_);
+}
+
+// A name may be as long as names can be.
+Status OutputFile::make_temporary() {
+    KMS_ASSIGN(const std::string suffix, drawn_suffix());
+    const bool is_made = make_temporary(place_.name + suffix) ||
+                         (errno == ENAMETOOLONG && make_temporary("kms-blob" + suffix));
+    return is_made ? Status() : system_error("cannot make a file beside " + path_);
 }
 
 Status OutputFile::write(ByteView bytes) {

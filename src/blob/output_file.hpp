@@ -40,6 +40,7 @@ class OutputFile {
     Error cannot_write() const;
     Status find_replaced(Replace replace);
     Status make_temporary();
+    bool make_temporary(const std::string& name);
     Status take_mode();
     Status check_replaced() const;
     Status take_name();

@@ -14,6 +14,33 @@
 namespace kms::blob {
 namespace {
 
+// A connection string may have a password in it.
+std::string shown_database(const std::string& database) {
+    const bool is_name =
+        database.find('=') == std::string::npos && database.find("://") == std::string::npos;
+    return is_name ? shell_word(database) : "CONNECTION-STRING";
+}
+
+std::string with_option(const char* name, const std::string& value) {
+    return value.empty() ? "" : std::string(name) + " " + shell_word(value) + " ";
+}
+
+// Of what was given, what is needed to reach the blob.
+std::string resume_command(const std::string& id, const Options& options) {
+    const Target& target = options.target;
+    std::string command = "kms-blob put --resume " + id + " " + with_option("-h", target.host) +
+                          with_option("-p", target.port) + with_option("-U", target.user);
+    if (!target.database.empty()) {
+        command += "-d " + shown_database(target.database) + " ";
+    }
+    command += with_option("--sslmode", target.sslmode);
+    if (options.key) {
+        command += with_option("--local-id", std::to_string(options.local_id)) +
+                   with_option("--key", *options.key);
+    }
+    return command + shell_word(options.file);
+}
+
 void tell_how_to_go_on(const Upload& upload, const Options& options) {
     if (upload.beginning() == Upload::Beginning::gone) {
         return;
@@ -27,7 +54,7 @@ void tell_how_to_go_on(const Upload& upload, const Options& options) {
     complain(std::string(upload.beginning() == Upload::Beginning::stored
                              ? "the beginning is stored; to go on:"
                              : "the beginning may be stored; to see, and to go on if it is:") +
-             "\n    kms-blob put --resume " + upload.id() + " " + shell_word(options.file));
+             "\n    " + resume_command(upload.id(), options));
 }
 
 std::string put_text(const Options& options, const Upload& upload) {
@@ -47,7 +74,12 @@ Exit carry_out(const Options& options, Connection& connection, Input& input) {
         return exit;
     }
     const Status printed = print(put_text(options, upload));
-    return printed ? Exit::done : fail(printed.error());
+    if (!printed) {
+        const Exit exit = fail(printed.error());
+        complain("the blob is stored, and its id is " + upload.id());
+        return exit;
+    }
+    return Exit::done;
 }
 
 constexpr int most_nested = 1000;  // levels of metadata: the server's parser uses its stack

@@ -14,8 +14,42 @@ void take_text(OpenBlob& blob, Text BlobManifest::*which, ByteView text) {
     });
 }
 
+int next_level(JsonbIteratorToken token, int level) {
+    switch (token) {
+        case WJB_BEGIN_ARRAY:
+        case WJB_BEGIN_OBJECT:
+            return level + 1;
+        case WJB_END_ARRAY:
+        case WJB_END_OBJECT:
+            return level - 1;
+        default:
+            return level;
+    }
+}
+
+// Reading it back takes stack for each level, and blob_list() reads that of all blobs.
+void require_flat(Jsonb* json) {
+    constexpr int most_nested = 1000;
+    JsonbIterator* iterator = JsonbIteratorInit(&json->root);
+    JsonbValue value;
+    int level = 0;
+    for (;;) {
+        const JsonbIteratorToken token = JsonbIteratorNext(&iterator, &value, false);
+        level = next_level(token, level);
+        if (level > most_nested) {
+            ereport(ERROR,
+                    (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+                     errmsg("the metadata is nested more than %d levels deep", most_nested)));
+        }
+        if (token == WJB_DONE) {
+            return;
+        }
+    }
+}
+
 ByteView json_argument(FunctionCallInfo fcinfo, int index) {
     Jsonb* json = PG_GETARG_JSONB_P(index);
+    require_flat(json);
     return bytes_of(JsonbToCString(nullptr, &json->root, VARSIZE(json)));
 }
 

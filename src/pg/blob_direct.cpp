@@ -3,6 +3,7 @@
 #include <string>
 
 #include "pg/collected.hpp"
+#include "pg/envelope.hpp"
 #include "pg/values.hpp"
 
 namespace kms::pg {
@@ -20,13 +21,39 @@ ByteView chunk_context(const OpenBlob& blob, std::uint64_t segment, std::uint64_
 
 Call chunk_call(const OpenBlob& blob, std::uint64_t segment, std::uint64_t chunk,
                 std::uint64_t plain_length, ByteView data) {
-    return {blob.action, blob.local_id, data,
-            chunk_context(blob, segment, chunk, plain_length < chunked::chunk_length)};
+    const bool final = plain_length < chunked::chunk_length;
+    return {.action = blob.action,
+            .local_id = blob.local_id,
+            .data = data,
+            .context = chunk_context(blob, segment, chunk, final),
+            .replaces = blob.least_key_tag()};
 }
 
-void transform_all(Way way, std::span<const Call> calls, varlena** results) {
+constexpr const char* changed_chunk = "A chunk in kms.blob_chunk has been changed.";
+
+// Another key's version, or none: all of a blob is under one.
+void require_of_blob(const OpenBlob& blob, ByteView chunk) {
+    const auto header = read_sealed_header(chunk);
+    if (!header || header->tag != blob.key_tag) {
+        raise_error(blob.subject(), Code::corrupt, changed_chunk);
+    }
+}
+
+void seal_all(std::span<const Call> calls, varlena** results) {
     std::size_t done = 0;
-    if (const Failure failure = transform(way, calls, results, done)) {
+    if (const Failure failure = transform(Way::seal, calls, results, done)) {
+        raise(failure);
+    }
+}
+
+// What is stored was sealed by this key once.
+void open_all(const OpenBlob& blob, std::span<const Call> calls, varlena** results) {
+    std::size_t done = 0;
+    const Failure failure = transform(Way::open, calls, results, done);
+    if (failure && !failure.pending && is_about_a_value(failure.cause.code)) {
+        raise_error(blob.subject(), Code::corrupt, changed_chunk);
+    }
+    if (failure) {
         raise(failure);
     }
 }
@@ -82,7 +109,7 @@ varlena* seal_chunks_directly(OpenBlob& blob, std::uint64_t segment, const BlobR
         calls[i] = chunk_call(blob, segment, row.first_chunk + i, piece.size(), piece);
         plaintext = plaintext.subspan(piece.size());
     }
-    transform_all(Way::seal, {calls, row.chunks}, results);
+    seal_all({calls, row.chunks}, results);
     for (std::uint64_t i = 0; i < row.chunks; ++i) {
         require_sealed(blob, bytes_in(results[i]), calls[i].data.size());
     }
@@ -98,10 +125,11 @@ void open_chunks_directly(OpenBlob& blob, const DirectChunks& chunks, ChunkTaker
         const std::uint64_t chunk = chunks.first + i;
         const std::uint64_t plain = chunks.layout.plain_in_chunk(chunk);
         const std::size_t length = plain + blob.overhead.chunk;
+        require_of_blob(blob, sealed.first(length));
         calls[i] = chunk_call(blob, chunks.segment, chunk, plain, sealed.first(length));
         sealed = sealed.subspan(length);
     }
-    transform_all(Way::open, {calls, count}, results);
+    open_all(blob, {calls, count}, results);
     for (std::size_t i = 0; i < count; ++i) {
         const ByteView plaintext = bytes_in(results[i]);
         if (plaintext.size() != chunks.layout.plain_in_chunk(chunks.first + i)) {
@@ -116,9 +144,13 @@ ByteView seal_manifest_directly(OpenBlob& blob) {
     const ByteView context = kept_bytes(blob, [&] {
         return blob_manifest_context(blob.id, static_cast<std::uint64_t>(blob.version));
     });
+    const Call call = {.action = blob.action,
+                       .local_id = blob.local_id,
+                       .data = blob.piece.view(),
+                       .context = context,
+                       .replaces = blob.least_key_tag()};
     varlena* sealed = nullptr;
-    if (const Failure failure =
-            seal({blob.action, blob.local_id, blob.piece.view(), context}, &sealed)) {
+    if (const Failure failure = seal(call, &sealed)) {
         raise(failure);
     }
     require_sealed(blob, bytes_in(sealed), blob.piece.size());

@@ -65,8 +65,10 @@ BlobChange begin_addition(FunctionCallInfo fcinfo, int if_version, BlobWriter& w
                           const char* verb) {
     BlobChange change = begin_change(fcinfo, if_version, writer, verb);
     OpenBlob& blob = change.blob;
-    if (blob.is_direct && current_key_tag(blob.action, blob.local_id) != change.row.key_tag) {
-        reseal_segments(writer, blob, open_blob("read", change.row));
+    const KeyTag& before = change.row.key_tag;
+    if (blob.is_direct && current_key_tag(blob.action, blob.local_id, before) != before) {
+        Reading reading;
+        reseal_segments(writer, blob, open_blob("read", change.row), reading);
     }
     return change;
 }
@@ -235,7 +237,8 @@ KMS_FUNCTION(kms_blob_copy) {
     OpenBlob& from = open_blob("copy", from_row);
     require_complete(from);
     BlobRow row = {};
-    OpenBlob& blob = make_blob(PG_ARGISNULL(1) ? from.local_id : PG_GETARG_INT32(1), row);
+    const std::int32_t local_id = PG_ARGISNULL(1) ? from.local_id : PG_GETARG_INT32(1);
+    OpenBlob& blob = make_blob(local_id, row, from_row.key_tag);
     copy_description(blob, row, from, from_row);
     BlobReader reader(from);
     BlobWriter writer;
@@ -269,7 +272,8 @@ KMS_FUNCTION(kms_blob_recode) {
     const std::int32_t to_id = required_int(fcinfo, 1, "to_id");
     BlobWriter writer;
     BlobRow row = lock_blob(writer, blob_id_argument(fcinfo));
-    rewrap_blob(writer, to_id, open_blob("recode", row), row);
+    Reading reading;
+    rewrap_blob(writer, to_id, open_blob("recode", row), row, reading);
     writer.end();
     PG_RETURN_VOID();
 }

@@ -1,5 +1,6 @@
 // What is said of blobs: blob_meta and blob_list.
 #include "pg/blob_arguments.hpp"
+#include "pg/blob_unlock.hpp"
 
 namespace kms::pg {
 namespace {
@@ -72,6 +73,7 @@ KMS_FUNCTION(kms_blob_meta) {
 KMS_FUNCTION(kms_blob_list) {
     const ByteView prefix = utf8_of(required_bytes(fcinfo, 0, "prefix"));
     RowSet rows(fcinfo, Rows::secret);
+    FoundKeys found;
     MemoryContext memory =
         AllocSetContextCreate(CurrentMemoryContext, "kms blob", ALLOCSET_DEFAULT_SIZES);
     BlobScan scan;
@@ -81,7 +83,7 @@ KMS_FUNCTION(kms_blob_list) {
         MemoryContext caller = MemoryContextSwitchTo(memory);
         const BlobRow* row = scan.next();
         if (row != nullptr && !row->has_expired()) {
-            const OpenBlob* blob = try_open_blob("describe", *row);
+            const OpenBlob* blob = try_open_blob("describe", *row, &found);
             if (blob != nullptr && has_prefix(blob->manifest, prefix)) {
                 add_row(rows, *blob, *row);
             }

@@ -108,7 +108,7 @@ void write_segments(BlobWriter& writer, OpenBlob& blob, BlobSource& source, std:
     }
 }
 
-void reseal_segments(BlobWriter& writer, OpenBlob& to, OpenBlob& from) {
+void reseal_segments(BlobWriter& writer, OpenBlob& to, OpenBlob& from, Reading& reading) {
     BlobReader reader(from);
     std::uint64_t begin = 0;
     to.key_tag.reset();
@@ -117,8 +117,10 @@ void reseal_segments(BlobWriter& writer, OpenBlob& to, OpenBlob& from) {
         for (std::uint64_t number = 0; number < layout.rows(); ++number) {
             CHECK_FOR_INTERRUPTS();
             const BlobRowPlace row = layout.row(number);
+            reading.now = true;
             const ByteView plaintext = reader.read(begin + row.first_chunk * chunked::chunk_length,
                                                    layout.plain_in_row(row));
+            reading.now = false;
             varlena* data = seal_chunks_directly(to, segment.number, row, plaintext);
             writer.update_chunks(to.id, segment.number, row.first_chunk, data);
             pfree(data);
@@ -128,7 +130,8 @@ void reseal_segments(BlobWriter& writer, OpenBlob& to, OpenBlob& from) {
     reader.end();
 }
 
-void rewrap_blob(BlobWriter& writer, std::int32_t to_id, OpenBlob& blob, BlobRow& row) {
+void rewrap_blob(BlobWriter& writer, std::int32_t to_id, OpenBlob& blob, BlobRow& row,
+                 Reading& reading) {
     if (!blob.is_direct) {
         wrap_blob_key(to_id, blob, row);
         writer.update_key(row);
@@ -136,7 +139,7 @@ void rewrap_blob(BlobWriter& writer, std::int32_t to_id, OpenBlob& blob, BlobRow
     }
     OpenBlob& from = open_blob("read", row);
     blob.local_id = to_id;
-    reseal_segments(writer, blob, from);
+    reseal_segments(writer, blob, from, reading);
     seal_blob(blob, row);
     writer.update(row);
 }

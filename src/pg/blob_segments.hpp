@@ -30,12 +30,18 @@ class BytesSource final : public BlobSource {
 // else ever. Raises 54000 where it would have too many segments.
 void write_segments(BlobWriter& writer, OpenBlob& blob, BlobSource& source, std::uint64_t length);
 
+// Whether a blob is being read, and not sealed: KM005 then says that it is damaged.
+struct Reading {
+    bool now = false;
+};
+
 // The chunks of a direct blob are sealed again by the key of `to`, which is the same blob.
-void reseal_segments(BlobWriter& writer, OpenBlob& to, OpenBlob& from);
+void reseal_segments(BlobWriter& writer, OpenBlob& to, OpenBlob& from, Reading& reading);
 
 // Brings a blob to the current version of the key that is bound to `to_id`: its own key, or where
 // it has none, all of it.
-void rewrap_blob(BlobWriter& writer, std::int32_t to_id, OpenBlob& blob, BlobRow& row);
+void rewrap_blob(BlobWriter& writer, std::int32_t to_id, OpenBlob& blob, BlobRow& row,
+                 Reading& reading);
 
 // The least number that a segment of this version has.
 std::uint64_t first_segment(const OpenBlob& blob);

@@ -27,6 +27,12 @@ bool may_go_on_after(const Failure& failure) {
     }
 }
 
+// Whether it says something of the key version, and not of what was tried alone: in remote mode an
+// agent may look at the context of each.
+bool is_for_all_of_version(const Failure& failure) {
+    return failure.cause.code != Code::denied || mode() != Mode::remote;
+}
+
 bool is_of_another_key(const Failure& failure) {
     return failure.cause.code == Code::wrong_key || failure.cause.code == Code::not_found;
 }
@@ -45,29 +51,84 @@ Call by(const Call& call, std::int32_t local_id) {
     return with;
 }
 
-}  // namespace
-
-bool tries(TryKey try_key, const Call& call, std::int32_t local_id, varlena** result) {
+// No failure where the key does, or one after which another may. Raises everything else.
+Failure attempt(TryKey try_key, const Call& call, std::int32_t local_id, varlena** result) {
     const Failure failure = try_key(by(call, local_id), result);
     if (failure && !may_go_on_after(failure)) {
         raise_of_stored(call, failure);
     }
-    return !failure;
+    return failure;
 }
 
-std::int32_t find_bound_key(TryKey try_key, const Call& call, const KeyTag& tag, varlena** result) {
+// All that is tried with the same outcome: the header tells which key it is for.
+struct Sought {
+    TryKey try_key;
+    Byte header[16];
+};
+
+struct Found {
+    Sought sought;
+    std::int32_t local_id;
+};
+
+Sought sought_by(TryKey try_key, const Call& call) {
+    Sought sought = {try_key, {}};
+    copy_bytes(call.data.first(std::min(call.data.size(), sealed_beginning)), sought.header);
+    return sought;
+}
+
+}  // namespace
+
+FoundKeys::FoundKeys() {
+    HASHCTL shape = {};
+    shape.keysize = sizeof(Sought);
+    shape.entrysize = sizeof(Found);
+    shape.hcxt = CurrentMemoryContext;
+    entries_ = hash_create("kms found keys", 64, &shape, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+std::optional<std::int32_t> FoundKeys::find(TryKey try_key, const Call& call) const {
+    const Sought sought = sought_by(try_key, call);
+    const auto* found =
+        static_cast<const Found*>(hash_search(entries_, &sought, HASH_FIND, nullptr));
+    return found != nullptr ? std::optional(found->local_id) : std::nullopt;
+}
+
+void FoundKeys::add(TryKey try_key, const Call& call, std::int32_t local_id) {
+    const Sought sought = sought_by(try_key, call);
+    static_cast<Found*>(hash_search(entries_, &sought, HASH_ENTER, nullptr))->local_id = local_id;
+}
+
+bool tries(TryKey try_key, const Call& call, std::int32_t local_id, varlena** result) {
+    return !attempt(try_key, call, local_id, result);
+}
+
+std::int32_t find_bound_key(TryKey try_key, const Call& call, const KeyTag& tag, varlena** result,
+                            FoundKeys* found) {
+    const auto known = found != nullptr ? found->find(try_key, call) : std::nullopt;
+    if (known == 0) {
+        return 0;
+    }
+    bool is_for_all = true;
+    const auto does = [&](std::int32_t local_id) {
+        const Failure failure = attempt(try_key, call, local_id, result);
+        is_for_all = is_for_all && (!failure || is_for_all_of_version(failure));
+        return !failure;
+    };
     const KeyList& keys = key_list();
     std::int32_t& hint = hints[tag[0] % hints_count];
-    if (keys.find(hint) != nullptr && tries(try_key, call, hint, result)) {
-        return hint;
-    }
+    const std::int32_t first = known.value_or(hint);
+    std::int32_t local_id = keys.find(first) != nullptr && does(first) ? first : 0;
     for (const Binding& binding : keys.bindings()) {
-        if (binding.local_id != hint && tries(try_key, call, binding.local_id, result)) {
-            hint = binding.local_id;
-            return hint;
+        if (local_id == 0 && binding.local_id != first && does(binding.local_id)) {
+            local_id = binding.local_id;
         }
     }
-    return 0;
+    hint = local_id != 0 ? local_id : hint;
+    if (found != nullptr && is_for_all) {
+        found->add(try_key, call, local_id);
+    }
+    return local_id;
 }
 
 void raise_no_bound_key(TryKey try_key, const Call& call) {

@@ -11,9 +11,24 @@ using TryKey = Failure (*)(const Call& call, varlena** result);
 
 constexpr const char* changed_blob_row = "Its row in kms.blob has been changed.";
 
+// The local ids whose keys key versions are of, as far as they were looked for, while one statement
+// looks at many blobs: to try all keys with each is a request to the agent for each.
+class FoundKeys {
+  public:
+    FoundKeys();  // in the current memory context
+
+    // 0: none that is bound here. nullopt: not looked for yet.
+    std::optional<std::int32_t> find(TryKey try_key, const Call& call) const;
+    void add(TryKey try_key, const Call& call, std::int32_t local_id);
+
+  private:
+    HTAB* entries_;
+};
+
 // The local id whose key does for `call`; 0: none that is bound and may be used here. `tag`: of the
 // key version.
-std::int32_t find_bound_key(TryKey try_key, const Call& call, const KeyTag& tag, varlena** result);
+std::int32_t find_bound_key(TryKey try_key, const Call& call, const KeyTag& tag, varlena** result,
+                            FoundKeys* found = nullptr);
 
 bool tries(TryKey try_key, const Call& call, std::int32_t local_id, varlena** result);
 

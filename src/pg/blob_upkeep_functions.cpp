@@ -13,11 +13,13 @@ constexpr long batch_length = 1000;
 
 KeptStatement select_others = {
     "SELECT DISTINCT key_tag FROM kms.blob WHERE key_tag <> $1 ORDER BY key_tag", 1, {BYTEAOID}};
-// The first that is not damaged tells whose they all are.
+// The first that is not damaged tells whose they all are; one without a key of its own tells
+// everybody. That it is among the first few is most likely.
 KeptStatement select_samples = {
     "SELECT id FROM kms.blob WHERE key_tag = $1 ORDER BY wrapped NULLS FIRST LIMIT 100",
     1,
     {BYTEAOID}};
+KeptStatement select_all = {"SELECT id FROM kms.blob WHERE key_tag = $1", 1, {BYTEAOID}};
 KeptStatement lock_blobs = {
     "SELECT id FROM kms.blob WHERE key_tag = $1 FOR NO KEY UPDATE SKIP LOCKED", 1, {BYTEAOID}};
 KeptStatement lock_expired = {
@@ -46,16 +48,21 @@ KeyTag tag_at(const SPITupleTable* rows, std::uint64_t index) {
     return tag;
 }
 
+struct Damage {
+    BlobId id;
+    const char* reason;  // nullptr: there is none
+};
+
 // Blobs that stay as they are, since they do not open.
 class DamagedBlobs {
   public:
-    void add(const BlobId& id, const char* reason) {
+    void add(const Damage& damage) {
         if (count_ == 0) {
             initStringInfo(&lines_);
         }
         if (count_++ < most_shown) {
-            appendStringInfo(&lines_, "%sblob %s: %s", count_ == 1 ? "" : "\n", shown_id(id),
-                             reason);
+            appendStringInfo(&lines_, "%sblob %s: %s", count_ == 1 ? "" : "\n", shown_id(damage.id),
+                             damage.reason);
         }
     }
 
@@ -64,8 +71,8 @@ class DamagedBlobs {
             ereport(WARNING,
                     (errmsg("blobs that stay as they are, since they are damaged: %zu", count_),
                      errdetail("%s%s", lines_.data, count_ > most_shown ? "\n..." : ""),
-                     errhint("They need the version that they are under. kms.blob_delete() "
-                             "removes them.")));
+                     errhint("They need the version that they are under. The owner of kms.blob "
+                             "removes them with kms.blob_delete().")));
         }
     }
 
@@ -103,24 +110,52 @@ class Rewrapping {
     }
 
   private:
-    // Whether the blobs under the version with the tag are the key's. Where all samples are damaged
-    // nobody can tell.
+    // Whether the blobs under the version with the tag are the key's. Where all are damaged nobody
+    // can tell.
     bool is_of_key(const KeyTag& tag) {
-        Datum values[1] = {bytes_datum(tag)};
-        const std::uint64_t count = select_samples.execute(values);
-        const SPITupleTable* samples = SPI_tuptable;
-        for (std::uint64_t i = 0; i < count; ++i) {
-            bool is_ours = false;
-            const ErrorData* damage =
-                damage_of([&] { is_ours = is_of_key_and_whole(id_at(samples, i)); });
-            if (damage == nullptr) {
-                return is_ours;
-            }
-            if (i + 1 == count) {
-                damaged_.add(id_at(samples, i), reason_of(*damage));
+        Damage damage = {};
+        for (KeptStatement* blobs : {&select_samples, &select_all}) {
+            if (const auto is_ours = first_that_tells(*blobs, tag, damage)) {
+                return *is_ours;
             }
         }
+        if (damage.reason != nullptr) {
+            damaged_.add(damage);
+        }
         return false;
+    }
+
+    std::optional<bool> first_that_tells(KeptStatement& blobs, const KeyTag& tag, Damage& damage) {
+        Datum values[1] = {bytes_datum(tag)};
+        Portal cursor = blobs.open(values);
+        std::optional<bool> is_ours;
+        while (!is_ours) {
+            SPI_cursor_fetch(cursor, true, batch_length);
+            if (SPI_processed == 0) {
+                break;
+            }
+            is_ours = first_that_tells(SPI_tuptable, SPI_processed, damage);
+        }
+        SPI_cursor_close(cursor);
+        return is_ours;
+    }
+
+    std::optional<bool> first_that_tells(SPITupleTable* batch, std::uint64_t count,
+                                         Damage& damage) {
+        std::optional<bool> is_ours;
+        for (std::uint64_t i = 0; i < count && !is_ours; ++i) {
+            CHECK_FOR_INTERRUPTS();
+            bool is_ours_if_whole = false;
+            const BlobId id = id_at(batch, i);
+            const char* reason = damage_of([&] { is_ours_if_whole = is_of_key_and_whole(id); });
+            if (reason == nullptr) {
+                is_ours = is_ours_if_whole;
+            } else {
+                damage = {id, reason};
+            }
+        }
+        SPI_freetuptable(batch);
+        return is_ours;
     }
 
     bool is_of_key_and_whole(const BlobId& id) {
@@ -128,19 +163,22 @@ class Rewrapping {
         return row != nullptr && unlock_blob("rewrap", local_id_, *row) != nullptr;
     }
 
-    static const char* reason_of(const ErrorData& error) {
-        return error.detail != nullptr ? error.detail : error.message;
-    }
-
-    // nullptr, or the error that says that a blob is damaged. Raises everything else.
+    // nullptr, or the reason why a blob does not open. Raises everything else. What is left of a
+    // failed attempt may be much, and plaintext.
     template <typename Body>
-    const ErrorData* damage_of(Body&& body) {
-        is_opened_ = false;
+    const char* damage_of(Body&& body) {
+        reading_.now = true;
         ErrorData* error = error_in_subtransaction(body);
-        if (error != nullptr && (is_opened_ || error->sqlerrcode != sqlstate::corrupt)) {
+        MemoryContextReset(memory_);
+        if (error == nullptr) {
+            return nullptr;
+        }
+        if (!reading_.now || error->sqlerrcode != sqlstate::corrupt) {
             ReThrowError(error);
         }
-        return error;
+        const char* reason = pstrdup(error->detail != nullptr ? error->detail : error->message);
+        FreeErrorData(error);
+        return reason;
     }
 
     void rewrap_all(const KeyTag& tag) {
@@ -168,9 +206,8 @@ class Rewrapping {
 
     void rewrap_each(SPITupleTable* batch, std::uint64_t count) {
         for (std::uint64_t i = 0; i < count; ++i) {
-            const ErrorData* damage = damage_of([&] { rewrap_rows(batch, i, 1); });
-            if (damage != nullptr) {
-                damaged_.add(id_at(batch, i), reason_of(*damage));
+            if (const char* reason = damage_of([&] { rewrap_rows(batch, i, 1); })) {
+                damaged_.add({id_at(batch, i), reason});
             } else {
                 note_done(1);
             }
@@ -201,9 +238,9 @@ class Rewrapping {
             raise_error({action, local_id_, {}}, Code::corrupt,
                         psprintf("Blob %s is not under the key of its row.", shown_id(id)));
         }
-        is_opened_ = true;
-        rewrap_blob(writer_, local_id_, *blob, row);
-        is_opened_ = false;
+        reading_.now = false;
+        rewrap_blob(writer_, local_id_, *blob, row, reading_);
+        reading_.now = true;
         PopActiveSnapshot();
     }
 
@@ -212,7 +249,7 @@ class Rewrapping {
     std::uint64_t left_;
     std::uint64_t done_ = 0;
     DamagedBlobs damaged_;
-    bool is_opened_ = false;  // what fails then is no damage of a blob
+    Reading reading_;
     MemoryContext memory_;
 };
 

@@ -9,6 +9,9 @@
 namespace kms::pg {
 namespace {
 
+// How long a version is believed to be the current one where stored values are brought to it.
+constexpr auto believed_for = std::chrono::seconds(1);
+
 Subject subject_of(const Call& call, const HeldKeys* keys) {
     return {call.action, call.local_id,
             keys != nullptr ? bytes_of(keys->identifier) : call.identifier};
@@ -21,11 +24,11 @@ struct Step {
     bool again = false;  // the key was wiped meanwhile
 };
 
-// The current version where there is no tag.
-Failure look_up(Session& session, const Call& call, const std::optional<KeyTag>& tag, Step& step) {
+template <typename GetKey>
+Failure look_up(Session& session, const Call& call, Step& step, GetKey get_key) {
     KeyUse use = use_of_call(call);
     return ask_for_data_key(session, use, use.subject(), [&]() -> Status {
-        KMS_ASSIGN(step.key, tag ? session.key_with_tag(use, *tag) : session.current_key(use));
+        KMS_ASSIGN(step.key, get_key(use));
         step.keys = session.cache.find(use.owner, use.identifier);
         return {};
     });
@@ -44,7 +47,8 @@ bool lock_version(Step& step) {
 
 Failure look_up_and_lock_current(Session& session, const Call& call, Step& step) {
     for (;;) {
-        const Failure failure = look_up(session, call, std::nullopt, step);
+        const Failure failure = look_up(
+            session, call, step, [&](const KeyUse& use) { return session.current_key(use); });
         if (failure || mode() != Mode::envelope || lock_version(step)) {
             return failure;
         }
@@ -55,7 +59,7 @@ std::uint64_t locked_now() {
     return mode() == Mode::envelope ? sealing_epoch() : 0;
 }
 
-[[gnu::hot]] Failure get_current(Session& session, const Call& call, Step& step) {
+[[gnu::hot]] Failure get_believed(Session& session, const Call& call, Step& step) {
     step.keys = remembered(session, call);
     step.key = step.keys != nullptr ? step.keys->current : nullptr;
     if (step.key != nullptr && !step.key->wiped &&
@@ -65,13 +69,36 @@ std::uint64_t locked_now() {
     return look_up_and_lock_current(session, call, step);
 }
 
+// Another session's rotation at the agent is not heard of: what is held as the current version may
+// be older than the one that was fetched after it, or none that anybody else may use by now. The
+// database's is always the current one.
+bool may_be_outdated(const KeyTag& replaced, const Step& step) {
+    const HeldKey& current = *step.key;
+    if (current.key.tag() == replaced || mode() == Mode::envelope) {
+        return false;
+    }
+    const HeldKey* under = step.keys->find(replaced);
+    return (under != nullptr && current.fetched_at <= under->fetched_at) ||
+           Clock::now() - current.fetched_at > believed_for;
+}
+
+[[gnu::hot]] Failure get_current(Session& session, const Call& call, Step& step) {
+    const Failure failure = get_believed(session, call, step);
+    if (failure || !call.replaces || !may_be_outdated(*call.replaces, step)) {
+        return failure;
+    }
+    return look_up(session, call, step,
+                   [&](const KeyUse& use) { return session.fetch_current_key(use); });
+}
+
 [[gnu::hot]] Failure get_by_tag(Session& session, const Call& call, const KeyTag& tag, Step& step) {
     step.keys = remembered(session, call);
     step.key = step.keys != nullptr ? step.keys->find(tag) : nullptr;
     if (step.key != nullptr) {
         return {};
     }
-    return look_up(session, call, tag, step);
+    return look_up(session, call, step,
+                   [&](const KeyUse& use) { return session.key_with_tag(use, tag); });
 }
 
 // For what is made to be looked for, and may be stored all the same.
@@ -251,7 +278,7 @@ Failure reseal_locally(const Call& call, const Call& to, varlena** result) {
     if (not_opened) {
         return not_opened;
     }
-    const Failure failure = seal_locally(sealing_again(to, session.reply.view()), result);
+    const Failure failure = seal_locally(sealing_again(to, call, session.reply.view()), result);
     session.reply.release();
     return failure;
 }

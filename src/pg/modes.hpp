@@ -34,7 +34,7 @@ Failure transform_remotely(Way way, std::span<const Call> calls, varlena** resul
 Failure reseal_remotely(std::span<const Call> calls, std::span<const Call> to, varlena** results,
                         std::size_t& done);
 
-// The call that seals it as `to` says.
-Call sealing_again(const Call& to, ByteView plaintext);
+// The call that seals as `to` says what `opened` has opened.
+Call sealing_again(const Call& to, const Call& opened, ByteView plaintext);
 
 }  // namespace kms::pg

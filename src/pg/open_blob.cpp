@@ -49,6 +49,7 @@ OpenBlob& keep_blob(const char* verb, const BlobRow& row) {
 OpenBlob& keep_stored_blob(const char* verb, const BlobRow& row) {
     OpenBlob& blob = keep_blob(verb, row);
     blob.key_tag = row.key_tag;
+    blob.key_tag_before = row.key_tag;
     blob.is_direct = row.wrapped.empty();
     if (blob.is_direct) {
         blob.overhead = direct_overhead(row.manifest);
@@ -186,14 +187,14 @@ ByteView seal_manifest_of(OpenBlob& blob) {
 
 }  // namespace
 
-OpenBlob* try_open_blob(const char* verb, const BlobRow& row) {
+OpenBlob* try_open_blob(const char* verb, const BlobRow& row, FoundKeys* found) {
     OpenBlob& blob = keep_stored_blob(verb, row);
     if (is_kept_away(blob)) {
         return nullptr;
     }
     const Lock lock = lock_of(blob, row);
     varlena* opened = nullptr;
-    blob.local_id = find_bound_key(lock.try_key, lock.call, row.key_tag, &opened);
+    blob.local_id = find_bound_key(lock.try_key, lock.call, row.key_tag, &opened, found);
     if (blob.local_id == 0) {
         return nullptr;
     }
@@ -232,7 +233,7 @@ OpenBlob* unlock_blob(const char* verb, std::int32_t local_id, const BlobRow& ro
     return &blob;
 }
 
-OpenBlob& make_blob(std::int32_t local_id, BlobRow& row) {
+OpenBlob& make_blob(std::int32_t local_id, BlobRow& row, const std::optional<KeyTag>& copied) {
     if (const Failure failure = guarded({"make a blob"}, [&] { return draw_id(row.id); })) {
         raise(failure);
     }
@@ -240,6 +241,7 @@ OpenBlob& make_blob(std::int32_t local_id, BlobRow& row) {
     row.created = GetCurrentTimestamp();
     OpenBlob& blob = keep_blob("make", row);
     blob.local_id = local_id;
+    blob.key_tag_before = copied;
     blob.is_direct = are_keys_kept_away();
     if (blob.is_direct) {
         blob.overhead = {0, 0};
@@ -254,7 +256,12 @@ OpenBlob& make_blob(std::int32_t local_id, BlobRow& row) {
 void wrap_blob_key(std::int32_t local_id, const OpenBlob& blob, BlobRow& row) {
     const ByteView context = kept_bytes(blob, [&] { return blob_key_context(blob.id); });
     varlena* wrapped = nullptr;
-    if (const Failure failure = wrap({blob.action, local_id, blob.key.view(), context}, &wrapped)) {
+    const Call call = {.action = blob.action,
+                       .local_id = local_id,
+                       .data = blob.key.view(),
+                       .context = context,
+                       .replaces = blob.key_tag_before};
+    if (const Failure failure = wrap(call, &wrapped)) {
         raise(failure);
     }
     row.wrapped = bytes_in(wrapped);
@@ -284,9 +291,12 @@ void require_complete(const OpenBlob& blob) {
 }
 
 // Sealing an empty value tells it in every mode.
-KeyTag current_key_tag(const char* action, std::int32_t local_id) {
+KeyTag current_key_tag(const char* action, std::int32_t local_id,
+                       const std::optional<KeyTag>& before) {
     varlena* sealed = nullptr;
-    if (const Failure failure = seal({action, local_id, {}, {}}, &sealed)) {
+    const Call call = {
+        .action = action, .local_id = local_id, .data = {}, .context = {}, .replaces = before};
+    if (const Failure failure = seal(call, &sealed)) {
         raise(failure);
     }
     return tag_of(bytes_in(sealed));

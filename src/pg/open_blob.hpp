@@ -12,6 +12,8 @@
 
 namespace kms::pg {
 
+class FoundKeys;
+
 // Kept by a memory context, which wipes it when it goes.
 struct OpenBlob {
     const char* action;     // "read blob ID"
@@ -21,6 +23,8 @@ struct OpenBlob {
     BlobManifest manifest;
     // The bound key's version. Of a new blob that is direct: nullopt until something is sealed.
     std::optional<KeyTag> key_tag;
+    // Of what was stored when it was opened, or is copied; nullopt: it is new.
+    std::optional<KeyTag> key_tag_before;
 
     // It has no key of its own: see blob_direct.hpp.
     bool is_direct;
@@ -36,6 +40,10 @@ struct OpenBlob {
     SecretBytes piece;
 
     Subject subject() const { return {action, 0, {}}; }
+    // What is sealed now is not to get an older version than this.
+    const std::optional<KeyTag>& least_key_tag() const {
+        return key_tag ? key_tag : key_tag_before;
+    }
     BlobLayout layout_of(std::uint64_t length) const { return BlobLayout(length, overhead); }
 };
 
@@ -65,15 +73,17 @@ ByteView kept_bytes(const OpenBlob& blob, Make&& make) {
 // the row, KM010 where its key is to be kept away from here. `verb`: "read".
 OpenBlob& open_blob(const char* verb, const BlobRow& row);
 
-// The same, or nullptr where no key that is bound is the blob's, or may be used.
-OpenBlob* try_open_blob(const char* verb, const BlobRow& row);
+// The same, or nullptr where no key that is bound is the blob's, or may be used. `found`: of many
+// that are opened in turn.
+OpenBlob* try_open_blob(const char* verb, const BlobRow& row, FoundKeys* found = nullptr);
 
 // By one key alone, and of a blob with a key of its own nothing but that. nullptr where it is
 // another's; KM010 as above, also where the agent does not list whose it is.
 OpenBlob* unlock_blob(const char* verb, std::int32_t local_id, const BlobRow& row);
 
-// A new one of version 1, that was created now.
-OpenBlob& make_blob(std::int32_t local_id, BlobRow& row);
+// A new one of version 1, that was created now. `copied`: the key version of what it is a copy of.
+OpenBlob& make_blob(std::int32_t local_id, BlobRow& row,
+                    const std::optional<KeyTag>& copied = std::nullopt);
 
 // Wraps the blob's key by the current version of the key that is bound to `local_id`.
 void wrap_blob_key(std::int32_t local_id, const OpenBlob& blob, BlobRow& row);
@@ -84,7 +94,9 @@ void seal_blob(OpenBlob& blob, BlobRow& row);
 // 55000 for one that is not complete.
 void require_complete(const OpenBlob& blob);
 
-// Of the version that is current for the key bound to `local_id`.
-KeyTag current_key_tag(const char* action, std::int32_t local_id);
+// Of the version that is current for the key bound to `local_id`; where `before` is of a newer one
+// than the session knows, it is asked for anew.
+KeyTag current_key_tag(const char* action, std::int32_t local_id,
+                       const std::optional<KeyTag>& before = std::nullopt);
 
 }  // namespace kms::pg

@@ -188,7 +188,7 @@ Failure reseal_remotely(std::span<const Call> calls, std::span<const Call> to, v
         return decrypt(line, values, opened);
     });
     for (std::size_t i = 0; i < opened; ++i) {
-        again[i] = sealing_again(to[i], session.opened[i].view());
+        again[i] = sealing_again(to[i], calls[i], session.opened[i].view());
     }
     const Failure not_sealed = transform_remotely(Way::seal, {again, opened}, results, done);
     session.opened.clear();

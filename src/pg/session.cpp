@@ -241,6 +241,11 @@ Result<HeldKey*> Session::current_key(const KeyUse& use) {
     return used(use, *keys, keys->current);
 }
 
+Result<HeldKey*> Session::fetch_current_key(const KeyUse& use) {
+    refresh_cache(use);
+    return fetch(use, std::nullopt);
+}
+
 Result<HeldKey*> Session::key_with_tag(const KeyUse& use, const KeyTag& tag) {
     HeldKeys* keys = refresh_cache(use);
     HeldKey* held = keys != nullptr ? keys->find(tag) : nullptr;

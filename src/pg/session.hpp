@@ -51,6 +51,8 @@ class Session {
 
     // The key that encode uses, from the cache or the agent.
     Result<HeldKey*> current_key(const KeyUse& use);
+    // The same from the agent, whatever is held.
+    Result<HeldKey*> fetch_current_key(const KeyUse& use);
     // The key version with `tag`; Code::wrong_key where the agent has none.
     Result<HeldKey*> key_with_tag(const KeyUse& use, const KeyTag& tag);
 

@@ -103,9 +103,12 @@ Failure reseal(std::span<const Call> calls, std::span<const Call> to, varlena** 
                                   : reseal_all_locally(calls, to, results, done);
 }
 
-Call sealing_again(const Call& to, ByteView plaintext) {
+Call sealing_again(const Call& to, const Call& opened, ByteView plaintext) {
     Call again = to;
     again.data = plaintext;
+    if (const auto header = read_sealed_header(opened.data)) {
+        again.replaces = header->tag;
+    }
     return again;
 }
 

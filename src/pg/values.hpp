@@ -18,6 +18,9 @@ struct Call {
     ByteView data;
     ByteView context;
     ByteView identifier{};  // of the key, where no local id stands for it
+    // The version that is under what this is sealed in the place of, which is not to get an older
+    // one. nullopt: it is new.
+    std::optional<KeyTag> replaces{};
 
     bool names_key() const { return !identifier.empty(); }
 };

@@ -205,6 +205,7 @@ SKIP: {
     my $err;
     foreach my $words ([ 'cat', $id ], [ 'put', '-' ], ['ls']) {
         IPC::Run::run([ $program, @$words ], '<', \'x', '>', '/dev/full', '2>', \$err);
+        $err =~ s/^kms-blob: the blob is stored, and its id is $id_form\n//m or fail('... which tells the id') if $words->[0] eq 'put';
         is(($? >> 8) . " $err", "1 kms-blob: cannot write to the standard output: No space left on device\n", "a full disk: $words->[0]");
     }
 }
@@ -265,6 +266,17 @@ foreach my $signal ('INT', 'TERM') {
 }
 refused(3, qr/there is no blob/, 'put', '--resume', '00000000-0000-0000-0000-000000000000', $long_file);
 refused(2, qr/excludes/, 'put', '--resume', $id, '--name', 'x', $long_file);
+
+# What it says is what brings the rest, with the options that it takes; a password is not among them.
+foreach my $case ([ '-d postgres', '-d', 'postgres' ], [ '-h ' . $node->host . ' -p ' . $node->port . q{ --local-id 7 --key a}, '-h', $node->host, '-p', $node->port, '--local-id', 7, '--key', 'a' ],
+    [ '-d CONNECTION-STRING', '-d', 'dbname=postgres password=secret' ]) {
+    my ($said, @options) = @$case;
+    my $run = begin_put(substr($long, 0, $first + 5), @options);
+    $run->{run}->signal('TERM');
+    my $ended = end_of($run);
+    like($ended->{err}, qr/^    kms-blob put --resume $run->{id} \Q$said $run->{fifo}\E$/m, "how to go on: $said");
+    is(put('--resume', $run->{id}, @options, $long_file), $run->{id}, '... which does');
+}
 
 # Before anything is committed nothing is left behind.
 {

@@ -134,6 +134,60 @@ foreach my $old (undef, 0600) {
     rmdir $_ or die $! foreach $moved, $another;
 }
 
+# --- names
+
+# A part that was left behind by one that was killed is in nobody's way: in a container it may be
+# always the same process id.
+{
+    my $out = "$folder/killed";
+    my $run = begin_get($out);
+    my $left = $run->{part};
+    like($left, qr{/killed\.[0-9a-f]{16}\.part\z}, 'the name of a part is drawn');
+    $run->{run}->signal('KILL');
+    $run->{run}->finish;
+    $locker->get('ROLLBACK');
+    is(parts(), $left, 'one that is killed leaves its part behind');
+    is(blob('get', $small, '-o', $out)->{code}, 0, '... which is not in the way of the next');
+    unlink $out, $left;
+}
+foreach my $length (230, 250, 255) {
+    my $name = 'n' x $length;
+    is(blob('get', $small, '-o', "$folder/$name")->{code}, 0, "a name of $length bytes");
+    is(slurp_file("$folder/$name"), 'small', '... is there');
+    unlink "$folder/$name";
+}
+mkdir "$folder/is folder" or die $!;
+my @not_files = ([ "$folder/is folder/", 4, 'is the name of a folder' ], [ "$folder/none/", 1, 'cannot open the folder' ], [ "$folder/is folder", 4, 'is not a regular file' ],
+    [ "$folder/is folder/.", 4, 'is not a regular file' ], [ "$folder/" . 'n' x 256, 1, 'cannot write to' ]);
+$locker->get('BEGIN; LOCK TABLE kms.blob_chunk');
+foreach my $not_file (@not_files) {
+    my ($path, $code, $message) = @$not_file;
+    my $refused = blob('get', '--force', $large, '-o', $path);
+    is("$refused->{code} $refused->{out}", "$code ", "get -o $message: before anything is read");
+    like($refused->{err}, qr/\Akms-blob: .*\Q$message\E/, '... and says so');
+}
+$locker->get('ROLLBACK');
+is(join(' ', glob "'$folder/is folder/'*"), '', '... and nothing is left');
+rmdir "$folder/is folder" or die $!;
+foreach my $words ([ 'get', $small, '-o', '' ], [ 'put', '--resume', '', "$folder/same" ], [ 'put', '--name-from', '', "$folder/same" ], [ 'put', '--metadata-from', '', "$folder/same" ],
+    [ 'ls', '--prefix-from', '' ]) {
+    my $refused = blob(@$words);
+    is("$refused->{code} $refused->{out}", '2 ', "@$words: an empty word is none that was left out");
+}
+
+# --- what is stored is told of
+
+{
+    my $all = sub { $session->get('SELECT count(*) FROM kms.blob') };
+    my $before = $all->();
+    my $full = blob([ 'bash', '-c', 'exec "$0" "$@" > /dev/full', $program ], 'put', '-', \'stored');
+    is($full->{code}, 1, 'put where the standard output fails');
+    my ($id) = $full->{err} =~ /^kms-blob: the blob is stored, and its id is ([-0-9a-f]{36})$/m;
+    is($session->get("SELECT convert_from(kms.blob_get('$id'), 'UTF8')"), 'stored', '... tells the id on standard error');
+    $session->get("SELECT kms.blob_delete('$id')");
+    is($all->(), $before, '... of the one that there is');
+}
+
 # --- access control lists, whose mask stands where the group's permissions would
 
 # TAG, PERMISSIONS, ID of each entry, or what is set.
