@@ -1,5 +1,4 @@
 // kms-agent: serves and administers keyring files. The command line only; see commands.hpp.
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
 #include <functional>
@@ -8,6 +7,7 @@
 #include "agent/commands.hpp"
 #include "agent/given_files.hpp"
 #include "agent/process.hpp"
+#include "base/command_line.hpp"
 #include "base/floor.hpp"
 
 namespace kms::agent {
@@ -52,6 +52,7 @@ class CommandLine {
         app_.require_subcommand(1);
         app_.footer(footer);
         app_.get_formatter()->column_width(34);
+        show_lines_as_written(app_);
         add("serve", "Speak kms/1 on standard input and output", &Self::serve_options, run_serve);
         add("init", "Make an empty keyring, and its key file where that is missing",
             &Self::keyring_options, run_init);
@@ -73,7 +74,7 @@ class CommandLine {
 
     int run(int argc, char** argv) {
         try {
-            app_.parse(argc, argv);
+            parse_words(app_, argc, argv);
         } catch (const CLI::ParseError& error) {
             return app_.exit(error) == 0 ? 0 : static_cast<int>(Exit::usage);
         }

@@ -1,11 +1,11 @@
 // kms-blob: encrypted blobs in and out of PostgreSQL. The command line only; see commands.hpp.
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
 #include <csignal>
 #include <cstdio>
 #include <exception>
 
+#include "base/command_line.hpp"
 #include "base/key_list.hpp"
 #include "base/system.hpp"
 #include "blob/commands.hpp"
@@ -50,6 +50,7 @@ class CommandLine {
         app_.fallthrough();
         app_.footer(footer);
         app_.get_formatter()->column_width(34);
+        show_lines_as_written(app_);
         connection_options();
         put_command();
         get_command();
@@ -64,7 +65,7 @@ class CommandLine {
 
     int run(int argc, char** argv) {
         try {
-            app_.parse(argc, argv);
+            parse_words(app_, argc, argv);
             check_output();
             check_input();
         } catch (const CLI::ParseError& error) {

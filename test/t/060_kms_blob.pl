@@ -146,6 +146,8 @@ refused(1, qr/invalid input syntax for type interval/, 'put', '--expire-in', 'so
 refused(1, qr/\Akms-blob: the metadata is nested more than 1000 levels deep\n\z/, 'put', '--metadata-from', file('[' x 200_000 . ']' x 200_000), '-', \'text');
 my $deep = put('--metadata', '[' x 1000 . ']' x 1000, '-', \'text');
 like(succeeds('info', '--json', $deep), qr/"metadata":\[{1000}\]{1000},/, '1,000 levels are stored');
+my $doubled = put('--metadata', '[[11]]', '--name=[[aa]]', '-', \'text');
+like(succeeds('info', '--json', $doubled), qr/^(?=.*"metadata":\[\[11\]\],)(?=.*"name":"\[\[aa\]\]")/s, 'words in brackets are stored as they are written');
 succeeds('rm', $deep);
 foreach my $metadata ('{', '', '{"ssn": 078}', '["\u0000"]', '{"a": {"\u0000": 1}}', "\xef\xbb\xbf{}", '"\ud800"', '{} {}') {
     refused(1, qr/\Akms-blob: the metadata is not JSON that PostgreSQL stores\n\z/, 'put', '--metadata', $metadata, '-', \'text');
@@ -475,7 +477,7 @@ refused(2, $_->[0], @{ $_->[1] }) foreach
   [ qr/subcommand is required/, [] ],
   [ qr/file is required/, ['put'] ],
   [ qr/id is required/, ['get'] ],
-  [ qr/At Most 1 required/, [ 'get', $id, $id ] ],
+  [ qr/At most 1 required/i, [ 'get', $id, $id ] ],
   [ qr/--output.*required/, [ 'get', '--json', $id ] ],
   [ qr/local-id/, [ 'ls', '--local-id', '0' ] ],
   [ qr/excludes/, [ 'ls', '-w', '-W' ] ];
