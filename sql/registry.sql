@@ -231,19 +231,29 @@ ALTER TABLE kms_test.people RENAME TO person;
 -- A row of elsewhere: it is found by its names.
 INSERT INTO kms.registered_column (relation_schema, relation_name, column_name, key_identifier)
 VALUES ('gone', 'with', 'the_wind', 'k'), ('kms_test', 'child', 'pid', 'k');
-SELECT relation_name, column_name, relation::regclass, attribute > 0 AS found FROM kms.registered_place WHERE relation_name IN ('with', 'child');
+SELECT relation_name, column_name, relation::regclass, attribute > 0 AS found FROM kms.registered_place JOIN kms.registered_column USING (id) WHERE relation_name IN ('with', 'child');
 SELECT relation, column_name, full_name FROM kms.registered_columns WHERE column_name IN ('the_wind', 'pid');
 -- ... even where triggers were off, from the next command on.
 ALTER TABLE kms.registered_column DISABLE TRIGGER ALL;
-DELETE FROM kms.registered_column WHERE column_name = 'pid'; DELETE FROM kms.registered_place WHERE column_name = 'pid';
+DELETE FROM kms.registered_place p USING kms.registered_column r WHERE r.id = p.id AND r.column_name = 'pid';
+DELETE FROM kms.registered_column WHERE column_name = 'pid';
 INSERT INTO kms.registered_column (relation_schema, relation_name, column_name, key_identifier) VALUES ('kms_test', 'child', 'pid', 'k');
 ALTER TABLE kms.registered_column ENABLE TRIGGER ALL;
 ALTER TABLE kms.registered_column ENABLE ALWAYS TRIGGER placed, ENABLE ALWAYS TRIGGER guarded, ENABLE ALWAYS TRIGGER guarded_all;
 ALTER TABLE kms_test.child RENAME TO grandchild;
-SELECT relation_schema, relation_name, column_name FROM kms.registered_place ORDER BY 1, 2, 3;
+SELECT relation_schema, relation_name, column_name FROM kms.registered_place JOIN kms.registered_column USING (id) ORDER BY 1, 2, 3;
 DELETE FROM kms.registered_column WHERE relation_schema <> 'kms_test';
-UPDATE kms.registered_column SET column_name = 'ssn' WHERE column_name = 'pid';
-SELECT relation_name, column_name FROM kms.registered_place WHERE relation_name = 'grandchild';
+-- A column has one registration, wherever a second one comes from.
+\set VERBOSITY sqlstate
+INSERT INTO kms.registered_column SELECT * FROM kms.registered_column;
+INSERT INTO kms.registered_column (relation_schema, relation_name, column_name, key_identifier) VALUES ('kms_test', 'grandchild', 'pid', 'k');
+\set VERBOSITY default
+SELECT count(*) FROM kms.registered_columns WHERE column_name = 'pid';
+-- ... which is of the column that was noted, whatever its row says.
+UPDATE kms.registered_column SET column_name = 'ssn', is_moving = true WHERE column_name = 'pid';
+SELECT column_name, full_name FROM kms.registered_columns WHERE full_name ~ 'grandchild';
+COMMENT ON TABLE grandchild IS 'any command';
+SELECT relation_name, column_name FROM kms.registered_column WHERE relation_name = 'grandchild';
 
 -- Whoever writes what is registered says what is evaluated as a table's owner: no privilege on the tables is enough for it.
 GRANT ALL ON ALL TABLES IN SCHEMA kms TO regress_kms_other;
@@ -252,7 +262,7 @@ SET ROLE regress_kms_other;
 UPDATE kms.registered_column SET context_expression = 'now()::text::bytea';
 \set VERBOSITY sqlstate
 INSERT INTO kms.registered_column (relation_schema, relation_name, column_name, key_identifier) VALUES ('gone', 'with', 'the_wind', 'k');
-INSERT INTO kms.registered_column SELECT * FROM kms.registered_column ON CONFLICT (relation_schema, relation_name, column_name) DO UPDATE SET context_expression = '';
+INSERT INTO kms.registered_column SELECT * FROM kms.registered_column ON CONFLICT (id) DO UPDATE SET context_expression = '';
 DELETE FROM kms.registered_column;
 TRUNCATE kms.registered_column;
 COPY kms.registered_column (relation_schema, relation_name, column_name, key_identifier) FROM stdin;

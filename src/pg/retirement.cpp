@@ -89,7 +89,7 @@ bool may_be_needed() {
 
 const char* obstacle_to_counting(const RegisteredColumn& column) {
     if (column.relation == InvalidOid) {
-        return "not found";
+        return column.is_gone ? "dropped, and not yet forgotten" : "not found";
     }
     const char* foreign = foreign_part_of(column.relation);
     return foreign != nullptr ? psprintf("its part \"%s\" is a foreign table", foreign) : nullptr;

@@ -69,7 +69,7 @@ is(join("\n", @internal_errors), '', '... and none of them is an internal error'
 
 # --- what only the server passes
 
-foreach my $call ('data_key_changed()', 'keep_in_step()', 'keep_place()', 'follow_rename()', 'forget_dropped()') {
+foreach my $call ('data_key_changed()', 'keep_in_step()', 'keep_place()', 'follow_rename()') {
     like(outcome($session, "SELECT kms_internal.$call"), qr/^(39P01|0A000|39P03) /, "$call outside of a trigger");
 }
 
