@@ -315,6 +315,27 @@ BEGIN
             HINT = 'Where another table has their values now, register its column with kms.register_column().';
     END IF;
     FOR other IN
+        SELECT format('%I.%I.%I', n.nspname, c.relname, a.attname) AS name, i.inhparent::regclass AS parent
+        FROM kms.registered_place p
+            JOIN pg_class c ON c.oid = p.relation AND c.relispartition
+            JOIN pg_namespace n ON n.oid = c.relnamespace
+            JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = p.attribute
+            JOIN pg_inherits i ON i.inhrelid = c.oid
+        WHERE EXISTS (SELECT FROM pg_event_trigger_ddl_commands() d WHERE d.objid = i.inhparent)
+            AND NOT EXISTS (
+                SELECT FROM pg_partition_ancestors(c.oid) u
+                    JOIN pg_attribute b ON b.attrelid = u.relid AND b.attname = a.attname
+                    JOIN kms.registered_place q ON q.relation = b.attrelid AND q.attribute = b.attnum
+                WHERE q.id <> p.id)
+        ORDER BY 1
+    LOOP
+        RAISE WARNING USING
+            MESSAGE = format('the table of registered column %s is a partition now', other.name),
+            DETAIL = format('What other partitions of %s hold is not registered, and no key version can be retired.',
+                other.parent),
+            HINT = 'Register the column of the table that all are partitions of, and take this registration back.';
+    END LOOP;
+    FOR other IN
         SELECT r.* FROM kms.registered_column r
             LEFT JOIN kms.registered_place p USING (id)
         WHERE r.broken IS NULL AND EXISTS (

@@ -426,6 +426,18 @@ CREATE TABLE late (c bytea);
 SELECT kms.register_column('late', 'c', 'k');
 ROLLBACK;
 
+-- A registered table that becomes a partition: what the others hold is nobody's, and no version goes.
+CREATE TABLE events_old (id int, c bytea);
+SELECT kms.register_column('events_old', 'c', 'k');
+CREATE TABLE events (id int, c bytea) PARTITION BY RANGE (id);
+ALTER TABLE events ATTACH PARTITION events_old FOR VALUES FROM (0) TO (100);
+CREATE TABLE events_new PARTITION OF events FOR VALUES FROM (100) TO (200) PARTITION BY RANGE (id);
+SELECT kms.register_column('events', 'c', 'k');
+ALTER TABLE events ADD COLUMN more int;
+SELECT kms.unregister_column('events_old', 'c');
+SELECT full_name FROM kms.registered_columns WHERE full_name ~ 'events';
+DROP TABLE events;
+
 -- The extension goes and comes like any other.
 DROP SCHEMA kms_test CASCADE;
 SELECT * FROM kms.registered_columns;

@@ -280,6 +280,21 @@ std::span<const RegisteredColumn> locked_registered_columns() {
     return columns;
 }
 
+const char* uncovered_root(const RegisteredColumn& column,
+                           std::span<const RegisteredColumn> registered) {
+    if (column.relation == InvalidOid || !get_rel_relispartition(column.relation)) {
+        return nullptr;
+    }
+    const List* ancestors = get_partition_ancestors(column.relation);
+    const auto covers = [&](const RegisteredColumn& other) {
+        return list_member_oid(ancestors, other.relation) &&
+               strcmp(other.column_name, column.column_name) == 0;
+    };
+    return ancestors == NIL || std::ranges::any_of(registered, covers)
+               ? nullptr
+               : get_rel_name(llast_oid(ancestors));
+}
+
 const char* full_name(const RegisteredColumn& column) {
     return psprintf("%s.%s", quote_qualified_identifier(column.schema_name, column.relation_name),
                     quote_identifier(column.column_name));

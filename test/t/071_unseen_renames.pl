@@ -301,6 +301,19 @@ $_->quit foreach $tables, $schemas, $others;
 $s->get('DROP SCHEMA red, blue CASCADE');
 begin_anew();
 
+# --- a registered table that becomes a partition, whose other partitions nobody has registered
+
+begin_anew();
+$s->get('CREATE TABLE whole (id int, ssn bytea) PARTITION BY RANGE (id)');
+like(said('ALTER TABLE whole ATTACH PARTITION person FOR VALUES FROM (0) TO (100)'),
+    qr/WARNING: .*the table of registered column public\.person\.ssn is a partition now\nDETAIL: .*\nHINT:  Register the column/, 'ATTACH PARTITION');
+is_kept(qr/^public\.person\.ssn: a partition now, and the column of "whole" is not registered$/, '... keeps every version');
+$s->get("SELECT kms.register_column('whole', 'ssn', 'k', 'id::text::bytea')");
+is_kept(qr/^public\.person\.ssn: 1 row$/, '... until the column of the whole is registered');
+$s->get("SELECT kms.unregister_column('person', 'ssn')");
+is_kept(qr/^public\.whole\.ssn: 1 row$/, '... which is enough');
+$s->get('DROP TABLE whole');
+
 # --- an expression means the same whatever the settings are
 
 $s->get('DROP TABLE IF EXISTS person; CREATE TABLE person (id date, ssn bytea, tags text[])');
