@@ -142,10 +142,15 @@ ALTER TABLE kms.registered_place ENABLE ALWAYS TRIGGER guarded, ENABLE ALWAYS TR
 CREATE FUNCTION kms_internal.context_columns(context_expression text)
 RETURNS name[] LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_context_columns';
 
--- Whether the command has given a function, type, schema or attribute that the expression names
+-- Whether the command has given a function, type, schema, label or attribute that the expression names
 -- another name.
 CREATE FUNCTION kms_internal.names_renamed(context_expression text, command pg_ddl_command)
 RETURNS bool LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_names_renamed';
+
+-- Whether the command has given a label of an enum, of which values of the type may hold some, another
+-- name.
+CREATE FUNCTION kms_internal.label_renamed(type oid, command pg_ddl_command)
+RETURNS bool LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_label_renamed';
 
 -- What a context is made of: by number, since a type and its schema may get other names.
 CREATE FUNCTION kms_internal.context_type(type oid, modifier int)
@@ -336,19 +341,23 @@ BEGIN
             HINT = 'Register the column of the table that all are partitions of, and take this registration back.';
     END LOOP;
     FOR other IN
-        SELECT r.* FROM kms.registered_column r
-            LEFT JOIN kms.registered_place p USING (id)
-        WHERE r.broken IS NULL AND EXISTS (
-            SELECT FROM pg_event_trigger_ddl_commands() d
-            WHERE d.objid IS DISTINCT FROM p.relation
-                AND (kms_internal.names_renamed(r.context_expression, d.command)
-                    OR kms_internal.names_renamed(r.was_context_expression, d.command)))
+        SELECT r.*, d.object_identity
+        FROM kms.registered_column r LEFT JOIN kms.registered_place p USING (id)
+            JOIN pg_event_trigger_ddl_commands() d ON d.objid IS DISTINCT FROM p.relation
+        WHERE r.broken IS NULL
+            AND (kms_internal.names_renamed(r.context_expression, d.command)
+                OR kms_internal.names_renamed(r.was_context_expression, d.command)
+                OR d.command_tag = 'ALTER TYPE' AND EXISTS (
+                    SELECT FROM pg_attribute b
+                    WHERE b.attrelid = p.relation AND b.attnum = ANY (p.context_attributes)
+                        AND NOT b.attisdropped AND kms_internal.label_renamed(b.atttypid, d.command)))
+        ORDER BY r.relation_schema, r.relation_name, r.column_name
     LOOP
         RAISE WARNING USING
             MESSAGE = format('the context expression of %I.%I.%I names what has been renamed',
                 other.relation_schema, other.relation_name, other.column_name),
-            DETAIL = concat_ws('; before: ', other.context_expression, other.was_context_expression),
-            HINT = 'Undo it, or register the column anew: the next use of the expression is an error.';
+            DETAIL = format('It may use what is %s now.', other.object_identity),
+            HINT = 'Undo it, or register the column anew: the next use of the expression is an error, or gives other contexts.';
     END LOOP;
 EXCEPTION WHEN OTHERS THEN
     RAISE WARNING USING

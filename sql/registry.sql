@@ -438,6 +438,40 @@ SELECT kms.unregister_column('events_old', 'c');
 SELECT full_name FROM kms.registered_columns WHERE full_name ~ 'events';
 DROP TABLE events;
 
+-- What has been renamed is told of who names it, and nobody else; nothing is shown of another's expression.
+CREATE SCHEMA kms_other;
+CREATE TYPE kms_other.kind AS ENUM ('a', 'b');
+CREATE TYPE kms_other.pair AS (k kms_other.kind, n int);
+CREATE DOMAIN kms_other.kinds AS kms_other.kind[];
+CREATE FUNCTION kms_other.of_int(int) RETURNS bytea LANGUAGE sql IMMUTABLE AS $$ SELECT int4send($1) $$;
+CREATE TABLE told (id int, one kms_other.kind, many kms_other.kinds, p kms_other.pair, t text, c1 bytea, c2 bytea, c3 bytea, c4 bytea, c5 bytea);
+SELECT kms.register_column('told', 'c1', 'k', 'kms_other.of_int(id)'), kms.register_column('told', 'c2', 'k', 'one::text::bytea'),
+    kms.register_column('told', 'c3', 'k', 'many::text::bytea'), kms.register_column('told', 'c4', 'k', 'p::text::bytea'),
+    kms.register_column('told', 'c5', 'k', $$(CASE WHEN t::kms_other.kind = 'a' THEN 'x' ELSE 'y' END)::bytea$$);
+ALTER TYPE kms_other.kind RENAME VALUE 'b' TO 'c';
+ALTER TYPE kms_other.kind ADD VALUE 'd';
+CREATE FUNCTION of_int() RETURNS int LANGUAGE sql AS 'SELECT 1';
+ALTER FUNCTION of_int() RENAME TO of_int_2;
+CREATE TABLE of_int (kind int);
+ALTER TABLE of_int RENAME TO of_int_2;
+CREATE AGGREGATE kms_other.of_int(float8) (SFUNC = float8pl, STYPE = float8);
+ALTER AGGREGATE kms_other.of_int(float8) RENAME TO of_int_3;
+CREATE COLLATION kms_other.of_int FROM "C";
+ALTER COLLATION kms_other.of_int RENAME TO of_int_3;
+CREATE TYPE kind AS ENUM ('a');
+ALTER TYPE kind RENAME VALUE 'a' TO 'b';
+DROP TABLE of_int_2;
+DROP FUNCTION of_int_2();
+DROP TYPE kind;
+SET search_path = kms_other;
+ALTER FUNCTION of_int(int) RENAME TO of_int_2;
+ALTER FUNCTION of_int_2(int) RENAME TO of_int;
+SET search_path = kms_test;
+SET client_min_messages = error;
+DROP SCHEMA kms_other CASCADE;
+DROP TABLE told;
+RESET client_min_messages;
+
 -- The extension goes and comes like any other.
 DROP SCHEMA kms_test CASCADE;
 SELECT * FROM kms.registered_columns;

@@ -157,10 +157,29 @@ Contexts renamed_or_broken(const Contexts& contexts, Oid relation,
     return result;
 }
 
+bool is_part_of_row(Oid row, Oid part) {
+    const Oid relation = get_typ_typrelid(row);
+    for (AttrNumber i = 1; get_attname(relation, i, true) != nullptr; ++i) {
+        const Oid type = get_atttype(relation, i);
+        if (type != InvalidOid && is_made_of(type, part)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 }  // namespace
 
 const char* context_type(Oid type, std::int32_t modifier) {
     return type == TEXTOID || type == VARCHAROID ? "text" : psprintf("%u:%d", type, modifier);
+}
+
+bool is_made_of(Oid type, Oid part) {
+    check_stack_depth();
+    const Oid base = getBaseType(type);
+    const Oid inner = type_is_range(base) ? get_range_subtype(base) : get_element_type(base);
+    return base == part || type == part || (inner != InvalidOid && is_made_of(inner, part)) ||
+           (get_typtype(base) == TYPTYPE_COMPOSITE && is_part_of_row(base, part));
 }
 
 ContextsToday contexts_today(const Contexts& contexts, Oid relation,

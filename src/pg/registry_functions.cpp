@@ -130,6 +130,11 @@ void add_row(RowSet& rows, const RegisteredColumn& column) {
     rows.add(values, nulls);
 }
 
+const CollectedCommand* command_argument(FunctionCallInfo fcinfo) {
+    required(fcinfo, 1, "command");
+    return reinterpret_cast<const CollectedCommand*>(PG_GETARG_POINTER(1));
+}
+
 void add_stale(RowSet& rows, const RegisteredColumn& column) {
     Datum values[] = {UUIDPGetDatum(&column.id),
                       PointerGetDatum(&column.version.place),
@@ -219,13 +224,17 @@ KMS_FUNCTION(kms_context_type) {
 }
 
 KMS_FUNCTION(kms_names_renamed) {
-    if (PG_ARGISNULL(0)) {
-        PG_RETURN_BOOL(false);
-    }
-    required(fcinfo, 1, "command");
-    const auto* command = reinterpret_cast<const CollectedCommand*>(PG_GETARG_POINTER(1));
-    PG_RETURN_BOOL(command->type == SCT_Simple &&
-                   names_renamed(text_to_cstring(PG_GETARG_TEXT_PP(0)), command->parsetree));
+    const CollectedCommand* command = command_argument(fcinfo);
+    PG_RETURN_BOOL(!PG_ARGISNULL(0) && command->type == SCT_Simple &&
+                   names_renamed(text_to_cstring(PG_GETARG_TEXT_PP(0)), command->parsetree,
+                                 command->d.simple.address));
+}
+
+KMS_FUNCTION(kms_label_renamed) {
+    const CollectedCommand* command = command_argument(fcinfo);
+    PG_RETURN_BOOL(!PG_ARGISNULL(0) && command->type == SCT_Simple &&
+                   is_rename_of_label(command->parsetree) &&
+                   is_made_of(PG_GETARG_OID(0), command->d.simple.address.objectId));
 }
 
 }  // namespace kms::pg

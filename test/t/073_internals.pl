@@ -92,7 +92,7 @@ SQL
 my $takes_command = $session->get(q{SELECT string_agg(oid::regproc::text, ' ') FROM pg_proc
     WHERE pronamespace = 'kms_internal'::regnamespace AND 'pg_ddl_command'::regtype = ANY (proargtypes)});
 foreach my $function (split ' ', $takes_command) {
-    foreach my $arguments ('NULL, $2', 'NULL, NULL', q{'lib.f(a)', NULL}, q{'nonsense at (', $2}, q{'lib.f((a).made)', $2}) {
+    foreach my $arguments ('$1, $2', 'NULL, $2', 'NULL, NULL', q{'lib.f(a)', NULL}, q{'nonsense at (', $2}, q{'lib.f((a).made)', $2}) {
         $session->get("SET test.call = 'SELECT $function(" . ($arguments =~ s/'/''/gr) . ")'");
         ok(!$session->ask($_)->{closed}, "$function($arguments) for $_")
           foreach 'CREATE TABLE made (a int)', 'ALTER TABLE made RENAME a TO b', 'GRANT SELECT ON made TO PUBLIC', 'DROP TABLE made';
