@@ -74,8 +74,10 @@ ALTER TABLE kms.data_key ENABLE ALWAYS TRIGGER emptied;
 
 SELECT pg_catalog.pg_extension_config_dump('kms.data_key', '');
 
--- Columns that hold values of a key. Their names count, here and wherever a dump brings them.
+-- Columns that hold values of a key. The names are those that a dump brings elsewhere: here a column
+-- is known by its number.
 CREATE TABLE kms.registered_column (
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     relation_schema name NOT NULL,
     relation_name name NOT NULL,
     column_name name NOT NULL,
@@ -86,24 +88,24 @@ CREATE TABLE kms.registered_column (
     -- What values were sealed under before reencrypt moved them, or while it does.
     was_key_identifier bytea CHECK (length(was_key_identifier) BETWEEN 1 AND 1024),
     was_context_expression text,
-    is_moving bool NOT NULL DEFAULT false,
-    PRIMARY KEY (relation_schema, relation_name, column_name)
+    is_moving bool NOT NULL DEFAULT false
 );
+
+-- Not unique: names change places, and are brought up to date one by one.
+CREATE INDEX registered_column_names ON kms.registered_column (relation_schema, relation_name, column_name);
 
 SELECT pg_catalog.pg_extension_config_dump('kms.registered_column', '');
 
--- What had these names when they were registered, or restored: whether they have changed is seen by
--- it. Not dumped, since another database has other numbers.
+-- What had these names when they were registered, or restored: that is what is meant, whatever it is
+-- called since. Not dumped, since another database has other numbers.
 CREATE TABLE kms.registered_place (
-    relation_schema name NOT NULL,
-    relation_name name NOT NULL,
-    column_name name NOT NULL,
+    id uuid PRIMARY KEY,
     relation oid NOT NULL,
     attribute smallint NOT NULL,
-    context_names name[] NOT NULL,  -- the columns that the context expressions use
+    context_names name[] NOT NULL,  -- the columns that the context expressions use, as they have them
     context_attributes smallint[] NOT NULL,
     context_types text[] NOT NULL,
-    PRIMARY KEY (relation_schema, relation_name, column_name)
+    CONSTRAINT registered_place_at UNIQUE (relation, attribute)
 );
 
 -- What both say is evaluated in the name of a table's owner, so a privilege on them is not enough, nor
@@ -135,32 +137,29 @@ CREATE TRIGGER guarded_all BEFORE TRUNCATE ON kms.registered_place
 FOR EACH STATEMENT EXECUTE FUNCTION kms_internal.guard_registry();
 ALTER TABLE kms.registered_place ENABLE ALWAYS TRIGGER guarded, ENABLE ALWAYS TRIGGER guarded_all;
 
--- The next three read a context expression as the raw parser does, which looks up nothing and
--- evaluates nothing.
+-- The next two read a context expression as the raw parser does, which looks up nothing and evaluates
+-- nothing.
 CREATE FUNCTION kms_internal.context_columns(context_expression text)
 RETURNS name[] LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_context_columns';
 
-CREATE FUNCTION kms_internal.renamed_context(context_expression text, old_names name[], new_names name[])
-RETURNS text LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_renamed_context';
-
--- Whether the command has given a function, type, schema or attribute that the expression names
+-- Whether the command has given a function, type, schema, label or attribute that the expression names
 -- another name.
 CREATE FUNCTION kms_internal.names_renamed(context_expression text, command pg_ddl_command)
 RETURNS bool LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_names_renamed';
 
--- What a context may be made of: text is the same whatever its length may be. By number, since a type
--- and its schema may get other names.
-CREATE FUNCTION kms_internal.context_type(type oid, modifier int)
-RETURNS text LANGUAGE sql STABLE
-RETURN CASE WHEN type IN ('pg_catalog.text'::pg_catalog.regtype, 'pg_catalog.varchar'::pg_catalog.regtype)
-    THEN 'text' ELSE pg_catalog.format('%s:%s', type, modifier) END;
+-- Whether the command has given a label of an enum, of which values of the type may hold some, another
+-- name.
+CREATE FUNCTION kms_internal.label_renamed(type oid, command pg_ddl_command)
+RETURNS bool LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_label_renamed';
 
--- That the registered column is this one. An expression that does not parse must not keep out its row.
-CREATE FUNCTION kms_internal.note_place_at(
-    registered kms.registered_column, relation oid, attribute smallint)
-RETURNS void LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
-#variable_conflict use_column
+-- What a context is made of: by number, since a type and its schema may get other names.
+CREATE FUNCTION kms_internal.context_type(type oid, modifier int)
+RETURNS text LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_context_type';
+
+-- The columns that the contexts use. An expression that does not parse must not keep out its row.
+CREATE FUNCTION kms_internal.noted_context(
+    registered kms.registered_column, relation oid, OUT names name[], OUT attributes smallint[], OUT types text[])
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 DECLARE
     used name[] := '{}';
 BEGIN
@@ -170,49 +169,40 @@ BEGIN
     EXCEPTION WHEN OTHERS THEN
         used := '{}';
     END;
-    INSERT INTO kms.registered_place
-    SELECT registered.relation_schema, registered.relation_name, registered.column_name,
-        note_place_at.relation, note_place_at.attribute,
-        coalesce(array_agg(attname), '{}'), coalesce(array_agg(attnum), '{}'),
+    SELECT coalesce(array_agg(attname), '{}'), coalesce(array_agg(attnum), '{}'),
         coalesce(array_agg(kms_internal.context_type(atttypid, atttypmod)), '{}')
-    FROM pg_attribute WHERE attrelid = note_place_at.relation AND attname = ANY (used)
-    ON CONFLICT (relation_schema, relation_name, column_name) DO UPDATE
-    SET (relation, attribute, context_names, context_attributes, context_types)
-        = (excluded.relation, excluded.attribute, excluded.context_names, excluded.context_attributes,
-            excluded.context_types);
+    INTO names, attributes, types
+    FROM pg_attribute WHERE attrelid = noted_context.relation AND attname = ANY (used);
 END $$;
 
--- The same of what has the names. A table that is missing after a restore must not keep out the rows
--- of the others.
+-- That the registered column is what has the names. A table that is missing after a restore must not
+-- keep out the rows of the others.
 CREATE FUNCTION kms_internal.note_place(registered kms.registered_column)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM kms_internal.note_place_at(registered, a.attrelid, a.attnum)
+    INSERT INTO kms.registered_place
+    SELECT registered.id, a.attrelid, a.attnum, used.*
     FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid
         JOIN pg_attribute a ON a.attrelid = c.oid
+        CROSS JOIN LATERAL kms_internal.noted_context(registered, c.oid) used
     WHERE n.nspname = registered.relation_schema AND c.relname = registered.relation_name
         AND c.relkind IN ('r', 'p') AND a.attname = registered.column_name;
 END $$;
 
--- A change of anything but the names leaves the place as it is: what has the names now may be another
--- column, whose rename nobody has followed yet.
+-- A column that is noted stays the one that is meant, and so do those of its contexts until these
+-- change, which are then over the columns that have the names now.
 CREATE FUNCTION kms_internal.keep_place()
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    place kms.registered_place;
 BEGIN
-    IF TG_OP <> 'INSERT' THEN
-        DELETE FROM kms.registered_place p
-        WHERE (p.relation_schema, p.relation_name, p.column_name)
-            = (OLD.relation_schema, OLD.relation_name, OLD.column_name)
-        RETURNING * INTO place;
-    END IF;
-    IF TG_OP = 'UPDATE' AND place.relation IS NOT NULL
-        AND (NEW.relation_schema, NEW.relation_name, NEW.column_name)
-            = (OLD.relation_schema, OLD.relation_name, OLD.column_name) THEN
-        PERFORM kms_internal.note_place_at(NEW, place.relation, place.attribute);
-    ELSIF TG_OP <> 'DELETE' THEN
+    IF TG_OP = 'DELETE' THEN
+        DELETE FROM kms.registered_place p WHERE p.id = OLD.id;
+    ELSIF TG_OP = 'INSERT' OR NOT EXISTS (SELECT FROM kms.registered_place p WHERE p.id = NEW.id) THEN
         PERFORM kms_internal.note_place(NEW);
+    ELSIF (NEW.context_expression, NEW.was_context_expression)
+            IS DISTINCT FROM (OLD.context_expression, OLD.was_context_expression) THEN
+        UPDATE kms.registered_place p SET (context_names, context_attributes, context_types)
+            = (SELECT used.* FROM kms_internal.noted_context(NEW, p.relation) used)
+        WHERE p.id = NEW.id;
     END IF;
     RETURN NULL;
 END $$;
@@ -244,211 +234,84 @@ AS 'MODULE_PATHNAME', 'kms_registered_columns';
 
 CREATE VIEW kms.registered_columns AS SELECT * FROM kms.registered_columns();
 
--- Looks at what there is, and not at the command, of which there are many that rename. All that has
--- changed is followed at once: names may have changed places. Nothing of a user's is evaluated, and
--- nobody's command fails because of this, or waits for another's. What another session is about, or a
--- column that is there has the name of, the next command follows: a registration is forgotten only
+-- What is registered of columns that are gone, or differently from what it is today: which version of
+-- its row says so, and what it is.
+CREATE FUNCTION kms_internal.stale_registrations(
+    OUT id uuid, OUT version tid, OUT writer xid, OUT relation oid, OUT is_gone bool,
+    OUT relation_schema name, OUT relation_name name, OUT column_name name, OUT context_expression text,
+    OUT was_context_expression text, OUT broken text, OUT context_names name[])
+RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_stale_registrations';
+
+-- Brings the names up to date, which a dump is to hold: whatever uses what is registered does so by
+-- number. Looks at what there is, and not at the command, of which there are many that rename.
+-- Nothing of a user's is evaluated, and nobody's command fails because of this, or waits for
+-- another's: what another session changes, the next command follows. A registration is forgotten only
 -- with its column.
 CREATE FUNCTION kms_internal.follow_rename()
 RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 DECLARE
-    moved record;
-    other record;
+    shown CONSTANT int := 20;
+    today record;
     registered kms.registered_column;
-    before kms.registered_column[] := '{}';
-    followed kms.registered_column[] := '{}';
-    relations oid[] := '{}';
-    attributes smallint[] := '{}';
-    free int[];
+    place kms.registered_place;
+    forgotten text[] := '{}';
+    is_late bool := false;
+    other record;
 BEGIN
     IF NOT EXISTS (SELECT FROM kms.registered_column) THEN
         RETURN;
     END IF;
-    PERFORM kms_internal.note_place(r) FROM kms.registered_column r
-    WHERE NOT EXISTS (
-        SELECT FROM kms.registered_place p
-        WHERE (p.relation_schema, p.relation_name, p.column_name)
-            = (r.relation_schema, r.relation_name, r.column_name));
-    FOR moved IN
-        SELECT r AS registered, p.relation, p.attribute, n.nspname, c.relname, a.attname, used.*
-        FROM kms.registered_place p
-            JOIN kms.registered_column r USING (relation_schema, relation_name, column_name)
-            JOIN pg_class c ON c.oid = p.relation
-            JOIN pg_namespace n ON n.oid = c.relnamespace
-            JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = p.attribute
-            CROSS JOIN LATERAL (
-                SELECT array_agg(u.name) FILTER (WHERE NOT b.attisdropped) AS old_names,
-                    array_agg(b.attname) FILTER (WHERE NOT b.attisdropped) AS new_names,
-                    array_agg(u.name) FILTER (WHERE b.attisdropped) AS dropped,
-                    array_agg(b.attname) FILTER (WHERE NOT b.attisdropped AND t.now <> u.type) AS altered
-                FROM unnest(p.context_names, p.context_attributes, p.context_types) u (name, attribute, type)
-                    JOIN pg_attribute b ON b.attrelid = p.relation AND b.attnum = u.attribute,
-                    LATERAL kms_internal.context_type(b.atttypid, b.atttypmod) t (now)
-                WHERE b.attname <> u.name OR t.now <> u.type) used
-        WHERE NOT a.attisdropped
-            AND ((p.relation_schema, p.relation_name, p.column_name)
-                    <> (n.nspname, c.relname, a.attname)
-                OR used.old_names IS NOT NULL OR used.dropped IS NOT NULL OR used.altered IS NOT NULL)
+    FOR registered IN
+        SELECT r.* FROM kms.registered_column r
+        WHERE NOT EXISTS (SELECT FROM kms.registered_place p WHERE p.id = r.id)
+        FOR UPDATE SKIP LOCKED
     LOOP
-        -- As it is now, and nobody else changes it or what has the names.
-        SELECT r.* INTO registered
-        FROM kms.registered_column r JOIN kms.registered_place p USING (relation_schema, relation_name, column_name)
-        WHERE (r.relation_schema, r.relation_name, r.column_name)
-                = ((moved.registered).relation_schema, (moved.registered).relation_name, (moved.registered).column_name)
-            AND (p.relation, p.attribute) = (moved.relation, moved.attribute)
-            AND (r.context_expression, r.was_context_expression)
-                IS NOT DISTINCT FROM ((moved.registered).context_expression, (moved.registered).was_context_expression)
-        FOR UPDATE SKIP LOCKED;
-        CONTINUE WHEN NOT FOUND;
-        PERFORM FROM kms.registered_column r
-        WHERE (r.relation_schema, r.relation_name, r.column_name)
-            = (moved.nspname, moved.relname, moved.attname)
-        FOR UPDATE SKIP LOCKED;
-        CONTINUE WHEN NOT FOUND AND EXISTS (
-            SELECT FROM kms.registered_column r
-            WHERE (r.relation_schema, r.relation_name, r.column_name)
-                = (moved.nspname, moved.relname, moved.attname));
-        before := before || registered;
-        registered.relation_schema := moved.nspname;
-        registered.relation_name := moved.relname;
-        registered.column_name := moved.attname;
         BEGIN
-            IF moved.old_names IS NOT NULL THEN
-                registered.context_expression := kms_internal.renamed_context(
-                    registered.context_expression, moved.old_names, moved.new_names);
-                registered.was_context_expression := kms_internal.renamed_context(
-                    registered.was_context_expression, moved.old_names, moved.new_names);
-            END IF;
-            -- What values that are gone were sealed under does not matter.
-            IF moved.dropped && kms_internal.context_columns(registered.context_expression)
-                OR moved.dropped IS NOT NULL AND registered.is_moving THEN
-                registered.broken := format('it used %s, which was dropped',
-                    (SELECT string_agg(quote_ident(d), ', ') FROM unnest(moved.dropped) d));
-            ELSIF moved.altered && kms_internal.context_columns(registered.context_expression)
-                OR moved.altered IS NOT NULL AND registered.is_moving THEN
-                registered.broken := format('it uses %s, which has another type now',
-                    (SELECT string_agg(quote_ident(d), ', ') FROM unnest(moved.altered) d));
-            END IF;
-        EXCEPTION WHEN OTHERS THEN
-            registered.broken := format('it could not follow a rename: %s', SQLERRM);
+            PERFORM kms_internal.note_place(registered);
+        EXCEPTION WHEN unique_violation THEN
+            NULL;  -- a second one of the same column
         END;
-        followed := followed || registered;
-        relations := relations || moved.relation;
-        attributes := attributes || moved.attribute;
     END LOOP;
-    -- A name may be that of a column that is there and could not be followed itself.
-    LOOP
-        SELECT array_agg(f.number::int ORDER BY f.number) INTO free
-        FROM unnest(followed) WITH ORDINALITY f
-            (relation_schema, relation_name, column_name, key_identifier, context_expression, broken, registered,
-                was_key_identifier, was_context_expression, is_moving, number)
-        WHERE NOT EXISTS (
-            SELECT FROM kms.registered_column r
-                JOIN kms.registered_place p USING (relation_schema, relation_name, column_name)
-                JOIN pg_attribute b ON b.attrelid = p.relation AND b.attnum = p.attribute AND NOT b.attisdropped
-            WHERE (r.relation_schema, r.relation_name, r.column_name)
-                    = (f.relation_schema, f.relation_name, f.column_name)
-                AND (r.relation_schema, r.relation_name, r.column_name) NOT IN (
-                    SELECT b.relation_schema, b.relation_name, b.column_name FROM unnest(before) b));
-        EXIT WHEN cardinality(followed) = coalesce(cardinality(free), 0);
-        SELECT coalesce(array_agg(before[i] ORDER BY i), '{}'), coalesce(array_agg(followed[i] ORDER BY i), '{}'),
-            coalesce(array_agg(relations[i] ORDER BY i), '{}'), coalesce(array_agg(attributes[i] ORDER BY i), '{}')
-        INTO before, followed, relations, attributes
-        FROM unnest(free) i;
-    END LOOP;
-    IF EXISTS (
-        SELECT FROM kms.registered_place p
-            JOIN pg_event_trigger_ddl_commands() d ON d.objid = p.relation
-            JOIN pg_class c ON c.oid = p.relation
-            JOIN pg_namespace n ON n.oid = c.relnamespace
-            JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = p.attribute AND NOT a.attisdropped
-        WHERE (p.relation_schema, p.relation_name, p.column_name) <> (n.nspname, c.relname, a.attname)
-            AND (p.relation_schema, p.relation_name, p.column_name) NOT IN (
-                SELECT b.relation_schema, b.relation_name, b.column_name FROM unnest(before) b)) THEN
-        RAISE WARNING USING
-            MESSAGE = 'kms could not follow a rename of a registered column',
-            DETAIL = 'Another session changes its registration: the next command follows it.';
-    END IF;
-    DELETE FROM kms.registered_column r USING unnest(before) b
-    WHERE (r.relation_schema, r.relation_name, r.column_name)
-        = (b.relation_schema, b.relation_name, b.column_name);
-    FOR other IN
-        DELETE FROM kms.registered_column r USING unnest(followed) f
-        WHERE (r.relation_schema, r.relation_name, r.column_name)
-            = (f.relation_schema, f.relation_name, f.column_name)
-        RETURNING r.*
-    LOOP
-        RAISE WARNING USING
-            MESSAGE = format('kms has forgotten column %I.%I.%I, which was not found, since another has its name now',
-                other.relation_schema, other.relation_name, other.column_name);
-    END LOOP;
-    INSERT INTO kms.registered_column SELECT * FROM unnest(followed);
-    FOR i IN 1 .. cardinality(followed) LOOP
-        PERFORM kms_internal.note_place_at(followed[i], relations[i], attributes[i]);
-        IF followed[i].broken IS DISTINCT FROM before[i].broken THEN
-            RAISE WARNING USING
-                MESSAGE = format('the context expression of %I.%I.%I is not used any more',
-                    followed[i].relation_schema, followed[i].relation_name, followed[i].column_name),
-                DETAIL = followed[i].broken,
-                HINT = 'Until the column is registered anew no key version can be retired.';
+    FOR today IN SELECT * FROM kms_internal.stale_registrations() LOOP
+        SELECT r.* INTO registered FROM kms.registered_column r
+        WHERE r.id = today.id AND r.ctid = today.version AND r.xmin = today.writer
+        FOR UPDATE SKIP LOCKED;
+        IF NOT FOUND THEN
+            is_late := is_late OR today.is_gone OR EXISTS (
+                SELECT FROM pg_event_trigger_ddl_commands() d
+                WHERE d.objid IN (today.relation, to_regnamespace(quote_ident(today.relation_schema))));
+        ELSIF today.is_gone THEN
+            DELETE FROM kms.registered_column r WHERE r.id = today.id;
+            forgotten := forgotten
+                || format('%I.%I.%I', today.relation_schema, today.relation_name, today.column_name);
+        ELSE
+            SELECT p.* INTO place FROM kms.registered_place p WHERE p.id = today.id;
+            UPDATE kms.registered_column r
+            SET (relation_schema, relation_name, column_name, context_expression, was_context_expression, broken)
+                = (today.relation_schema, today.relation_name, today.column_name, today.context_expression,
+                    today.was_context_expression, today.broken)
+            WHERE r.id = today.id;
+            -- These are the same columns still.
+            UPDATE kms.registered_place p SET (context_names, context_attributes, context_types)
+                = (today.context_names, place.context_attributes, place.context_types)
+            WHERE p.id = today.id;
+            IF today.broken IS DISTINCT FROM registered.broken THEN
+                RAISE WARNING USING
+                    MESSAGE = format('the context expression of %I.%I.%I is not used any more',
+                        today.relation_schema, today.relation_name, today.column_name),
+                    DETAIL = today.broken,
+                    HINT = 'Until the column is registered anew no key version can be retired.';
+            END IF;
         END IF;
     END LOOP;
-    FOR other IN
-        SELECT r.* FROM kms.registered_column r
-            LEFT JOIN kms.registered_place p USING (relation_schema, relation_name, column_name)
-        WHERE r.broken IS NULL AND EXISTS (
-            SELECT FROM pg_event_trigger_ddl_commands() d
-            WHERE d.objid IS DISTINCT FROM p.relation
-                AND (kms_internal.names_renamed(r.context_expression, d.command)
-                    OR kms_internal.names_renamed(r.was_context_expression, d.command)))
-    LOOP
+    IF is_late THEN
         RAISE WARNING USING
-            MESSAGE = format('the context expression of %I.%I.%I names what has been renamed',
-                other.relation_schema, other.relation_name, other.column_name),
-            DETAIL = concat_ws('; before: ', other.context_expression, other.was_context_expression),
-            HINT = 'Undo it, or register the column anew: the next use of the expression is an error.';
-    END LOOP;
-EXCEPTION WHEN OTHERS THEN
-    RAISE WARNING USING
-        MESSAGE = 'kms could not follow a rename of a registered column', DETAIL = SQLERRM;
-END $$;
-
-CREATE EVENT TRIGGER kms_follow_rename ON ddl_command_end
-EXECUTE FUNCTION kms_internal.follow_rename();
-ALTER EVENT TRIGGER kms_follow_rename ENABLE ALWAYS;
-
-CREATE FUNCTION kms_internal.forget_dropped()
-RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    shown CONSTANT int := 20;
-    forgotten text[];
-BEGIN
-    IF NOT EXISTS (SELECT FROM kms.registered_column) THEN
-        RETURN;
+            MESSAGE = 'kms could not follow a rename or a drop of a registered column yet',
+            DETAIL = 'Another session changes its registration: the next command follows it.',
+            HINT = 'Until then a dump holds the names of before.';
     END IF;
-    WITH dropped AS (
-        SELECT * FROM pg_event_trigger_dropped_objects() WHERE classid = 'pg_class'::regclass
-    ), gone AS (
-        DELETE FROM kms.registered_column r USING (
-            SELECT relation_schema, relation_name, column_name
-            FROM kms.registered_column s
-                LEFT JOIN kms.registered_place p USING (relation_schema, relation_name, column_name)
-            WHERE EXISTS (
-                SELECT FROM dropped d
-                WHERE CASE WHEN p.relation IS NOT NULL
-                    THEN d.objid = p.relation AND d.objsubid IN (0, p.attribute)
-                    ELSE d.address_names[1] = relation_schema AND d.address_names[2] = relation_name
-                        AND (d.objsubid = 0 OR d.address_names[3] = column_name) END)
-                -- Dropped by one whose snapshot did not show the registration.
-                OR p.relation IS NOT NULL AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = p.relation)
-                    AND to_regclass(format('%I.%I', s.relation_schema, s.relation_name)) IS NULL) g
-        WHERE (r.relation_schema, r.relation_name, r.column_name)
-            = (g.relation_schema, g.relation_name, g.column_name)
-        RETURNING format('%I.%I.%I', r.relation_schema, r.relation_name, r.column_name) AS name
-    )
-    SELECT array_agg(name ORDER BY name) INTO forgotten FROM gone;
-    IF forgotten IS NOT NULL THEN
+    IF forgotten <> '{}' THEN
         RAISE WARNING USING  -- for the log: pg_restore shows nothing of it
             MESSAGE = 'kms has forgotten registered columns that were dropped',
             DETAIL = array_to_string(forgotten[:shown], E'\n')
@@ -456,13 +319,54 @@ BEGIN
                     THEN format(E'\nand %s more', cardinality(forgotten) - shown) ELSE '' END,
             HINT = 'Where another table has their values now, register its column with kms.register_column().';
     END IF;
+    FOR other IN
+        SELECT format('%I.%I.%I', n.nspname, c.relname, a.attname) AS name, i.inhparent::regclass AS parent
+        FROM kms.registered_place p
+            JOIN pg_class c ON c.oid = p.relation AND c.relispartition
+            JOIN pg_namespace n ON n.oid = c.relnamespace
+            JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = p.attribute
+            JOIN pg_inherits i ON i.inhrelid = c.oid
+        WHERE EXISTS (SELECT FROM pg_event_trigger_ddl_commands() d WHERE d.objid = i.inhparent)
+            AND NOT EXISTS (
+                SELECT FROM pg_partition_ancestors(c.oid) u
+                    JOIN pg_attribute b ON b.attrelid = u.relid AND b.attname = a.attname
+                    JOIN kms.registered_place q ON q.relation = b.attrelid AND q.attribute = b.attnum
+                WHERE q.id <> p.id)
+        ORDER BY 1
+    LOOP
+        RAISE WARNING USING
+            MESSAGE = format('the table of registered column %s is a partition now', other.name),
+            DETAIL = format('What other partitions of %s hold is not registered, and no key version can be retired.',
+                other.parent),
+            HINT = 'Register the column of the table that all are partitions of, and take this registration back.';
+    END LOOP;
+    FOR other IN
+        SELECT r.*, d.object_identity
+        FROM kms.registered_column r LEFT JOIN kms.registered_place p USING (id)
+            JOIN pg_event_trigger_ddl_commands() d ON d.objid IS DISTINCT FROM p.relation
+        WHERE r.broken IS NULL
+            AND (kms_internal.names_renamed(r.context_expression, d.command)
+                OR kms_internal.names_renamed(r.was_context_expression, d.command)
+                OR d.command_tag = 'ALTER TYPE' AND EXISTS (
+                    SELECT FROM pg_attribute b
+                    WHERE b.attrelid = p.relation AND b.attnum = ANY (p.context_attributes)
+                        AND NOT b.attisdropped AND kms_internal.label_renamed(b.atttypid, d.command)))
+        ORDER BY r.relation_schema, r.relation_name, r.column_name
+    LOOP
+        RAISE WARNING USING
+            MESSAGE = format('the context expression of %I.%I.%I names what has been renamed',
+                other.relation_schema, other.relation_name, other.column_name),
+            DETAIL = format('It may use what is %s now.', other.object_identity),
+            HINT = 'Undo it, or register the column anew: the next use of the expression is an error, or gives other contexts.';
+    END LOOP;
 EXCEPTION WHEN OTHERS THEN
     RAISE WARNING USING
-        MESSAGE = 'kms could not forget a registered column that was dropped', DETAIL = SQLERRM;
+        MESSAGE = 'kms could not follow a rename or a drop of a registered column yet', DETAIL = SQLERRM;
 END $$;
 
-CREATE EVENT TRIGGER kms_forget_dropped ON sql_drop EXECUTE FUNCTION kms_internal.forget_dropped();
-ALTER EVENT TRIGGER kms_forget_dropped ENABLE ALWAYS;
+CREATE EVENT TRIGGER kms_follow_rename ON ddl_command_end
+EXECUTE FUNCTION kms_internal.follow_rename();
+ALTER EVENT TRIGGER kms_follow_rename ENABLE ALWAYS;
 
 -- What a column's values are sealed under
 

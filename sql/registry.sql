@@ -231,19 +231,29 @@ ALTER TABLE kms_test.people RENAME TO person;
 -- A row of elsewhere: it is found by its names.
 INSERT INTO kms.registered_column (relation_schema, relation_name, column_name, key_identifier)
 VALUES ('gone', 'with', 'the_wind', 'k'), ('kms_test', 'child', 'pid', 'k');
-SELECT relation_name, column_name, relation::regclass, attribute > 0 AS found FROM kms.registered_place WHERE relation_name IN ('with', 'child');
+SELECT relation_name, column_name, relation::regclass, attribute > 0 AS found FROM kms.registered_place JOIN kms.registered_column USING (id) WHERE relation_name IN ('with', 'child');
 SELECT relation, column_name, full_name FROM kms.registered_columns WHERE column_name IN ('the_wind', 'pid');
 -- ... even where triggers were off, from the next command on.
 ALTER TABLE kms.registered_column DISABLE TRIGGER ALL;
-DELETE FROM kms.registered_column WHERE column_name = 'pid'; DELETE FROM kms.registered_place WHERE column_name = 'pid';
+DELETE FROM kms.registered_place p USING kms.registered_column r WHERE r.id = p.id AND r.column_name = 'pid';
+DELETE FROM kms.registered_column WHERE column_name = 'pid';
 INSERT INTO kms.registered_column (relation_schema, relation_name, column_name, key_identifier) VALUES ('kms_test', 'child', 'pid', 'k');
 ALTER TABLE kms.registered_column ENABLE TRIGGER ALL;
 ALTER TABLE kms.registered_column ENABLE ALWAYS TRIGGER placed, ENABLE ALWAYS TRIGGER guarded, ENABLE ALWAYS TRIGGER guarded_all;
 ALTER TABLE kms_test.child RENAME TO grandchild;
-SELECT relation_schema, relation_name, column_name FROM kms.registered_place ORDER BY 1, 2, 3;
+SELECT relation_schema, relation_name, column_name FROM kms.registered_place JOIN kms.registered_column USING (id) ORDER BY 1, 2, 3;
 DELETE FROM kms.registered_column WHERE relation_schema <> 'kms_test';
-UPDATE kms.registered_column SET column_name = 'ssn' WHERE column_name = 'pid';
-SELECT relation_name, column_name FROM kms.registered_place WHERE relation_name = 'grandchild';
+-- A column has one registration, wherever a second one comes from.
+\set VERBOSITY sqlstate
+INSERT INTO kms.registered_column SELECT * FROM kms.registered_column;
+INSERT INTO kms.registered_column (relation_schema, relation_name, column_name, key_identifier) VALUES ('kms_test', 'grandchild', 'pid', 'k');
+\set VERBOSITY default
+SELECT count(*) FROM kms.registered_columns WHERE column_name = 'pid';
+-- ... which is of the column that was noted, whatever its row says.
+UPDATE kms.registered_column SET column_name = 'ssn', is_moving = true WHERE column_name = 'pid';
+SELECT column_name, full_name FROM kms.registered_columns WHERE full_name ~ 'grandchild';
+COMMENT ON TABLE grandchild IS 'any command';
+SELECT relation_name, column_name FROM kms.registered_column WHERE relation_name = 'grandchild';
 
 -- Whoever writes what is registered says what is evaluated as a table's owner: no privilege on the tables is enough for it.
 GRANT ALL ON ALL TABLES IN SCHEMA kms TO regress_kms_other;
@@ -252,7 +262,7 @@ SET ROLE regress_kms_other;
 UPDATE kms.registered_column SET context_expression = 'now()::text::bytea';
 \set VERBOSITY sqlstate
 INSERT INTO kms.registered_column (relation_schema, relation_name, column_name, key_identifier) VALUES ('gone', 'with', 'the_wind', 'k');
-INSERT INTO kms.registered_column SELECT * FROM kms.registered_column ON CONFLICT (relation_schema, relation_name, column_name) DO UPDATE SET context_expression = '';
+INSERT INTO kms.registered_column SELECT * FROM kms.registered_column ON CONFLICT (id) DO UPDATE SET context_expression = '';
 DELETE FROM kms.registered_column;
 TRUNCATE kms.registered_column;
 COPY kms.registered_column (relation_schema, relation_name, column_name, key_identifier) FROM stdin;
@@ -417,6 +427,52 @@ BEGIN ISOLATION LEVEL REPEATABLE READ;
 CREATE TABLE late (c bytea);
 SELECT kms.register_column('late', 'c', 'k');
 ROLLBACK;
+
+-- A registered table that becomes a partition: what the others hold is nobody's, and no version goes.
+CREATE TABLE events_old (id int, c bytea);
+SELECT kms.register_column('events_old', 'c', 'k');
+CREATE TABLE events (id int, c bytea) PARTITION BY RANGE (id);
+ALTER TABLE events ATTACH PARTITION events_old FOR VALUES FROM (0) TO (100);
+CREATE TABLE events_new PARTITION OF events FOR VALUES FROM (100) TO (200) PARTITION BY RANGE (id);
+SELECT kms.register_column('events', 'c', 'k');
+ALTER TABLE events ADD COLUMN more int;
+SELECT kms.unregister_column('events_old', 'c');
+SELECT full_name FROM kms.registered_columns WHERE full_name ~ 'events';
+DROP TABLE events;
+
+-- What has been renamed is told of who names it, and nobody else; nothing is shown of another's expression.
+CREATE SCHEMA kms_other;
+CREATE TYPE kms_other.kind AS ENUM ('a', 'b');
+CREATE TYPE kms_other.pair AS (k kms_other.kind, n int);
+CREATE DOMAIN kms_other.kinds AS kms_other.kind[];
+CREATE FUNCTION kms_other.of_int(int) RETURNS bytea LANGUAGE sql IMMUTABLE AS $$ SELECT int4send($1) $$;
+CREATE TABLE told (id int, one kms_other.kind, many kms_other.kinds, p kms_other.pair, t text, c1 bytea, c2 bytea, c3 bytea, c4 bytea, c5 bytea);
+SELECT kms.register_column('told', 'c1', 'k', 'kms_other.of_int(id)'), kms.register_column('told', 'c2', 'k', 'one::text::bytea'),
+    kms.register_column('told', 'c3', 'k', 'many::text::bytea'), kms.register_column('told', 'c4', 'k', 'p::text::bytea'),
+    kms.register_column('told', 'c5', 'k', $$(CASE WHEN t::kms_other.kind = 'a' THEN 'x' ELSE 'y' END)::bytea$$);
+ALTER TYPE kms_other.kind RENAME VALUE 'b' TO 'c';
+ALTER TYPE kms_other.kind ADD VALUE 'd';
+CREATE FUNCTION of_int() RETURNS int LANGUAGE sql AS 'SELECT 1';
+ALTER FUNCTION of_int() RENAME TO of_int_2;
+CREATE TABLE of_int (kind int);
+ALTER TABLE of_int RENAME TO of_int_2;
+CREATE AGGREGATE kms_other.of_int(float8) (SFUNC = float8pl, STYPE = float8);
+ALTER AGGREGATE kms_other.of_int(float8) RENAME TO of_int_3;
+CREATE COLLATION kms_other.of_int FROM "C";
+ALTER COLLATION kms_other.of_int RENAME TO of_int_3;
+CREATE TYPE kind AS ENUM ('a');
+ALTER TYPE kind RENAME VALUE 'a' TO 'b';
+DROP TABLE of_int_2;
+DROP FUNCTION of_int_2();
+DROP TYPE kind;
+SET search_path = kms_other;
+ALTER FUNCTION of_int(int) RENAME TO of_int_2;
+ALTER FUNCTION of_int_2(int) RENAME TO of_int;
+SET search_path = kms_test;
+SET client_min_messages = error;
+DROP SCHEMA kms_other CASCADE;
+DROP TABLE told;
+RESET client_min_messages;
 
 -- The extension goes and comes like any other.
 DROP SCHEMA kms_test CASCADE;

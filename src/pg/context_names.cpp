@@ -1,5 +1,9 @@
 #include "pg/context_names.hpp"
 
+#include <algorithm>
+
+#include "pg/collected.hpp"
+
 namespace kms::pg {
 namespace {
 
@@ -105,23 +109,28 @@ const char* place_of_column(const char* text, const ColumnRef* reference) {
 
 // --- what else is named
 
-// `qualified`: Lists of strings, with their schemas; what has none is PostgreSQL's own.
-struct OtherNames {
-    List* qualified;
-    List* attributes;  // strings
+enum class Kind { none, schema, function, type, collation, op, attribute };
+
+struct OtherName {
+    Kind kind;
+    List* name;  // strings: with its schema, or an attribute alone
 };
 
-void add_qualified(OtherNames& names, List* name) {
-    if (list_length(name) >= 2) {
-        names.qualified = lappend(names.qualified, name);
+struct OtherNames {
+    Collected<OtherName> names;
+
+    void add(Kind kind, List* name) {
+        if (list_length(name) >= 2 || kind == Kind::attribute) {
+            names.add({kind, name});
+        }
     }
-}
+};
 
 void add_attributes(OtherNames& names, const List* indirection) {
     for (int i = 0; i < list_length(indirection); ++i) {
         auto* step = static_cast<Node*>(list_nth(indirection, i));
         if (IsA(step, String)) {
-            names.attributes = lappend(names.attributes, step);
+            names.add(Kind::attribute, list_make1(step));
         }
     }
 }
@@ -133,16 +142,16 @@ bool collect_others(Node* node, void* found) {
     }
     switch (nodeTag(node)) {
         case T_FuncCall:
-            add_qualified(names, reinterpret_cast<FuncCall*>(node)->funcname);
+            names.add(Kind::function, reinterpret_cast<FuncCall*>(node)->funcname);
             break;
         case T_TypeName:
-            add_qualified(names, reinterpret_cast<TypeName*>(node)->names);
+            names.add(Kind::type, reinterpret_cast<TypeName*>(node)->names);
             break;
         case T_CollateClause:
-            add_qualified(names, reinterpret_cast<CollateClause*>(node)->collname);
+            names.add(Kind::collation, reinterpret_cast<CollateClause*>(node)->collname);
             break;
         case T_A_Expr:
-            add_qualified(names, reinterpret_cast<A_Expr*>(node)->name);
+            names.add(Kind::op, reinterpret_cast<A_Expr*>(node)->name);
             break;
         case T_A_Indirection:
             add_attributes(names, reinterpret_cast<A_Indirection*>(node)->indirection);
@@ -155,54 +164,111 @@ bool collect_others(Node* node, void* found) {
 
 // --- what a command has renamed
 
-// By its name of before; `schema` is nullptr where the command did not say it.
-struct RenamedObject {
-    const char* schema;
-    const char* name;  // nullptr: the schema itself
-    bool is_attribute;
+// By its name of before.
+struct Renamed {
+    Kind kind;
+    const char* schema;  // nullptr where nobody says it
+    const char* name;    // nullptr: the schema itself
 };
 
-RenamedObject object_of(const RangeVar* relation, Node* object) {
+// A table has a type of its name.
+Kind kind_of(ObjectType type) {
+    switch (type) {
+        case OBJECT_SCHEMA:
+            return Kind::schema;
+        case OBJECT_FUNCTION:
+        case OBJECT_ROUTINE:
+            return Kind::function;
+        case OBJECT_TYPE:
+        case OBJECT_DOMAIN:
+        case OBJECT_TABLE:
+        case OBJECT_VIEW:
+        case OBJECT_MATVIEW:
+        case OBJECT_FOREIGN_TABLE:
+        case OBJECT_INDEX:
+        case OBJECT_SEQUENCE:
+            return Kind::type;
+        case OBJECT_COLLATION:
+            return Kind::collation;
+        case OBJECT_OPERATOR:
+            return Kind::op;
+        case OBJECT_ATTRIBUTE:
+        case OBJECT_COLUMN:
+            return Kind::attribute;
+        default:
+            return Kind::none;
+    }
+}
+
+Renamed named_by_list(Kind kind, const List* name) {
+    const int length = list_length(name);
+    return {kind, length > 1 ? strVal(list_nth(name, length - 2)) : nullptr, strVal(llast(name))};
+}
+
+Renamed object_of(Kind kind, const RangeVar* relation, Node* object) {
     if (relation != nullptr) {
-        return {relation->schemaname, relation->relname, false};
+        return {kind, relation->schemaname, relation->relname};
     }
     if (object != nullptr && IsA(object, ObjectWithArgs)) {
         object = reinterpret_cast<Node*>(reinterpret_cast<ObjectWithArgs*>(object)->objname);
     }
-    if (object == nullptr || !IsA(object, List)) {
-        return {};
-    }
-    const auto* name = reinterpret_cast<const List*>(object);
-    const int length = list_length(name);
-    return {length > 1 ? strVal(list_nth(name, length - 2)) : nullptr, strVal(llast(name)), false};
+    return object != nullptr && IsA(object, List)
+               ? named_by_list(kind, reinterpret_cast<const List*>(object))
+               : Renamed{};
 }
 
-RenamedObject renamed_by(const Node* command) {
+const char* schema_of(const ObjectAddress& object) {
+    return OidIsValid(object.objectId) ? get_namespace_name(get_object_namespace(&object))
+                                       : nullptr;
+}
+
+// A rename leaves a thing in its schema.
+Renamed in_schema_of(Renamed renamed, const ObjectAddress& object) {
+    if (renamed.kind != Kind::none && renamed.schema == nullptr) {
+        renamed.schema = schema_of(object);
+    }
+    return renamed;
+}
+
+Renamed renamed_by(const RenameStmt* rename, const ObjectAddress& object) {
+    const Kind kind = kind_of(rename->renameType);
+    switch (kind) {
+        case Kind::none:
+            return {};
+        case Kind::schema:
+            return {kind, rename->subname, nullptr};
+        case Kind::attribute:
+            return {kind, nullptr, rename->subname};
+        default:
+            return in_schema_of(object_of(kind, rename->relation, rename->object), object);
+    }
+}
+
+Renamed renamed_by(const Node* command, const ObjectAddress& object) {
     if (IsA(command, AlterObjectSchemaStmt)) {
         const auto* move = reinterpret_cast<const AlterObjectSchemaStmt*>(command);
-        return object_of(move->relation, move->object);
+        const Kind kind = kind_of(move->objectType);
+        return kind != Kind::none ? object_of(kind, move->relation, move->object) : Renamed{};
     }
-    if (!IsA(command, RenameStmt)) {
-        return {};
+    if (is_rename_of_label(command)) {
+        const auto* type = reinterpret_cast<const AlterEnumStmt*>(command)->typeName;
+        return in_schema_of(named_by_list(Kind::type, type), object);
     }
-    const auto* rename = reinterpret_cast<const RenameStmt*>(command);
-    switch (rename->renameType) {
-        case OBJECT_SCHEMA:
-            return {rename->subname, nullptr, false};
-        case OBJECT_ATTRIBUTE:
-        case OBJECT_COLUMN:
-            return {nullptr, rename->subname, true};
-        default:
-            return rename->subname == nullptr ? object_of(rename->relation, rename->object)
-                                              : RenamedObject{};
-    }
+    return IsA(command, RenameStmt)
+               ? renamed_by(reinterpret_cast<const RenameStmt*>(command), object)
+               : Renamed{};
 }
 
-bool is_renamed(const List* name, const RenamedObject& object) {
-    const char* schema = strVal(list_nth(name, list_length(name) - 2));
-    return (object.schema == nullptr ? strcmp(schema, "pg_catalog") != 0
-                                     : strcmp(schema, object.schema) == 0) &&
-           (object.name == nullptr || strcmp(strVal(llast(name)), object.name) == 0);
+bool is_renamed(const OtherName& other, const Renamed& renamed) {
+    const bool has_name =
+        renamed.name == nullptr || strcmp(strVal(llast(other.name)), renamed.name) == 0;
+    if (other.kind == Kind::attribute || renamed.kind == Kind::attribute) {
+        return other.kind == renamed.kind && has_name;
+    }
+    const char* schema = strVal(list_nth(other.name, list_length(other.name) - 2));
+    return has_name && (renamed.kind == Kind::schema || renamed.kind == other.kind) &&
+           (renamed.schema == nullptr ? strcmp(schema, "pg_catalog") != 0
+                                      : strcmp(schema, renamed.schema) == 0);
 }
 
 }  // namespace
@@ -256,22 +322,20 @@ const char* renamed_context(const char* text, std::span<const RenamedColumn> col
     return renamed.data;
 }
 
-bool names_renamed(const char* text, const Node* command) {
-    const RenamedObject object = renamed_by(command);
-    if (object.schema == nullptr && object.name == nullptr) {
+bool is_rename_of_label(const Node* command) {
+    return IsA(command, AlterEnumStmt) &&
+           reinterpret_cast<const AlterEnumStmt*>(command)->oldVal != nullptr;
+}
+
+bool names_renamed(const char* text, const Node* command, const ObjectAddress& object) {
+    const Renamed renamed = renamed_by(command, object);
+    if (renamed.kind == Kind::none) {
         return false;
     }
-    OtherNames names = {NIL, NIL};
-    (void)collect_others(raw_context(text), &names);
-    const List* among = object.is_attribute ? names.attributes : names.qualified;
-    for (int i = 0; i < list_length(among); ++i) {
-        void* name = list_nth(among, i);
-        if (object.is_attribute ? strcmp(strVal(name), object.name) == 0
-                                : is_renamed(static_cast<const List*>(name), object)) {
-            return true;
-        }
-    }
-    return false;
+    OtherNames others = {};
+    (void)collect_others(raw_context(text), &others);
+    return std::ranges::any_of(others.names.all(),
+                               [&](const OtherName& other) { return is_renamed(other, renamed); });
 }
 
 }  // namespace kms::pg

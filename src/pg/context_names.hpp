@@ -26,8 +26,12 @@ struct RenamedColumn {
 const char* renamed_context(const char* text, std::span<const RenamedColumn> columns);
 
 // Whether `command` has given another name, or schema, to something that the expression names: a
-// schema, a function, a type, an attribute of a type. By the names alone: it may be another thing
-// of the same name.
-bool names_renamed(const char* text, const Node* command);
+// schema, a function, a type, a label of one, an attribute of a type. By the names alone, that of
+// `object` as it is now where the command does not say its schema: it may be another thing of the
+// same name. What the expression names without a schema is PostgreSQL's own.
+bool names_renamed(const char* text, const Node* command, const ObjectAddress& object);
+
+// Whether `command` has given a label of an enum another name.
+bool is_rename_of_label(const Node* command);
 
 }  // namespace kms::pg

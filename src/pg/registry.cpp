@@ -1,14 +1,19 @@
 #include "pg/registry.hpp"
 
 #include <algorithm>
+#include <array>
+#include <string_view>
 
 #include "pg/collected.hpp"
+#include "pg/registered_place.hpp"
+#include "pg/registry_rows.hpp"
 
 namespace kms::pg {
 namespace {
 
 enum Column : int {
-    schema_column = 1,
+    id_column = 1,
+    schema_column,
     relation_column,
     name_column,
     key_identifier_column,
@@ -20,89 +25,86 @@ enum Column : int {
     is_moving_column
 };
 
-// Of kms.registered_place, behind the same names.
-enum PlaceColumn : int { place_relation_column = 4, place_attribute_column };
+// Both tables, of one moment.
+template <typename Read>
+auto read_registry(Read&& read) {
+    const Snapshot snapshot = RegisterSnapshot(GetCatalogSnapshot(registered_column_table()));
+    const auto found = read(snapshot);
+    UnregisterSnapshot(snapshot);
+    return found;
+}
+
+// --- what they say, with the names of today
 
 const char* name_of(Datum name) {
     return pstrdup(NameStr(*DatumGetName(name)));
 }
-
-// Where a column is; all zeros: nowhere.
-struct Place {
-    Oid relation;
-    AttrNumber attribute;
-
-    bool operator==(const Place&) const = default;
-};
 
 bool is_table(Oid relation) {
     const char kind = get_rel_relkind(relation);
     return kind == RELKIND_RELATION || kind == RELKIND_PARTITIONED_TABLE;
 }
 
-Place place_of_names(const RegisteredColumn& column) {
+bool is_bytea(Oid relation, AttrNumber attribute) {
+    const Oid type = get_atttype(relation, attribute);
+    return type != InvalidOid && getBaseType(type) == BYTEAOID;
+}
+
+// Where nobody has noted where it is; not where another is.
+void find_by_names(Snapshot snapshot, RegisteredColumn& column) {
     const Oid schema = get_namespace_oid(column.schema_name, true);
     const Oid relation =
         schema != InvalidOid ? get_relname_relid(column.relation_name, schema) : InvalidOid;
-    if (!is_table(relation)) {
-        return {};
+    const AttrNumber attribute =
+        is_table(relation) ? get_attnum(relation, column.column_name) : InvalidAttrNumber;
+    if (attribute > 0 && is_bytea(relation, attribute) &&
+        place_at(snapshot, relation, attribute).relation == InvalidOid) {
+        column.relation = relation;
+        column.attribute = attribute;
     }
-    const AttrNumber attribute = get_attnum(relation, column.column_name);
-    const Oid type = attribute > 0 ? get_atttype(relation, attribute) : InvalidOid;
-    if (type == InvalidOid || getBaseType(type) != BYTEAOID) {
-        return {};
+}
+
+// False where there is no such column any more.
+bool rename_to_todays(RegisteredColumn& column, const Place& place) {
+    const char* schema = get_namespace_name(get_rel_namespace(place.relation));
+    const char* table = get_rel_name(place.relation);
+    const char* name = get_attname(place.relation, place.attribute, true);
+    if (schema == nullptr || table == nullptr || name == nullptr ||
+        get_atttype(place.relation, place.attribute) == InvalidOid) {
+        return false;
     }
-    return {relation, attribute};
+    column.is_stale = strcmp(schema, column.schema_name) != 0 ||
+                      strcmp(table, column.relation_name) != 0 ||
+                      strcmp(name, column.column_name) != 0;
+    column.schema_name = schema;
+    column.relation_name = table;
+    column.column_name = name;
+    return true;
 }
 
-void match_name(ScanKeyData& key, Column column, const char* name) {
-    ScanKeyInit(&key, column, BTEqualStrategyNumber, F_NAMEEQ, name_datum(name));
+void rename_contexts(RegisteredColumn& column, const Place& place) {
+    const ContextsToday today = contexts_today({.now = column.context_expression,
+                                                .was = column.was.context_expression,
+                                                .is_moving = column.is_moving,
+                                                .broken = column.broken},
+                                               place.relation, place.context);
+    column.context_expression = today.contexts.now;
+    column.was.context_expression = today.contexts.was;
+    column.broken = today.contexts.broken;
+    column.context_names = today.names;
+    column.is_stale = column.is_stale || today.is_stale;
 }
 
-struct NameKeys {
-    ScanKeyData keys[3];
-};
-
-NameKeys match_names(const char* schema, const char* relation, const char* column) {
-    NameKeys names;
-    match_name(names.keys[0], schema_column, schema);
-    match_name(names.keys[1], relation_column, relation);
-    match_name(names.keys[2], name_column, column);
-    return names;
-}
-
-// Calls visit(OwnRow) for the rows that the scan key matches, `keys` of its beginning, in order.
-template <typename Visit>
-void scan_by_names(Oid oid, ScanKeyData* key, int keys, Visit&& visit) {
-    const Relation table = table_open(oid, AccessShareLock);
-    const Relation index = index_open(primary_key_of(table), AccessShareLock);
-    SysScanDesc scan = systable_beginscan_ordered(table, index, nullptr, keys, key);
-    while (HeapTuple tuple = systable_getnext_ordered(scan, ForwardScanDirection)) {
-        visit(OwnRow(table, tuple));
+void find_by_number(RegisteredColumn& column, const Place& place) {
+    column.place = place.relation;
+    if (!rename_to_todays(column, place)) {
+        column.is_gone = true;
+        return;
     }
-    systable_endscan_ordered(scan);
-    index_close(index, AccessShareLock);
-    table_close(table, AccessShareLock);
-}
-
-// Nothing of a row that came while triggers were off.
-Place noted_place(const RegisteredColumn& column) {
-    NameKeys names = match_names(column.schema_name, column.relation_name, column.column_name);
-    Place place = {};
-    scan_by_names(own_table("registered_place"), names.keys, 3, [&](const OwnRow& row) {
-        place = {DatumGetObjectId(row[place_relation_column]),
-                 DatumGetInt16(row[place_attribute_column])};
-    });
-    return place;
-}
-
-// Another column may have the names now.
-void find_by_names(RegisteredColumn& column) {
-    const Place here = place_of_names(column);
-    const Place noted = noted_place(column);
-    if (noted == Place{} || noted == here) {
-        column.relation = here.relation;
-        column.attribute = here.attribute;
+    rename_contexts(column, place);
+    if (is_bytea(place.relation, place.attribute)) {
+        column.relation = place.relation;
+        column.attribute = place.attribute;
     }
 }
 
@@ -110,13 +112,22 @@ const char* text_or_null(const OwnRow& row, Column column) {
     return row.has(column) ? TextDatumGetCString(row[column]) : nullptr;
 }
 
+bool comes_before(const RegisteredColumn& one, const RegisteredColumn& other) {
+    const auto names = [](const RegisteredColumn& column) {
+        return std::array<std::string_view, 3>{column.schema_name, column.relation_name,
+                                               column.column_name};
+    };
+    return names(one) < names(other);
+}
+
 SealedAs sealed_before(const OwnRow& row) {
     return {row.has(was_key_column) ? bytes_of_datum(row[was_key_column]) : ByteView{},
             text_or_null(row, was_context_column)};
 }
 
-RegisteredColumn column_of(const OwnRow& row) {
-    RegisteredColumn column = {.relation = InvalidOid,
+RegisteredColumn column_of(Snapshot snapshot, const OwnRow& row, const Place& place) {
+    RegisteredColumn column = {.id = *DatumGetUUIDP(row[id_column]),
+                               .relation = InvalidOid,
                                .attribute = InvalidAttrNumber,
                                .key_identifier = bytes_of_datum(row[key_identifier_column]),
                                .context_expression = text_or_null(row, context_column),
@@ -127,17 +138,75 @@ RegisteredColumn column_of(const OwnRow& row) {
                                .registered = DatumGetTimestampTz(row[registered_column]),
                                .was = sealed_before(row),
                                .is_moving = DatumGetBool(row[is_moving_column]),
-                               .version = row.version()};
-    find_by_names(column);
+                               .version = row.version(),
+                               .place = InvalidOid,
+                               .is_gone = false,
+                               .is_stale = false,
+                               .context_names = {}};
+    if (place.relation != InvalidOid) {
+        find_by_number(column, place);
+    } else {
+        find_by_names(snapshot, column);
+    }
     return column;
 }
 
-// Those that the scan key matches, `keys` of its beginning.
-std::span<const RegisteredColumn> read_columns(ScanKeyData* key, int keys) {
+// `place_of(id)`: where the column is.
+template <typename PlaceOf>
+std::span<const RegisteredColumn> read_columns(Snapshot snapshot, const char* index,
+                                               std::span<ScanKeyData> keys, PlaceOf&& place_of) {
     Collected<RegisteredColumn> columns;
-    scan_by_names(registered_column_table(), key, keys,
-                  [&](const OwnRow& row) { columns.add(column_of(row)); });
+    scan(snapshot, "registered_column", index, keys, [&](const OwnRow& row) {
+        const Place place = place_of(*DatumGetUUIDP(row[id_column]));
+        columns.add(column_of(snapshot, row, place));
+    });
     return columns.all();
+}
+
+std::span<const RegisteredColumn> in_order(std::span<const RegisteredColumn> columns) {
+    auto* sorted = allocate_many<RegisteredColumn>(columns.size());
+    std::ranges::copy(columns, sorted);
+    std::sort(sorted, sorted + columns.size(), comes_before);
+    return {sorted, columns.size()};
+}
+
+const RegisteredColumn* column_at(Snapshot snapshot, Oid relation, AttrNumber attribute) {
+    const Place place = place_at(snapshot, relation, attribute);
+    if (place.relation == InvalidOid) {
+        return nullptr;
+    }
+    ScanKeyData key[] = {match_id(id_column, place.id)};
+    const auto found = read_columns(snapshot, "registered_column_pkey", key,
+                                    [&](const pg_uuid_t&) { return place; });
+    return found.empty() ? nullptr : found.data();
+}
+
+// Of those that are stored with these names, which another may have today, the one that is nowhere
+// else.
+const RegisteredColumn* column_stored_as(Snapshot snapshot, Oid relation, const char* column) {
+    const char* schema = get_namespace_name(get_rel_namespace(relation));
+    const char* table = get_rel_name(relation);
+    if (schema == nullptr || table == nullptr) {
+        return nullptr;
+    }
+    ScanKeyData keys[] = {match(schema_column, F_NAMEEQ, name_datum(schema)),
+                          match(relation_column, F_NAMEEQ, name_datum(table)),
+                          match(name_column, F_NAMEEQ, name_datum(column))};
+    const auto stored = read_columns(snapshot, "registered_column_names", keys,
+                                     [&](const pg_uuid_t& id) { return place_of(snapshot, id); });
+    for (const RegisteredColumn& found : stored) {
+        if (found.is_gone || found.place == InvalidOid) {
+            return &found;
+        }
+    }
+    return nullptr;
+}
+
+const RegisteredColumn* find(Oid relation, AttrNumber attribute, const char* column) {
+    return read_registry([&](Snapshot snapshot) {
+        const RegisteredColumn* found = column_at(snapshot, relation, attribute);
+        return found != nullptr ? found : column_stored_as(snapshot, relation, column);
+    });
 }
 
 const char* detail_of_fault(const RegisteredColumn& column, Oid type) {
@@ -146,15 +215,6 @@ const char* detail_of_fault(const RegisteredColumn& column, Oid type) {
     }
     return getBaseType(type) != BYTEAOID ? psprintf("It is of type %s now.", format_type_be(type))
                                          : "Another column had the name when it was registered.";
-}
-
-// Names and rows are not read at one time: a rename may come in between.
-void require_place(const RegisteredColumn& column, const Place& place) {
-    if (column.relation != InvalidOid && Place{column.relation, column.attribute} != place) {
-        ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-                        errmsg("another column has become %s meanwhile", full_name(column)),
-                        errhint("Call it again.")));
-    }
 }
 
 }  // namespace
@@ -171,23 +231,12 @@ bool is_same(const RegisteredColumn& one, const RegisteredColumn& other) {
 }
 
 const RegisteredColumn* find_registration(Oid relation, const char* column) {
-    const char* schema = get_namespace_name(get_rel_namespace(relation));
-    const char* table = get_rel_name(relation);
-    if (schema == nullptr || table == nullptr) {
-        return nullptr;
-    }
-    NameKeys names = match_names(schema, table, column);
-    const std::span<const RegisteredColumn> found = read_columns(names.keys, 3);
-    if (found.empty()) {
-        return nullptr;
-    }
-    require_place(found.front(), {relation, get_attnum(relation, column)});
-    return found.data();
+    return find(relation, get_attnum(relation, column), column);
 }
 
 const RegisteredColumn* find_registration(Oid relation, AttrNumber attribute) {
     const char* column = get_attname(relation, attribute, true);
-    return column != nullptr ? find_registration(relation, column) : nullptr;
+    return column != nullptr ? find(relation, attribute, column) : nullptr;
 }
 
 const RegisteredColumn* find_registered_column(Oid relation, AttrNumber attribute) {
@@ -204,7 +253,11 @@ const RegisteredColumn* find_registered_column(Oid relation, AttrNumber attribut
 }
 
 std::span<const RegisteredColumn> registered_columns() {
-    return read_columns(nullptr, 0);
+    return read_registry([](Snapshot snapshot) {
+        const std::span<const Place> places = all_places(snapshot);
+        return in_order(read_columns(snapshot, nullptr, {},
+                                     [&](const pg_uuid_t& id) { return place_among(places, id); }));
+    });
 }
 
 // A command that was waited for may have made something else of what has been read.
@@ -225,6 +278,21 @@ std::span<const RegisteredColumn> locked_registered_columns() {
         }
     }
     return columns;
+}
+
+const char* uncovered_root(const RegisteredColumn& column,
+                           std::span<const RegisteredColumn> registered) {
+    if (column.relation == InvalidOid || !get_rel_relispartition(column.relation)) {
+        return nullptr;
+    }
+    const List* ancestors = get_partition_ancestors(column.relation);
+    const auto covers = [&](const RegisteredColumn& other) {
+        return list_member_oid(ancestors, other.relation) &&
+               strcmp(other.column_name, column.column_name) == 0;
+    };
+    return ancestors == NIL || std::ranges::any_of(registered, covers)
+               ? nullptr
+               : get_rel_name(llast_oid(ancestors));
 }
 
 const char* full_name(const RegisteredColumn& column) {

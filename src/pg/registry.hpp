@@ -1,8 +1,10 @@
 // The table kms.registered_column: which columns hold values of which key. Act one.
 //
 // Read with the newest snapshot and without regard to the caller's privileges. A column is found by
-// its names, and only where they still name what they did; event triggers keep them in step with
-// the table (doc/rotation.md, "Registered columns").
+// the numbers that kms.registered_place has of it and of those that its contexts use, and shown
+// with the names of today. The names that are stored are for dumps: event triggers keep them in
+// step with the table (doc/rotation.md, "Registered columns"). What has been restored while
+// triggers were off has no numbers yet, and is found by its names.
 #pragma once
 
 #include <span>
@@ -22,7 +24,8 @@ bool is_same(const SealedAs& one, const SealedAs& other);
 
 // Views and texts are of the memory context that it was read in.
 struct RegisteredColumn {
-    Oid relation;          // InvalidOid: there is no such column here any more, or another
+    pg_uuid_t id;
+    Oid relation;          // InvalidOid: there is no such column of bytea here
     AttrNumber attribute;  // 0 then
     ByteView key_identifier;
     // Over the row's columns, giving bytea; nullptr: the empty context. Its names are to be read
@@ -39,6 +42,10 @@ struct RegisteredColumn {
     SealedAs was;
     bool is_moving;
     RowVersion version;  // of the row that says so
+    Oid place;           // the relation that it was noted of; InvalidOid: none
+    bool is_gone;        // with its column, and nobody has taken it away yet
+    bool is_stale;       // the row says something of it otherwise
+    std::span<const char* const> context_names;  // of the columns that are noted
 
     SealedAs now() const { return {key_identifier, context_expression}; }
 };
@@ -49,11 +56,16 @@ bool is_same(const RegisteredColumn& one, const RegisteredColumn& other);
 // nullptr: it is not registered. Raises (55000) where what is registered must not be used.
 const RegisteredColumn* find_registered_column(Oid relation, AttrNumber attribute);
 
-// The same, whether it may be used or not. 40001 where another has got its names this moment.
+// The same, whether it may be used or not.
 const RegisteredColumn* find_registration(Oid relation, AttrNumber attribute);
 
 // The same of a name that may be none of the relation's columns any more.
 const RegisteredColumn* find_registration(Oid relation, const char* column);
+
+// Where the column has become one of a partition: what it is a partition of, whose column is not
+// among the registered ones. Rows of other partitions would not count. nullptr otherwise.
+const char* uncovered_root(const RegisteredColumn& column,
+                           std::span<const RegisteredColumn> registered);
 
 // All of them, in the order of their names; those that are not here too.
 std::span<const RegisteredColumn> registered_columns();

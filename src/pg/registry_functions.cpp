@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "pg/collected.hpp"
+#include "pg/context_columns.hpp"
 #include "pg/context_expression.hpp"
 #include "pg/context_names.hpp"
 #include "pg/owner.hpp"
@@ -96,24 +97,11 @@ Datum text_or_null(const char* text) {
     return text != nullptr ? CStringGetTextDatum(text) : Datum{0};
 }
 
-struct NameArray {
-    Datum* names;
-    int count;
-};
-
-NameArray names_argument(FunctionCallInfo fcinfo, int index) {
-    NameArray names = {nullptr, 0};
-    bool* nulls = nullptr;
-    deconstruct_array(PG_GETARG_ARRAYTYPE_P(index), NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR,
-                      &names.names, &nulls, &names.count);
-    if (std::count(nulls, nulls + names.count, true) != 0) {
-        raise_null("a name");
-    }
-    return names;
-}
-
-const char* name_in(const NameArray& names, std::size_t index) {
-    return NameStr(*DatumGetName(names.names[index]));
+Datum names_datum(std::span<const char* const> names) {
+    auto* items = allocate_many<Datum>(names.size());
+    std::ranges::transform(names, items, name_datum);
+    return PointerGetDatum(construct_array(items, static_cast<int>(names.size()), NAMEOID,
+                                           NAMEDATALEN, false, TYPALIGN_CHAR));
 }
 
 void add_row(RowSet& rows, const RegisteredColumn& column) {
@@ -139,6 +127,31 @@ void add_row(RowSet& rows, const RegisteredColumn& column) {
                       was.context_expression == nullptr,
                       false,
                       column.broken == nullptr};
+    rows.add(values, nulls);
+}
+
+const CollectedCommand* command_argument(FunctionCallInfo fcinfo) {
+    required(fcinfo, 1, "command");
+    return reinterpret_cast<const CollectedCommand*>(PG_GETARG_POINTER(1));
+}
+
+void add_stale(RowSet& rows, const RegisteredColumn& column) {
+    Datum values[] = {UUIDPGetDatum(&column.id),
+                      PointerGetDatum(&column.version.place),
+                      TransactionIdGetDatum(column.version.writer),
+                      ObjectIdGetDatum(column.place),
+                      BoolGetDatum(column.is_gone),
+                      name_datum(column.schema_name),
+                      name_datum(column.relation_name),
+                      name_datum(column.column_name),
+                      text_or_null(column.context_expression),
+                      text_or_null(column.was.context_expression),
+                      text_or_null(column.broken),
+                      names_datum(column.context_names)};
+    bool nulls[lengthof(values)] = {};
+    nulls[8] = column.context_expression == nullptr;
+    nulls[9] = column.was.context_expression == nullptr;
+    nulls[10] = column.broken == nullptr;
     rows.add(values, nulls);
 }
 
@@ -183,50 +196,45 @@ KMS_FUNCTION(kms_registered_columns) {
     PG_RETURN_NULL();
 }
 
-KMS_FUNCTION(kms_context_columns) {
-    if (PG_ARGISNULL(0)) {
-        PG_RETURN_ARRAYTYPE_P(construct_empty_array(NAMEOID));
+KMS_FUNCTION(kms_stale_registrations) {
+    RowSet rows(fcinfo);
+    for (const RegisteredColumn& column : registered_columns()) {
+        if (column.is_gone || column.is_stale) {
+            add_stale(rows, column);
+        }
     }
-    const List* names = names_of_columns(text_to_cstring(PG_GETARG_TEXT_PP(0)));
-    const int count = list_length(names);
-    auto* array = allocate_many<Datum>(static_cast<std::size_t>(count));
-    for (int i = 0; i < count; ++i) {
-        array[i] = name_datum(static_cast<const char*>(list_nth(names, i)));
-    }
-    PG_RETURN_ARRAYTYPE_P(
-        construct_array(array, count, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR));
+    PG_RETURN_NULL();
 }
 
-KMS_FUNCTION(kms_renamed_context) {
-    if (PG_ARGISNULL(0)) {
-        PG_RETURN_NULL();
+KMS_FUNCTION(kms_context_columns) {
+    Collected<const char*> names;
+    if (!PG_ARGISNULL(0)) {
+        const List* found = names_of_columns(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+        for (int i = 0; i < list_length(found); ++i) {
+            names.add(static_cast<const char*>(list_nth(found, i)));
+        }
     }
-    required(fcinfo, 1, "old_names");
-    required(fcinfo, 2, "new_names");
-    const NameArray old_names = names_argument(fcinfo, 1);
-    const NameArray new_names = names_argument(fcinfo, 2);
-    if (old_names.count != new_names.count) {
-        ereport(ERROR, (errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
-                        errmsg("there are %d old names and %d new ones", old_names.count,
-                               new_names.count)));
-    }
-    const auto count = static_cast<std::size_t>(old_names.count);
-    auto* columns = allocate_many<RenamedColumn>(count);
-    for (std::size_t i = 0; i < count; ++i) {
-        columns[i] = {name_in(old_names, i), name_in(new_names, i)};
-    }
-    PG_RETURN_TEXT_P(
-        cstring_to_text(renamed_context(text_to_cstring(PG_GETARG_TEXT_PP(0)), {columns, count})));
+    PG_RETURN_DATUM(names_datum(names.all()));
+}
+
+KMS_FUNCTION(kms_context_type) {
+    required(fcinfo, 0, "type");
+    required(fcinfo, 1, "modifier");
+    PG_RETURN_TEXT_P(cstring_to_text(context_type(PG_GETARG_OID(0), PG_GETARG_INT32(1))));
 }
 
 KMS_FUNCTION(kms_names_renamed) {
-    if (PG_ARGISNULL(0)) {
-        PG_RETURN_BOOL(false);
-    }
-    required(fcinfo, 1, "command");
-    const auto* command = reinterpret_cast<const CollectedCommand*>(PG_GETARG_POINTER(1));
-    PG_RETURN_BOOL(command->type == SCT_Simple &&
-                   names_renamed(text_to_cstring(PG_GETARG_TEXT_PP(0)), command->parsetree));
+    const CollectedCommand* command = command_argument(fcinfo);
+    PG_RETURN_BOOL(!PG_ARGISNULL(0) && command->type == SCT_Simple &&
+                   names_renamed(text_to_cstring(PG_GETARG_TEXT_PP(0)), command->parsetree,
+                                 command->d.simple.address));
+}
+
+KMS_FUNCTION(kms_label_renamed) {
+    const CollectedCommand* command = command_argument(fcinfo);
+    PG_RETURN_BOOL(!PG_ARGISNULL(0) && command->type == SCT_Simple &&
+                   is_rename_of_label(command->parsetree) &&
+                   is_made_of(PG_GETARG_OID(0), command->d.simple.address.objectId));
 }
 
 }  // namespace kms::pg

@@ -13,12 +13,11 @@ namespace {
     pg_unreachable();
 }
 
-constexpr const char* is_as_read =
-    "(relation_schema, relation_name, column_name) = ($1, $2, $3) AND ctid = $4 AND xmin = $5";
+constexpr const char* is_as_read = "id = $1 AND ctid = $2 AND xmin = $3";
 
 // Of a statement, in order.
 struct Parameters {
-    static constexpr int most = 10;
+    static constexpr int most = 8;
 
     int count;
     Oid types[most];
@@ -41,9 +40,7 @@ struct Parameters {
 
     // As `is_as_read` has them.
     void add_version(const RegisteredColumn& column) {
-        add_name(column.schema_name);
-        add_name(column.relation_name);
-        add_name(column.column_name);
+        add(UUIDOID, UUIDPGetDatum(&column.id));
         add(TIDOID, PointerGetDatum(&column.version.place));
         add(XIDOID, TransactionIdGetDatum(column.version.writer));
     }
@@ -65,6 +62,15 @@ void change_one(const RegisteredColumn& column, const char* statement, Parameter
     }
 }
 
+// Its expressions are stored with the names of today, of columns that are then noted by them.
+void require_unchanged(const RegisteredColumn& column) {
+    LockRelationOid(column.relation, AccessShareLock);
+    const RegisteredColumn* again = find_registration(column.relation, column.attribute);
+    if (again == nullptr || !is_same(*again, column)) {
+        raise_changed(full_name(column));
+    }
+}
+
 }  // namespace
 
 void add_registration(Relation table, AttrNumber attribute, const SealedAs& sealed_as) {
@@ -80,22 +86,23 @@ void add_registration(Relation table, AttrNumber attribute, const SealedAs& seal
         " key_identifier, context_expression) VALUES ($1, $2, $3, $4, $5)",
         parameters);
     const RegisteredColumn* column = find_registration(relation, attribute);
-    if (column == nullptr || column->relation != relation) {
+    if (column == nullptr || column->place != relation) {
         raise_changed(quote_identifier(name));
     }
 }
 
 void change_registration(const RegisteredColumn& column, const SealedAs& now, const SealedAs& was,
                          bool is_moving) {
+    require_unchanged(column);
     Parameters parameters = {};
     parameters.add_version(column);
     parameters.add(now);
     parameters.add(was);
     parameters.add(BOOLOID, BoolGetDatum(is_moving));
     change_one(column,
-               psprintf("UPDATE kms.registered_column SET key_identifier = $6,"
-                        " context_expression = $7, was_key_identifier = $8,"
-                        " was_context_expression = $9, is_moving = $10 WHERE %s",
+               psprintf("UPDATE kms.registered_column SET key_identifier = $4,"
+                        " context_expression = $5, was_key_identifier = $6,"
+                        " was_context_expression = $7, is_moving = $8 WHERE %s",
                         is_as_read),
                parameters);
 }

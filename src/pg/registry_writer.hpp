@@ -1,9 +1,9 @@
 // What changes kms.registered_column, but for its event triggers: act one.
 //
 // Between reading and writing a registration other sessions rename schemas, which needs no lock on
-// a table, and code of the table's owner may do so in this one. So what is written over is the
-// version of the row that was read, and what is added is looked up again: 40001 where it is
-// another's.
+// a table, and code of the table's owner may rename columns in this one. So what is written over is
+// the version of the row that was read, where it means the same still, and what is added is looked
+// up again: 40001 where it is another's.
 #pragma once
 
 #include "pg/registry.hpp"

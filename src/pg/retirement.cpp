@@ -33,8 +33,14 @@ std::uint64_t blobs_of(std::span<const KeyTag> tags) {
     return blobs;
 }
 
-// The column cannot be re-encrypted until it is mended.
-const char* fault_of_context(const RegisteredColumn& column) {
+// Not all rows count, or they cannot be re-encrypted, until it is mended.
+const char* fault_of(const RegisteredColumn& column, std::span<const RegisteredColumn> registered) {
+    if (const char* obstacle = obstacle_to_counting(column)) {
+        return psprintf("%s, so its rows cannot be counted", obstacle);
+    }
+    if (const char* root = uncovered_root(column, registered)) {
+        return psprintf("a partition now, and the column of \"%s\" is not registered", root);
+    }
     return column.broken != nullptr
                ? psprintf("its context expression is broken: %s", column.broken)
                : nullptr;
@@ -89,7 +95,7 @@ bool may_be_needed() {
 
 const char* obstacle_to_counting(const RegisteredColumn& column) {
     if (column.relation == InvalidOid) {
-        return "not found";
+        return column.is_gone ? "dropped, and not yet forgotten" : "not found";
     }
     const char* foreign = foreign_part_of(column.relation);
     return foreign != nullptr ? psprintf("its part \"%s\" is a foreign table", foreign) : nullptr;
@@ -97,12 +103,11 @@ const char* obstacle_to_counting(const RegisteredColumn& column) {
 
 std::span<const ColumnRows> count_rows(std::span<const KeyTag> tags) {
     Collected<ColumnRows> columns;
-    for (const RegisteredColumn& column : locked_registered_columns()) {
-        const char* obstacle = obstacle_to_counting(column);
-        const char* fault = obstacle != nullptr
-                                ? psprintf("%s, so its rows cannot be counted", obstacle)
-                                : fault_of_context(column);
-        const std::uint64_t rows = obstacle == nullptr ? rows_of(column, tags) : 0;
+    const std::span<const RegisteredColumn> registered = locked_registered_columns();
+    for (const RegisteredColumn& column : registered) {
+        const char* fault = fault_of(column, registered);
+        const bool can_count = obstacle_to_counting(column) == nullptr;
+        const std::uint64_t rows = can_count ? rows_of(column, tags) : 0;
         if (fault != nullptr || rows != 0) {
             columns.add({full_name(column), fault, rows});
         }

@@ -12,7 +12,7 @@ use Test::More;
 
 my $node = kms_node('registry', max_prepared_transactions => 2);
 my $registered = "SELECT string_agg(full_name || ' ' || coalesce(relation::text, 'none') || ' ' || key_identifier || coalesce(' ' || context_expression, ''), ', ' ORDER BY full_name) FROM kms.registered_columns";
-my $in_step = 'SELECT string_agg(relation_name, \', \') FROM kms.registered_column LEFT JOIN kms.registered_place USING (relation_schema, relation_name, column_name) WHERE relation IS DISTINCT FROM to_regclass(format(\'%I.%I\', relation_schema, relation_name))';
+my $in_step = 'SELECT string_agg(relation_name, \', \') FROM kms.registered_column LEFT JOIN kms.registered_place USING (id) WHERE relation IS DISTINCT FROM to_regclass(format(\'%I.%I\', relation_schema, relation_name))';
 
 sub registered_in { return $_[0]->safe_psql($_[1] // 'postgres', $registered) }
 
@@ -72,6 +72,13 @@ $other->command_ok([ 'pg_restore', '-e', '--schema-only', '-d', $other->connstr(
 $other->command_ok([ 'pg_restore', '-e', '--data-only', '--disable-triggers', '-d', $other->connstr('stages'), "$folder/custom" ], '... and the data without triggers');
 is(registered_in($other, 'stages'), $all, '... has all of them, by their names');
 is($other->safe_psql('stages', 'ALTER TABLE "The Office".card RENAME COLUMN number TO n; SELECT count(*) FROM kms.registered_columns'), 3, '... and loses none');
+
+# One column has one registration.
+$other->command_fails_like([ 'pg_restore', '-e', '--data-only', '-n', 'kms', '-t', 'registered_column', '-d', $other->connstr('stages'), "$folder/custom" ],
+    qr/registered_column_pkey/, 'what is there already is not restored once more');
+$other->safe_psql('stages', q{DELETE FROM kms.registered_column; SELECT kms.register_column('"The Office".person', 'ssn', 'k')});
+$other->command_fails_like([ 'pg_restore', '-e', '--data-only', '-n', 'kms', '-t', 'registered_column', '-d', $other->connstr('stages'), "$folder/custom" ],
+    qr/registered_place_at/, '... nor what somebody has registered anew');
 
 $other->safe_psql('template1', 'CREATE DATABASE copied TEMPLATE parallel');
 is(registered_in($other, 'copied'), $all, 'a database that is copied has them too');
@@ -137,7 +144,8 @@ my $answer = $clerk->ask(q{SET lock_timeout = '100ms'; ALTER TABLE person RENAME
 is($answer->{state}, '', 'a rename while the registry is locked');
 like($answer->{err}, qr/WARNING: .*kms could not follow a rename/, '... says that it was not followed');
 $holder->get('COMMIT');
-like(registered_in($node), qr/"The Office"\.person\.ssn none/, '... and the registry knows of no such column');
+like(registered_in($node), qr/"The Office"\.person\.number "The Office"\.person customer/, '... and is known all the same');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM kms.registered_column WHERE relation_name = 'person' AND column_name = 'number'}), 0, '... though a dump has the name of before');
 $ddl->('ALTER TABLE person RENAME number TO ssn');
 is(registered_in($node), $all, '... until it is there again');
 

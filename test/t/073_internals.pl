@@ -69,7 +69,7 @@ is(join("\n", @internal_errors), '', '... and none of them is an internal error'
 
 # --- what only the server passes
 
-foreach my $call ('data_key_changed()', 'keep_in_step()', 'keep_place()', 'follow_rename()', 'forget_dropped()') {
+foreach my $call ('data_key_changed()', 'keep_in_step()', 'keep_place()', 'follow_rename()') {
     like(outcome($session, "SELECT kms_internal.$call"), qr/^(39P01|0A000|39P03) /, "$call outside of a trigger");
 }
 
@@ -92,7 +92,7 @@ SQL
 my $takes_command = $session->get(q{SELECT string_agg(oid::regproc::text, ' ') FROM pg_proc
     WHERE pronamespace = 'kms_internal'::regnamespace AND 'pg_ddl_command'::regtype = ANY (proargtypes)});
 foreach my $function (split ' ', $takes_command) {
-    foreach my $arguments ('NULL, $2', 'NULL, NULL', q{'lib.f(a)', NULL}, q{'nonsense at (', $2}, q{'lib.f((a).made)', $2}) {
+    foreach my $arguments ('$1, $2', 'NULL, $2', 'NULL, NULL', q{'lib.f(a)', NULL}, q{'nonsense at (', $2}, q{'lib.f((a).made)', $2}) {
         $session->get("SET test.call = 'SELECT $function(" . ($arguments =~ s/'/''/gr) . ")'");
         ok(!$session->ask($_)->{closed}, "$function($arguments) for $_")
           foreach 'CREATE TABLE made (a int)', 'ALTER TABLE made RENAME a TO b', 'GRANT SELECT ON made TO PUBLIC', 'DROP TABLE made';
