@@ -44,13 +44,13 @@ std::span<const ContextColumn> context_of(const OwnRow& row) {
     return columns.all();
 }
 
-Place place_in(const OwnRow& row) {
+NotedPlace place_in(const OwnRow& row) {
     return {DatumGetObjectId(row[relation_column]), DatumGetInt16(row[attribute_column]),
             *DatumGetUUIDP(row[id_column]), context_of(row)};
 }
 
-Place noted_place(Snapshot snapshot, const char* index, std::span<ScanKeyData> keys) {
-    Place place = {};
+NotedPlace noted_place(Snapshot snapshot, const char* index, std::span<ScanKeyData> keys) {
+    NotedPlace place = {};
     scan(snapshot, "registered_place", index, keys,
          [&](const OwnRow& row) { place = place_in(row); });
     return place;
@@ -62,34 +62,36 @@ int order_of(const pg_uuid_t& one, const pg_uuid_t& other) {
 
 }  // namespace
 
-Place place_of(Snapshot snapshot, const pg_uuid_t& id) {
+NotedPlace place_of(Snapshot snapshot, const pg_uuid_t& id) {
     ScanKeyData key[] = {match_id(id_column, id)};
     return noted_place(snapshot, "registered_place_pkey", key);
 }
 
-Place place_at(Snapshot snapshot, Oid relation, AttrNumber attribute) {
+NotedPlace place_at(Snapshot snapshot, Oid relation, AttrNumber attribute) {
     ScanKeyData keys[] = {match(relation_column, F_OIDEQ, ObjectIdGetDatum(relation)),
                           match(attribute_column, F_INT2EQ, Int16GetDatum(attribute))};
     return noted_place(snapshot, "registered_place_at", keys);
 }
 
-std::span<const Place> all_places(Snapshot snapshot) {
-    Collected<Place> found;
+std::span<const NotedPlace> all_places(Snapshot snapshot) {
+    Collected<NotedPlace> found;
     scan(snapshot, "registered_place", nullptr, {},
          [&](const OwnRow& row) { found.add(place_in(row)); });
     const std::size_t count = found.all().size();
-    auto* places = allocate_many<Place>(count);
+    auto* places = allocate_many<NotedPlace>(count);
     std::ranges::copy(found.all(), places);
-    std::sort(places, places + count,
-              [](const Place& one, const Place& other) { return order_of(one.id, other.id) < 0; });
+    std::sort(places, places + count, [](const NotedPlace& one, const NotedPlace& other) {
+        return order_of(one.id, other.id) < 0;
+    });
     return {places, count};
 }
 
-Place place_among(std::span<const Place> places, const pg_uuid_t& id) {
-    const auto found = std::lower_bound(
-        places.begin(), places.end(), id,
-        [](const Place& place, const pg_uuid_t& other) { return order_of(place.id, other) < 0; });
-    return found != places.end() && order_of(found->id, id) == 0 ? *found : Place{};
+NotedPlace place_among(std::span<const NotedPlace> places, const pg_uuid_t& id) {
+    const auto found = std::lower_bound(places.begin(), places.end(), id,
+                                        [](const NotedPlace& place, const pg_uuid_t& other) {
+                                            return order_of(place.id, other) < 0;
+                                        });
+    return found != places.end() && order_of(found->id, id) == 0 ? *found : NotedPlace{};
 }
 
 }  // namespace kms::pg

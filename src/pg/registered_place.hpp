@@ -8,18 +8,18 @@
 
 namespace kms::pg {
 
-struct Place {
+struct NotedPlace {
     Oid relation;  // InvalidOid: none is noted
     AttrNumber attribute;
     pg_uuid_t id;  // of the registration
     std::span<const ContextColumn> context;
 };
 
-Place place_of(Snapshot snapshot, const pg_uuid_t& id);
-Place place_at(Snapshot snapshot, Oid relation, AttrNumber attribute);
+NotedPlace place_of(Snapshot snapshot, const pg_uuid_t& id);
+NotedPlace place_at(Snapshot snapshot, Oid relation, AttrNumber attribute);
 
 // For whoever needs many, in the order in which `place_among` looks for them.
-std::span<const Place> all_places(Snapshot snapshot);
-Place place_among(std::span<const Place> places, const pg_uuid_t& id);
+std::span<const NotedPlace> all_places(Snapshot snapshot);
+NotedPlace place_among(std::span<const NotedPlace> places, const pg_uuid_t& id);
 
 }  // namespace kms::pg

@@ -65,7 +65,7 @@ void find_by_names(Snapshot snapshot, RegisteredColumn& column) {
 }
 
 // False where there is no such column any more.
-bool rename_to_todays(RegisteredColumn& column, const Place& place) {
+bool rename_to_todays(RegisteredColumn& column, const NotedPlace& place) {
     const char* schema = get_namespace_name(get_rel_namespace(place.relation));
     const char* table = get_rel_name(place.relation);
     const char* name = get_attname(place.relation, place.attribute, true);
@@ -82,7 +82,7 @@ bool rename_to_todays(RegisteredColumn& column, const Place& place) {
     return true;
 }
 
-void rename_contexts(RegisteredColumn& column, const Place& place) {
+void rename_contexts(RegisteredColumn& column, const NotedPlace& place) {
     const ContextsToday today = contexts_today({.now = column.context_expression,
                                                 .was = column.was.context_expression,
                                                 .is_moving = column.is_moving,
@@ -95,7 +95,7 @@ void rename_contexts(RegisteredColumn& column, const Place& place) {
     column.is_stale = column.is_stale || today.is_stale;
 }
 
-void find_by_number(RegisteredColumn& column, const Place& place) {
+void find_by_number(RegisteredColumn& column, const NotedPlace& place) {
     column.place = place.relation;
     if (!rename_to_todays(column, place)) {
         column.is_gone = true;
@@ -125,7 +125,7 @@ SealedAs sealed_before(const OwnRow& row) {
             text_or_null(row, was_context_column)};
 }
 
-RegisteredColumn column_of(Snapshot snapshot, const OwnRow& row, const Place& place) {
+RegisteredColumn column_of(Snapshot snapshot, const OwnRow& row, const NotedPlace& place) {
     RegisteredColumn column = {.id = *DatumGetUUIDP(row[id_column]),
                                .relation = InvalidOid,
                                .attribute = InvalidAttrNumber,
@@ -157,7 +157,7 @@ std::span<const RegisteredColumn> read_columns(Snapshot snapshot, const char* in
                                                std::span<ScanKeyData> keys, PlaceOf&& place_of) {
     Collected<RegisteredColumn> columns;
     scan(snapshot, "registered_column", index, keys, [&](const OwnRow& row) {
-        const Place place = place_of(*DatumGetUUIDP(row[id_column]));
+        const NotedPlace place = place_of(*DatumGetUUIDP(row[id_column]));
         columns.add(column_of(snapshot, row, place));
     });
     return columns.all();
@@ -171,7 +171,7 @@ std::span<const RegisteredColumn> in_order(std::span<const RegisteredColumn> col
 }
 
 const RegisteredColumn* column_at(Snapshot snapshot, Oid relation, AttrNumber attribute) {
-    const Place place = place_at(snapshot, relation, attribute);
+    const NotedPlace place = place_at(snapshot, relation, attribute);
     if (place.relation == InvalidOid) {
         return nullptr;
     }
@@ -254,7 +254,7 @@ const RegisteredColumn* find_registered_column(Oid relation, AttrNumber attribut
 
 std::span<const RegisteredColumn> registered_columns() {
     return read_registry([](Snapshot snapshot) {
-        const std::span<const Place> places = all_places(snapshot);
+        const std::span<const NotedPlace> places = all_places(snapshot);
         return in_order(read_columns(snapshot, nullptr, {},
                                      [&](const pg_uuid_t& id) { return place_among(places, id); }));
     });
