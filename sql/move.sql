@@ -199,10 +199,11 @@ INSERT INTO t VALUES (4, kms.encode_with('old', 'v4', '4'));
 CALL kms.reencrypt('t', 'c', new_key => 'third');
 \set VERBOSITY default
 CALL kms.reencrypt('t', 'c', new_key => 'third', was_key => 'old');
--- A member of the owning role has it registered himself.
+-- To be a member of the owning role is not enough: its owner makes members.
 GRANT regress_kms_owner TO CURRENT_USER;
 CALL kms.reencrypt('t', 'c', new_key => 'old');
 REVOKE regress_kms_owner FROM CURRENT_USER;
+CALL kms.reencrypt('t', 'c', new_key => 'old', was_key => 'third');
 SELECT * FROM registration;
 SELECT count(*), bool_and(kms.decode_with_text('old', c, id::text::bytea) = 'v' || id) FROM t;
 

@@ -135,6 +135,9 @@ Result<HeldKey*> KeyCache::hold(HeldKeys& keys, const FetchedKey& fetched, bool 
     HeldKey* held = store(keys, std::move(fresh));
     if (is_current) {
         keys.current = held;
+    } else if (keys.current == held) {
+        keys.current =
+            nullptr;  // it was asked for by its tag: another may be the current one by now
     }
     count_ += keys.versions.size() - before;
     oldest_ = std::min(oldest_, held->fetched_at);

@@ -58,8 +58,8 @@ struct HeldKeys {
     std::uint32_t owner;
     std::string identifier;
     std::vector<std::unique_ptr<HeldKey>> versions;
-    HeldKey* current = nullptr;     // what encode uses; nullptr: to be fetched
-    bool by_name = false;           // asked for by its identifier, and not by a binding alone
+    HeldKey* current = nullptr;  // what encode uses, as it was when fetched; nullptr: to be fetched
+    bool by_name = false;        // asked for by its identifier, and not by a binding alone
     std::uint64_t valid_under = 0;  // the caller's mark of the circumstances that it was checked in
     std::list<HeldKeys*>::iterator place{};  // among those that were used, the last first
 

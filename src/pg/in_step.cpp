@@ -59,17 +59,18 @@ AttrNumber require_column(Relation table, const char* name) {
     return attribute;
 }
 
-// The table itself is registered, or what it is a partition of.
+// What the table is a partition of is registered, or it itself. A partition may have been
+// registered before it was attached.
 const RegisteredColumn* registration_of(Relation table, const char* name) {
     const Oid oid = RelationGetRelid(table);
-    const RegisteredColumn* found = find_registered_column(oid, get_attnum(oid, name));
     const List* ancestors =
         table->rd_rel->relispartition ? get_partition_ancestors(oid) : static_cast<List*>(NIL);
-    for (int i = 0; found == nullptr && i < list_length(ancestors); ++i) {
+    const RegisteredColumn* found = nullptr;
+    for (int i = list_length(ancestors) - 1; found == nullptr && i >= 0; --i) {
         const Oid ancestor = list_nth_oid(ancestors, i);
         found = find_registered_column(ancestor, get_attnum(ancestor, name));
     }
-    return found;
+    return found != nullptr ? found : find_registered_column(oid, get_attnum(oid, name));
 }
 
 Prepared* prepare(const TriggerData* call) {
@@ -139,7 +140,7 @@ bool is_unchanged(const TriggerData* call, AttrNumber attribute) {
     bool is_null = false;
     const Datum before = heap_getattr(call->tg_trigtuple, attribute, shape, &was_null);
     const Datum after = heap_getattr(call->tg_newtuple, attribute, shape, &is_null);
-    return !was_null && !is_null && datumIsEqual(before, after, column->attbyval, column->attlen);
+    return !was_null && !is_null && datum_image_eq(before, after, column->attbyval, column->attlen);
 }
 
 // What else is written to the target would be another value than the source's.
@@ -183,11 +184,26 @@ void require_whole(const Prepared& prepared, const TriggerData* call) {
     }
 }
 
+// Of the version that the row's sealed value is under, which another does not go behind.
+std::optional<KeyTag> tag_before(const Prepared& prepared, const TriggerData* call) {
+    bool is_null = true;
+    const Datum before = TRIGGER_FIRED_BY_UPDATE(call->tg_event)
+                             ? heap_getattr(call->tg_trigtuple, prepared.target,
+                                            RelationGetDescr(call->tg_relation), &is_null)
+                             : Datum{0};
+    const auto header =
+        is_null || prepared.opens ? std::nullopt : read_sealed_header(bytes_of_datum(before));
+    return header ? std::optional(header->tag) : std::nullopt;
+}
+
 // Sealed or opened.
-Datum target_of(Prepared& prepared, HeapTuple tuple) {
-    const Call call = {prepared.opens ? "decrypt a value with" : "encrypt a value with", 0,
-                       source_of(prepared, tuple), context_of(prepared, tuple),
-                       prepared.identifier};
+Datum target_of(Prepared& prepared, const TriggerData* trigger, HeapTuple tuple) {
+    const Call call = {.action = prepared.opens ? "decrypt a value with" : "encrypt a value with",
+                       .local_id = 0,
+                       .data = source_of(prepared, tuple),
+                       .context = context_of(prepared, tuple),
+                       .identifier = prepared.identifier,
+                       .replaces = tag_before(prepared, trigger)};
     varlena* result = nullptr;
     const Failure failure = prepared.opens ? open(call, &result) : seal(call, &result);
     if (failure) {
@@ -204,7 +220,7 @@ HeapTuple with_target(Prepared& prepared, const TriggerData* call, HeapTuple tup
     if (prepared.opens && !is_null) {
         require_may_open(RelationGetRelationName(call->tg_relation), call->tg_trigger->tgargs[0]);
     }
-    Datum value = is_null ? Datum{0} : target_of(prepared, tuple);
+    Datum value = is_null ? Datum{0} : target_of(prepared, call, tuple);
     return heap_modify_tuple_by_cols(tuple, shape, 1, &column, &value, &is_null);
 }
 

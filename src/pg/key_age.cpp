@@ -45,8 +45,11 @@ class Ages {
   public:
     explicit Ages(FunctionCallInfo fcinfo) : rows_(fcinfo), sealed_(CurrentMemoryContext) {
         initStringInfo(&names_);
-        for (const RegisteredColumn& column : locked_registered_columns()) {
-            add_rows_of(column);
+        const std::span<const RegisteredColumn> registered = locked_registered_columns();
+        for (const RegisteredColumn& column : registered) {
+            if (covering(column, registered) == nullptr) {
+                add_rows_of(column);
+            }
         }
         LockRelationOid(blob_table(), AccessShareLock);
         sealed_.add(take_census(blob_table(), blob_wrapped_column));

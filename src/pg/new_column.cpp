@@ -104,6 +104,18 @@ const char* type_name(Oid type, std::int32_t typmod) {
                                 FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
 }
 
+// In partitions too, each of which has a trigger of its own.
+bool fires_everywhere(Oid relation, const char* source) {
+    const List* tables = find_all_inheritors(relation, AccessShareLock, nullptr);
+    bool fires = true;
+    for (int i = 0; i < list_length(tables); ++i) {
+        const Relation table = table_open(list_nth_oid(tables, i), NoLock);
+        fires = fires && find_in_step_trigger(table, source).fires_always;
+        table_close(table, NoLock);
+    }
+    return fires;
+}
+
 AttrNumber find_new_column(const NewColumn& column) {
     const Relation table = relation_open(column.relation, AccessShareLock);
     const InStepTrigger trigger = find_in_step_trigger(table, column.source);
@@ -125,7 +137,7 @@ AttrNumber find_new_column(const NewColumn& column) {
                                column.source, get_rel_name(column.relation),
                                trigger.opens ? "decrypted" : "encrypted", trigger.target)));
     }
-    if (exists && !trigger.fires_always) {
+    if (exists && !fires_everywhere(column.relation, column.source)) {
         fire_always(column.relation, trigger);
     }
     return found;

@@ -33,13 +33,16 @@ std::string name_of(const Wanted& wanted) {
     return name.append(text_of(wanted.use.identifier));
 }
 
-bool is_held(Session& session, const Call& call, const std::optional<SealedHeader>& header) {
-    HeldKeys* keys = remembered(session, call);
+// `tag` as in wanted_tag().
+bool is_among(HeldKeys* keys, const std::optional<KeyTag>& tag) {
     if (keys == nullptr) {
         return false;
     }
-    return header ? keys->find(header->tag) != nullptr
-                  : keys->current != nullptr && !keys->current->wiped;
+    return tag ? keys->find(*tag) != nullptr : keys->current != nullptr && !keys->current->wiped;
+}
+
+bool is_held(Session& session, const Call& call, const std::optional<SealedHeader>& header) {
+    return is_among(remembered(session, call), header ? std::optional(header->tag) : std::nullopt);
 }
 
 // What is no ciphertext needs no key, and what is not bound has none.
@@ -118,12 +121,19 @@ Status fetch_stored(Session& session, Line line, std::span<const Wanted> wanted)
 void fetch(Session& session, std::span<const Wanted> wanted) {
     const KeyUse& use = wanted.front().use;
     const Failure failure = in_session(session, use.subject(), [&]() -> Status {
+        // What is not remembered may be held all the same.
+        std::vector<Wanted> missing;
         for (const Wanted& key : wanted) {
-            session.refresh_cache(key.use);
+            if (!is_among(session.refresh_cache(key.use), key.wanted_tag())) {
+                missing.push_back(key);
+            }
+        }
+        if (missing.empty()) {
+            return {};
         }
         KMS_ASSIGN(Line line, session.line(use));
-        return use.stored != nullptr ? fetch_stored(session, line, wanted)
-                                     : fetch_held(session, line, wanted);
+        return use.stored != nullptr ? fetch_stored(session, line, missing)
+                                     : fetch_held(session, line, missing);
     });
     settle(session, failure);
 }

@@ -209,6 +209,12 @@ const RegisteredColumn* find(Oid relation, AttrNumber attribute, const char* col
     });
 }
 
+const List* ancestors_of(const RegisteredColumn& column) {
+    return column.relation != InvalidOid && get_rel_relispartition(column.relation)
+               ? get_partition_ancestors(column.relation)
+               : static_cast<List*>(NIL);
+}
+
 const char* detail_of_fault(const RegisteredColumn& column, Oid type) {
     if (column.relation != InvalidOid) {
         return psprintf("Its context expression is broken: %s.", column.broken);
@@ -280,17 +286,22 @@ std::span<const RegisteredColumn> locked_registered_columns() {
     return columns;
 }
 
+const RegisteredColumn* covering(const RegisteredColumn& column,
+                                 std::span<const RegisteredColumn> registered) {
+    const List* ancestors = ancestors_of(column);
+    for (const RegisteredColumn& other : registered) {
+        if (list_member_oid(ancestors, other.relation) &&
+            strcmp(other.column_name, column.column_name) == 0) {
+            return &other;
+        }
+    }
+    return nullptr;
+}
+
 const char* uncovered_root(const RegisteredColumn& column,
                            std::span<const RegisteredColumn> registered) {
-    if (column.relation == InvalidOid || !get_rel_relispartition(column.relation)) {
-        return nullptr;
-    }
-    const List* ancestors = get_partition_ancestors(column.relation);
-    const auto covers = [&](const RegisteredColumn& other) {
-        return list_member_oid(ancestors, other.relation) &&
-               strcmp(other.column_name, column.column_name) == 0;
-    };
-    return ancestors == NIL || std::ranges::any_of(registered, covers)
+    const List* ancestors = ancestors_of(column);
+    return ancestors == NIL || covering(column, registered) != nullptr
                ? nullptr
                : get_rel_name(llast_oid(ancestors));
 }

@@ -62,6 +62,11 @@ const RegisteredColumn* find_registration(Oid relation, AttrNumber attribute);
 // The same of a name that may be none of the relation's columns any more.
 const RegisteredColumn* find_registration(Oid relation, const char* column);
 
+// Where the column has become one of a partition of a table whose column of that name is
+// registered, which is what counts then: that one. nullptr otherwise.
+const RegisteredColumn* covering(const RegisteredColumn& column,
+                                 std::span<const RegisteredColumn> registered);
+
 // Where the column has become one of a partition: what it is a partition of, whose column is not
 // among the registered ones. Rows of other partitions would not count. nullptr otherwise.
 const char* uncovered_root(const RegisteredColumn& column,

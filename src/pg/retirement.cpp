@@ -105,6 +105,9 @@ std::span<const ColumnRows> count_rows(std::span<const KeyTag> tags) {
     Collected<ColumnRows> columns;
     const std::span<const RegisteredColumn> registered = locked_registered_columns();
     for (const RegisteredColumn& column : registered) {
+        if (covering(column, registered) != nullptr) {
+            continue;
+        }
         const char* fault = fault_of(column, registered);
         const bool can_count = obstacle_to_counting(column) == nullptr;
         const std::uint64_t rows = can_count ? rows_of(column, tags) : 0;

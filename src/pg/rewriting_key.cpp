@@ -53,9 +53,22 @@ const char* registered_label(const Rewriting& run) {
                     get_rel_name(run.relation));
 }
 
-// As a member of the owning role, and not by being a superuser.
-bool is_callers_own(Oid relation) {
-    return is_member_of_role_nosuper(GetUserId(), owner_of(relation));
+// A partition that was registered before it was attached.
+void require_not_covered(const Rewriting& run, const RegisteredColumn& column) {
+    if (!get_rel_relispartition(run.relation)) {
+        return;
+    }
+    if (const RegisteredColumn* root = covering(column, registered_columns())) {
+        ereport(ERROR,
+                (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                 errmsg("%s is registered as %s", registered_label(run), full_name(*root)),
+                 errdetail("\"%s\" is a partition, and what it was registered with before does "
+                           "not count.",
+                           get_rel_name(run.relation)),
+                 errhint("CALL %s for \"%s\", and take back the registration of the partition "
+                         "with kms.unregister_column().",
+                         run.procedure, root->relation_name)));
+    }
 }
 
 }  // namespace
@@ -67,6 +80,7 @@ const RegisteredColumn& registration_of(const Rewriting& run) {
                         errmsg("%s is not registered", column_label(run)),
                         errhint("Say which key it has with kms.register_column().")));
     }
+    require_not_covered(run, *column);
     require_as_begun(run, *column);
     return *column;
 }
@@ -82,9 +96,9 @@ void require_said_key(const Rewriting& run, const SealedAs& source) {
 }
 
 // What is registered says which key is asked for, in the caller's name: who owns a table may have
-// registered one that he is not served himself.
+// registered one that he is not served himself. A membership says nothing: he may have given it.
 void require_known_key(const Rewriting& run, const SealedAs& source) {
-    if (run.was_key.empty() && !is_callers_own(run.relation)) {
+    if (run.was_key.empty() && GetUserId() != owner_of(run.relation)) {
         ereport(
             ERROR,
             (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -92,7 +106,7 @@ void require_known_key(const Rewriting& run, const SealedAs& source) {
              errdetail("Whoever owns the table has registered that, and may not be served the "
                        "key that you are."),
              errhint("Look at kms.registered_columns, and say as was_key which key the column "
-                     "is to have there; or call %s as a member of the owning role.",
+                     "is to have there; or call %s as the owner.",
                      run.procedure)));
     }
 }

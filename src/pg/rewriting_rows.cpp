@@ -312,12 +312,11 @@ void put_nothing_off() {
     AfterTriggerSetState(make_node<ConstraintsSetStmt>(T_ConstraintsSetStmt));
 }
 
-// Where another's row, not committed yet, may be a duplicate. A caller who waits for less himself
-// means that.
+// Where another's row, not committed yet, may be a duplicate. A caller may wait for less himself.
 void wait_briefly(Work& work) {
+    work.attempt.waits_briefly = work.may_wait;
     if (work.may_wait && (LockTimeout == 0 || LockTimeout > longest_wait_ms)) {
         set_meanwhile("lock_timeout", psprintf("%d", longest_wait_ms));
-        work.attempt.waits_briefly = true;
     }
 }
 

@@ -125,7 +125,8 @@ bool may_wait_for_others(Relation table, AttrNumber column) {
     for (int i = 0; i < list_length(indexes); ++i) {
         const Relation index = index_open(list_nth_oid(indexes, i), AccessShareLock);
         const Form_pg_index form = index->rd_index;
-        may_wait |= (form->indisunique || form->indisexclusion) && is_in_index(index, column);
+        may_wait |= (form->indisunique || form->indisexclusion) &&
+                    (is_in_index(index, column) || !form->indimmediate);
         index_close(index, AccessShareLock);
     }
     return may_wait;

@@ -35,28 +35,34 @@ const char* text_of_query(const char* query, int parameters, Oid* types, Datum* 
     return text;
 }
 
-#define FROM_WRITERS                                                                     \
-    " FROM pg_locks WHERE locktype = 'relation' AND relation = ANY ($1) AND database = " \
-    "(SELECT oid FROM pg_database WHERE datname = current_database()) "                  \
+#define HOLDERS                                                                    \
+    "SELECT virtualtransaction AS name FROM pg_locks WHERE locktype = 'relation' " \
+    "AND relation = ANY ($1) AND database = "                                      \
+    "(SELECT oid FROM pg_database WHERE datname = current_database()) "            \
     "AND mode = 'RowExclusiveLock' AND granted AND pid IS DISTINCT FROM pg_backend_pid()"
 
 }  // namespace
 
+// With the name that each has once it is prepared.
 const char* writers_of(Oid relation) {
     Oid types[] = {OIDARRAYOID};
     Datum values[] = {parts_of(relation)};
     return text_of_query(
-        "SELECT coalesce(array_agg(DISTINCT virtualtransaction), '{}')" FROM_WRITERS,
+        "WITH holder AS (" HOLDERS
+        ") SELECT coalesce(array_agg(DISTINCT name), '{}') FROM (SELECT name FROM holder UNION ALL "
+        "SELECT '-1/' || transactionid FROM pg_locks JOIN holder ON name = virtualtransaction "
+        "WHERE locktype = 'transactionid' AND mode = 'ExclusiveLock') both_names",
         std::size(types), types, values);
 }
 
 std::int64_t count_open_writers(Oid relation, const char* writers) {
     Oid types[] = {OIDARRAYOID, TEXTOID};
     Datum values[] = {parts_of(relation), text_datum(writers)};
-    return strtoll(text_of_query("SELECT count(DISTINCT virtualtransaction)" FROM_WRITERS
-                                 " AND (virtualtransaction = ANY ($2::text[]) OR pid IS NULL)",
-                                 std::size(types), types, values),
-                   nullptr, 10);
+    return strtoll(
+        text_of_query("WITH holder AS (" HOLDERS ") SELECT count(DISTINCT name) FROM holder "
+                      "WHERE name = ANY ($2::text[])",
+                      std::size(types), types, values),
+        nullptr, 10);
 }
 
 }  // namespace kms::pg

@@ -11,7 +11,7 @@ namespace kms::pg {
 // takes may have made its value before and not stored it yet.
 const char* writers_of(Oid relation);
 
-// How many of them are still open. A prepared transaction may be any of them.
+// How many of them are still open, or prepared.
 std::int64_t count_open_writers(Oid relation, const char* writers);
 
 }  // namespace kms::pg

@@ -309,9 +309,11 @@ like(said('ALTER TABLE whole ATTACH PARTITION person FOR VALUES FROM (0) TO (100
     qr/WARNING: .*the table of registered column public\.person\.ssn is a partition now\nDETAIL: .*\nHINT:  Register the column/, 'ATTACH PARTITION');
 is_kept(qr/^public\.person\.ssn: a partition now, and the column of "whole" is not registered$/, '... keeps every version');
 $s->get("SELECT kms.register_column('whole', 'ssn', 'k', 'id::text::bytea')");
-is_kept(qr/^public\.person\.ssn: 1 row$/, '... until the column of the whole is registered');
+is_kept(qr/^public\.whole\.ssn: 1 row$/, '... until the column of the whole is registered, which counts alone');
+fails_with($s, "CALL kms.reencrypt('person', 'ssn')", '55000', '... and is what is re-encrypted');
+is($s->ask("CALL kms.reencrypt('whole', 'ssn')")->{state}, '', '... as a whole');
 $s->get("SELECT kms.unregister_column('person', 'ssn')");
-is_kept(qr/^public\.whole\.ssn: 1 row$/, '... which is enough');
+is_kept(qr/^public\.whole\.ssn: 1 row$/, '... without the other too');
 $s->get('DROP TABLE whole');
 
 # --- an expression means the same whatever the settings are

@@ -41,6 +41,21 @@ sub rotate {
     return ++$version;
 }
 
+# --- what a session asks for by its tag does not become current by that
+
+{
+    my $stale = kms_session($node);
+    my $old = $stale->get("SELECT kms.encode(1, 'old')");
+    $remote->get("SELECT kms.rotate_key('a')");
+    my $new = $remote->get("SELECT kms.encode(1, 'new')");
+    ++$version;
+    $stale->get("BEGIN; SET LOCAL kms.keys = '1=a,2=b'");
+    is($stale->get("SELECT kms.decode_text_array(1, ARRAY['$new', '$old']::bytea[])"), '{new,old}', 'values of two versions are opened at once');
+    is($stale->get("SELECT version_of((kms.inspect(kms.recode(1, 1, '$new'))).key_tag)"), "$version enabled", '... and the newer one stays what it is');
+    $stale->get('COMMIT');
+    $stale->quit;
+}
+
 # --- all contents of a blob without a key of its own
 
 my $put = "kms.blob_put(1, repeat('important ', 20000)::bytea, 'contract', metadata => '{\"k\": 1}')";
