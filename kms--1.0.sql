@@ -147,6 +147,26 @@ RETURNS name[] LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_co
 CREATE FUNCTION kms_internal.names_renamed(context_expression text, command pg_ddl_command)
 RETURNS bool LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_names_renamed';
 
+CREATE FUNCTION kms_internal.is_subscription()
+RETURNS bool LANGUAGE sql VOLATILE
+RETURN EXISTS (SELECT FROM pg_catalog.pg_stat_subscription WHERE pid = pg_catalog.pg_backend_pid());
+
+-- Where things are is each database's own: a subscription of all tables brings the publisher's numbers.
+CREATE FUNCTION kms_internal.keep_numbers()
+RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF pg_trigger_depth() = 1 AND kms_internal.is_subscription() THEN
+        RETURN NULL;  -- what comes behind this one is written by triggers of what has arrived
+    ELSIF TG_OP = 'DELETE' THEN
+        RETURN OLD;
+    END IF;
+    RETURN NEW;
+END $$;
+
+CREATE TRIGGER own_numbers BEFORE INSERT OR UPDATE OR DELETE ON kms.registered_place
+FOR EACH ROW EXECUTE FUNCTION kms_internal.keep_numbers();
+ALTER TABLE kms.registered_place ENABLE ALWAYS TRIGGER own_numbers;
+
 -- Whether the command has given a label of an enum, of which values of the type may hold some, another
 -- name.
 CREATE FUNCTION kms_internal.label_renamed(type oid, command pg_ddl_command)
@@ -187,6 +207,11 @@ BEGIN
         CROSS JOIN LATERAL kms_internal.noted_context(registered, c.oid) used
     WHERE n.nspname = registered.relation_schema AND c.relname = registered.relation_name
         AND c.relkind IN ('r', 'p') AND a.attname = registered.column_name;
+EXCEPTION WHEN unique_violation THEN
+    -- A second one of the same column, from a publisher, does not keep out all that comes after it.
+    IF NOT kms_internal.is_subscription() THEN
+        RAISE;
+    END IF;
 END $$;
 
 -- A column that is noted stays the one that is meant, and so do those of its contexts until these
@@ -194,7 +219,9 @@ END $$;
 CREATE FUNCTION kms_internal.keep_place()
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF TG_OP = 'DELETE' THEN
+    IF TG_OP = 'TRUNCATE' THEN
+        DELETE FROM kms.registered_place;
+    ELSIF TG_OP = 'DELETE' THEN
         DELETE FROM kms.registered_place p WHERE p.id = OLD.id;
     ELSIF TG_OP = 'INSERT' OR NOT EXISTS (SELECT FROM kms.registered_place p WHERE p.id = NEW.id) THEN
         PERFORM kms_internal.note_place(NEW);
@@ -209,7 +236,9 @@ END $$;
 
 CREATE TRIGGER placed AFTER INSERT OR UPDATE OR DELETE ON kms.registered_column
 FOR EACH ROW EXECUTE FUNCTION kms_internal.keep_place();
-ALTER TABLE kms.registered_column ENABLE ALWAYS TRIGGER placed;
+CREATE TRIGGER placed_all AFTER TRUNCATE ON kms.registered_column
+FOR EACH STATEMENT EXECUTE FUNCTION kms_internal.keep_place();
+ALTER TABLE kms.registered_column ENABLE ALWAYS TRIGGER placed, ENABLE ALWAYS TRIGGER placed_all;
 
 CREATE FUNCTION kms.register_column(
     relation regclass, column_name name, key_identifier text,
@@ -241,6 +270,33 @@ CREATE FUNCTION kms_internal.stale_registrations(
     OUT relation_schema name, OUT relation_name name, OUT column_name name, OUT context_expression text,
     OUT was_context_expression text, OUT broken text, OUT context_names name[])
 RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_stale_registrations';
+
+-- Whether the catalogs themselves say so, in a snapshot of this moment.
+CREATE FUNCTION kms_internal.is_so_today(
+    place kms.registered_place, is_gone bool, relation_schema name, relation_name name, column_name name,
+    context_names name[], is_broken bool)
+RETURNS bool LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+    IF is_gone THEN
+        RETURN NOT EXISTS (
+            SELECT FROM pg_attribute a WHERE a.attrelid = place.relation AND a.attnum = place.attribute AND NOT a.attisdropped);
+    END IF;
+    RETURN EXISTS (
+            SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = place.attribute
+            WHERE c.oid = place.relation AND n.nspname = relation_schema AND c.relname = relation_name
+                AND a.attname = column_name)
+        AND NOT EXISTS (
+            SELECT FROM unnest(context_names, place.context_attributes) u (name, attribute)
+                JOIN pg_attribute b ON b.attrelid = place.relation AND b.attnum = u.attribute
+            WHERE b.attname <> u.name)
+        AND (NOT is_broken OR EXISTS (
+            SELECT FROM unnest(place.context_names, place.context_attributes, place.context_types) u (name, attribute, type)
+                JOIN pg_attribute b ON b.attrelid = place.relation AND b.attnum = u.attribute
+            WHERE b.attisdropped OR b.attname <> u.name
+                OR kms_internal.context_type(b.atttypid, b.atttypmod) <> u.type));
+END $$;
 
 -- Brings the names up to date, which a dump is to hold: whatever uses what is registered does so by
 -- number. Looks at what there is, and not at the command, of which there are many that rename.
@@ -281,12 +337,19 @@ BEGIN
             is_late := is_late OR today.is_gone OR EXISTS (
                 SELECT FROM pg_event_trigger_ddl_commands() d
                 WHERE d.objid IN (today.relation, to_regnamespace(quote_ident(today.relation_schema))));
-        ELSIF today.is_gone THEN
+            CONTINUE;
+        END IF;
+        SELECT p.* INTO place FROM kms.registered_place p WHERE p.id = today.id;
+        -- What a session remembers of the catalogs may be older than what it has read here: the next
+        -- command looks again.
+        CONTINUE WHEN NOT FOUND OR NOT kms_internal.is_so_today(place, today.is_gone, today.relation_schema,
+            today.relation_name, today.column_name, today.context_names,
+            today.broken IS DISTINCT FROM registered.broken);
+        IF today.is_gone THEN
             DELETE FROM kms.registered_column r WHERE r.id = today.id;
             forgotten := forgotten
                 || format('%I.%I.%I', today.relation_schema, today.relation_name, today.column_name);
         ELSE
-            SELECT p.* INTO place FROM kms.registered_place p WHERE p.id = today.id;
             UPDATE kms.registered_column r
             SET (relation_schema, relation_name, column_name, context_expression, was_context_expression, broken)
                 = (today.relation_schema, today.relation_name, today.column_name, today.context_expression,
@@ -758,6 +821,10 @@ CREATE TABLE kms.reencryption (
     updated timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (relation, attribute)
 );
+
+CREATE TRIGGER own_numbers BEFORE INSERT OR UPDATE OR DELETE ON kms.reencryption
+FOR EACH ROW EXECUTE FUNCTION kms_internal.keep_numbers();
+ALTER TABLE kms.reencryption ENABLE ALWAYS TRIGGER own_numbers;
 
 -- 27506 is the objsubid of the advisory lock that a run holds while it lives.
 CREATE VIEW kms.reencrypt_progress AS

@@ -157,16 +157,48 @@ Contexts renamed_or_broken(const Contexts& contexts, Oid relation,
     return result;
 }
 
-bool is_part_of_row(Oid row, Oid part) {
-    const Oid relation = get_typ_typrelid(row);
-    for (AttrNumber i = 1; get_attname(relation, i, true) != nullptr; ++i) {
-        const Oid type = get_atttype(relation, i);
-        if (type != InvalidOid && is_made_of(type, part)) {
+// Types may be made of each other in many ways: each is looked into once.
+class Parts {
+  public:
+    explicit Parts(Oid wanted) : wanted_(wanted) {}
+
+    bool are_in(Oid type) {
+        CHECK_FOR_INTERRUPTS();
+        check_stack_depth();
+        const Oid base = getBaseType(type);
+        if (type == wanted_ || base == wanted_) {
             return true;
         }
+        if (list_member_oid(seen_, base)) {
+            return false;
+        }
+        seen_ = lappend_oid(seen_, base);
+        const Oid inner = inside(base);
+        return (inner != InvalidOid && are_in(inner)) ||
+               (get_typtype(base) == TYPTYPE_COMPOSITE && are_in_row(base));
     }
-    return false;
-}
+
+  private:
+    static Oid inside(Oid type) {
+        return type_is_multirange(type) ? get_multirange_range(type)
+               : type_is_range(type)    ? get_range_subtype(type)
+                                        : get_element_type(type);
+    }
+
+    bool are_in_row(Oid row) {
+        const Oid relation = get_typ_typrelid(row);
+        for (AttrNumber i = 1; get_attname(relation, i, true) != nullptr; ++i) {
+            const Oid type = get_atttype(relation, i);
+            if (type != InvalidOid && are_in(type)) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    Oid wanted_;
+    List* seen_ = NIL;
+};
 
 }  // namespace
 
@@ -175,11 +207,7 @@ const char* context_type(Oid type, std::int32_t modifier) {
 }
 
 bool is_made_of(Oid type, Oid part) {
-    check_stack_depth();
-    const Oid base = getBaseType(type);
-    const Oid inner = type_is_range(base) ? get_range_subtype(base) : get_element_type(base);
-    return base == part || type == part || (inner != InvalidOid && is_made_of(inner, part)) ||
-           (get_typtype(base) == TYPTYPE_COMPOSITE && is_part_of_row(base, part));
+    return Parts(part).are_in(type);
 }
 
 ContextsToday contexts_today(const Contexts& contexts, Oid relation,

@@ -80,6 +80,32 @@ $subscriber->safe_psql('postgres', 'DROP SUBSCRIPTION theirs');
 is($session->get($writes{rotate_data_key}), 4, 'without the subscription data keys are its own');
 $session->quit;
 
-$_->stop foreach $subscriber, $node;
-no_crash($_) foreach $subscriber, $standby, $node;
+# --- a publication of all tables has the registry too: numbers of the publisher's tables took the place of the subscriber's, or the copy failed
+
+my ($publisher, $all) = map { kms_node($_, 'kms.command' => $settings{'kms.command'}, 'wal_level' => 'logical', 'max_wal_senders' => 8) } 'publisher', 'all';
+$all->safe_psql('postgres', 'CREATE TABLE other (id int); CREATE TABLE another (id int)');
+$_->safe_psql('postgres', 'CREATE TABLE sealed (id int PRIMARY KEY, a text, c bytea, d bytea)') foreach $publisher, $all;
+$publisher->safe_psql('postgres', q{SELECT kms.register_column('sealed', 'c', 'plain', 'a::bytea'); CREATE PUBLICATION everything FOR ALL TABLES});
+$all->safe_psql('postgres', q{SELECT kms.register_column('sealed', 'd', 'plain')});
+$all->safe_psql('postgres', "CREATE SUBSCRIPTION everything CONNECTION '" . $publisher->connstr . " dbname=postgres' PUBLICATION everything");
+$all->wait_for_subscription_sync($publisher, 'everything');
+my $registered = q{SELECT string_agg(format('%s %s %s', relation, column_name, context_expression), ', ' ORDER BY column_name) FROM kms.registered_columns};
+is($all->safe_psql('postgres', $registered), 'sealed c (a)::bytea, sealed d ', 'a registration arrives, and is of the subscriber\'s column');
+$publisher->safe_psql('postgres', q{ALTER TABLE sealed RENAME a TO b; SELECT kms.register_column('sealed', 'd', 'plain')});
+$all->safe_psql('postgres', 'ALTER TABLE sealed RENAME a TO b');
+$publisher->safe_psql('postgres', q{INSERT INTO sealed VALUES (1, 'b', kms.encode_with('plain', 'x', 'b'))});
+$publisher->wait_for_catchup('everything');
+is($all->safe_psql('postgres', 'SELECT id, b FROM sealed'), '1|b', 'what comes behind a registration that is there already arrives');
+$all->safe_psql('postgres', 'COMMENT ON TABLE sealed IS NULL');
+is($all->safe_psql('postgres', $registered) =~ /sealed c \(b\)::bytea/, 1, '... and registrations hold');
+is($all->safe_psql('postgres', q{SELECT count(*) FROM kms.registered_place WHERE relation <> 'sealed'::regclass}), 0, '... by numbers of the subscriber');
+$all->safe_psql('postgres', 'DROP SUBSCRIPTION everything');
+
+# --- a registry that is emptied leaves no place behind
+
+$all->safe_psql('postgres', q{TRUNCATE kms.registered_column; SELECT kms.register_column('sealed', 'c', 'plain')});
+is($all->safe_psql('postgres', 'SELECT count(*) FROM kms.registered_place'), 1, 'TRUNCATE empties the places too');
+
+$_->stop foreach $subscriber, $node, $publisher, $all;
+no_crash($_) foreach $subscriber, $standby, $node, $publisher, $all;
 done_testing();
