@@ -82,6 +82,37 @@ class DamagedBlobs {
     std::size_t count_ = 0;
 };
 
+// Blobs that may well be whole, but that their key version does not open now.
+class PassedBlobs {
+  public:
+    void add(std::size_t count, const BlobId& last) {
+        count_ += count;
+        last_ = count > 0 ? last : last_;
+    }
+
+    void tell() const {
+        if (count_ != 0) {
+            ereport(WARNING,
+                    (errmsg("blobs that are passed over, since the key does not open them: %zu",
+                            count_),
+                     errdetail("One is blob %s.", shown_id(last_)),
+                     errhint("kms.blob_verify() tells what is in the way, as a version that is "
+                             "disabled is. Call kms.rewrap_blobs() again after that.")));
+        }
+    }
+
+  private:
+    std::size_t count_ = 0;
+    BlobId last_ = {};
+};
+
+// What came of those that are not damaged.
+struct Tally {
+    std::size_t done = 0;
+    std::size_t passed = 0;
+    BlobId last_passed = {};
+};
+
 class Rewrapping {
   public:
     static constexpr const char* action = "rewrap blobs";
@@ -106,6 +137,7 @@ class Rewrapping {
             }
         }
         damaged_.tell();
+        passed_.tell();
         return done_;
     }
 
@@ -134,23 +166,20 @@ class Rewrapping {
             if (SPI_processed == 0) {
                 break;
             }
-            is_ours = first_that_tells(SPI_tuptable, SPI_processed, damage);
+            is_ours = first_that_tells(SPI_tuptable, SPI_processed, tag, damage);
         }
         SPI_cursor_close(cursor);
         return is_ours;
     }
 
     std::optional<bool> first_that_tells(SPITupleTable* batch, std::uint64_t count,
-                                         Damage& damage) {
+                                         const KeyTag& tag, Damage& damage) {
         std::optional<bool> is_ours;
         for (std::uint64_t i = 0; i < count && !is_ours; ++i) {
             CHECK_FOR_INTERRUPTS();
-            bool is_ours_if_whole = false;
             const BlobId id = id_at(batch, i);
-            const char* reason = damage_of([&] { is_ours_if_whole = is_of_key_and_whole(id); });
-            if (reason == nullptr) {
-                is_ours = is_ours_if_whole;
-            } else {
+            const char* reason = damage_of([&] { is_ours = is_of_key(id, tag); });
+            if (reason != nullptr) {
                 damage = {id, reason};
             }
         }
@@ -158,9 +187,17 @@ class Rewrapping {
         return is_ours;
     }
 
-    bool is_of_key_and_whole(const BlobId& id) {
+    // nullopt: it is gone, or under another version by now, and tells nothing of this one. The
+    // snapshot of the statement may be older than the one that the id is from.
+    std::optional<bool> is_of_key(const BlobId& id, const KeyTag& tag) {
+        std::optional<bool> is_ours;
+        PushActiveSnapshot(GetLatestSnapshot());
         const BlobRow* row = find_blob_row(id);
-        return row != nullptr && unlock_blob("rewrap", local_id_, *row) != nullptr;
+        if (row != nullptr && row->key_tag == tag) {
+            is_ours = unlock_blob("rewrap", local_id_, *row) != nullptr;
+        }
+        PopActiveSnapshot();
+        return is_ours;
     }
 
     // nullptr, or the reason why a blob does not open. Raises everything else. What is left of a
@@ -196,8 +233,9 @@ class Rewrapping {
     }
 
     void rewrap_batch(SPITupleTable* batch, std::uint64_t count) {
-        if (damage_of([&] { rewrap_rows(batch, 0, count); }) == nullptr) {
-            note_done(count);
+        Tally tally;
+        if (damage_of([&] { tally = rewrap_rows(batch, 0, count); }) == nullptr) {
+            note(tally);
         } else {
             rewrap_each(batch, count);
         }
@@ -206,42 +244,52 @@ class Rewrapping {
 
     void rewrap_each(SPITupleTable* batch, std::uint64_t count) {
         for (std::uint64_t i = 0; i < count; ++i) {
-            if (const char* reason = damage_of([&] { rewrap_rows(batch, i, 1); })) {
+            Tally tally;
+            if (const char* reason = damage_of([&] { tally = rewrap_rows(batch, i, 1); })) {
                 damaged_.add({id_at(batch, i), reason});
             } else {
-                note_done(1);
+                note(tally);
             }
         }
     }
 
-    void rewrap_rows(SPITupleTable* batch, std::uint64_t first, std::uint64_t count) {
+    Tally rewrap_rows(SPITupleTable* batch, std::uint64_t first, std::uint64_t count) {
+        Tally tally;
         for (std::uint64_t i = first; i < first + count; ++i) {
             CHECK_FOR_INTERRUPTS();
             MemoryContext caller = MemoryContextSwitchTo(memory_);
-            rewrap(id_at(batch, i));
+            const BlobId id = id_at(batch, i);
+            if (rewrap(id)) {
+                ++tally.done;
+            } else {
+                ++tally.passed;
+                tally.last_passed = id;
+            }
             MemoryContextSwitchTo(caller);
             MemoryContextReset(memory_);
         }
+        return tally;
     }
 
-    void note_done(std::uint64_t count) {
-        left_ -= count;
-        done_ += count;
+    void note(const Tally& tally) {
+        left_ -= tally.done;
+        done_ += tally.done;
+        passed_.add(tally.passed, tally.last_passed);
     }
 
-    // It is locked: what is there now is what counts.
-    void rewrap(const BlobId& id) {
+    // It is locked: what is there now is what counts. False where the key does not do for it, as
+    // after its version has been disabled since it was looked at first: that is no damage.
+    bool rewrap(const BlobId& id) {
         PushActiveSnapshot(GetLatestSnapshot());
         BlobRow row = *find_blob_row(id);
         OpenBlob* blob = unlock_blob("rewrap", local_id_, row);
-        if (blob == nullptr) {
-            raise_error({action, local_id_, {}}, Code::corrupt,
-                        psprintf("Blob %s is not under the key of its row.", shown_id(id)));
+        if (blob != nullptr) {
+            reading_.now = false;
+            rewrap_blob(writer_, local_id_, *blob, row, reading_);
+            reading_.now = true;
         }
-        reading_.now = false;
-        rewrap_blob(writer_, local_id_, *blob, row, reading_);
-        reading_.now = true;
         PopActiveSnapshot();
+        return blob != nullptr;
     }
 
     BlobWriter& writer_;
@@ -249,6 +297,7 @@ class Rewrapping {
     std::uint64_t left_;
     std::uint64_t done_ = 0;
     DamagedBlobs damaged_;
+    PassedBlobs passed_;
     Reading reading_;
     MemoryContext memory_;
 };

@@ -190,6 +190,63 @@ is(join('', map { $_->{state} } @done), '', 'rewrap_blobs in two sessions at onc
 is($done[0]{out} + $done[1]{out} + $watch->get('SELECT kms.rewrap_blobs(2)'), 2000, '... each blob once');
 is($watch->get('SELECT count(*) FROM blobs WHERE text_of(name) LIKE name || \'%\''), '2050', '... and all read');
 
+# What others bring to another version or key after the statement's snapshot was taken: it waits for
+# a lock meanwhile. Nothing of that is damaged.
+my %remote = (PGOPTIONS => '-c kms.mode=remote');
+$_->quit for $one, $two;
+($one, $two) = map { kms_session($node, env => {%remote}) } 1 .. 2;
+
+sub rewraps_after {
+    my ($local_id, $change) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    $watch->get('SELECT pg_advisory_lock(1)');
+    new_log($node);
+    waits($one, "SELECT pg_advisory_xact_lock_shared(1) IS NULL, kms.rewrap_blobs($local_id)");
+    $change->();
+    $watch->get('SELECT pg_advisory_unlock(1)');
+    return $one->answer->{out} =~ s/.*\|//r;
+}
+my $empty = 'DELETE FROM blobs; SELECT kms.blob_delete(id) FROM kms.blob';
+my $under = sub { $watch->get("SELECT count(*) FROM kms.blob WHERE key_tag = (SELECT key_tag FROM kms.list_keys('$_[0]') ORDER BY version DESC LIMIT 1)") };
+foreach my $others (0, 3) {
+    $two->get($empty);
+    $two->get("SELECT kms.blob_put(2, 'moves', 'b' || n) FROM generate_series(1, 5) n");
+    $two->get("SELECT kms.blob_put(1, 'stays', 'a' || n) FROM generate_series(1, $others) n");
+    is(rewraps_after(2, sub { $two->get("SELECT kms.blob_recode(id, 1) FROM kms.blob_list('b')") }), '0', "rewrap_blobs while blobs go over to another key that $others are under");
+    unlike(new_log($node), qr/WARNING/, '... does not call them damaged');
+    is($under->('a'), 5 + $others, '... which they are under then');
+}
+$two->get($empty);
+$two->get("SELECT kms.blob_put(1, 'old')");
+my $old = kms_session($node);    # in local mode, and holds what is the current version now
+$old->get("SELECT kms.encode(1, 'x')");
+$two->get("SELECT kms.rotate_key('a')");
+is(rewraps_after(1, sub { $old->get("SELECT kms.blob_put(1, 'new') FROM generate_series(1, 40)") }), '41', 'rewrap_blobs while blobs are put under the old version: those, too');
+is($under->('a'), '41', '... and none is left there');
+$old->quit;
+
+# A version that is disabled in the middle: the first update waits.
+$two->get($empty);
+$two->get("SELECT kms.blob_put(1, 'whole', 'w' || n) FROM generate_series(1, 20) n");
+my $last = $two->get("SELECT max(version) FROM kms.list_keys('a')");
+$two->get("SELECT kms.rotate_key('a')");
+$watch->get("CREATE FUNCTION waits() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_xact_lock_shared(2); RETURN NEW; END'; CREATE TRIGGER waits BEFORE UPDATE ON kms.blob FOR EACH ROW EXECUTE FUNCTION waits()");
+$watch->get('SELECT pg_advisory_lock(2)');
+new_log($node);
+waits($one, 'SELECT kms.rewrap_blobs(1)');
+kms_admin($keys, 'disable', 'a', $last);
+$watch->get('SELECT pg_advisory_unlock(2)');
+is($one->answer->{out}, '1', 'rewrap_blobs when the old version is disabled after one of 20');
+my $told = new_log($node);
+unlike($told, qr/damaged|kms\.blob_delete/, '... does not call the others damaged');
+like($told, qr/WARNING:.*passed over.*: 19$/m, '... but says how many it has passed over');
+is($one->get('SELECT kms.rewrap_blobs(1)'), '0', '... as it does later');
+kms_admin($keys, 'enable', 'a', $last);
+is($one->get('SELECT kms.rewrap_blobs(1)'), '19', '... until it is enabled again');
+is($one->get("SELECT count(*) FROM kms.blob_list('w') l WHERE kms.blob_get(l.id) = 'whole'"), '20', '... and all read');
+$watch->get('DROP TRIGGER waits ON kms.blob; DROP FUNCTION waits()');
+$watch->get("$empty; INSERT INTO blobs SELECT 's' || n, kms.blob_put(2, convert_to('s' || n, 'UTF8')) FROM generate_series(1, 2050) n");
+
 # --- elsewhere
 
 $watch->get("SELECT kms.blob_put(1, decode(repeat(md5('large'), 100000), 'hex'), 'large', 'type', '{\"k\": 1}', expire_in => '1 day'), kms.blob_put(1, '', 'empty'), kms.blob_put(1, 'begun', 'begun', complete => false)");
