@@ -62,6 +62,13 @@ TEST_F(KeyCacheTest, AKeyThatIsFetchedAgainTakesItsPlace) {
     EXPECT_EQ(cache.find(10, one)->versions.size(), 1u);
 }
 
+TEST_F(KeyCacheTest, WhatIsFetchedByItsTagIsNoWordOnWhatIsCurrent) {
+    hold(10, one, 1);
+    HeldKey* again = hold(10, one, 1, false);
+    EXPECT_EQ(cache.find(10, one)->current, nullptr);
+    EXPECT_EQ(cache.find(10, one)->find(again->key.tag()), again);
+}
+
 TEST_F(KeyCacheTest, WipedKeysAreNotFoundAndDoNotSeal) {
     HeldKey* held = hold(10, one, 1);
     cache.wipe_all();
