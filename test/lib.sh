@@ -69,6 +69,16 @@ tree_as_tar() {
     tar -C "$top" --exclude=./.git --exclude=./build --exclude='*.o' --exclude='*.d' -cf - .
 }
 
+# copy_sources FOLDER COMMAND…: by that command, such as as_root. Objects of the last time stay, so
+# that what has changed is built again and no more.
+copy_sources() {
+    local folder=$1
+    shift
+    "$@" mkdir -p "$folder/build"
+    "$@" find "$folder" -mindepth 1 -maxdepth 1 ! -name build -exec rm -rf {} +
+    tree_as_tar | "$@" tar -C "$folder" -xf -
+}
+
 build_and_install() {
     make -s -C "$top" "-j$JOBS" all "PG_CONFIG=$pg_config" || return
     local installing=(make -s -C "$top" install "PG_CONFIG=$pg_config")

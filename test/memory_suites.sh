@@ -80,9 +80,7 @@ use_assert_server() {
 build_copy() {
     local copy=$built/$1
     shift
-    mkdir -p "$copy/build"
-    find "$copy" -mindepth 1 -maxdepth 1 ! -name build -exec rm -rf {} +
-    tree_as_tar | tar -C "$copy" -xf -
+    copy_sources "$copy"
     make -s -C "$copy" "-j$JOBS" OPTIMIZE= "PG_CONFIG=$built/server/bin/pg_config" "$@"
 }
 
