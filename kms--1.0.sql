@@ -119,10 +119,7 @@ BEGIN
             DETAIL = 'What is registered is evaluated in the name of tables'' owners.',
             HINT = 'Owners of tables call kms.register_column() and kms.unregister_column(); a superuser restores it.';
     END IF;
-    IF TG_OP = 'DELETE' THEN
-        RETURN OLD;
-    END IF;
-    RETURN NEW;
+    RETURN coalesce(NEW, OLD);
 END $$;
 
 CREATE TRIGGER guarded BEFORE INSERT OR UPDATE OR DELETE ON kms.registered_column
@@ -157,10 +154,8 @@ RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF pg_trigger_depth() = 1 AND kms_internal.is_subscription() THEN
         RETURN NULL;  -- what comes behind this one is written by triggers of what has arrived
-    ELSIF TG_OP = 'DELETE' THEN
-        RETURN OLD;
     END IF;
-    RETURN NEW;
+    RETURN coalesce(NEW, OLD);
 END $$;
 
 CREATE TRIGGER own_numbers BEFORE INSERT OR UPDATE OR DELETE ON kms.registered_place

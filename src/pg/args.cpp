@@ -155,6 +155,15 @@ Datum name_datum(const char* name) {
     return NameGetDatum(whole);
 }
 
+Datum oids_datum(const List* oids) {
+    const int count = list_length(oids);
+    auto* items = static_cast<Datum*>(palloc(sizeof(Datum) * count));
+    for (int i = 0; i < count; ++i) {
+        items[i] = ObjectIdGetDatum(list_nth_oid(oids, i));
+    }
+    return PointerGetDatum(construct_array(items, count, OIDOID, sizeof(Oid), true, TYPALIGN_INT));
+}
+
 Datum bytes_datum(ByteView bytes) {
     return text_datum(text_of(bytes));
 }

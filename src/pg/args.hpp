@@ -53,6 +53,7 @@ Result<varlena*> try_allocate_value(std::size_t length);
 Datum text_datum(std::string_view text);
 Datum name_datum(const char* name);  // a whole name: PostgreSQL copies as many bytes
 Datum bytes_datum(ByteView bytes);
+Datum oids_datum(const List* oids);
 Datum identifier_datum(ByteView identifier);  // text in the spelling of kms.keys
 
 TimestampTz timestamp_of(std::chrono::microseconds since_1970);  // UTC

@@ -86,13 +86,10 @@ bool is_named_exactly(Node* node) {
 
 // --- functions that look up what a type has
 
-// Of an array, a range or a domain: what it is made of. Of a row: whatever is in it.
+// Arrays and ranges of users' types are users' own. A row may have anything in it.
 bool is_users_type(Oid type) {
     const Oid base = getBaseType(type);
-    const Oid element = get_element_type(base);
-    const Oid inside = element != InvalidOid ? element : get_range_subtype(base);
-    return base >= FirstNormalObjectId || base == RECORDOID || base == RECORDARRAYOID ||
-           (inside != InvalidOid && is_users_type(inside));
+    return base >= FirstNormalObjectId || base == RECORDOID || base == RECORDARRAYOID;
 }
 
 bool is_given_users_type(Node* call, void* /*context*/) {

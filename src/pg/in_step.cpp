@@ -8,7 +8,6 @@
 #include "pg/registry.hpp"
 #include "pg/row_values.hpp"
 #include "pg/row_writer.hpp"
-#include "pg/table_change.hpp"
 #include "pg/table_column.hpp"
 
 namespace kms::pg {
@@ -284,13 +283,6 @@ void create_trigger(Oid relation, const InStepTrigger& trigger) {
     CommandCounterIncrement();
 }
 
-bool is_firing_always(Oid relation, const char* source) {
-    const Relation table = relation_open(relation, AccessShareLock);
-    const bool is = find_in_step_trigger(table, source).fires_always;
-    relation_close(table, NoLock);
-    return is;
-}
-
 }  // namespace
 
 // By the catalog: callers have no USAGE of the schema.
@@ -338,15 +330,6 @@ void make_in_step_trigger(Oid relation, const InStepTrigger& trigger) {
     InStepTrigger named = trigger;
     named.name = trigger_name(relation, trigger.target);
     run_owners_code(owner_of(relation), [&] { create_trigger(relation, named); });
-    fire_always(relation, named);
-}
-
-void fire_always(Oid relation, const InStepTrigger& trigger) {
-    const char* name = quote_identifier(trigger.name);
-    change_table({.table = relation,
-                  .before = "ALTER TABLE ",
-                  .after = psprintf(" ENABLE ALWAYS TRIGGER %s", name)},
-                 [&] { return is_firing_always(relation, trigger.source); });
 }
 
 void require_not_moving(const RegisteredColumn& column) {

@@ -35,9 +35,6 @@ void let_make_triggers(Oid relation);
 // connection.
 void make_in_step_trigger(Oid relation, const InStepTrigger& trigger);
 
-// pg_restore --disable-triggers leaves it as one that does not fire in replicas.
-void fire_always(Oid relation, const InStepTrigger& trigger);
-
 // 55000 in the middle of a move: its values are sealed in two ways.
 void require_not_moving(const RegisteredColumn& column);
 

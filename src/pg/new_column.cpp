@@ -1,6 +1,6 @@
 #include "pg/new_column.hpp"
 
-#include "pg/collected.hpp"
+#include "pg/args.hpp"
 #include "pg/context_expression.hpp"
 #include "pg/in_step.hpp"
 #include "pg/owner.hpp"
@@ -35,14 +35,8 @@ void require_not_in_partition_key(Oid relation, const char* source) {
 
 // The publications of the table, or of its partitions; nullptr: there is none.
 const char* publications_of(Oid relation) {
-    const List* tables = find_all_inheritors(relation, AccessShareLock, nullptr);
-    auto* oids = allocate_many<Datum>(static_cast<std::size_t>(list_length(tables)));
-    for (int i = 0; i < list_length(tables); ++i) {
-        oids[i] = ObjectIdGetDatum(list_nth_oid(tables, i));
-    }
     Oid types[] = {OIDARRAYOID};
-    Datum values[] = {PointerGetDatum(
-        construct_array(oids, list_length(tables), OIDOID, sizeof(Oid), true, TYPALIGN_INT))};
+    Datum values[] = {oids_datum(find_all_inheritors(relation, AccessShareLock, nullptr))};
     const int level = fix_search_path();
     (void)SPI_execute_with_args(
         "SELECT string_agg(DISTINCT quote_ident(p.pubname), ', ') FROM pg_publication_tables p"
@@ -116,6 +110,17 @@ bool fires_everywhere(Oid relation, const char* source) {
     return fires;
 }
 
+// pg_restore --disable-triggers leaves it as one that does not fire in replicas.
+void fire_always(const NewColumn& column) {
+    const Relation table = relation_open(column.relation, AccessShareLock);
+    const char* name = quote_identifier(find_in_step_trigger(table, column.source).name);
+    relation_close(table, NoLock);
+    change_table({.table = column.relation,
+                  .before = "ALTER TABLE ",
+                  .after = psprintf(" ENABLE ALWAYS TRIGGER %s", name)},
+                 [&] { return fires_everywhere(column.relation, column.source); });
+}
+
 AttrNumber find_new_column(const NewColumn& column) {
     const Relation table = relation_open(column.relation, AccessShareLock);
     const InStepTrigger trigger = find_in_step_trigger(table, column.source);
@@ -138,7 +143,7 @@ AttrNumber find_new_column(const NewColumn& column) {
                                trigger.opens ? "decrypted" : "encrypted", trigger.target)));
     }
     if (exists && !fires_everywhere(column.relation, column.source)) {
-        fire_always(column.relation, trigger);
+        fire_always(column);
     }
     return found;
 }
@@ -161,6 +166,7 @@ AttrNumber add_new_column(const NewColumn& column) {
                                            .opens = column.opens,
                                            .fires_always = false,
                                            .opens_as = column.opens_as});
+    fire_always(column);
     return added;
 }
 

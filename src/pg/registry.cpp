@@ -298,12 +298,9 @@ const RegisteredColumn* covering(const RegisteredColumn& column,
     return nullptr;
 }
 
-const char* uncovered_root(const RegisteredColumn& column,
-                           std::span<const RegisteredColumn> registered) {
+const char* root_above(const RegisteredColumn& column) {
     const List* ancestors = ancestors_of(column);
-    return ancestors == NIL || covering(column, registered) != nullptr
-               ? nullptr
-               : get_rel_name(llast_oid(ancestors));
+    return ancestors == NIL ? nullptr : get_rel_name(llast_oid(ancestors));
 }
 
 const char* full_name(const RegisteredColumn& column) {

@@ -67,10 +67,9 @@ const RegisteredColumn* find_registration(Oid relation, const char* column);
 const RegisteredColumn* covering(const RegisteredColumn& column,
                                  std::span<const RegisteredColumn> registered);
 
-// Where the column has become one of a partition: what it is a partition of, whose column is not
-// among the registered ones. Rows of other partitions would not count. nullptr otherwise.
-const char* uncovered_root(const RegisteredColumn& column,
-                           std::span<const RegisteredColumn> registered);
+// Where the column has become one of a partition: what that is one of, at the top. nullptr
+// otherwise.
+const char* root_above(const RegisteredColumn& column);
 
 // All of them, in the order of their names; those that are not here too.
 std::span<const RegisteredColumn> registered_columns();

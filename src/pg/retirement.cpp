@@ -33,12 +33,13 @@ std::uint64_t blobs_of(std::span<const KeyTag> tags) {
     return blobs;
 }
 
-// Not all rows count, or they cannot be re-encrypted, until it is mended.
-const char* fault_of(const RegisteredColumn& column, std::span<const RegisteredColumn> registered) {
+// Not all rows count, or they cannot be re-encrypted, until it is mended. Nothing covers the
+// column: rows of other partitions would not count.
+const char* fault_of(const RegisteredColumn& column) {
     if (const char* obstacle = obstacle_to_counting(column)) {
         return psprintf("%s, so its rows cannot be counted", obstacle);
     }
-    if (const char* root = uncovered_root(column, registered)) {
+    if (const char* root = root_above(column)) {
         return psprintf("a partition now, and the column of \"%s\" is not registered", root);
     }
     return column.broken != nullptr
@@ -108,7 +109,7 @@ std::span<const ColumnRows> count_rows(std::span<const KeyTag> tags) {
         if (covering(column, registered) != nullptr) {
             continue;
         }
-        const char* fault = fault_of(column, registered);
+        const char* fault = fault_of(column);
         const bool can_count = obstacle_to_counting(column) == nullptr;
         const std::uint64_t rows = can_count ? rows_of(column, tags) : 0;
         if (fault != nullptr || rows != 0) {

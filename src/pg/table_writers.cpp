@@ -10,13 +10,7 @@ namespace kms::pg {
 namespace {
 
 Datum parts_of(Oid relation) {
-    const List* parts = find_all_parts(relation, AccessShareLock);
-    const int count = list_length(parts);
-    auto* oids = static_cast<Datum*>(palloc(sizeof(Datum) * count));
-    for (int i = 0; i < count; ++i) {
-        oids[i] = ObjectIdGetDatum(list_nth_oid(parts, i));
-    }
-    return PointerGetDatum(construct_array(oids, count, OIDOID, sizeof(Oid), true, TYPALIGN_INT));
+    return oids_datum(find_all_parts(relation, AccessShareLock));
 }
 
 // Of the query's one row and column, in the current memory.
@@ -35,11 +29,15 @@ const char* text_of_query(const char* query, int parameters, Oid* types, Datum* 
     return text;
 }
 
-#define HOLDERS                                                                    \
-    "SELECT virtualtransaction AS name FROM pg_locks WHERE locktype = 'relation' " \
-    "AND relation = ANY ($1) AND database = "                                      \
-    "(SELECT oid FROM pg_database WHERE datname = current_database()) "            \
-    "AND mode = 'RowExclusiveLock' AND granted AND pid IS DISTINCT FROM pg_backend_pid()"
+// A query over those who hold the lock that a write takes: `holder` has their names.
+const char* over_holders(const char* query) {
+    return psprintf(
+        "WITH holder AS (SELECT virtualtransaction AS name FROM pg_locks "
+        "WHERE locktype = 'relation' AND relation = ANY ($1) AND database = "
+        "(SELECT oid FROM pg_database WHERE datname = current_database()) "
+        "AND mode = 'RowExclusiveLock' AND granted AND pid IS DISTINCT FROM pg_backend_pid()) %s",
+        query);
+}
 
 }  // namespace
 
@@ -47,22 +45,19 @@ const char* text_of_query(const char* query, int parameters, Oid* types, Datum* 
 const char* writers_of(Oid relation) {
     Oid types[] = {OIDARRAYOID};
     Datum values[] = {parts_of(relation)};
-    return text_of_query(
-        "WITH holder AS (" HOLDERS
-        ") SELECT coalesce(array_agg(DISTINCT name), '{}') FROM (SELECT name FROM holder UNION ALL "
+    const char* query = over_holders(
+        "SELECT coalesce(array_agg(DISTINCT name), '{}') FROM (SELECT name FROM holder UNION ALL "
         "SELECT '-1/' || transactionid FROM pg_locks JOIN holder ON name = virtualtransaction "
-        "WHERE locktype = 'transactionid' AND mode = 'ExclusiveLock') both_names",
-        std::size(types), types, values);
+        "WHERE locktype = 'transactionid' AND mode = 'ExclusiveLock') both_names");
+    return text_of_query(query, std::size(types), types, values);
 }
 
 std::int64_t count_open_writers(Oid relation, const char* writers) {
     Oid types[] = {OIDARRAYOID, TEXTOID};
     Datum values[] = {parts_of(relation), text_datum(writers)};
-    return strtoll(
-        text_of_query("WITH holder AS (" HOLDERS ") SELECT count(DISTINCT name) FROM holder "
-                      "WHERE name = ANY ($2::text[])",
-                      std::size(types), types, values),
-        nullptr, 10);
+    const char* query =
+        over_holders("SELECT count(DISTINCT name) FROM holder WHERE name = ANY ($2::text[])");
+    return strtoll(text_of_query(query, std::size(types), types, values), nullptr, 10);
 }
 
 }  // namespace kms::pg
