@@ -474,6 +474,25 @@ DROP SCHEMA kms_other CASCADE;
 DROP TABLE told;
 RESET client_min_messages;
 
+-- A row that a context is made of gets other attributes, at any depth: its text is not the same any more.
+CREATE TYPE inner_row AS (n int, t varchar(10));
+CREATE DOMAIN inner_rows AS inner_row[];
+CREATE TABLE outer_row (many inner_rows, other int);
+CREATE TABLE made_of (id int, o outer_row, c1 bytea, c2 bytea);
+SELECT kms.register_column('made_of', 'c1', 'k', 'o::text::bytea'), kms.register_column('made_of', 'c2', 'k', 'id::text::bytea');
+ALTER TYPE inner_row RENAME ATTRIBUTE n TO m;
+ALTER TABLE outer_row RENAME TO outer_row_2;
+ALTER TABLE outer_row_2 ADD CHECK (other > 0);
+SELECT column_name, broken FROM kms.registered_columns WHERE relation = 'made_of'::regclass ORDER BY 1;
+ALTER TYPE inner_row ADD ATTRIBUTE k int CASCADE;
+SELECT column_name, broken FROM kms.registered_columns WHERE relation = 'made_of'::regclass ORDER BY 1;
+SELECT kms.unregister_column('made_of', 'c1'), kms.register_column('made_of', 'c1', 'k', 'o::text::bytea');
+ALTER TABLE outer_row_2 DROP COLUMN other;
+SELECT column_name, broken FROM kms.registered_columns WHERE relation = 'made_of'::regclass ORDER BY 1;
+DROP TABLE made_of, outer_row_2;
+DROP DOMAIN inner_rows;
+DROP TYPE inner_row;
+
 -- The extension goes and comes like any other.
 DROP SCHEMA kms_test CASCADE;
 SELECT * FROM kms.registered_columns;

@@ -2,6 +2,7 @@
 
 #include "pg/collected.hpp"
 #include "pg/context_names.hpp"
+#include "pg/context_type.hpp"
 #include "pg/owner.hpp"
 
 namespace kms::pg {
@@ -62,7 +63,8 @@ const char* fault_of(const Contexts& contexts, Oid relation,
         return psprintf("it used %s, which was dropped", names);
     }
     const char* names = names_in_use(contexts, relation, columns, &ColumnToday::has_other_type);
-    return names != nullptr ? psprintf("it uses %s, which has another type now", names) : nullptr;
+    return names != nullptr ? psprintf("it uses %s, whose type is not the same any more", names)
+                            : nullptr;
 }
 
 // --- with other names
@@ -157,58 +159,7 @@ Contexts renamed_or_broken(const Contexts& contexts, Oid relation,
     return result;
 }
 
-// Types may be made of each other in many ways: each is looked into once.
-class Parts {
-  public:
-    explicit Parts(Oid wanted) : wanted_(wanted) {}
-
-    bool are_in(Oid type) {
-        CHECK_FOR_INTERRUPTS();
-        check_stack_depth();
-        const Oid base = getBaseType(type);
-        if (type == wanted_ || base == wanted_) {
-            return true;
-        }
-        if (list_member_oid(seen_, base)) {
-            return false;
-        }
-        seen_ = lappend_oid(seen_, base);
-        const Oid inner = inside(base);
-        return (inner != InvalidOid && are_in(inner)) ||
-               (get_typtype(base) == TYPTYPE_COMPOSITE && are_in_row(base));
-    }
-
-  private:
-    static Oid inside(Oid type) {
-        return type_is_multirange(type) ? get_multirange_range(type)
-               : type_is_range(type)    ? get_range_subtype(type)
-                                        : get_element_type(type);
-    }
-
-    bool are_in_row(Oid row) {
-        const Oid relation = get_typ_typrelid(row);
-        for (AttrNumber i = 1; get_attname(relation, i, true) != nullptr; ++i) {
-            const Oid type = get_atttype(relation, i);
-            if (type != InvalidOid && are_in(type)) {
-                return true;
-            }
-        }
-        return false;
-    }
-
-    Oid wanted_;
-    List* seen_ = NIL;
-};
-
 }  // namespace
-
-const char* context_type(Oid type, std::int32_t modifier) {
-    return type == TEXTOID || type == VARCHAROID ? "text" : psprintf("%u:%d", type, modifier);
-}
-
-bool is_made_of(Oid type, Oid part) {
-    return Parts(part).are_in(type);
-}
 
 ContextsToday contexts_today(const Contexts& contexts, Oid relation,
                              std::span<const ContextColumn> columns) {

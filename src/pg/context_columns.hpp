@@ -15,13 +15,6 @@ struct ContextColumn {
     const char* type;  // as `context_type` had it
 };
 
-// What contexts are made of: text is the same whatever its length may be. By number, since a type
-// and its schema may get other names.
-const char* context_type(Oid type, std::int32_t modifier);
-
-// Whether values of the type may hold some of the other one: an array, a domain, a row of it.
-bool is_made_of(Oid type, Oid part);
-
 // What is registered of contexts.
 struct Contexts {
     const char* now;  // nullptr: the empty context

@@ -183,6 +183,13 @@ void require_whole(const Prepared& prepared, const TriggerData* call) {
     }
 }
 
+// What is stored apart may be large, and is not read for the sake of its header.
+ByteView beginning_of(Datum sealed) {
+    constexpr std::int32_t enough = 64;  // the shortest value of any suite
+    return bytes_of_packed(
+        reinterpret_cast<const varlena*>(PG_DETOAST_DATUM_SLICE(sealed, 0, enough)));
+}
+
 // Of the version that the row's sealed value is under, which another does not go behind.
 std::optional<KeyTag> tag_before(const Prepared& prepared, const TriggerData* call) {
     bool is_null = true;
@@ -191,7 +198,7 @@ std::optional<KeyTag> tag_before(const Prepared& prepared, const TriggerData* ca
                                             RelationGetDescr(call->tg_relation), &is_null)
                              : Datum{0};
     const auto header =
-        is_null || prepared.opens ? std::nullopt : read_sealed_header(bytes_of_datum(before));
+        is_null || prepared.opens ? std::nullopt : read_sealed_header(beginning_of(before));
     return header ? std::optional(header->tag) : std::nullopt;
 }
 

@@ -5,6 +5,7 @@
 #include "pg/context_columns.hpp"
 #include "pg/context_expression.hpp"
 #include "pg/context_names.hpp"
+#include "pg/context_type.hpp"
 #include "pg/owner.hpp"
 #include "pg/registry_writer.hpp"
 #include "pg/table_column.hpp"

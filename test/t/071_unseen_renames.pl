@@ -197,7 +197,7 @@ foreach my $case (
     unlike(said($back), qr/WARNING/, '... nor is the way back');
 }
 begin_anew('CREATE TABLE person (id numeric(10,2), ssn bytea)');
-like(said('ALTER TABLE person ALTER id TYPE numeric(10,3)'), qr/WARNING: .*\nDETAIL:  it uses id, which has another type now/, 'another modifier is another type');
+like(said('ALTER TABLE person ALTER id TYPE numeric(10,3)'), qr/WARNING: .*\nDETAIL:  it uses id, whose type is not the same any more/, 'another modifier is another type');
 
 # --- what is forgotten is said
 

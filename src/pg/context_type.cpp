@@ -1,0 +1,89 @@
+#include "pg/context_type.hpp"
+
+namespace kms::pg {
+namespace {
+
+bool is_row(Oid type) {
+    return get_typtype(type) == TYPTYPE_COMPOSITE;
+}
+
+Oid inside(Oid type) {
+    return type_is_multirange(type) ? get_multirange_range(type)
+           : type_is_range(type)    ? get_range_subtype(type)
+                                    : get_element_type(type);
+}
+
+// What a value may hold. Types may be made of each other in many ways: each comes once.
+class Parts {
+  public:
+    explicit Parts(Oid type) { add(type); }
+
+    const List* all() const { return all_; }
+
+  private:
+    void add(Oid type) {
+        CHECK_FOR_INTERRUPTS();
+        check_stack_depth();
+        if (!OidIsValid(type) || list_member_oid(all_, type)) {
+            return;
+        }
+        all_ = lappend_oid(all_, type);
+        add(getBaseType(type));
+        add(inside(type));
+        if (is_row(type)) {
+            add_attributes(get_typ_typrelid(type));
+        }
+    }
+
+    void add_attributes(Oid relation) {
+        for (AttrNumber i = 1; get_attname(relation, i, true) != nullptr; ++i) {
+            add(get_atttype(relation, i));
+        }
+    }
+
+    List* all_ = NIL;
+};
+
+void append_type(StringInfo text, Oid type, std::int32_t modifier) {
+    if (type == TEXTOID || type == VARCHAROID) {
+        appendStringInfoString(text, "text");
+    } else {
+        appendStringInfo(text, "%u:%d", type, modifier);
+    }
+}
+
+void append_attributes(StringInfo text, Oid relation) {
+    for (AttrNumber i = 1; get_attname(relation, i, true) != nullptr; ++i) {
+        Oid type = InvalidOid;
+        std::int32_t modifier = -1;
+        Oid collation = InvalidOid;
+        get_atttypetypmodcoll(relation, i, &type, &modifier, &collation);
+        if (OidIsValid(type)) {  // not of an attribute that was dropped
+            appendStringInfo(text, " %d ", i);
+            append_type(text, type, modifier);
+        }
+    }
+}
+
+}  // namespace
+
+const char* context_type(Oid type, std::int32_t modifier) {
+    StringInfoData text;
+    initStringInfo(&text);
+    append_type(&text, type, modifier);
+    const Parts parts(type);
+    for (int i = 0; i < list_length(parts.all()); ++i) {
+        const Oid part = list_nth_oid(parts.all(), i);
+        if (is_row(part)) {
+            appendStringInfo(&text, ", %u:", part);
+            append_attributes(&text, get_typ_typrelid(part));
+        }
+    }
+    return text.data;
+}
+
+bool is_made_of(Oid type, Oid part) {
+    return list_member_oid(Parts(type).all(), part);
+}
+
+}  // namespace kms::pg
