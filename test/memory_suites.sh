@@ -56,7 +56,7 @@ suite_valgrind() {
     # A new cluster is made by the plain one.
     run_server_by "case \$1 in --*) exec \"\$server\" \"\$@\" ;; esac
         exec valgrind --quiet --leak-check=no --num-callers=30 --error-markers=VALGRINDERROR-BEGIN,VALGRINDERROR-END \
-        --suppressions='$built/valgrind.supp'"
+        --suppressions='$built/valgrind.supp' --suppressions='$scratch/tree/test/valgrind.supp'"
     regress_tests=${valgrind_tests[*]} suite_regress
 }
 

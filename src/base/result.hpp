@@ -4,6 +4,7 @@
 // on a terminal, and never holds a key or a plaintext.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <utility>
@@ -40,6 +41,8 @@ struct Error {
     // The text has words of the key agent's, or of what started it: paths, commands, whatever it
     // wrote. They are for whoever may see kms.command.
     bool of_agent = false;
+    // What was tried and failed is not tried again before this has passed.
+    std::chrono::milliseconds left_alone{0};
 };
 
 // The Error is kept aside, so that what succeeds, as it does once a row, is small and cheap to

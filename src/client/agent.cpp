@@ -1,5 +1,8 @@
 #include "client/agent.hpp"
 
+#include <algorithm>
+#include <iterator>
+
 #include "client/connection.hpp"
 #include "client/exchange.hpp"
 #ifdef KMS_SEND_UNKNOWN_VERBS
@@ -15,6 +18,11 @@ namespace {
 constexpr std::chrono::microseconds idle_after{200};
 
 constexpr std::size_t most_detail = 256;
+
+// Without them a mode can do nothing; any other verb is for some uses.
+constexpr std::string_view needed_by_a_mode[] = {wire::verb::get, wire::verb::encrypt,
+                                                 wire::verb::decrypt, wire::verb::wrap,
+                                                 wire::verb::unwrap};
 
 std::string in_milliseconds(milliseconds time) {
     return std::to_string(time.count()) + " ms";
@@ -80,7 +88,7 @@ Status KeyAgent::ensure(std::string_view command, const Identity& identity,
     if (now - last_exchange_ >= idle_after) {
         KMS_TRY(check_idle(waiter));
     }
-    give_up_stuck(now, deadlines.request, waiter);
+    give_up_useless(now, deadlines.request, waiter);
     if (connection_ && identified_ && identity == identity_) {
         return {};
     }
@@ -101,24 +109,45 @@ Status KeyAgent::check_idle(Waiter& waiter) {
         return {};
     }
     log_.note("the agent with pid " + std::to_string(pid()) + " has ended while it was idle");
-    backoff_.lost(connection_->started(), Clock::now());
-    stop(waiter);
+    lost({Code::unavailable, "the key agent has ended while it was idle"}, waiter);
     return there ? Status() : Status(there.error());
 }
 
-// What an agent has never answered is not held against it for ever: another takes its place.
-void KeyAgent::give_up_stuck(TimePoint now, milliseconds deadline, Waiter& waiter) {
+// What an agent has never answered is not held against it for ever, nor what it does not offer:
+// another takes its place.
+void KeyAgent::give_up_useless(TimePoint now, milliseconds deadline, Waiter& waiter) {
     if (connection_ && connection_->is_stuck(now, deadline)) {
         log_.note("the agent with pid " + std::to_string(pid()) +
                   " has left a request unanswered and is given up");
-        backoff_.lost(connection_->started(), now);
+        lost({Code::unavailable, "the key agent has left a request unanswered"}, waiter);
+    } else if (connection_ && lacks_ && now - connection_->started() >= Backoff::soon) {
         stop(waiter);
     }
 }
 
+Status KeyAgent::check_may_start(TimePoint now) const {
+    if (ending_.is_full()) {
+        return Error{Code::unavailable, "earlier key agents of this session do not end"};
+    }
+    const milliseconds left = backoff_.left(now);
+    if (left.count() == 0) {
+        return {};
+    }
+    Error error = failure_;
+    error.left_alone = left;
+    return error;
+}
+
+// It is started again at its next use, or later.
+void KeyAgent::lost(Error why, Waiter& waiter) {
+    backoff_.lost(connection_->started(), Clock::now());
+    failure_ = std::move(why);
+    stop(waiter);
+}
+
 Status KeyAgent::start(const Identity& identity, const Deadlines& deadlines, Waiter& waiter,
                        void (*meanwhile)()) {
-    KMS_TRY(backoff_.wait(deadlines.start, waiter));
+    KMS_TRY(check_may_start(Clock::now()));
     ++statistics_.starts;
     Status status = connect(identity, deadlines.start, waiter, meanwhile);
     if (status) {
@@ -135,6 +164,7 @@ Status KeyAgent::start(const Identity& identity, const Deadlines& deadlines, Wai
             "; its last line on standard error: " + log_.last().substr(0, most_detail);
         status.error().of_agent = true;
     }
+    failure_ = status.error();
     return status;
 }
 
@@ -144,6 +174,7 @@ Status KeyAgent::connect(const Identity& identity, milliseconds deadline, Waiter
     const TimePoint started = Clock::now();
     KMS_ASSIGN(Child child, spawn(command_));
     last_pid_ = child.pid;
+    lacks_ = false;
     connection_ = std::make_unique<Connection>(std::move(child), started);
     if (meanwhile != nullptr) {
         meanwhile();
@@ -179,21 +210,21 @@ Status KeyAgent::exchange(Errand& errand, const Deadlines& deadlines, Waiter& wa
 #else
     Status status = run(errand, clock, waiter);
 #endif
-    if (connection_->lost()) {
-        if (status.error().code != Code::interrupted) {
-            backoff_.lost(connection_->started(), Clock::now());
-        }
+    if (connection_->lost() && status.error().code != Code::interrupted) {
+        lost(status.error(), waiter);
+    } else if (connection_->lost()) {
         stop(waiter);
     }
     return status;
 }
 
-Status KeyAgent::check_offered(Errand& errand) const {
+Status KeyAgent::check_offered(Errand& errand) {
     if (errand.count() == 0 || offers(errand.request(0).verb)) {
         return {};
     }
-    return Error{Code::unsupported,
-                 "the key agent does not offer " + std::string(errand.request(0).verb)};
+    const std::string_view verb = errand.request(0).verb;
+    lacks_ = lacks_ || std::ranges::find(needed_by_a_mode, verb) != std::end(needed_by_a_mode);
+    return Error{Code::unsupported, "the key agent does not offer " + std::string(verb)};
 }
 
 Status KeyAgent::run(Errand& errand, RequestClock clock, Waiter& waiter) {
@@ -248,7 +279,7 @@ void KeyAgent::stop(Waiter& waiter) {
 }
 
 void KeyAgent::abandon() noexcept {
-    if (connection_ && !connection_->reaped()) {
+    if (connection_) {
         ending_.add(connection_->pid(), Clock::now());
     }
     connection_.reset();

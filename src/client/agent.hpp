@@ -48,13 +48,18 @@ class KeyAgent {
     KeyAgent(const KeyAgent&) = delete;
     KeyAgent& operator=(const KeyAgent&) = delete;
 
-    // Makes sure that an agent runs for `command` and knows `identity`: starts it (waiting out the
-    // back-off of earlier failures), restarts it where the command has changed or it has died
-    // between two uses, and identifies anew where the identity has changed: by `identify` where
-    // that is offered, by a fresh start and handshake where it is not, so that an agent's policy
-    // cannot be walked around. `meanwhile`, if any, is done while an agent starts.
+    // Makes sure that an agent runs for `command` and knows `identity`: starts it, restarts it
+    // where the command has changed, where it has died between two uses, has not answered by now
+    // what it had to, or lacks what it was asked for, and identifies anew where the identity has
+    // changed: by `identify` where that is offered, by a fresh start and handshake where it is not,
+    // so that an agent's policy cannot be walked around. After a failure that is left alone for
+    // a while the same error again, with the time. `meanwhile`, if any, is done while an agent
+    // starts.
     Status ensure(std::string_view command, const Identity& identity, const Deadlines& deadlines,
                   Waiter& waiter, void (*meanwhile)() = nullptr);
+
+    // After failures it is not left alone any more: what was wrong may have been mended.
+    void try_again() { backoff_.reset(); }
 
     bool running() const;
     pid_t pid() const;                            // -1 when not running
@@ -65,7 +70,8 @@ class KeyAgent {
 
     // Sends the requests of `errand`, pipelined, and hands it the replies, in the order of the
     // requests (of arrival where the agent is `unordered`). With a verb that the agent did not
-    // offer nothing is sent (Code::unsupported), a body that it does not take is not, nor what
+    // offer nothing is sent (Code::unsupported: where every mode that asks for it needs it, another
+    // agent is started for the next use), a body that it does not take is not, nor what
     // follows it (Code::too_large). After an interrupt or a deadline a connection whose last
     // request was only partly written is closed; any other lives on, until a further deadline has
     // passed without the reply: `ensure` then starts another.
@@ -88,14 +94,16 @@ class KeyAgent {
     const AgentStatistics& statistics() const { return statistics_; }
 
   private:
-    Status check_offered(Errand& errand) const;
+    Status check_offered(Errand& errand);
     Status run(Errand& errand, RequestClock clock, Waiter& waiter);
     Status start(const Identity& identity, const Deadlines& deadlines, Waiter& waiter,
                  void (*meanwhile)());
     Status connect(const Identity& identity, milliseconds deadline, Waiter& waiter,
                    void (*meanwhile)());
     Status check_idle(Waiter& waiter);
-    void give_up_stuck(TimePoint now, milliseconds deadline, Waiter& waiter);
+    void give_up_useless(TimePoint now, milliseconds deadline, Waiter& waiter);
+    Status check_may_start(TimePoint now) const;
+    void lost(Error why, Waiter& waiter);
     Status identify(const Identity& identity, const Deadlines& deadlines, Waiter& waiter);
     Error explain(Error error, bool hung_up, milliseconds deadline, Waiter& waiter);
 
@@ -105,7 +113,9 @@ class KeyAgent {
     bool identified_ = false;
     pid_t last_pid_ = -1;
     TimePoint last_exchange_{};
+    bool lacks_ = false;  // what every mode that asks for it needs
     Backoff backoff_;
+    Error failure_{Code::unavailable, {}};  // the last one, which is why it is left alone
     LogLines log_;
     EndingChildren ending_;
     AgentStatistics statistics_;

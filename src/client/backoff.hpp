@@ -1,18 +1,18 @@
-// How long to wait before an agent is started again.
+// When an agent may be started again.
 #pragma once
 
 #include <algorithm>
 
 #include "base/clock.hpp"
-#include "base/result.hpp"
-#include "client/waiter.hpp"
 
 namespace kms {
 
 // An agent that worked and was lost is started again at once. One that does not start, or is lost
-// within a second each time, is waited for: 100 ms, doubled each time up to 2 s.
+// within a second each time, is left alone: for 100 ms, doubled each time up to 2 s.
 class Backoff {
   public:
+    static constexpr milliseconds soon{1000};
+
     void reset() { *this = Backoff(); }
 
     void start_failed(TimePoint now) { hold_off(now, ++failures_); }
@@ -25,19 +25,12 @@ class Backoff {
         hold_off(now, failures_++);
     }
 
-    // At most half of `start_deadline`. Code::interrupted.
-    Status wait(milliseconds start_deadline, Waiter& waiter) const {
-        const TimePoint until = std::min(not_before_, Clock::now() + start_deadline / 2);
-        while (Clock::now() < until) {
-            if (waiter.wait({}, until) == Waiter::Outcome::interrupted) {
-                return Error{Code::interrupted, {}};
-            }
-        }
-        return {};
+    // Zero: it may be started.
+    milliseconds left(TimePoint now) const {
+        return std::max(std::chrono::ceil<milliseconds>(not_before_ - now), milliseconds{0});
     }
 
   private:
-    static constexpr milliseconds soon{1000};
     static constexpr milliseconds shortest{100};
     static constexpr milliseconds longest{2000};
 

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -154,6 +155,9 @@ Result<Child> spawn(const std::string& command) {
     SpawnPlan plan;
     if (const int error = plan.make(pipes); error != 0) {
         return no_start("could not prepare a process", error);
+    }
+    if (::prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) {
+        return no_start("could not take over what a process leaves behind", errno);
     }
     if (const int error = run_command(plan, command, pipes.ours.pid); error != 0) {
         return no_start("could not start a process", error);

@@ -25,31 +25,38 @@ struct Child {
 
 // `command` is run as /bin/sh -c runs it; without a shell in between where that makes no
 // difference. Code::unavailable with the system's reason.
+//
+// What a child leaves behind when it ends becomes this process's own from now on, and never the
+// parent's: a postmaster that is process 1 takes an unknown child's end for that of a backend.
 Result<Child> spawn(const std::string& command);
 
-// Children whose pipes are closed and that were not reaped yet: a grace period, then TERM, then
-// KILL to their process group. Nothing here blocks. An agent under another uid cannot be signalled
+// Children whose pipes are closed, until they and their process groups have ended and are reaped:
+// they get a grace period, then TERM, then KILL. An agent under another uid cannot be signalled
 // (EPERM): it is left to end by itself, and reaped whenever it does.
 class EndingChildren {
   public:
     static constexpr milliseconds grace{1000};
+    static constexpr milliseconds patience{5000};  // of a process that is to end, too
 
-    // Code that runs inside a signal handler must not allocate: the list has a fixed size. Where it
-    // is full, the oldest is killed and given up (and told of by take_stubborn).
+    // Whether another one that did not end in its time would be too many.
+    bool is_full() const noexcept;
+
+    // Code that runs inside a signal handler must not allocate: the list has a fixed size. Not
+    // where it is full.
     void add(pid_t pid, TimePoint now) noexcept;
 
-    // Reaps and signals what is due. Async-signal-safe.
+    // Reaps and signals what is due. Blocks nowhere. Async-signal-safe.
     void advance(TimePoint now) noexcept;
 
-    // The last word of a process that ends: each child gets the signal that is next, without the
-    // rest of its grace period.
-    void leave() noexcept;
+    // The last word of a process that ends: until all are gone, or its patience is.
+    void wait_for_all() noexcept;
 
     bool empty() const { return count_ == 0; }
     std::size_t size() const { return count_; }
+    pid_t pid(std::size_t index) const { return endings_[index].pid; }
 
-    // A child that outlived KILL by another grace period, cannot be signalled, or was given up:
-    // once each, for the log; -1 when there is none.
+    // A child that outlived KILL by another grace period, or cannot be signalled: once each, for
+    // the log; -1 when there is none.
     pid_t take_stubborn() noexcept;
 
   private:
@@ -58,15 +65,16 @@ class EndingChildren {
         pid_t pid;
         Stage stage;
         TimePoint since;
+        bool is_stubborn() const { return stage >= Stage::stubborn; }
     };
     static constexpr std::size_t most = 256;
+    static constexpr std::ptrdiff_t most_stubborn = 2;
 
     static void next_stage(Ending& ending, TimePoint now) noexcept;
     void remove(std::size_t index) noexcept;
 
     Ending endings_[most];
     std::size_t count_ = 0;
-    pid_t given_up_ = -1;
     // A timer's handler may run in the middle of any of these functions: it then does nothing.
     volatile sig_atomic_t busy_ = 0;
 };

@@ -85,9 +85,10 @@ void Connection::drain_log(LogLines& log) {
     }
 }
 
-void Connection::abandon_unanswered(TimePoint now) {
+void Connection::abandon_unanswered(TimePoint now, bool is_late) {
     if (!has_abandoned()) {
         abandoned_since_ = now;
+        abandoned_late_ = is_late;
     }
     abandoned_end_ = ids_.next();
 }
@@ -101,6 +102,7 @@ bool Connection::drop_reply() {
     ids_.answered(id);
     if (ids_.oldest() != oldest) {
         abandoned_since_ = Clock::now();
+        abandoned_late_ = false;
     }
     return true;
 }
@@ -150,7 +152,6 @@ Result<std::string> Connection::how_it_ended(Waiter& waiter) {
         int status = 0;
         const pid_t ended = ::waitpid(child_.pid, &status, WNOHANG);
         if (ended != 0) {
-            reaped_ = true;
             return ended == child_.pid ? text_of_exit(status) : std::string("ended");
         }
     }

@@ -17,7 +17,6 @@ class Connection {
     Connection(Child child, TimePoint started);
 
     pid_t pid() const { return child_.pid; }
-    bool reaped() const { return reaped_; }
     TimePoint started() const { return started_; }
     int in() const { return child_.in.get(); }
     int out() const { return child_.out.get(); }
@@ -44,17 +43,18 @@ class Connection {
     // Reads what is there, but does not follow a flood.
     void drain_log(LogLines& log);
 
-    // Nobody takes the replies any more to what is unanswered now.
-    void abandon_unanswered(TimePoint now);
+    // Nobody takes the replies any more to what is unanswered now. `is_late`: because they did not
+    // come in time.
+    void abandon_unanswered(TimePoint now, bool is_late);
 
     // Drops the reply at hand, which answers an abandoned request; false where it is not all here.
     bool drop_reply();
 
-    // Whether an abandoned request had a further deadline, from when it was abandoned and is the
-    // oldest that is unanswered, and let that pass too. It would take a place of those that may be
-    // in flight, or the whole connection, for good.
+    // Whether an abandoned request has had its time: that was late already, or had a deadline of
+    // its own, from when it was abandoned and is the oldest that is unanswered. It would take a
+    // place of those that may be in flight, or the whole connection, for good.
     bool is_stuck(TimePoint now, milliseconds deadline) const {
-        return has_abandoned() && now - abandoned_since_ >= deadline;
+        return has_abandoned() && (abandoned_late_ || now - abandoned_since_ >= deadline);
     }
 
     // Between two exchanges: takes in late replies, notices an agent that is gone (false), and one
@@ -75,7 +75,6 @@ class Connection {
     Child child_;
     TimePoint started_;
     bool err_open_ = true;
-    bool reaped_ = false;
     bool accepted_ = false;
     bool lost_ = false;
     Offer offer_;
@@ -84,6 +83,7 @@ class Connection {
     UnansweredIds ids_;
     std::uint64_t abandoned_end_ = 0;  // ids below it are abandoned
     TimePoint abandoned_since_{};      // and the oldest of them is the oldest of all
+    bool abandoned_late_ = false;      // that one
     std::uint64_t bytes_received_ = 0;
 };
 

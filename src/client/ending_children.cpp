@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <ctime>
+#include <functional>
 
 #include "client/child.hpp"
 
@@ -9,6 +11,9 @@
 
 namespace kms {
 namespace {
+
+constexpr std::chrono::nanoseconds shortest_pause{200'000};
+constexpr std::chrono::nanoseconds longest_pause{20'000'000};
 
 class Busy {
   public:
@@ -33,10 +38,14 @@ class KeptErrno {
     int kept_ = errno;
 };
 
-// Gone also where somebody else has reaped it.
-bool is_gone(pid_t pid) noexcept {
-    const pid_t reaped = ::waitpid(pid, nullptr, WNOHANG);
-    return reaped == pid || (reaped < 0 && errno == ECHILD);
+// The child is the first of its group. Those of the group that have lost their parent are children
+// of ours, too. Gone also where somebody else has reaped them.
+bool is_gone(pid_t group) noexcept {
+    pid_t reaped = 0;
+    do {
+        reaped = ::waitpid(-group, nullptr, WNOHANG);
+    } while (reaped > 0 || (reaped < 0 && errno == EINTR));
+    return reaped < 0;
 }
 
 bool signal_group(pid_t pid, int signal) noexcept {
@@ -45,15 +54,16 @@ bool signal_group(pid_t pid, int signal) noexcept {
 
 }  // namespace
 
+bool EndingChildren::is_full() const noexcept {
+    return count_ == most || std::count_if(endings_, endings_ + count_,
+                                           std::mem_fn(&Ending::is_stubborn)) >= most_stubborn;
+}
+
 void EndingChildren::add(pid_t pid, TimePoint now) noexcept {
-    advance(now);
     const Busy busy(busy_);
-    if (count_ == most) {
-        given_up_ = endings_[0].pid;
-        static_cast<void>(signal_group(given_up_, SIGKILL));
-        remove(0);
+    if (!is_gone(pid)) {
+        endings_[count_++] = {pid, Stage::closed, now};
     }
-    endings_[count_++] = {pid, Stage::closed, now};
 }
 
 void EndingChildren::advance(TimePoint now) noexcept {
@@ -71,18 +81,24 @@ void EndingChildren::advance(TimePoint now) noexcept {
     }
 }
 
-void EndingChildren::leave() noexcept {
-    if (busy_ != 0) {
-        return;
-    }
-    const Busy busy(busy_);
-    for (std::size_t i = 0; i < count_; ++i) {
-        next_stage(endings_[i], endings_[i].since);
+// What a handler has interrupted, if any, does not go on.
+void EndingChildren::wait_for_all() noexcept {
+    busy_ = 0;
+    const TimePoint until = Clock::now() + patience;
+    auto pause = shortest_pause;
+    for (TimePoint now = Clock::now();; now = Clock::now()) {
+        advance(now);
+        if (empty() || now >= until) {
+            return;
+        }
+        const timespec sleep = {0, pause.count()};
+        static_cast<void>(::nanosleep(&sleep, nullptr));
+        pause = std::min(2 * pause, longest_pause);
     }
 }
 
 void EndingChildren::next_stage(Ending& ending, TimePoint now) noexcept {
-    if (ending.stage == Stage::stubborn || ending.stage == Stage::reported) {
+    if (ending.is_stubborn()) {
         return;
     }
     ending.since = now;
@@ -102,9 +118,6 @@ void EndingChildren::remove(std::size_t index) noexcept {
 
 pid_t EndingChildren::take_stubborn() noexcept {
     const Busy busy(busy_);
-    if (given_up_ >= 0) {
-        return std::exchange(given_up_, -1);
-    }
     for (std::size_t i = 0; i < count_; ++i) {
         if (endings_[i].stage == Stage::stubborn) {
             endings_[i].stage = Stage::reported;

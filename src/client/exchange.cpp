@@ -43,6 +43,7 @@ Status Exchange::run() {
     Status status = pump();
     complete_ = static_cast<bool>(status);
     broke_protocol_ = !status && status.error().code == Code::protocol;
+    is_late_ = !status && status.error().code == Code::timed_out;
     if (!complete_ && !broke_protocol_) {
         drop_begun_reply();
         if (!hung_up_ && was_turned_down(status)) {
@@ -286,7 +287,7 @@ void Exchange::abandon() noexcept {
         connection_.set_lost();
         return;
     }
-    connection_.abandon_unanswered(Clock::now());
+    connection_.abandon_unanswered(Clock::now(), is_late_);
 }
 
 }  // namespace kms

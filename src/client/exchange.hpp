@@ -71,6 +71,7 @@ class Exchange {
     std::uint64_t error_replies_ = 0;
     bool hung_up_ = false;
     bool broke_protocol_ = false;
+    bool is_late_ = false;
     bool complete_ = false;
     std::optional<Error> last_error_reply_;
 };

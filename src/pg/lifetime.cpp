@@ -126,16 +126,27 @@ void at_subtransaction_end(SubXactEvent event, SubTransactionId /*mine*/,
     }
 }
 
-// A worker's exit delays its query, and a FATAL error may come at any midpoint: wipe, close the
-// agent's input, wait for nothing. Who was given up before is signalled, for nobody will later.
+// Where the postmaster is process 1, as in a container, it is the next parent of what this one
+// leaves behind, and would take its end for that of a backend.
+void wait_for_agents(EndingChildren& ending) {
+    ending.wait_for_all();
+    for (std::size_t i = 0; i < ending.size(); ++i) {
+        ereport(LOG_SERVER_ONLY,
+                (errmsg("kms agent[%d] outlives its session", static_cast<int>(ending.pid(i))),
+                 errdetail("It ignores the end of its input, and could not be killed."),
+                 errhidestmt(true), errhidecontext(true)));
+    }
+}
+
+// A FATAL error may come at any midpoint: wipe, and close the agent's input.
 void at_session_end(int /*code*/, Datum /*argument*/) {
     if (Session* session = session_if_any) {
         session->busy = 1;
         session->cache.wipe_all();
         session->reply.release();
         session->opened.clear();
-        session->agent.ending().leave();
         session->agent.abandon();
+        wait_for_agents(session->agent.ending());
     }
 }
 

@@ -87,6 +87,12 @@ Status about_agent(Status ready) {
     return ready;
 }
 
+// Who reloads the configuration may have mended an agent, too.
+bool was_reloaded() {
+    static TimestampTz last = 0;
+    return std::exchange(last, PgReloadTime) != PgReloadTime;
+}
+
 }  // namespace
 
 std::uint64_t key_circumstances() {
@@ -147,6 +153,9 @@ const Identity& Session::identity(const KeyUse& use) {
 }
 
 Result<Line> Session::line(const KeyUse& use, void (*meanwhile)()) {
+    if (was_reloaded()) {
+        agent.try_again();
+    }
     KMS_TRY(
         about_agent(agent.ensure(use.command, identity(use), use.deadlines, waiter, meanwhile)));
     return Line{agent, use.deadlines, waiter};

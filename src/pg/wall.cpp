@@ -106,10 +106,18 @@ void fill(Failure& failure, Code code, const char* sqlstate, const Texts& texts)
     copy_text(failure.cause.hint, texts.hint);
 }
 
+std::string hint_for(const Error& error, const char* hint) {
+    const auto left = error.left_alone.count();
+    return left == 0 ? std::string(hint)
+                     : "It is tried again in " + std::to_string(left) + " ms at the earliest." +
+                           (hint[0] != '\0' ? " " : "") + hint;
+}
+
 void report(Failure& failure, const Error& error, const Subject& subject) {
     const Report& row = report_of(error.code);
     const std::string message = describe(subject) + ": " + row.reason;
-    fill(failure, error.code, row.sqlstate, {message, error.text, row.hint, error.of_agent});
+    const std::string hint = hint_for(error, row.hint);
+    fill(failure, error.code, row.sqlstate, {message, error.text, hint, error.of_agent});
 }
 
 }  // namespace

@@ -2,8 +2,10 @@
 #include "client/agent.hpp"
 
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <iterator>
 #include <thread>
 
 #include "agent_harness.hpp"
@@ -12,6 +14,25 @@ namespace kms::test {
 namespace {
 
 using namespace std::chrono_literals;
+
+// What an agent and its test tell each other.
+class Slip {
+  public:
+    Slip() { ::close(::mkstemp(path_)); }
+    ~Slip() { ::unlink(path_); }
+    Slip(const Slip&) = delete;
+    Slip& operator=(const Slip&) = delete;
+
+    const char* path() const { return path_; }
+    void write(const std::string& text) { std::ofstream(path_) << text; }
+    std::string read() {
+        std::ifstream in(path_);
+        return {std::istreambuf_iterator<char>(in), {}};
+    }
+
+  private:
+    char path_[32] = "/tmp/kms_slip.XXXXXX";
+};
 
 class StartTest : public AgentTest {
   protected:
@@ -27,6 +48,30 @@ class StartTest : public AgentTest {
         }
         return text;
     }
+
+    // Whether calls that come before `pause` has passed start nothing, fail at once, and say why.
+    testing::AssertionResult is_left_alone(milliseconds pause, const std::string& why) {
+        const TimePoint began = failed_at_;
+        const std::uint64_t starts = agent.statistics().starts;
+        for (;;) {
+            const Status status = start_again();
+            failed_at_ = Clock::now();
+            if (agent.statistics().starts != starts) {
+                break;
+            }
+            const auto early = fails(status, Code::unavailable, why.c_str());
+            if (!early || status.error().left_alone <= 0ms || status.error().left_alone > pause) {
+                return testing::AssertionFailure() << status_text(status);
+            }
+            std::this_thread::sleep_for(5ms);
+        }
+        return Clock::now() - began >= pause
+                   ? testing::AssertionSuccess()
+                   : testing::AssertionFailure() << "it was started too early";
+    }
+
+    TimePoint failed_at_ = Clock::now();
+    Slip slip_;
 };
 
 TEST_F(StartTest, DoesSomethingElseMeanwhile) {
@@ -219,45 +264,84 @@ TEST_F(StartTest, NoticesWhatWasNotAskedFor) {
 
 TEST_F(StartTest, BacksOffFromAnAgentThatDoesNotStart) {
     const std::string command = "exit 1";
-    std::vector<milliseconds> sleeps;
-    for (int i = 0; i < 3; ++i) {
-        waiter.longest_sleep = 0ms;
-        EXPECT_TRUE(fails(start(command), Code::unavailable));
-        sleeps.push_back(waiter.longest_sleep);
+    const char* why = "the key agent exited with status 1, before the handshake was complete";
+    EXPECT_TRUE(fails(start(command), Code::unavailable, why));
+    for (const milliseconds pause : {100ms, 200ms, 400ms}) {
+        EXPECT_TRUE(is_left_alone(pause, why));
     }
-    EXPECT_LE(sleeps[0], 64ms);  // what a process gets to end
-    EXPECT_GT(sleeps[1], 64ms);
-    EXPECT_LE(sleeps[1], 100ms);
-    EXPECT_GT(sleeps[2], 100ms);
-    EXPECT_LE(sleeps[2], 200ms);
-
-    deadlines.start = 150ms;
-    waiter.longest_sleep = 0ms;
-    EXPECT_TRUE(fails(start(command), Code::unavailable));
-    EXPECT_LE(waiter.longest_sleep, 75ms);
-    waiter.waits = 0;
-    waiter.interrupt_at = 0;
-    EXPECT_TRUE(fails(start(command), Code::interrupted));
-    waiter = PollWaiter();
-    deadlines.start = 20000ms;
+    EXPECT_EQ(agent.statistics().starts, 4u);
+    agent.try_again();
+    EXPECT_TRUE(fails(start(command), Code::unavailable, why));
     EXPECT_TRUE(start(faulty("normal")));
-    EXPECT_EQ(waiter.longest_sleep, 0ms);
+    EXPECT_EQ(agent.statistics().starts, 6u);
 }
 
 TEST_F(StartTest, BacksOffFromAnAgentThatIsLostAgainAndAgain) {
-    const std::string command = faulty("say_and_exit", {"", "7"});
-    for (const auto& [least, most] :
-         {std::pair(0ms, 64ms), {0ms, 64ms}, {65ms, 100ms}, {101ms, 200ms}}) {
-        waiter.longest_sleep = 0ms;
-        ASSERT_TRUE(start(command));
-        EXPECT_GE(waiter.longest_sleep, least);
-        EXPECT_LE(waiter.longest_sleep, most);
-        EXPECT_TRUE(fails(ask("echo"), Code::unavailable, "the key agent exited with status 7"));
+    const std::string command =
+        "read -r v i n w; head -c $n >/dev/null; echo ok 0 0 kms/1 echo; read -r v i n w; exit 7";
+    const char* why = "the key agent exited with status 7";
+    ASSERT_TRUE(start(command));
+    for (const milliseconds pause : {0ms, 100ms, 200ms}) {
+        EXPECT_TRUE(fails(ask("echo"), Code::unavailable, why));
         EXPECT_FALSE(agent.running());
+        ASSERT_TRUE(is_left_alone(pause, why));
     }
-    EXPECT_EQ(agent.statistics().errors, 4u);
-    EXPECT_EQ(agent.statistics().last_error->text, "the key agent exited with status 7");
+    EXPECT_EQ(agent.statistics().errors, 3u);
+    EXPECT_EQ(agent.statistics().last_error->text, why);
     EXPECT_FALSE(agent.statistics().last_error->of_agent);
+}
+
+// Whoever does not answer in time has until the next use.
+TEST_F(StartTest, ReplacesAnAgentThatHangs) {
+    ASSERT_TRUE(start(faulty("normal")));
+    works();
+    const pid_t stuck = agent.pid();
+    ::kill(stuck, SIGSTOP);
+    deadlines.request = 100ms;
+    EXPECT_TRUE(fails(ask("echo"), Code::timed_out));
+    deadlines.request = 20000ms;
+    ASSERT_TRUE(start_again());
+    EXPECT_NE(agent.pid(), stuck);
+    works();
+    ::kill(stuck, SIGKILL);
+}
+
+TEST_F(StartTest, KeepsAnAgentThatWasLate) {
+    const std::string go = quoted(slip_.path());
+    ASSERT_TRUE(
+        start("read -r v i n w; head -c $n >/dev/null; echo ok 0 0 kms/1 get; "
+              "while read -r v i n w; do while [ ! -s " +
+              go +
+              " ]; do sleep 0.01; done; "
+              "echo ok $i 0; echo answered >>" +
+              go + "; done"));
+    const pid_t late = agent.pid();
+    deadlines.request = 100ms;
+    EXPECT_TRUE(fails(ask("get"), Code::timed_out));
+    deadlines.request = 20000ms;
+    slip_.write("go\n");
+    while (slip_.read() == "go\n") {
+        std::this_thread::sleep_for(5ms);
+    }
+    ASSERT_TRUE(start_again());
+    EXPECT_EQ(agent.pid(), late);
+    EXPECT_TRUE(ask("get"));
+}
+
+TEST_F(StartTest, ReplacesAnAgentThatLacksWhatAModeNeeds) {
+    slip_.write("list\n");
+    ASSERT_TRUE(start("read -r v i n w; head -c $n >/dev/null; echo ok 0 0 kms/1 $(cat " +
+                      quoted(slip_.path()) + "); while read -r v i n w; do echo ok $i 0; done"));
+    const pid_t poor = agent.pid();
+    EXPECT_TRUE(fails(ask("mac"), Code::unsupported));
+    std::this_thread::sleep_for(Backoff::soon);
+    ASSERT_TRUE(start_again());
+    EXPECT_EQ(agent.pid(), poor);
+    EXPECT_TRUE(fails(ask("get"), Code::unsupported));
+    slip_.write("get\n");
+    ASSERT_TRUE(start_again());
+    EXPECT_NE(agent.pid(), poor);
+    EXPECT_TRUE(ask("get"));
 }
 
 TEST_F(StartTest, LogsLinesOfStandardError) {

@@ -213,6 +213,14 @@ class EndingTest : public testing::Test {
         return child->pid;
     }
 
+    pid_t number_from(const Child& child) {
+        char text[32] = {};
+        pollfd descriptor{child.out.get(), POLLIN, 0};
+        ::poll(&descriptor, 1, 20'000);
+        EXPECT_GT(::read(child.out.get(), text, sizeof text - 1), 0);
+        return static_cast<pid_t>(std::stol(text));
+    }
+
     bool ends(pid_t pid, TimePoint then) {
         for (int i = 0; i < 2000 && ending.size() != 0; ++i) {
             ending.advance(then);
@@ -242,14 +250,19 @@ TEST_F(EndingTest, HasItsGraceAndIsThenTerminated) {
     EXPECT_TRUE(ends(pid, now + grace));
 }
 
-TEST_F(EndingTest, IsSignalledWhereNobodyWillLater) {
-    const pid_t pid = begin("echo; exec sleep 60");
-    const pid_t ignores = begin("trap '' TERM; echo; while :; do sleep 0.1; done 2>/dev/null");
-    ending.add(ignores, now - grace);
+TEST_F(EndingTest, IsWaitedForByAProcessThatEnds) {
+    const pid_t pid = begin("echo; cat >/dev/null; exec sleep 0.1");
     ending.add(pid, now);
-    std::this_thread::sleep_for(50ms);
-    ending.leave();
-    EXPECT_TRUE(ends(pid, now) && ::kill(ignores, 0) != 0);
+    ending.wait_for_all();
+    EXPECT_TRUE(ending.empty() && ::kill(pid, 0) != 0);
+}
+
+TEST_F(EndingTest, IsEndedByAProcessThatEnds) {
+    const pid_t pid = begin("trap '' TERM; echo; while :; do sleep 0.1; done 2>/dev/null");
+    ending.add(pid, now);
+    ending.wait_for_all();
+    EXPECT_TRUE(ending.empty() && ::kill(pid, 0) != 0);
+    EXPECT_GE(Clock::now() - now, 2 * grace);
 }
 
 TEST_F(EndingTest, IsKilledWhereItIgnoresTheRest) {
@@ -263,26 +276,26 @@ TEST_F(EndingTest, IsKilledWhereItIgnoresTheRest) {
     EXPECT_EQ(ending.take_stubborn(), -1);
 }
 
+// Nobody's parent hears of what an agent has started itself.
 TEST_F(EndingTest, TakesItsWholeGroupAlong) {
     auto child = spawn("sleep 60 & echo $!; wait");
     ASSERT_TRUE(child);
-    char text[32] = {};
-    pollfd descriptor{child->out.get(), POLLIN, 0};
-    ::poll(&descriptor, 1, 20'000);
-    ASSERT_GT(::read(child->out.get(), text, sizeof text - 1), 0);
-    const std::string state = "/proc/" + std::to_string(std::stol(text)) + "/stat";
+    const pid_t grandchild = number_from(*child);
     ending.add(child->pid, now);
     EXPECT_TRUE(ends(child->pid, now + grace));
-    for (int i = 0; i < 2000 && std::filesystem::exists(state); ++i) {
-        std::ifstream stat(state);
-        std::string line;
-        std::getline(stat, line);
-        if (line.find(") Z ") != std::string::npos) {
-            return;  // waits for init
-        }
-        std::this_thread::sleep_for(5ms);
-    }
-    EXPECT_FALSE(std::filesystem::exists(state));
+    EXPECT_NE(::kill(grandchild, 0), 0);
+}
+
+TEST_F(EndingTest, OutlivesTheOneWhoStartedTheGroup) {
+    auto child = spawn("sleep 60 & echo $!");
+    ASSERT_TRUE(child);
+    const pid_t grandchild = number_from(*child);
+    wait_for(child->pid);
+    ending.add(child->pid, now);
+    EXPECT_EQ(ending.size(), 1u);
+    EXPECT_EQ(::kill(grandchild, 0), 0);
+    EXPECT_TRUE(ends(child->pid, now + grace));
+    EXPECT_NE(::kill(grandchild, 0), 0);
 }
 
 TEST_F(EndingTest, NeverBlocksOnWhatItMaySignalNot) {
@@ -299,29 +312,35 @@ TEST_F(EndingTest, NeverBlocksOnWhatItMaySignalNot) {
         const bool told = ending.take_stubborn() == child->pid && ending.take_stubborn() == -1;
         ending.advance(now + 5 * grace);
         const bool quiet = ending.size() == 1 && ending.take_stubborn() == -1;
+        ending.wait_for_all();
+        const bool patient = ending.size() == 1 && !ending.is_full() &&
+                             Clock::now() - now >= EndingChildren::patience;
         const bool alive = ::kill(child->pid, 0) != 0 && errno == EPERM;
         const bool back = ::setresuid(0, 0, 0) == 0 && ::kill(child->pid, SIGKILL) == 0;
-        return dropped && told && quiet && alive && back && ends(child->pid, now);
+        return dropped && told && quiet && patient && alive && back && ends(child->pid, now);
     }));
 }
 
-TEST_F(EndingTest, GivesUpTheOldestWhereThereAreTooMany) {
+TEST_F(EndingTest, IsFullWhereThereAreTooMany) {
     std::vector<pid_t> pids;
-    for (int i = 0; i < 257; ++i) {
+    for (int i = 0; i < 256; ++i) {
+        EXPECT_FALSE(ending.is_full());
         pids.push_back(begin("echo; exec sleep 60"));
         ending.add(pids.back(), now);
     }
-    EXPECT_EQ(ending.size(), 256u);
-    EXPECT_EQ(ending.take_stubborn(), pids[0]);
-    EXPECT_EQ(ending.take_stubborn(), -1);
-    wait_for(pids[0]);
-    EXPECT_TRUE(ends(pids[256], now + grace));
+    EXPECT_TRUE(ending.is_full());
+    EXPECT_TRUE(ends(pids[255], now + grace));
 }
 
 TEST_F(EndingTest, KeepsErrnoAndForgetsWhatOthersReaped) {
     const pid_t pid = begin("echo");
     wait_for(pid);
     ending.add(pid, now);
+    EXPECT_TRUE(ending.empty());
+    const pid_t other = begin("echo; exec sleep 60");
+    ending.add(other, now);
+    ::kill(other, SIGKILL);
+    wait_for(other);
     errno = E2BIG;
     ending.advance(now);
     EXPECT_EQ(errno, E2BIG);
