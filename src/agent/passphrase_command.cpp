@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <spawn.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -152,9 +153,16 @@ Status check_success(int status) {
 
 class Command {
   public:
+    // What it leaves behind is ended by this process, which then is its parent and nobody else: a
+    // postmaster that is process 1 would take its end for a crash.
     explicit Command(std::chrono::seconds patience)
-        : patience_(patience), deadline_(Clock::now() + patience) {}
-    ~Command() { end(); }
+        : patience_(patience), deadline_(Clock::now() + patience) {
+        prctl(PR_SET_CHILD_SUBREAPER, 1);
+    }
+    ~Command() {
+        end();
+        prctl(PR_SET_CHILD_SUBREAPER, 0);
+    }
     Command(const Command&) = delete;
     Command& operator=(const Command&) = delete;
 
@@ -258,7 +266,11 @@ class Command {
         }
         const TimePoint deadline = Clock::now() + patience_after_kill;
         child_.wait(deadline);
+        const pid_t group = keeper_.pid();
         keeper_.wait(deadline);
+        while (group > 0 && waitpid(-group, nullptr, WNOHANG) >= 0 && Clock::now() < deadline) {
+            std::this_thread::sleep_for(wait_step);
+        }
     }
 
     std::chrono::seconds patience_;

@@ -37,6 +37,7 @@ class EndingChildren {
   public:
     static constexpr milliseconds grace{1000};
     static constexpr milliseconds patience{5000};  // of a process that is to end, too
+    static constexpr milliseconds moment{200};
 
     // Whether another one that did not end in its time would be too many.
     bool is_full() const noexcept;
@@ -48,7 +49,9 @@ class EndingChildren {
     // Reaps and signals what is due. Blocks nowhere. Async-signal-safe.
     void advance(TimePoint now) noexcept;
 
-    // The last word of a process that ends: until all are gone, or its patience is.
+    // The last word of a process that ends: until all are gone, or its patience is, and then for a
+    // moment until it has no child at all. What agents have started outside of their groups, if it
+    // has lost its parent, is this process's own child, too.
     void wait_for_all() noexcept;
 
     bool empty() const { return count_ == 0; }

@@ -38,14 +38,29 @@ class KeptErrno {
     int kept_ = errno;
 };
 
-// The child is the first of its group. Those of the group that have lost their parent are children
-// of ours, too. Gone also where somebody else has reaped them.
-bool is_gone(pid_t group) noexcept {
+// `children` as waitpid takes them. Gone also where somebody else has reaped them.
+bool are_gone(pid_t children) noexcept {
     pid_t reaped = 0;
     do {
-        reaped = ::waitpid(-group, nullptr, WNOHANG);
+        reaped = ::waitpid(children, nullptr, WNOHANG);
     } while (reaped > 0 || (reaped < 0 && errno == EINTR));
     return reaped < 0;
+}
+
+// The child is the first of its group. Those of the group that have lost their parent are children
+// of ours, too.
+bool is_gone(pid_t group) noexcept {
+    return are_gone(-group);
+}
+
+template <typename Condition>
+void poll_until(TimePoint deadline, Condition&& is_met) noexcept {
+    auto pause = shortest_pause;
+    while (!is_met() && Clock::now() < deadline) {
+        const timespec sleep = {0, pause.count()};
+        static_cast<void>(::nanosleep(&sleep, nullptr));
+        pause = std::min(2 * pause, longest_pause);
+    }
 }
 
 bool signal_group(pid_t pid, int signal) noexcept {
@@ -84,17 +99,11 @@ void EndingChildren::advance(TimePoint now) noexcept {
 // What a handler has interrupted, if any, does not go on.
 void EndingChildren::wait_for_all() noexcept {
     busy_ = 0;
-    const TimePoint until = Clock::now() + patience;
-    auto pause = shortest_pause;
-    for (TimePoint now = Clock::now();; now = Clock::now()) {
-        advance(now);
-        if (empty() || now >= until) {
-            return;
-        }
-        const timespec sleep = {0, pause.count()};
-        static_cast<void>(::nanosleep(&sleep, nullptr));
-        pause = std::min(2 * pause, longest_pause);
-    }
+    poll_until(Clock::now() + patience, [this] {
+        advance(Clock::now());
+        return empty();
+    });
+    poll_until(Clock::now() + moment, [] { return are_gone(WAIT_ANY); });
 }
 
 void EndingChildren::next_stage(Ending& ending, TimePoint now) noexcept {

@@ -8,6 +8,7 @@ use lib "$FindBin::RealBin/lib";
 use IPC::Run ();
 use KmsKeys;
 use KmsTest;
+use PostgreSQL::Test::Utils qw(system_or_bail);
 use Test::More;
 
 my @as_process_one = qw(unshare --map-current-user --pid --fork --kill-child);
@@ -33,13 +34,21 @@ sub agents_under {
 my $standing = kms_session($node);
 is($standing->get("SELECT kms.decode_text(1, kms.encode(1, 'x'::text))"), 'x', 'encodes and decodes');
 
-# An agent whose session ends: by itself, terminated in the middle of a request, and while it starts.
+sub passphrase_agent {
+    my ($command) = @_;
+    my @where = ('--keyring', "$folder/ring", '--passphrase-command', $command);
+    system_or_bail(kms_agent_path(), $_ eq 'create' ? ($_, @where, 'k') : ($_, @where)) foreach qw(init create);
+    return kms_agent_path() . " serve --keyring $folder/ring --passphrase-command '$command'";
+}
+
+# An agent whose session ends.
 my %agents = (
     'ends with its input' => "exec $serve",
     'fails at its end' => "$serve; exit 3",
     'fails late' => "$serve; sleep 0.3; exit 3",
     'is to be terminated' => "$serve; exec sleep 1000",
     'is to be killed' => "trap '' TERM; $serve; while :; do sleep 0.1; done",
+    'has a passphrase command that leaves something behind' => passphrase_agent('sleep 60 >/dev/null 2>&1 & echo secret'),
     'leaves another behind' => "(sleep 0.3; exit 3) & exec $serve",
     'leaves one to be killed behind' => "(trap '' TERM; while :; do sleep 0.1; done) & exec $serve",
 );
@@ -50,6 +59,18 @@ foreach my $kind (sort keys %agents) {
     my $backend = $session->get('SELECT pg_backend_pid()');
     $session->quit;
     ok(becomes(sub { $standing->get("SELECT count(*) FROM pg_stat_activity WHERE pid = $backend") == 0 }), '... and its session ends');
+}
+foreach my $case ([ "an agent that cannot open its keyring", kms_agent_path() . " serve --keyring $folder/none --key-file $folder/none", '1min' ],
+    [ 'an agent that is just starting', $agents{'has a passphrase command that leaves something behind'}, '3ms' ])
+{
+    my ($kind, $command, $time) = @$case;
+    for my $i (1 .. 10) {
+        my $session = kms_session($node);
+        $session->get("SET kms.command = \$\$$command\$\$; SET statement_timeout = '$time'");
+        $session->ask(q{SELECT kms.encode(1, 'x')});
+        $session->quit;
+    }
+    is($standing->get("SELECT kms.decode_text(1, kms.encode(1, 'x'::text))"), 'x', "ten sessions with $kind");
 }
 my $hanging = kms_session($node);
 $hanging->get("SET kms.command = 'trap \"\" TERM; while :; do sleep 0.1; done'");
