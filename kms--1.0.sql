@@ -168,7 +168,7 @@ CREATE FUNCTION kms_internal.label_renamed(type oid, command pg_ddl_command)
 RETURNS bool LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_label_renamed';
 
 -- What a context is made of: by number, since a type and its schema may get other names.
-CREATE FUNCTION kms_internal.context_type(type oid, modifier int)
+CREATE FUNCTION kms_internal.context_type(type oid, modifier int, of_collation oid)
 RETURNS text LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_context_type';
 
 -- The columns that the contexts use. An expression that does not parse must not keep out its row.
@@ -185,7 +185,7 @@ BEGIN
         used := '{}';
     END;
     SELECT coalesce(array_agg(attname), '{}'), coalesce(array_agg(attnum), '{}'),
-        coalesce(array_agg(kms_internal.context_type(atttypid, atttypmod)), '{}')
+        coalesce(array_agg(kms_internal.context_type(atttypid, atttypmod, attcollation)), '{}')
     INTO names, attributes, types
     FROM pg_attribute WHERE attrelid = noted_context.relation AND attname = ANY (used);
 END $$;
@@ -290,7 +290,7 @@ BEGIN
             SELECT FROM unnest(place.context_names, place.context_attributes, place.context_types) u (name, attribute, type)
                 JOIN pg_attribute b ON b.attrelid = place.relation AND b.attnum = u.attribute
             WHERE b.attisdropped OR b.attname <> u.name
-                OR kms_internal.context_type(b.atttypid, b.atttypmod) <> u.type));
+                OR kms_internal.context_type(b.atttypid, b.atttypmod, b.attcollation) <> u.type));
 END $$;
 
 -- Brings the names up to date, which a dump is to hold: whatever uses what is registered does so by

@@ -26,7 +26,7 @@ CREATE SEQUENCE rows_written;
 CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF nextval('public.rows_written') = 50 THEN RAISE disk_full; END IF; RETURN NEW; END $$;
 CREATE TRIGGER full_disk BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION full_disk();
 \set VERBOSITY terse
-CALL kms.reencrypt('t', 'c', 20, triggers => 'fire', new_key => 'new', new_context => $$(tenant || ':' || id)::bytea$$);
+CALL kms.reencrypt('t', 'c', 20, triggers => 'fire', new_key => 'new', new_context => $$convert_to(tenant || ':' || id, 'UTF8')$$);
 \set VERBOSITY default
 SELECT * FROM registration;
 SELECT * FROM state;
@@ -38,7 +38,7 @@ SELECT kms.disable_key('old', 1);
 -- Another move does not begin, and the same goes on.
 DROP TRIGGER full_disk ON t;
 CALL kms.reencrypt('t', 'c', new_key => 'third');
-CALL kms.reencrypt('t', 'c', new_context => $$tenant::bytea$$);
+CALL kms.reencrypt('t', 'c', new_context => $$convert_to(tenant, 'UTF8')$$);
 -- Whoever writes meanwhile may write either way; both keys may be rotated.
 INSERT INTO t VALUES (101, 't1', kms.encode(1, 'v101', '101')), (102, 't1', kms.encode(2, 'v102', 't1:102'));
 SELECT kms.rotate_key('new');
@@ -69,7 +69,7 @@ CREATE TRIGGER full_disk BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION full_d
 \set VERBOSITY terse
 CALL kms.reencrypt('t', 'c', 20, triggers => 'fire', new_key => 'old', new_context => 'id::text::bytea');
 SELECT * FROM state;
-CALL kms.reencrypt('t', 'c', 20, triggers => 'fire', new_key => 'new', new_context => $$(tenant || ':' || id)::bytea$$);
+CALL kms.reencrypt('t', 'c', 20, triggers => 'fire', new_key => 'new', new_context => $$convert_to(tenant || ':' || id, 'UTF8')$$);
 \set VERBOSITY default
 DROP TRIGGER full_disk ON t;
 SELECT * FROM state;
@@ -90,7 +90,7 @@ SET kms.mode = 'remote';
 CALL kms.reencrypt('t', 'c', 20, new_context => '');
 SELECT * FROM registration;
 SELECT count(*), bool_and(kms.decode_text(2, c) = 'v' || id) FROM t WHERE c IS NOT NULL;
-CALL kms.reencrypt('t', 'c', 20, new_key => 'third', new_context => 'tenant::bytea');
+CALL kms.reencrypt('t', 'c', 20, new_key => 'third', new_context => $$convert_to(tenant, 'UTF8')$$);
 SELECT count(*), bool_and(kms.decode_with_text('third', c, tenant::bytea) = 'v' || id) FROM t WHERE c IS NOT NULL;
 RESET kms.mode;
 
@@ -109,7 +109,7 @@ SELECT count(*), bool_and(kms.decode_with_text('third', c) = 'v' || id) FROM t W
 
 -- Where the registration never was right.
 SELECT kms.unregister_column('t', 'c');
-SELECT kms.register_column('t', 'c', 'third'::text, 'tenant::bytea');
+SELECT kms.register_column('t', 'c', 'third'::text, $$convert_to(tenant, 'UTF8')$$);
 CALL kms.reencrypt('t', 'c', was_context => '');
 SELECT * FROM registration;
 SELECT count(*), bool_and(kms.decode_with_text('third', c, tenant::bytea) = 'v' || id) FROM t WHERE c IS NOT NULL;
@@ -146,21 +146,44 @@ INSERT INTO t SELECT n, kms.encode_with('old', 'v' || n, n::text::bytea) FROM ge
 SELECT kms.register_column('t', 'c', 'old'::text, 'id::text::bytea');
 ALTER TABLE t ADD CHECK (id <> 3) NOT VALID;
 \set VERBOSITY terse
-CALL kms.reencrypt('t', 'c', new_key => 'third', new_context => $$('t:' || id)::bytea$$);
+CALL kms.reencrypt('t', 'c', new_key => 'third', new_context => $$convert_to('t:' || id, 'UTF8')$$);
 \set VERBOSITY default
 ALTER TABLE t DROP CONSTRAINT t_id_check;
-CALL kms.reencrypt('t', 'c', new_context => $$('t:' || id)::bytea$$);
+CALL kms.reencrypt('t', 'c', new_context => $$convert_to('t:' || id, 'UTF8')$$);
 CALL kms.reencrypt('t', 'c', new_context => 'id::text::bytea');
 CALL kms.reencrypt('t', 'c', was_context => 'id::text::bytea');
 SELECT key_identifier, rows FROM kms.census('t', 'c') ORDER BY 1;
 CALL kms.reencrypt('t', 'c', new_key => 'third');
 INSERT INTO t VALUES (4, kms.encode_with('old', 'v4', '4'));
 \set VERBOSITY sqlstate
-CALL kms.reencrypt('t', 'c', new_context => $$('t:' || id)::bytea$$);
+CALL kms.reencrypt('t', 'c', new_context => $$convert_to('t:' || id, 'UTF8')$$);
 CALL kms.reencrypt('t', 'c', was_context => 'id::text::bytea');
 \set VERBOSITY default
 SELECT key_identifier, rows FROM kms.census('t', 'c') ORDER BY 1;
 SELECT * FROM registration;
+
+-- Neither to a context over what is sealed itself, nor such a one under what was restored.
+CREATE TABLE nested (id int, a bytea, b bytea);
+SELECT kms.register_column('nested', 'a', 'new'::text), kms.register_column('nested', 'b', 'new'::text);
+CALL kms.reencrypt('nested', 'b', new_context => 'a');
+UPDATE kms.registered_column SET context_expression = 'a' WHERE relation_name = 'nested' AND column_name = 'b';
+CALL kms.reencrypt('nested', 'a');
+CALL kms.reencrypt('nested', 'a', new_key => 'third');
+CALL kms.reencrypt('nested', 'b', new_context => 'id::text::bytea');
+CALL kms.reencrypt('nested', 'a');
+DROP TABLE nested;
+-- Nor do triggers that are fired change what another value is sealed under.
+CREATE TABLE counted (id int, a bytea, b bytea, ver int DEFAULT 1);
+INSERT INTO counted SELECT n, kms.encode_with('old', 'a' || n), kms.encode_with('old', 'b' || n, '1') FROM generate_series(1, 2) n;
+SELECT kms.register_column('counted', 'a', 'old'::text), kms.register_column('counted', 'b', 'old'::text, 'ver::text::bytea');
+CREATE FUNCTION count_up() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.id = 1 THEN NEW.ver := NEW.ver + 1; END IF; RETURN NEW; END $$;
+CREATE TRIGGER counting BEFORE UPDATE ON counted FOR EACH ROW EXECUTE FUNCTION count_up();
+\set VERBOSITY terse
+CALL kms.reencrypt('counted', 'a', triggers => 'fire', new_key => 'new');
+\set VERBOSITY default
+SELECT id, kms.decode_with_text('old', b, ver::text::bytea), ver FROM counted ORDER BY id;
+DROP TABLE counted;
+DROP FUNCTION count_up;
 
 -- The owner of a table registers what he likes, also a key that he is not served: a superuser who is asked to move the column opened its
 -- values for him.

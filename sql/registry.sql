@@ -100,12 +100,13 @@ EXCEPTION WHEN OTHERS THEN
     RETURN SQLSTATE || ': ' || SQLERRM;
 END $$;
 SELECT expression, try(expression) FROM unnest(ARRAY[
-    'ssn', '''\x00''', '''plain''', 'NULL', 'of_row(id)', 'of_row(person.id)', '(id::text || name)::bytea', 'convert_to(name, ''UTF8'')',
-    'tags[1]', 'CASE WHEN id > 0 THEN ssn END', 'note || ''\x00''', 'ctid::text::bytea', 'tableoid::text::bytea', 'person::text::bytea',
+    'ssn', '''\x00''', '''plain''', 'NULL', 'of_row(id)', 'of_row(person.id)', '(id::text || name)::bytea', 'convert_to(name, ''UTF8'')', 'name::bytea', 'name::text::varchar::bytea',
+    'id::text::bytea', '(id = 1)::text::bytea', '''name''::text::bytea', '''person''::regclass::text::bytea', '''{person}''::regclass[]::text::bytea', 'convert_to(''int''::regtype::text, ''UTF8'')',
+    'tags[1]', 'CASE WHEN id > 0 THEN of_row(id) END', 'note || ''\x00''', 'ctid::text::bytea', 'tableoid::text::bytea', 'person::text::bytea',
     'person.*', '*', 'id', 'name', 'id::text', 'dice(id)', 'many(id)', 'random()::text::bytea', 'clock_timestamp()::text::bytea', 'now()::text::bytea',
     '(SELECT ssn)', '(SELECT string_agg(ssn, '''') FROM person)', 'EXISTS (SELECT)::text::bytea', 'max(id)::text::bytea', 'string_agg(ssn, '''')', 'grouping(ssn)::text::bytea', 'by_default(id)', 'string_agg(ssn, ''''), ssn', 'first_value(ssn) OVER ()',
     'ssn, note', 'ssn FROM person', 'ssn AS s', 'DISTINCT ssn', 'ssn WHERE true', 'ssn ORDER BY id', 'ssn LIMIT 1', 'ssn FOR UPDATE', 'ssn GROUP BY ssn',
-    'ssn UNION SELECT ssn', 'ssn; DROP TABLE person', 'ssn) FROM person; DROP TABLE person; --', 'ssn -- ) comment', 'ssn /* comment', '', ' ', '(', '''', '$1', 'DEFAULT',
+    'ssn UNION SELECT ssn', 'ssn; DROP TABLE person', 'ssn) FROM person; DROP TABLE person; --', 'of_row(id) -- ) comment', 'ssn /* comment', '', ' ', '(', '''', '$1', 'DEFAULT',
     'no_such', 'id + ''x''', 'no_such(id)', 'ssn || 1', 'other.ssn', '"NAME"::bytea', 'ssn COLLATE "C"', 'note', 'note::bytea'
 ]) WITH ORDINALITY e(expression, n) ORDER BY n;
 SELECT kms.register_column('person', 'note', 'k', 'ssn || nosuch');
@@ -113,11 +114,11 @@ SELECT try('convert_to(''' || repeat('x', 8192) || ''', ''UTF8'')');
 -- A cast that somebody makes takes no part in what an expression means.
 CREATE TYPE kind AS ENUM ('a', 'b');
 CREATE TABLE of_kind (k kind, c bytea);
-SELECT kms.register_column('of_kind', 'c', 'k', 'k::text::bytea');
+SELECT kms.register_column('of_kind', 'c', 'k', $$convert_to(k::text, 'UTF8')$$);
 CREATE FUNCTION shown(kind) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT 'forged' $$;
 CREATE CAST (kind AS text) WITH FUNCTION shown(kind);
 SELECT kms.unregister_column('of_kind', 'c');
-SELECT kms.register_column('of_kind', 'c', 'k', 'k::text::bytea');
+SELECT kms.register_column('of_kind', 'c', 'k', $$convert_to(k::text, 'UTF8')$$);
 DROP TABLE of_kind;
 DROP TYPE kind CASCADE;
 -- After every command that changes a definition its columns are compared with what they were.
@@ -409,13 +410,13 @@ EXCEPTION WHEN others THEN
     RETURN sqlstate || ' ' || sqlerrm;
 END $$;
 SELECT context, taken(context) FROM unnest(ARRAY[
-    $$(k || 'x')::bytea$$, $$('x' || k)::bytea$$, $$quote_literal(k)::bytea$$, $$quote_nullable(k)::bytea$$,
-    $$to_json(k)::text::bytea$$, $$to_jsonb(many)::text::bytea$$, $$json_build_object('k', k)::text::bytea$$,
-    $$jsonb_build_array(n, ROW(k))::text::bytea$$, $$array_to_json(ARRAY[k])::text::bytea$$, $$row_to_json(ROW(k))::text::bytea$$,
-    $$format('%s', VARIADIC ARRAY[k])::bytea$$, $$array_to_string(many, ',')::bytea$$,
-    $$passing(n)$$, $$pg_temp.passing(n)$$, $$(t::pg_temp.passing)::text::bytea$$, $$ARRAY[t]::pg_temp.passing[]::text::bytea$$,
-    $$k::text::bytea$$, $$(CASE WHEN k = 'dark' THEN 'x' ELSE 'y' END)::bytea$$, $$many::text::bytea$$,
-    $$quote_literal(n)::bytea$$, $$to_json(t)::text::bytea$$, $$convert_to(n || ':' || t, 'UTF8')$$]) AS context;
+    $$convert_to(k || 'x', 'UTF8')$$, $$convert_to('x' || k, 'UTF8')$$, $$convert_to(quote_literal(k), 'UTF8')$$, $$convert_to(quote_nullable(k), 'UTF8')$$,
+    $$convert_to(to_json(k)::text, 'UTF8')$$, $$convert_to(to_jsonb(many)::text, 'UTF8')$$, $$convert_to(json_build_object('k', k)::text, 'UTF8')$$,
+    $$convert_to(jsonb_build_array(n, ROW(k))::text, 'UTF8')$$, $$convert_to(array_to_json(ARRAY[k])::text, 'UTF8')$$, $$convert_to(row_to_json(ROW(k))::text, 'UTF8')$$,
+    $$convert_to(format('%s', VARIADIC ARRAY[k]), 'UTF8')$$, $$convert_to(array_to_string(many, ','), 'UTF8')$$,
+    $$passing(n)$$, $$pg_temp.passing(n)$$, $$convert_to((t::pg_temp.passing)::text, 'UTF8')$$, $$convert_to(ARRAY[t]::pg_temp.passing[]::text, 'UTF8')$$,
+    $$convert_to(k::text, 'UTF8')$$, $$convert_to(CASE WHEN k = 'dark' THEN 'x' ELSE 'y' END, 'UTF8')$$, $$convert_to(many::text, 'UTF8')$$,
+    $$convert_to(quote_literal(n), 'UTF8')$$, $$convert_to(to_json(t)::text, 'UTF8')$$, $$convert_to(n || ':' || t, 'UTF8')$$]) AS context;
 DROP TABLE shaded;
 DROP FUNCTION taken;
 DROP DOMAIN shades;
@@ -447,9 +448,9 @@ CREATE TYPE kms_other.pair AS (k kms_other.kind, n int);
 CREATE DOMAIN kms_other.kinds AS kms_other.kind[];
 CREATE FUNCTION kms_other.of_int(int) RETURNS bytea LANGUAGE sql IMMUTABLE AS $$ SELECT int4send($1) $$;
 CREATE TABLE told (id int, one kms_other.kind, many kms_other.kinds, p kms_other.pair, t text, c1 bytea, c2 bytea, c3 bytea, c4 bytea, c5 bytea);
-SELECT kms.register_column('told', 'c1', 'k', 'kms_other.of_int(id)'), kms.register_column('told', 'c2', 'k', 'one::text::bytea'),
-    kms.register_column('told', 'c3', 'k', 'many::text::bytea'), kms.register_column('told', 'c4', 'k', 'p::text::bytea'),
-    kms.register_column('told', 'c5', 'k', $$(CASE WHEN t::kms_other.kind = 'a' THEN 'x' ELSE 'y' END)::bytea$$);
+SELECT kms.register_column('told', 'c1', 'k', 'kms_other.of_int(id)'), kms.register_column('told', 'c2', 'k', $$convert_to(one::text, 'UTF8')$$),
+    kms.register_column('told', 'c3', 'k', $$convert_to(many::text, 'UTF8')$$), kms.register_column('told', 'c4', 'k', $$convert_to(p::text, 'UTF8')$$),
+    kms.register_column('told', 'c5', 'k', $$CASE WHEN t::kms_other.kind = 'a' THEN 'x'::bytea ELSE 'y' END$$);
 ALTER TYPE kms_other.kind RENAME VALUE 'b' TO 'c';
 ALTER TYPE kms_other.kind ADD VALUE 'd';
 CREATE FUNCTION of_int() RETURNS int LANGUAGE sql AS 'SELECT 1';
@@ -479,19 +480,39 @@ CREATE TYPE inner_row AS (n int, t varchar(10));
 CREATE DOMAIN inner_rows AS inner_row[];
 CREATE TABLE outer_row (many inner_rows, other int);
 CREATE TABLE made_of (id int, o outer_row, c1 bytea, c2 bytea);
-SELECT kms.register_column('made_of', 'c1', 'k', 'o::text::bytea'), kms.register_column('made_of', 'c2', 'k', 'id::text::bytea');
+SELECT kms.register_column('made_of', 'c1', 'k', $$convert_to(o::text, 'UTF8')$$), kms.register_column('made_of', 'c2', 'k', 'id::text::bytea');
 ALTER TYPE inner_row RENAME ATTRIBUTE n TO m;
 ALTER TABLE outer_row RENAME TO outer_row_2;
 ALTER TABLE outer_row_2 ADD CHECK (other > 0);
 SELECT column_name, broken FROM kms.registered_columns WHERE relation = 'made_of'::regclass ORDER BY 1;
 ALTER TYPE inner_row ADD ATTRIBUTE k int CASCADE;
 SELECT column_name, broken FROM kms.registered_columns WHERE relation = 'made_of'::regclass ORDER BY 1;
-SELECT kms.unregister_column('made_of', 'c1'), kms.register_column('made_of', 'c1', 'k', 'o::text::bytea');
+SELECT kms.unregister_column('made_of', 'c1'), kms.register_column('made_of', 'c1', 'k', $$convert_to(o::text, 'UTF8')$$);
 ALTER TABLE outer_row_2 DROP COLUMN other;
 SELECT column_name, broken FROM kms.registered_columns WHERE relation = 'made_of'::regclass ORDER BY 1;
 DROP TABLE made_of, outer_row_2;
 DROP DOMAIN inner_rows;
 DROP TYPE inner_row;
+
+-- Text that gets another collation, in a row too, may give another context.
+CREATE TYPE with_text AS (t text);
+CREATE TABLE collated (t text, r with_text, other text, c1 bytea, c2 bytea);
+SELECT kms.register_column('collated', 'c1', 'k', $$convert_to(lower(t), 'UTF8')$$), kms.register_column('collated', 'c2', 'k', $$convert_to(lower((r).t), 'UTF8')$$);
+ALTER TABLE collated ALTER other TYPE text COLLATE "C", ALTER t TYPE varchar(30);
+ALTER TABLE collated ALTER t TYPE text COLLATE "C";
+DROP TABLE collated;
+DROP TYPE with_text;
+
+-- A context over what is sealed itself would be another one when that is sealed again.
+CREATE TABLE nested (id int PRIMARY KEY, a bytea, b bytea);
+CREATE TABLE nested_heir (own bytea) INHERITS (nested);
+SELECT kms.register_column('nested', 'a', 'k', 'id::text::bytea');
+SELECT kms.register_column('nested', 'b', 'k', 'a');
+SELECT kms.register_column('nested_heir', 'own', 'k', 'int4send(id) || a');
+SELECT kms.unregister_column('nested', 'a'), kms.register_column('nested_heir', 'own', 'k', 'int4send(id) || a');
+SELECT kms.register_column('nested', 'a', 'k');
+SELECT kms.register_column('nested_heir', 'a', 'k');
+DROP TABLE nested CASCADE;
 
 -- The extension goes and comes like any other.
 DROP SCHEMA kms_test CASCADE;

@@ -99,7 +99,7 @@ CREATE TABLE child (name text REFERENCES parent (name));
 CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
 CREATE TRIGGER renamed AFTER UPDATE OF name ON parent FOR EACH ROW EXECUTE FUNCTION nothing();
 CREATE FUNCTION first_name() RETURNS text LANGUAGE sql BEGIN ATOMIC SELECT min(name) FROM parent; END;
-SELECT kms.register_column('parent', 'c', 'pii', 'name::bytea');
+SELECT kms.register_column('parent', 'c', 'pii', $$convert_to(name, 'UTF8')$$);
 CALL kms.encrypt_column('parent', 'name', 'pii');
 SELECT kms.switch_column('parent', 'name');
 SELECT kms.switch_column('parent', 'name', drop_constraints => true);
@@ -110,7 +110,7 @@ DROP FUNCTION nothing();
 -- While a column is being moved, there are values of the context of before too.
 CREATE TABLE moved (id int, p text, c bytea);
 INSERT INTO moved VALUES (1, 'p', kms.encode_with('pii', 'x', 'p')), (2, 'q', '\x00');
-SELECT kms.register_column('moved', 'c', 'pii', 'p::bytea');
+SELECT kms.register_column('moved', 'c', 'pii', $$convert_to(p, 'UTF8')$$);
 CALL kms.reencrypt('moved', 'c', new_context => 'id::text::bytea');
 CALL kms.encrypt_column('moved', 'p', 'pii');
 SELECT kms.switch_column('moved', 'p');

@@ -187,7 +187,7 @@ std::uint64_t count_blobs(const KeyTag& tag) {
     Datum values[1] = {bytes_datum(tag)};
     const SPIPlanPtr plan =
         SPI_prepare("SELECT count(*) FROM kms.blob WHERE key_tag = $1", 1, types);
-    if (plan == nullptr || SPI_execute_snapshot(plan, values, nullptr, GetLatestSnapshot(),
+    if (plan == nullptr || SPI_execute_snapshot(plan, values, nullptr, GetActiveSnapshot(),
                                                 InvalidSnapshot, true, false, 1) < 0) {
         elog(ERROR, "could not count blobs");
     }

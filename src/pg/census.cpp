@@ -49,19 +49,20 @@ const char* foreign_part_of(Oid relation) {
     return nullptr;
 }
 
-std::span<const CensusEntry> take_census(Oid relation, AttrNumber attribute) {
-    Assert(CheckRelationOidLockedByMe(relation, AccessShareLock, true));
-    refuse_foreign_tables(relation);
+std::span<const CensusEntry> census_in_snapshot(Oid relation, AttrNumber attribute) {
     CensusCounter counter(CurrentMemoryContext);
     const char* column = get_attname(relation, attribute, false);
-    CommandCounterIncrement();
-    PushActiveSnapshot(GetLatestSnapshot());
     ListCell* cell = nullptr;
     foreach (cell, find_all_parts(relation, AccessShareLock)) {
         count_part(lfirst_oid(cell), column, counter);
     }
-    PopActiveSnapshot();
     return counter.entries();
+}
+
+std::span<const CensusEntry> take_census(Oid relation, AttrNumber attribute) {
+    Assert(CheckRelationOidLockedByMe(relation, AccessShareLock, true));
+    refuse_foreign_tables(relation);
+    return in_one_snapshot([&] { return census_in_snapshot(relation, attribute); });
 }
 
 }  // namespace kms::pg

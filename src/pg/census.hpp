@@ -12,6 +12,20 @@ namespace kms::pg {
 // `attribute` is was looked up under such a lock.
 std::span<const CensusEntry> take_census(Oid relation, AttrNumber attribute);
 
+// The same as the active snapshot has it, of a relation whose parts were locked before that was
+// taken: what is counted in one snapshot cannot be on its way from one table to another.
+std::span<const CensusEntry> census_in_snapshot(Oid relation, AttrNumber attribute);
+
+// Calls `count` in one snapshot, the newest.
+template <typename Count>
+auto in_one_snapshot(Count&& count) {
+    CommandCounterIncrement();
+    PushActiveSnapshot(GetLatestSnapshot());
+    auto result = count();
+    PopActiveSnapshot();
+    return result;
+}
+
 // The name of a foreign table among the relation's partitions and child tables, whose rows cannot
 // be counted; nullptr: there is none.
 const char* foreign_part_of(Oid relation);

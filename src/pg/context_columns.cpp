@@ -24,21 +24,13 @@ ColumnToday today_of(Oid relation, const ContextColumn& column) {
     const ColumnToday today = {
         pstrdup(NameStr(found->attname)), found->attisdropped,
         !found->attisdropped &&
-            strcmp(context_type(found->atttypid, found->atttypmod), column.type) != 0};
+            strcmp(context_type(found->atttypid, found->atttypmod, found->attcollation),
+                   column.type) != 0};
     ReleaseSysCache(tuple);
     return today;
 }
 
 // --- why they do not hold any more
-
-bool has_name(const List* names, const char* name) {
-    for (int i = 0; i < list_length(names); ++i) {
-        if (strcmp(static_cast<const char*>(list_nth(names, i)), name) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
 
 // Of the columns that are dropped, or have another type. What values that are gone were sealed
 // under does not matter.
@@ -63,8 +55,9 @@ const char* fault_of(const Contexts& contexts, Oid relation,
         return psprintf("it used %s, which was dropped", names);
     }
     const char* names = names_in_use(contexts, relation, columns, &ColumnToday::has_other_type);
-    return names != nullptr ? psprintf("it uses %s, whose type is not the same any more", names)
-                            : nullptr;
+    return names != nullptr
+               ? psprintf("it uses %s, whose type or collation is not the same any more", names)
+               : nullptr;
 }
 
 // --- with other names
@@ -169,6 +162,7 @@ ContextsToday contexts_today(const Contexts& contexts, Oid relation,
     }
     const int level = NewGUCNestLevel();
     set_meanwhile("standard_conforming_strings", "on");
+    set_meanwhile("quote_all_identifiers", "off");
     const Contexts renamed = renamed_or_broken(contexts, relation, columns, today.renames);
     AtEOXact_GUC(false, level);
     return {renamed, today.names, today.has_renamed || renamed.broken != contexts.broken};

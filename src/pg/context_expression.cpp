@@ -53,6 +53,8 @@ void refuse_if(bool found, int sqlstate, const char* what) {
     }
 }
 
+constexpr const char* how_to_make_bytes = "Write convert_to(…, 'UTF8') around a text.";
+
 Node* transform(ParseState* state, const char* text) {
     Node* node = transformExpr(state, raw_context(text), EXPR_KIND_OTHER);
     refuse_if(state->p_hasSubLinks, ERRCODE_FEATURE_NOT_SUPPORTED, "subqueries");
@@ -64,7 +66,8 @@ Node* transform(ParseState* state, const char* text) {
     if (bytes == nullptr) {
         ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
                         errmsg("a context expression gives bytea, and this one gives %s",
-                               format_type_be(exprType(node)))));
+                               format_type_be(exprType(node))),
+                        errhint("%s", how_to_make_bytes)));
     }
     assign_expr_collations(state, bytes);
     return bytes;
@@ -94,6 +97,64 @@ void require_other_columns(Node* node, AttrNumber attribute) {
                                    : column == 0 ? "the whole row"
                                                  : "the sealed one itself")));
         }
+    }
+}
+
+// Whether the text of all its values is free of backslashes.
+bool has_plain_text(Oid type) {
+    switch (getBaseType(type)) {
+        case BOOLOID:
+        case INT2OID:
+        case INT4OID:
+        case INT8OID:
+        case NUMERICOID:
+        case OIDOID:
+        case UUIDOID:
+            return true;
+        default:
+            return false;
+    }
+}
+
+// A constant is one value; what is cast to text may be of a type that has no backslash.
+bool is_plain_text(Node* node) {
+    if (IsA(node, RelabelType)) {
+        return is_plain_text(reinterpret_cast<Node*>(reinterpret_cast<RelabelType*>(node)->arg));
+    }
+    if (IsA(node, CoerceViaIO)) {
+        const auto* cast = reinterpret_cast<CoerceViaIO*>(node);
+        return has_plain_text(exprType(reinterpret_cast<Node*>(cast->arg)));
+    }
+    if (IsA(node, FuncExpr)) {
+        const auto* cast = reinterpret_cast<FuncExpr*>(node);
+        return cast->funcformat == COERCE_EXPLICIT_CAST &&
+               has_plain_text(exprType(static_cast<Node*>(linitial(cast->args))));
+    }
+    return IsA(node, Const);
+}
+
+// bytea's input takes a backslash for the beginning of another byte: different texts, one context.
+bool reads_escapes(Node* node, void* context) {
+    if (node == nullptr) {
+        return false;
+    }
+    if (IsA(node, CoerceViaIO)) {
+        const auto* cast = reinterpret_cast<CoerceViaIO*>(node);
+        if (getBaseType(cast->resulttype) == BYTEAOID &&
+            !is_plain_text(reinterpret_cast<Node*>(cast->arg))) {
+            return true;
+        }
+    }
+    return walk_expression(node, reads_escapes, context);
+}
+
+void require_distinct_bytes(Node* node) {
+    if (reads_escapes(node, nullptr)) {
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("a context expression casts no text to bytea"),
+                        errdetail("The cast reads a backslash as the beginning of another byte: "
+                                  "different texts would give one context."),
+                        errhint("%s", how_to_make_bytes)));
     }
 }
 
@@ -204,6 +265,7 @@ const char* checked_context(Relation table, AttrNumber attribute, const char* te
                 require_lasting(node, attribute);
                 require_exact_names(node);  // which planning has run users' code
                 require_few_columns(node);
+                require_distinct_bytes(node);
                 stored = deparse(table, node);
                 require_short(stored);
                 require_same_when_read(table, node, stored);

@@ -295,6 +295,15 @@ List* names_of_columns(const char* text) {
     return names;
 }
 
+bool has_name(const List* names, const char* name) {
+    for (int i = 0; i < list_length(names); ++i) {
+        if (strcmp(static_cast<const char*>(list_nth(names, i)), name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 const char* renamed_context(const char* text, std::span<const RenamedColumn> columns) {
     Node* tree = raw_context(text);
     const List* references = columns_of(tree);

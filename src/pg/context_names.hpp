@@ -16,6 +16,9 @@ Node* raw_context(const char* text);
 // Of whatever it names as columns, as List of char*; a name comes as often as it is used.
 List* names_of_columns(const char* text);
 
+// Whether there is one of that name.
+bool has_name(const List* names, const char* name);
+
 struct RenamedColumn {
     const char* old_name;
     const char* new_name;

@@ -44,11 +44,14 @@ class Parts {
     List* all_ = NIL;
 };
 
-void append_type(StringInfo text, Oid type, std::int32_t modifier) {
+void append_type(StringInfo text, Oid type, std::int32_t modifier, Oid collation) {
     if (type == TEXTOID || type == VARCHAROID) {
         appendStringInfoString(text, "text");
     } else {
         appendStringInfo(text, "%u:%d", type, modifier);
+    }
+    if (OidIsValid(collation) && collation != DEFAULT_COLLATION_OID) {
+        appendStringInfo(text, " collate %u", collation);
     }
 }
 
@@ -60,17 +63,17 @@ void append_attributes(StringInfo text, Oid relation) {
         get_atttypetypmodcoll(relation, i, &type, &modifier, &collation);
         if (OidIsValid(type)) {  // not of an attribute that was dropped
             appendStringInfo(text, " %d ", i);
-            append_type(text, type, modifier);
+            append_type(text, type, modifier, collation);
         }
     }
 }
 
 }  // namespace
 
-const char* context_type(Oid type, std::int32_t modifier) {
+const char* context_type(Oid type, std::int32_t modifier, Oid collation) {
     StringInfoData text;
     initStringInfo(&text);
-    append_type(&text, type, modifier);
+    append_type(&text, type, modifier, collation);
     const Parts parts(type);
     for (int i = 0; i < list_length(parts.all()); ++i) {
         const Oid part = list_nth_oid(parts.all(), i);

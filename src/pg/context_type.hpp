@@ -8,10 +8,10 @@
 
 namespace kms::pg {
 
-// Two descriptions are the same where values give the same contexts: text whatever its length may
-// be, and a row with the same attributes at the same places. By number, since types, schemas and
-// attributes may get other names.
-const char* context_type(Oid type, std::int32_t modifier);
+// Two descriptions are the same where values give the same contexts: text of one collation whatever
+// its length may be, and a row with the same attributes at the same places. By number, since types,
+// schemas and attributes may get other names.
+const char* context_type(Oid type, std::int32_t modifier, Oid collation);
 
 // Whether values of the type may hold some of the other one: an array, a domain, a row of it.
 bool is_made_of(Oid type, Oid part);

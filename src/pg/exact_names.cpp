@@ -152,6 +152,37 @@ void require_for_all_sessions(Node* node) {
     }
 }
 
+// --- what has a name inside of a value, which goes with the name
+
+bool names_something(Oid type) {
+    switch (type) {
+        case REGCLASSOID:
+        case REGCOLLATIONOID:
+        case REGCONFIGOID:
+        case REGDICTIONARYOID:
+        case REGNAMESPACEOID:
+        case REGOPEROID:
+        case REGOPERATOROID:
+        case REGPROCOID:
+        case REGPROCEDUREOID:
+        case REGROLEOID:
+        case REGTYPEOID:
+            return true;
+        default:
+            return false;
+    }
+}
+
+void require_nothing_named(Node* node) {
+    const Oid type = getBaseType(exprType(node));
+    const Oid element = get_element_type(type);
+    if (names_something(OidIsValid(element) ? getBaseType(element) : type)) {
+        refuse("has nothing of the types regclass, regtype and their like",
+               "They stand for what has a name, and change with it.",
+               "Write the name itself, as text, or another one that lasts.");
+    }
+}
+
 bool is_named_loosely(Node* node, void* context) {
     if (node == nullptr) {
         return false;
@@ -161,6 +192,7 @@ bool is_named_loosely(Node* node, void* context) {
     }
     require_no_sql_json(node);
     require_for_all_sessions(node);
+    require_nothing_named(node);
     if (!is_named_exactly(node)) {
         return true;
     }

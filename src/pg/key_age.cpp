@@ -45,14 +45,15 @@ class Ages {
   public:
     explicit Ages(FunctionCallInfo fcinfo) : rows_(fcinfo), sealed_(CurrentMemoryContext) {
         initStringInfo(&names_);
+        LockRelationOid(blob_table(), AccessShareLock);
         const std::span<const RegisteredColumn> registered = locked_registered_columns();
+        Collected<const RegisteredColumn*> countable;
         for (const RegisteredColumn& column : registered) {
-            if (covering(column, registered) == nullptr) {
-                add_rows_of(column);
+            if (covering(column, registered) == nullptr && can_be_counted(column)) {
+                countable.add(&column);
             }
         }
-        LockRelationOid(blob_table(), AccessShareLock);
-        sealed_.add(take_census(blob_table(), blob_wrapped_column));
+        sealed_.add(in_one_snapshot([&] { return count(countable.all()); }).entries());
     }
 
     void add(const CurrentVersion& key) {
@@ -84,13 +85,22 @@ class Ages {
     }
 
   private:
-    void add_rows_of(const RegisteredColumn& column) {
-        if (const char* obstacle = obstacle_to_counting(column)) {
+    static bool can_be_counted(const RegisteredColumn& column) {
+        const char* obstacle = obstacle_to_counting(column);
+        if (obstacle != nullptr) {
             ereport(WARNING,
                     (errmsg("rows of %s are not counted: %s", full_name(column), obstacle)));
-        } else {
-            sealed_.add(take_census(column.relation, column.attribute));
         }
+        return obstacle == nullptr;
+    }
+
+    static CensusCounter count(std::span<const RegisteredColumn* const> columns) {
+        CensusCounter counter(CurrentMemoryContext);
+        for (const RegisteredColumn* column : columns) {
+            counter.add(census_in_snapshot(column->relation, column->attribute));
+        }
+        counter.add(census_in_snapshot(blob_table(), blob_wrapped_column));
+        return counter;
     }
 
     void note_old(ByteView identifier) {

@@ -8,6 +8,7 @@
 #include "pg/context_type.hpp"
 #include "pg/owner.hpp"
 #include "pg/registry_writer.hpp"
+#include "pg/sealed_contexts.hpp"
 #include "pg/table_column.hpp"
 #include "pg/transaction.hpp"
 
@@ -72,6 +73,18 @@ void refuse_registered(Relation table, const char* column, AttrNumber attribute)
     }
 }
 
+void refuse_in_context(Relation table, const char* column) {
+    if (const RegisteredColumn* sealed = sealed_under(RelationGetRelid(table), column)) {
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("column \"%s\" of table \"%s\" is part of a context", column,
+                               RelationGetRelationName(table)),
+                        errdetail("The values of %s are sealed under it, and would open no more "
+                                  "once it is sealed again.",
+                                  full_name(*sealed)),
+                        errhint("kms.reencrypt() with new_context moves them to another.")));
+    }
+}
+
 // Its number.
 AttrNumber require_registrable(Relation table, const char* column) {
     require_table(table);
@@ -79,6 +92,7 @@ AttrNumber require_registrable(Relation table, const char* column) {
     require_bytea(table, attribute);
     refuse_generated(table, attribute);
     refuse_registered(table, column, attribute);
+    refuse_in_context(table, column);
     return attribute;
 }
 
@@ -169,6 +183,7 @@ KMS_FUNCTION(kms_register_column) {
         PG_ARGISNULL(3) ? nullptr
                         : checked_context(table, attribute, text_to_cstring(PG_GETARG_TEXT_PP(3)));
     require_still_registrable(table, column, attribute);
+    require_over_nothing_sealed(table, context);
     add_registration(table, attribute, {key_identifier, context});
     relation_close(table, NoLock);
     PG_RETURN_VOID();
@@ -221,7 +236,9 @@ KMS_FUNCTION(kms_context_columns) {
 KMS_FUNCTION(kms_context_type) {
     required(fcinfo, 0, "type");
     required(fcinfo, 1, "modifier");
-    PG_RETURN_TEXT_P(cstring_to_text(context_type(PG_GETARG_OID(0), PG_GETARG_INT32(1))));
+    required(fcinfo, 2, "of_collation");
+    PG_RETURN_TEXT_P(
+        cstring_to_text(context_type(PG_GETARG_OID(0), PG_GETARG_INT32(1), PG_GETARG_OID(2))));
 }
 
 KMS_FUNCTION(kms_names_renamed) {

@@ -17,7 +17,7 @@ constexpr int most_waiting_ms = 1000;
 
 std::uint64_t rows_of(const RegisteredColumn& column, std::span<const KeyTag> tags) {
     CensusCounter counter(CurrentMemoryContext);
-    counter.add(take_census(column.relation, column.attribute));
+    counter.add(census_in_snapshot(column.relation, column.attribute));
     std::uint64_t rows = 0;
     for (const KeyTag& tag : tags) {
         rows += counter.rows_under(tag);
@@ -88,6 +88,43 @@ void refuse_for(std::span<const ColumnRows> columns, const char* action, ByteVie
     }
 }
 
+struct Countable {
+    const RegisteredColumn* column;
+    const char* fault;
+    bool can_be_counted;
+};
+
+// Locks what is to be counted.
+std::span<const Countable> look_at(std::span<const RegisteredColumn> registered) {
+    Collected<Countable> columns;
+    for (const RegisteredColumn& column : registered) {
+        if (covering(column, registered) == nullptr) {
+            columns.add({&column, fault_of(column), obstacle_to_counting(column) == nullptr});
+        }
+    }
+    return columns.all();
+}
+
+std::span<const ColumnRows> count_in_snapshot(std::span<const Countable> columns,
+                                              std::span<const KeyTag> tags) {
+    Collected<ColumnRows> counted;
+    for (const Countable& each : columns) {
+        const std::uint64_t rows = each.can_be_counted ? rows_of(*each.column, tags) : 0;
+        if (each.fault != nullptr || rows != 0) {
+            counted.add({full_name(*each.column), each.fault, rows});
+        }
+    }
+    if (const std::uint64_t blobs = blobs_of(tags)) {
+        counted.add({"kms.blob", nullptr, blobs});
+    }
+    return counted.all();
+}
+
+bool are_unchanged(std::span<const RegisteredColumn> before,
+                   std::span<const RegisteredColumn> after) {
+    return std::ranges::equal(before, after, is_same_row);
+}
+
 }  // namespace
 
 bool may_be_needed() {
@@ -102,24 +139,22 @@ const char* obstacle_to_counting(const RegisteredColumn& column) {
     return foreign != nullptr ? psprintf("its part \"%s\" is a foreign table", foreign) : nullptr;
 }
 
+// A row may go from one registered column to another, or to one that is registered just now. So
+// all of them are counted in one snapshot, which is newer than all locks, and older than a look at
+// the registry that finds it unchanged.
 std::span<const ColumnRows> count_rows(std::span<const KeyTag> tags) {
-    Collected<ColumnRows> columns;
-    const std::span<const RegisteredColumn> registered = locked_registered_columns();
-    for (const RegisteredColumn& column : registered) {
-        if (covering(column, registered) != nullptr) {
-            continue;
+    LockRelationOid(blob_table(), AccessShareLock);
+    std::span<const RegisteredColumn> registered = locked_registered_columns();
+    for (;;) {
+        const std::span<const Countable> countable = look_at(registered);
+        const std::span<const ColumnRows> rows =
+            in_one_snapshot([&] { return count_in_snapshot(countable, tags); });
+        const std::span<const RegisteredColumn> again = locked_registered_columns();
+        if (are_unchanged(registered, again)) {
+            return rows;
         }
-        const char* fault = fault_of(column);
-        const bool can_count = obstacle_to_counting(column) == nullptr;
-        const std::uint64_t rows = can_count ? rows_of(column, tags) : 0;
-        if (fault != nullptr || rows != 0) {
-            columns.add({full_name(column), fault, rows});
-        }
+        registered = again;
     }
-    if (const std::uint64_t blobs = blobs_of(tags)) {
-        columns.add({"kms.blob", nullptr, blobs});
-    }
-    return columns.all();
 }
 
 std::span<const ColumnRows> count_rows_behind_lock(std::span<const KeyTag> tags) {

@@ -6,6 +6,7 @@
 #include "pg/inheritance.hpp"
 #include "pg/owner.hpp"
 #include "pg/rewriting_rows.hpp"
+#include "pg/sealed_contexts.hpp"
 #include "pg/sqlstates.hpp"
 #include "pg/subtransaction.hpp"
 #include "pg/table_column.hpp"
@@ -27,12 +28,14 @@ Batch open_batch(Rewriting& run, Relation table, bool only_looks) {
     const RunKey key = current_key(run);
     Unwritten unwritten = unwritten_in(run, table, key);
     unwritten.any |= only_looks;
-    return {.run = run,
-            .table = table,
-            .owner = owner_of(run.relation),
-            .key = key,
-            .unwritten = unwritten,
-            .only_looks = only_looks};
+    return {
+        .run = run,
+        .table = table,
+        .owner = owner_of(run.relation),
+        .key = key,
+        .unwritten = unwritten,
+        .in_other_contexts = in_other_contexts(table, get_attname(run.relation, run.target, false)),
+        .only_looks = only_looks};
 }
 
 // --- errors

@@ -2,6 +2,7 @@
 #include "pg/inheritance.hpp"
 #include "pg/owner.hpp"
 #include "pg/rewriting.hpp"
+#include "pg/sealed_contexts.hpp"
 #include "pg/stored_expression.hpp"
 #include "pg/table_column.hpp"
 
@@ -151,6 +152,16 @@ void require_no_foreign_key(const Rewriting& run, Relation table) {
     }
 }
 
+// Rewritten, it would not be what they were sealed under.
+void require_in_no_context(const Rewriting& run) {
+    const char* column = get_attname(run.relation, run.target, false);
+    if (const RegisteredColumn* sealed = sealed_under(run.relation, column)) {
+        refuse(run, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+               psprintf("The values of %s are sealed under it.", full_name(*sealed)),
+               "kms.reencrypt() with new_context moves them to another context first.");
+    }
+}
+
 void require_table_of_rows(const Rewriting& run, Relation table) {
     if (table->rd_rel->relkind == RELKIND_FOREIGN_TABLE) {
         refuse(run, ERRCODE_FEATURE_NOT_SUPPORTED,
@@ -206,6 +217,7 @@ void require_rewritable(const Rewriting& run) {
     require_kind(run, relation);
     require_owner(run.relation);
     require_bytea(relation, run.registered());
+    require_in_no_context(run);
     relation_close(relation, NoLock);
     require_none_detaching(run.relation);
     require_one_owner(run.relation);

@@ -8,6 +8,7 @@
 #include "pg/new_column.hpp"
 #include "pg/owner.hpp"
 #include "pg/registry_writer.hpp"
+#include "pg/sealed_contexts.hpp"
 
 namespace kms::pg {
 namespace {
@@ -33,6 +34,7 @@ Move checked_move(const Rewriting& run) {
     require_owner(run.relation);
     Move move = run.move;
     move.context = checked(run, table, move.context);
+    require_over_nothing_sealed(table, move.context);
     require_sealable(run, table, move.context);
     move.was_context = checked(run, table, move.was_context);
     relation_close(table, NoLock);

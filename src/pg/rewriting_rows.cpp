@@ -27,7 +27,7 @@ struct Chunk {
     Call* calls;
     Call* calls_before;  // while the column is being moved: as the values were sealed before
     varlena** results;   // nullptr: the row stays as it is
-    ItemPointerData* places;
+    RowVersion* rows;
 
     bool is_full() const { return count == chunk_rows || bytes >= chunk_bytes; }
 };
@@ -52,7 +52,7 @@ Chunk make_chunk(int most) {
         .calls = allocate_many<Call>(rows),
         .calls_before = allocate_many<Call>(rows),
         .results = allocate_many<varlena*>(rows),
-        .places = allocate_many<ItemPointerData>(rows)};
+        .rows = allocate_many<RowVersion>(rows)};
 }
 
 template <typename Body>
@@ -120,7 +120,7 @@ void take_row(Work& work, TupleTableSlot* row) {
         chunk.calls_before[chunk.count] = as_before(work, call, row);
     }
     chunk.bytes += call.data.size() + call.context.size();
-    chunk.places[chunk.count++] = row->tts_tid;
+    chunk.rows[chunk.count++] = version_of(row);
 }
 
 ItemPointerData page_behind(const ItemPointerData& place) {
@@ -177,7 +177,7 @@ void leave_out_moved(const Batch& batch, Chunk& chunk) {
         if (!begins_under(chunk.calls[i].data, batch.key.tag) || !opens(chunk.calls[i])) {
             chunk.calls[left] = chunk.calls[i];
             chunk.calls_before[left] = chunk.calls_before[i];
-            chunk.places[left++] = chunk.places[i];
+            chunk.rows[left++] = chunk.rows[i];
         }
     }
     chunk.count = left;
@@ -215,10 +215,10 @@ void seal_one(Work& work, std::size_t index, const Failure& failure) {
     }
     chunk.results[index] = nullptr;
     if (work.batch.key.is_moving && has_no_context_before(chunk, index)) {
-        note_bad_row(work, chunk.places[index], ERRCODE_NULL_VALUE_NOT_ALLOWED,
+        note_bad_row(work, chunk.rows[index].place, ERRCODE_NULL_VALUE_NOT_ALLOWED,
                      "its context of before is NULL");
     } else {
-        note_bad_row(work, chunk.places[index], failure.cause.sqlstate, failure.cause.message);
+        note_bad_row(work, chunk.rows[index].place, failure.cause.sqlstate, failure.cause.message);
     }
 }
 
@@ -273,19 +273,30 @@ void require_as_written(const Work& work, TupleTableSlot* row, std::size_t index
     }
 }
 
+// The same of what others of the row's values are sealed under.
+void require_contexts_kept(const Work& work, RowWriter& writer) {
+    if (have_triggers_changed(writer, work.batch.in_other_contexts)) {
+        ereport(ERROR, (errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+                        errmsg("a trigger has changed what the context of another value is made "
+                               "of")));
+    }
+}
+
 void write_result(Work& work, RowWriter& writer, std::size_t index) {
-    ItemPointerData& place = work.chunk.places[index];
+    const RowVersion& row_version = work.chunk.rows[index];
     const Datum value = value_to_write(work, work.chunk.results[index]);
-    switch (write_row(writer, &place, value)) {
+    switch (write_row(writer, row_version, value)) {
         case Written::done:
-            if (TupleTableSlot* row = row_after_triggers(writer);
-                row != nullptr && !work.batch.run.is_between_columns()) {
-                require_as_written(work, row, index, value);
+            if (TupleTableSlot* row = row_after_triggers(writer)) {
+                require_contexts_kept(work, writer);
+                if (!work.batch.run.is_between_columns()) {
+                    require_as_written(work, row, index, value);
+                }
             }
             ++work.attempt.done;
             break;
         case Written::kept_by_trigger:
-            note_bad_row(work, place, ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION,
+            note_bad_row(work, row_version.place, ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION,
                          "a trigger has kept it");
             break;
         case Written::passed_over:

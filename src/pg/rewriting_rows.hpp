@@ -13,7 +13,8 @@ struct Batch {
     Oid owner;  // of the registered relation: who has written the context expression
     RunKey key;
     Unwritten unwritten;
-    bool only_looks;  // rows that are to be written count as passed over
+    const Bitmapset* in_other_contexts;  // columns of the table
+    bool only_looks;                     // rows that are to be written count as passed over
 };
 
 // What becomes of the rows of a subtransaction; if that fails, nothing but `taken` and `last`.

@@ -68,11 +68,12 @@ void fire_as_replica(TriggerDesc* triggers) {
     }
 }
 
-bool lock_unchanged(RowWriter& writer, ItemPointer place) {
+bool lock_unchanged(RowWriter& writer, RowVersion version) {
     TM_FailureData failure;
-    return table_tuple_lock(writer.table, place, writer.statement->es_snapshot, writer.before,
-                            GetCurrentCommandId(true), writer.lock, LockWaitSkip, 0,
-                            &failure) == TM_Ok;
+    return table_tuple_lock(writer.table, &version.place, writer.statement->es_snapshot,
+                            writer.before, GetCurrentCommandId(true), writer.lock, LockWaitSkip, 0,
+                            &failure) == TM_Ok &&
+           version_of(writer.before).writer == version.writer;
 }
 
 // Of a dropped column nothing is written again, as with any UPDATE.
@@ -98,6 +99,16 @@ void store_after(RowWriter& writer, Datum value) {
     writer.after->tts_tableOid = RelationGetRelid(writer.table);
 }
 
+bool is_same_in(TupleTableSlot* before, TupleTableSlot* after, int column) {
+    const auto* type = TupleDescAttr(before->tts_tupleDescriptor, column - 1);
+    bool was_null = false;
+    bool is_null = false;
+    const Datum was = slot_getattr(before, column, &was_null);
+    const Datum is = slot_getattr(after, column, &is_null);
+    return was_null == is_null &&
+           (is_null || datum_image_eq(was, is, type->attbyval, type->attlen));
+}
+
 void update(RowWriter& writer) {
     written_table = RelationGetRelid(writer.table);
     written_place = writer.before->tts_tid;
@@ -113,6 +124,12 @@ void update(RowWriter& writer) {
 }
 
 }  // namespace
+
+RowVersion version_of(TupleTableSlot* row) {
+    bool is_null = false;
+    const Datum writer = slot_getsysattr(row, MinTransactionIdAttributeNumber, &is_null);
+    return {row->tts_tid, DatumGetTransactionId(writer)};
+}
 
 bool is_being_written(Oid table, const ItemPointerData& place) {
     return table == written_table &&
@@ -151,11 +168,11 @@ RowWriter* open_row_writer(Relation table, AttrNumber column, bool as_replica) {
     return writer;
 }
 
-Written write_row(RowWriter& writer, ItemPointer place, Datum value) {
+Written write_row(RowWriter& writer, const RowVersion& version, Datum value) {
     if (writer.domain != InvalidOid) {
         domain_check(value, false, writer.domain, &writer.domain_checks, writer.memory);
     }
-    if (!lock_unchanged(writer, place)) {
+    if (!lock_unchanged(writer, version)) {
         return Written::passed_over;
     }
     store_after(writer, value);
@@ -169,6 +186,16 @@ Written write_row(RowWriter& writer, ItemPointer place, Datum value) {
 TupleTableSlot* row_after_triggers(RowWriter& writer) {
     const TriggerDesc* triggers = writer.result->ri_TrigDesc;
     return triggers != nullptr && triggers->trig_update_before_row ? writer.after : nullptr;
+}
+
+bool have_triggers_changed(RowWriter& writer, const Bitmapset* columns) {
+    int column = -1;
+    while ((column = bms_next_member(columns, column)) >= 0) {
+        if (!is_same_in(writer.before, writer.after, column)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void close_row_writer(RowWriter* writer) {

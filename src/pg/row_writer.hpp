@@ -2,7 +2,7 @@
 // indexes, but never waits for a row: act three.
 #pragma once
 
-#include "pg/pg.hpp"
+#include "pg/own_table.hpp"
 
 namespace kms::pg {
 
@@ -22,12 +22,18 @@ bool may_wait_for_others(Relation table, AttrNumber column);
 // replica where `as_replica` says so. Lives in the current memory, and needs an active snapshot.
 RowWriter* open_row_writer(Relation table, AttrNumber column, bool as_replica);
 
-// Of the row version that stands at `place` in the active snapshot.
-Written write_row(RowWriter& writer, ItemPointer place, Datum value);
+// Which version of its row it is. Where a snapshot does not keep what it sees, which
+// old_snapshot_threshold is for, another row may take its place.
+RowVersion version_of(TupleTableSlot* row);
+
+Written write_row(RowWriter& writer, const RowVersion& version, Datum value);
 
 // The row that write_row() has written, as BEFORE triggers have left it; nullptr where there are
 // none.
 TupleTableSlot* row_after_triggers(RowWriter& writer);
+
+// Whether these triggers have changed one of the columns.
+bool have_triggers_changed(RowWriter& writer, const Bitmapset* columns);
 
 void close_row_writer(RowWriter* writer);
 

@@ -15,9 +15,10 @@ verb, which the other agent has answered by then. Acts:
     extend N       the answer with N bytes more
     repeat         gives the answer to the request before
     hang           answers nothing more
+    await          makes FOLDER/reached, and answers when FOLDER/go is there
     hide WORD…     the answer without these words: of hello, without the capabilities
 """
-import os, pathlib, signal, subprocess, sys, threading
+import os, pathlib, signal, subprocess, sys, threading, time
 
 folder = pathlib.Path(sys.argv[1])
 plan = (folder / "plan").read_text().split() if (folder / "plan").exists() else ["", "0", ""]
@@ -51,6 +52,10 @@ def act(words, body, before):
         return None
     if what == "kill-soon":
         threading.Timer(float(argument[0]) / 1000, kill_server).start()
+    if what == "await":
+        (folder / "reached").touch()
+        while not (folder / "go").exists():
+            time.sleep(0.01)
     if what == "die":
         agent.kill()
         os.kill(os.getpid(), signal.SIGKILL)

@@ -42,7 +42,7 @@ foreach my $name (sort keys %mode) {
     my $mover = keys_session($node, \%settings);
     my $other = keys_session($node, \%settings);
     my $old = { key => "$name-old", context => 'id::text::bytea' };
-    my $new = { key => "$name-new", context => q{('t:' || id)::bytea} };
+    my $new = { key => "$name-new", context => q{convert_to('t:' || id, 'UTF8')} };
     my $last = { key => "$name-new", context => q{''::bytea} };
     $mover->get(<<"SQL");
 DROP TABLE IF EXISTS t;
@@ -53,7 +53,7 @@ SQL
 
     # --- to another key
 
-    my $call = "CALL kms.reencrypt('t', 'c', batch => 50, pause => '20 ms', new_key => '$new->{key}', new_context => '(''t:'' || id)::bytea')";
+    my $call = "CALL kms.reencrypt('t', 'c', batch => 50, pause => '20 ms', new_key => '$new->{key}', new_context => 'convert_to(''t:'' || id, ''UTF8'')')";
     $mover->send($call);
     ok(has_come($other, 100), "$name: a column is moved to another key");
     write_both_ways($other, $old, $new);
@@ -65,8 +65,8 @@ SQL
     $other->get('SELECT pg_terminate_backend(' . $mover->pid . ')');
     ok($mover->answer->{closed}, '... until its session is terminated');
     is($other->get('SELECT is_moving FROM kms.registered_columns'), 't', '... which the registration says');
-    fails_with($other, "CALL kms.reencrypt('t', 'c', new_context => 'v::bytea')", '55000', '... and no other move begins');
-    fails_with($other, "CALL kms.reencrypt('t', 'c', new_context => '(''t:'' || id)::bytea')", '55000', '... nor goes this one on where its key is not named');
+    fails_with($other, "CALL kms.reencrypt('t', 'c', new_context => 'convert_to(v, ''UTF8'')')", '55000', '... and no other move begins');
+    fails_with($other, "CALL kms.reencrypt('t', 'c', new_context => 'convert_to(''t:'' || id, ''UTF8'')')", '55000', '... nor goes this one on where its key is not named');
     $mover->quit;
 
     $mover = keys_session($node, \%settings);
@@ -127,7 +127,7 @@ is($other->get('SELECT is_moving FROM kms.registered_columns'), 'f', '... with t
 is($other->get("SELECT count(*) FROM t WHERE kms.decode_with_text('local-new', c, waits(id)) = v"), 100, '... once it has looked at all rows in one snapshot');
 # --- a transaction that has made a value the old way and is still open; and one that is prepared
 
-foreach my $to ([ 'local-new', q{('u:' || id)::bytea} ], [ 'remote-new', 'id::text::bytea' ]) {
+foreach my $to ([ 'local-new', q{convert_to('u:' || id, 'UTF8')} ], [ 'remote-new', 'id::text::bytea' ]) {
     my ($key, $context) = @$to;
     $other->get('SELECT kms.unregister_column(relation, column_name) FROM kms.registered_columns');
     $other->get(<<'SQL');
@@ -160,7 +160,7 @@ SQL
 
 $mover->get("CALL kms.reencrypt('t', 'c', new_key => 'local-new', new_context => '')");
 $other->get("UPDATE t SET c = kms.encode_with('remote-new', v, '5') WHERE id = 5");
-my $back = "CALL kms.reencrypt('t', 'c', new_key => 'remote-new', new_context => '(''w:'' || id)::bytea')";
+my $back = "CALL kms.reencrypt('t', 'c', new_key => 'remote-new', new_context => 'convert_to(''w:'' || id, ''UTF8'')')";
 my $left = fails_with($mover, $back, 'KM004', 'a row of that key, with another context');
 like($left->{err}, qr/1 rows stayed as they are/, '... is told');
 is($other->get('SELECT is_moving FROM kms.registered_columns'), 't', '... and the move is not over');

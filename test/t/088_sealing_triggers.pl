@@ -57,6 +57,16 @@ is(stored(1), '', '... and comes to be');
 $app->get("UPDATE card SET number = '4333' WHERE id = 1");
 is(opened($app, 1), '4333', '... and goes');
 like(outcome($app, 'UPDATE card SET id = 9 WHERE id = 1'), qr/^P0001 a card keeps its id/, 'a row whose context changes is refused');
+$node->safe_psql('postgres', q{ALTER FUNCTION seal_number() SET kms.keys = '1=cards'});
+$app->get(q{SET kms.keys = '1=others'; INSERT INTO card VALUES (9, '4999'); RESET kms.keys});
+is(opened($app, 9), '4999', 'a function that brings its key along does not ask the session for it');
+$node->safe_psql('postgres', 'ALTER FUNCTION seal_number() RESET kms.keys; DELETE FROM card WHERE id = 9');
+$node->safe_psql('postgres', q{CREATE TABLE spread (id int, number bytea, region text) PARTITION BY LIST (region);
+    CREATE TABLE spread_a PARTITION OF spread FOR VALUES IN ('a'); CREATE TABLE spread_b PARTITION OF spread FOR VALUES IN ('b');
+    CREATE TRIGGER seal BEFORE INSERT OR UPDATE ON spread FOR EACH ROW EXECUTE FUNCTION seal_number(); GRANT ALL ON spread TO app});
+$app->get(q{INSERT INTO spread VALUES (1, '4111', 'a'); UPDATE spread SET number = '4222'});
+like(outcome($app, q{UPDATE spread SET region = 'b'}), qr/^P0001 a card takes its number, and not what is sealed already/, 'a row that moves to another partition is refused');
+$node->safe_psql('postgres', 'DROP TABLE spread');
 
 # --- what is no plaintext: never stored as it came
 

@@ -1,0 +1,105 @@
+#include "pg/sealed_contexts.hpp"
+
+#include "pg/context_names.hpp"
+#include "pg/in_step.hpp"
+#include "pg/owner.hpp"
+
+namespace kms::pg {
+namespace {
+
+const List* columns_of(const char* context_expression) {
+    if (context_expression == nullptr) {
+        return NIL;
+    }
+    const int level = NewGUCNestLevel();
+    set_meanwhile("standard_conforming_strings", "on");
+    const List* names = names_of_columns(context_expression);
+    AtEOXact_GUC(false, level);
+    return names;
+}
+
+// Whether one inherits the other, or a third one both. What they inherit has one name.
+bool share_rows(Oid one, Oid other) {
+    if (one == other || !OidIsValid(one) || !OidIsValid(other)) {
+        return one == other && OidIsValid(one);
+    }
+    const List* others = find_all_inheritors(other, NoLock, nullptr);
+    const List* all = find_all_inheritors(one, NoLock, nullptr);
+    for (int i = 0; i < list_length(all); ++i) {
+        if (list_member_oid(others, list_nth_oid(all, i))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// While a column is moved, there may be values of the context of before too.
+bool is_sealed_under(const RegisteredColumn& sealed, const char* column) {
+    return has_name(columns_of(sealed.context_expression), column) ||
+           (sealed.is_moving && has_name(columns_of(sealed.was.context_expression), column));
+}
+
+void add_columns(Bitmapset*& attributes, Relation table, const char* context_expression) {
+    const List* names = columns_of(context_expression);
+    for (int i = 0; i < list_length(names); ++i) {
+        const AttrNumber attribute =
+            get_attnum(RelationGetRelid(table), static_cast<const char*>(list_nth(names, i)));
+        if (attribute > 0) {
+            attributes = bms_add_member(attributes, attribute);
+        }
+    }
+}
+
+[[noreturn]] void refuse(const char* detail) {
+    ereport(ERROR, (errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
+                    errmsg("a context expression is over nothing that is sealed itself"),
+                    errdetail("%s", detail),
+                    errhint("Sealed again, it is other bytes, and what was sealed under those "
+                            "before opens no more.")));
+    pg_unreachable();
+}
+
+}  // namespace
+
+void require_over_nothing_sealed(Relation table, const char* context_expression) {
+    const List* names = columns_of(context_expression);
+    for (const RegisteredColumn& column : registered_columns()) {
+        if (has_name(names, column.column_name) &&
+            share_rows(column.relation, RelationGetRelid(table))) {
+            refuse(psprintf("Column %s is registered.", full_name(column)));
+        }
+    }
+    for (int i = 0; i < list_length(names); ++i) {
+        const char* name = static_cast<const char*>(list_nth(names, i));
+        if (find_in_step_trigger_into(table, name).name != nullptr) {
+            refuse(psprintf("Column \"%s\" of \"%s\" is kept in step with one that is sealed.",
+                            name, RelationGetRelationName(table)));
+        }
+    }
+}
+
+const Bitmapset* in_other_contexts(Relation table, const char* column) {
+    Bitmapset* attributes = nullptr;
+    for (const RegisteredColumn& sealed : registered_columns()) {
+        const bool is_other = share_rows(sealed.relation, RelationGetRelid(table)) &&
+                              strcmp(sealed.column_name, column) != 0 &&
+                              find_in_step_trigger_into(table, sealed.column_name).name == nullptr;
+        if (is_other) {
+            add_columns(attributes, table, sealed.context_expression);
+            add_columns(attributes, table,
+                        sealed.is_moving ? sealed.was.context_expression : nullptr);
+        }
+    }
+    return attributes;
+}
+
+const RegisteredColumn* sealed_under(Oid relation, const char* column) {
+    for (const RegisteredColumn& sealed : registered_columns()) {
+        if (share_rows(sealed.relation, relation) && is_sealed_under(sealed, column)) {
+            return &sealed;
+        }
+    }
+    return nullptr;
+}
+
+}  // namespace kms::pg

@@ -1,0 +1,22 @@
+// Contexts over what is sealed itself: act one. A value that is sealed again is other bytes, and
+// what was sealed under the ones before would open no more.
+#pragma once
+
+#include "pg/registry.hpp"
+
+namespace kms::pg {
+
+// 42P10 where the expression, as it is stored, is over a column that is registered in rows of the
+// table, or that is kept in step with one.
+void require_over_nothing_sealed(Relation table, const char* context_expression);
+
+// The registered column whose context is over the column of that name in rows of the relation;
+// nullptr: none.
+const RegisteredColumn* sealed_under(Oid relation, const char* column);
+
+// The table's columns that contexts of other values are over than those of `column`, but for those
+// that are kept in step with a plaintext: these are sealed anew whenever their row is written.
+// nullptr: there are none.
+const Bitmapset* in_other_contexts(Relation table, const char* column);
+
+}  // namespace kms::pg
