@@ -1127,6 +1127,107 @@ RETURNS event_trigger LANGUAGE C AS 'MODULE_PATHNAME', 'kms_guard_drop';
 CREATE EVENT TRIGGER kms_guard_drop ON ddl_command_start EXECUTE FUNCTION kms_internal.guard_drop();
 ALTER EVENT TRIGGER kms_guard_drop ENABLE ALWAYS;
 
+-- Roles
+
+-- What each kind of user calls and reads, in all of its forms.
+CREATE FUNCTION kms_internal.kinds_of_user(OUT kind text, OUT functions name[], OUT views name[])
+RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH bound AS (
+        SELECT '{set_key, unset_key, session_keys, looks_sealed, inspect}'::name[] AS functions, '{session_keys}'::name[] AS views
+    ), told AS (
+        SELECT '{status, list_keys, census, key_age, data_keys, registered_columns}'::name[] AS functions,
+            '{data_keys, registered_columns, reencrypt_progress}'::name[] AS views
+    )
+    SELECT 'writer', bound.functions || '{encode, encode_array, encode_batch, encode_with, encode_with_array, recode, recode_with,
+        is_sealed, blind_index}'::name[], bound.views FROM bound
+    UNION ALL
+    SELECT 'reader', bound.functions || '{decode, decode_text, decode_array, decode_text_array, decode_batch, decode_batch_text,
+        decode_with, decode_with_text, decode_with_array, decode_with_text_array, try_decode, is_sealed,
+        encode_all, blind_index, blind_indexes}'::name[], bound.views FROM bound
+    UNION ALL
+    SELECT 'blob_user', bound.functions || '{blob_put, blob_append, blob_replace, blob_get, blob_read, blob_meta, blob_set_meta, blob_list,
+        blob_copy, blob_delete, blob_compact, blob_verify, blob_get_json, blob_to_json, blob_from_json, blob_to_lo, blob_from_lo}'::name[],
+        bound.views FROM bound
+    UNION ALL
+    SELECT 'key_admin', told.functions || '{create_key, rotate_key, enable_key, disable_key, destroy_key,
+        create_data_key, rotate_data_key, enable_data_key, disable_data_key, destroy_data_key, rotate_kek,
+        register_column, unregister_column, encrypt_column, switch_column, reencrypt, rewrap_blobs, blob_expire}'::name[], told.views FROM told
+    UNION ALL
+    SELECT 'auditor', told.functions || '{looks_sealed, inspect}'::name[], told.views FROM told
+$$;
+
+-- The extension's own alone: what somebody has put beside them is not given away.
+CREATE FUNCTION kms_internal.objects_for(kind text)
+RETURNS TABLE (subject text, acl aclitem[]) LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH member AS (
+        SELECT d.classid, d.objid
+        FROM pg_depend d JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
+        WHERE e.extname = 'kms' AND d.deptype = 'e'
+    )
+    SELECT format('EXECUTE ON ROUTINE %s', p.oid::regprocedure), p.proacl
+    FROM kms_internal.kinds_of_user() k JOIN pg_proc p ON p.proname = ANY (k.functions)
+        JOIN member m ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid
+    WHERE k.kind = objects_for.kind
+    UNION ALL
+    SELECT format('SELECT ON %s', c.oid::regclass), c.relacl
+    FROM kms_internal.kinds_of_user() k JOIN pg_class c ON c.relname = ANY (k.views)
+        JOIN member m ON m.classid = 'pg_class'::regclass AND m.objid = c.oid
+    WHERE k.kind = objects_for.kind
+$$;
+
+CREATE FUNCTION kms_internal.has_been_granted(acl aclitem[], role_name regrole)
+RETURNS bool LANGUAGE sql STABLE
+RETURN EXISTS (SELECT FROM pg_catalog.aclexplode(acl) WHERE grantee OPERATOR(pg_catalog.=) role_name);
+
+CREATE FUNCTION kms_internal.require_kind(role_name regrole, kind text)
+RETURNS void LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF role_name IS NULL OR kind IS NULL THEN
+        RAISE null_value_not_allowed USING
+            MESSAGE = format('%s must not be NULL', CASE WHEN role_name IS NULL THEN 'role_name' ELSE 'kind' END);
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE oid = role_name) THEN
+        RAISE undefined_object USING MESSAGE = format('role "%s" does not exist', role_name);
+    END IF;
+    IF kind <> ALL (SELECT k.kind FROM kms_internal.kinds_of_user() k) THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('there is no kind of user "%s"', kind),
+            HINT = format('There are %s.', (SELECT string_agg(k.kind, ', ' ORDER BY k.kind) FROM kms_internal.kinds_of_user() k));
+    END IF;
+END $$;
+
+CREATE FUNCTION kms.grant_role(role_name regrole, kind text)
+RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    granted record;
+BEGIN
+    PERFORM kms_internal.require_kind(role_name, kind);
+    EXECUTE format('GRANT USAGE ON SCHEMA kms TO %s', role_name);
+    FOR granted IN SELECT subject FROM kms_internal.objects_for(kind) LOOP
+        EXECUTE format('GRANT %s TO %s', granted.subject, role_name);
+    END LOOP;
+END $$;
+
+-- What another kind that the role is of has too stays.
+CREATE FUNCTION kms.revoke_role(role_name regrole, kind text)
+RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    others text[];
+    granted record;
+BEGIN
+    PERFORM kms_internal.require_kind(role_name, kind);
+    SELECT array_agg(k.kind) INTO others
+    FROM kms_internal.kinds_of_user() k
+    WHERE k.kind <> revoke_role.kind AND (
+        SELECT bool_and(kms_internal.has_been_granted(o.acl, role_name)) FROM kms_internal.objects_for(k.kind) o);
+    FOR granted IN
+        SELECT subject FROM kms_internal.objects_for(kind)
+        EXCEPT SELECT o.subject FROM unnest(others) other CROSS JOIN LATERAL kms_internal.objects_for(other) o
+    LOOP
+        EXECUTE format('REVOKE %s FROM %s', granted.subject, role_name);
+    END LOOP;
+END $$;
+
 -- Who may do what with all of this is the owner's decision, and comes after: neither default
 -- privileges give anything away, nor those that PUBLIC has of routines and types, nor what was
 -- granted on the schema before.

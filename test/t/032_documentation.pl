@@ -217,7 +217,7 @@ SELECT proname, min(CASE provolatile WHEN 'v' THEN 'volatile' WHEN 's' THEN 'sta
     array_to_string(min(proargnames[1:pronargs]), ',')
 FROM pg_proc WHERE pronamespace = 'kms'::regnamespace GROUP BY 1
 SQL
-my $reference = join "\n", map { page($_) } grep { -e "$top/doc/$_" } qw(sql.md envelope.md rotation.md);
+my $reference = join "\n", map { page($_) } grep { -e "$top/doc/$_" } qw(sql.md envelope.md rotation.md rights.md);
 my @functions = $reference =~ /`(\w+)\(([^`]*)\)`/g;
 my %described;
 while (my ($name, $arguments) = splice @functions, 0, 2) {
@@ -233,6 +233,31 @@ foreach my $name (sort grep { $_ ne 'session_keys' } keys %catalog) {
 foreach my $row (grep { $_->[0] =~ /^`(\w+)\(/ } map { table($manual, "$_ | volatility") } 'function', 'form') {
     my ($name) = $row->[0] =~ /^`(\w+)\(/;
     is($catalog{$name}[0], $row->[1], "$name is $row->[1]");
+}
+
+foreach my $row (table(page('rights.md'), 'kind')) {
+    my ($kind, $functions, $views) = map { join ' ', sort /`(\w+)`/g } @$row;
+    my $catalog = $session->get("SELECT (SELECT string_agg(f, ' ' ORDER BY f COLLATE \"C\") FROM unnest(functions) f), (SELECT string_agg(v, ' ' ORDER BY v COLLATE \"C\") FROM unnest(views) v)
+        FROM kms_internal.kinds_of_user() WHERE kind = '$kind'");
+    is("$functions|$views", $catalog, "$kind has what the page says");
+}
+is(scalar table(page('rights.md'), 'kind'), $session->get('SELECT count(*) FROM kms_internal.kinds_of_user()'), 'every kind of user is there');
+
+# --- whatever a page names is there
+
+my %there = map { $_ => 1 } split /\n/, $session->get(<<'SQL');
+SELECT 'kms.' || proname FROM pg_proc WHERE pronamespace = 'kms'::regnamespace
+UNION SELECT 'kms_internal.' || proname FROM pg_proc WHERE pronamespace = 'kms_internal'::regnamespace
+UNION SELECT 'kms.' || relname FROM pg_class WHERE relnamespace = 'kms'::regnamespace
+UNION SELECT name FROM pg_settings WHERE name LIKE 'kms.%'
+SQL
+$there{$_} = 1 foreach 'kms.so', 'kms.control', 'kms.cpp';
+foreach my $file ("$top/README.md", "$top/CHANGELOG.md", glob "$top/doc/*.md") {
+    my $text = slurp_file($file);
+    my ($name) = $file =~ m{([^/]+)$};
+    is(join(' ', grep { !$there{$_} } $text =~ /\b(kms(?:_internal)?\.\w+)/g), '', "$name names nothing of kms that is not there");
+    my ($from) = $file =~ m{^(.*)/};
+    is(join(' ', grep { !-e "$from/$_" } $text =~ /\]\(([^)#:]+)(?:#[^)]*)?\)/g), '', '... and no page');
 }
 
 my %raised = map { $_ => 1 } qw(25001 40001 22004 22023 22021 22P02 2202E 54000 55000 53000 53200 XX000 XX001);
