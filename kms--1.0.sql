@@ -471,6 +471,10 @@ CREATE FUNCTION kms.encode(local_id int, data text, context bytea DEFAULT '')
 RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_encode';
 
+CREATE FUNCTION kms.encode(local_id int, data anynonarray, context bytea DEFAULT '')
+RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms_internal.cost_support
+AS 'MODULE_PATHNAME', 'kms_encode_value';
+
 CREATE FUNCTION kms.decode(local_id int, data bytea, context bytea DEFAULT '')
 RETURNS bytea LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_decode';
@@ -479,9 +483,17 @@ CREATE FUNCTION kms.decode_text(local_id int, data bytea, context bytea DEFAULT 
 RETURNS text LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_decode_text';
 
+CREATE FUNCTION kms.decode_as(local_id int, data bytea, as_type anyelement, context bytea DEFAULT '')
+RETURNS anyelement LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
+AS 'MODULE_PATHNAME', 'kms_decode_as';
+
 CREATE FUNCTION kms.try_decode(local_id int, data bytea, context bytea DEFAULT '')
 RETURNS bytea LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_try_decode';
+
+CREATE FUNCTION kms.try_decode_text(local_id int, data bytea, context bytea DEFAULT '')
+RETURNS text LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
+AS 'MODULE_PATHNAME', 'kms_try_decode_text';
 
 CREATE FUNCTION kms.is_sealed(data bytea, local_id int, context bytea DEFAULT '')
 RETURNS bool LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
@@ -585,6 +597,22 @@ AS 'MODULE_PATHNAME', 'kms_decode_with';
 CREATE FUNCTION kms.decode_with_text(key_identifier text, data bytea, context bytea DEFAULT '')
 RETURNS text LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_decode_with_text';
+
+CREATE FUNCTION kms.try_decode_with(key_identifier text, data bytea, context bytea DEFAULT '')
+RETURNS bytea LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
+AS 'MODULE_PATHNAME', 'kms_try_decode_with';
+
+CREATE FUNCTION kms.try_decode_with(key_identifier bytea, data bytea, context bytea DEFAULT '')
+RETURNS bytea LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
+AS 'MODULE_PATHNAME', 'kms_try_decode_with';
+
+CREATE FUNCTION kms.try_decode_with_text(key_identifier text, data bytea, context bytea DEFAULT '')
+RETURNS text LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
+AS 'MODULE_PATHNAME', 'kms_try_decode_with_text';
+
+CREATE FUNCTION kms.try_decode_with_text(key_identifier bytea, data bytea, context bytea DEFAULT '')
+RETURNS text LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
+AS 'MODULE_PATHNAME', 'kms_try_decode_with_text';
 
 CREATE FUNCTION kms.recode_with(key_identifier text, data bytea, context bytea DEFAULT '')
 RETURNS bytea LANGUAGE C VOLATILE PARALLEL SAFE SUPPORT kms_internal.cost_support
@@ -1142,7 +1170,8 @@ RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp A
         is_sealed, blind_index}'::name[], bound.views FROM bound
     UNION ALL
     SELECT 'reader', bound.functions || '{decode, decode_text, decode_array, decode_text_array, decode_batch, decode_batch_text,
-        decode_with, decode_with_text, decode_with_array, decode_with_text_array, try_decode, is_sealed,
+        decode_with, decode_with_text, decode_with_array, decode_with_text_array, decode_as,
+        try_decode, try_decode_text, try_decode_with, try_decode_with_text, is_sealed,
         encode_all, blind_index, blind_indexes}'::name[], bound.views FROM bound
     UNION ALL
     SELECT 'blob_user', bound.functions || '{blob_put, blob_append, blob_replace, blob_get, blob_read, blob_meta, blob_set_meta, blob_list,

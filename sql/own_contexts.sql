@@ -33,6 +33,7 @@ SELECT format('SELECT kms.%I(%s)%s', proname, string_agg(CASE
         WHEN name LIKE '%contexts' THEN format('ARRAY[%L::bytea]', context)
         WHEN name IN ('data', 'secret', 'wrapped') THEN format(CASE WHEN type::regtype::text LIKE '%[]' THEN 'ARRAY[%L]::%s' ELSE '%L::%s' END, data, type::regtype)
         WHEN type::regtype::text LIKE '%[]' THEN format('ARRAY[%L]::%s', 'k', type::regtype)
+        WHEN type IN ('anyelement'::regtype, 'anynonarray'::regtype) THEN '''x''::text'
         WHEN type = 'int'::regtype THEN '1'
         WHEN type = 'bool'::regtype THEN 'true'
         ELSE format('%L::%s', 'k', type::regtype) END, ', ' ORDER BY place), CASE prokind WHEN 'w' THEN ' OVER ()' ELSE '' END)

@@ -4,7 +4,7 @@ DROP ROLE IF EXISTS regress_kms_app, "Regress ""kms"" role";
 RESET client_min_messages;
 SELECT setting || '/kms-agent serve --ephemeral' AS command FROM pg_config WHERE name = 'BINDIR' \gset
 SET kms.command = :'command';
-SELECT kms.create_key('pii'), kms.create_key('email', 'aes-256-siv'), kms.create_key('index', 'hmac-sha-256'), kms.create_key('kek', purpose => 'wrap');
+SELECT kms.create_key('pii'), kms.create_key('email', 'aes-256-siv'), kms.create_key('index', 'hmac-sha-256'), kms.create_key('kek of roles', purpose => 'wrap');
 SET kms.keys = '1=pii, 2=email, 3=index';
 CREATE ROLE regress_kms_app;
 CREATE ROLE "Regress ""kms"" role";
@@ -32,7 +32,7 @@ INSERT INTO use (query) VALUES
     ($$SELECT kms.looks_sealed(ssn), kms.inspect(ssn) FROM person$$),
     ($$SELECT kms.decode_text(1, ssn, id::text::bytea), kms.decode(1, ssn, id::text::bytea) FROM person$$),
     ($$SELECT kms.decode_batch_text(1, ssn, id::text::bytea) OVER () FROM person$$), ($$SELECT kms.decode_text_array(2, ARRAY[email]) FROM person$$),
-    ($$SELECT kms.decode_with_text('pii', ssn, '1'), kms.try_decode(1, ssn) FROM person WHERE id = 1$$),
+    ($$SELECT kms.decode_with_text('pii', ssn, '1'), kms.try_decode(1, ssn), kms.try_decode_text(1, ssn), kms.try_decode_with('pii', ssn), kms.try_decode_with_text('pii', ssn), kms.decode_as(1, ssn, NULL::text, '1') FROM person WHERE id = 1$$),
     ($$SELECT FROM person WHERE email = ANY (kms.encode_all(2, 'a@b')) OR term = ANY (kms.blind_indexes(3, 'x'))$$),
     (format($$SELECT kms.blob_get(%1$L), kms.blob_to_json(%1$L)$$, :'blob')),
     (format($q$DO $x$ DECLARE copy uuid := kms.blob_copy(%1$L); json uuid := kms.blob_put(1, '{}'); BEGIN
@@ -40,12 +40,12 @@ INSERT INTO use (query) VALUES
     (format($$SELECT kms.blob_append(%1$L, 'x'), kms.blob_replace(%1$L, 'y'), kms.blob_set_meta(%1$L, 'n', 't', '{}'), kms.blob_verify(%1$L), kms.blob_compact(%1$L), kms.blob_read(%1$L, 0, 1)$$, :'blob')),
     (format($$SELECT lo_unlink(kms.blob_to_lo(%1$L)), (SELECT count(*) FROM kms.blob_list()), kms.blob_meta(%1$L), kms.blob_from_json(1, kms.blob_to_json(%1$L))$$, :'blob')),
     ($$SELECT kms.create_key('other'), kms.rotate_key('other'), kms.disable_key('other', 1), kms.enable_key('other', 1)$$),
-    ($$SELECT kms.create_data_key('data', 'kek'), kms.rotate_data_key('data'), kms.rotate_kek('kek')$$),
-    ($$SELECT kms.disable_data_key('data', 1), kms.enable_data_key('data', 1)$$),
+    ($$SELECT kms.create_data_key('data of roles', 'kek of roles'), kms.rotate_data_key('data of roles'), kms.rotate_kek('kek of roles')$$),
+    ($$SELECT kms.disable_data_key('data of roles', 1), kms.enable_data_key('data of roles', 1)$$),
     ($$SELECT kms.blob_expire(), kms.rewrap_blobs(1)$$),
     ($$SELECT kms.status(), count(*) FROM kms.list_keys()$$), ($$SELECT count(*) FROM kms.census('person', 'ssn')$$), ($$SELECT count(*) FROM kms.key_age()$$),
     ($$SELECT count(*) FROM kms.data_keys, kms.registered_columns, kms.reencrypt_progress$$),
-    ($$SELECT kms.wrap('kek', 'x'), kms.generate_key()$$), ($$SELECT count(*) FROM kms.data_key$$), ($$SELECT count(*) FROM kms.blob$$),
+    ($$SELECT kms.wrap('kek of roles', 'x'), kms.generate_key()$$), ($$SELECT count(*) FROM kms.data_key$$), ($$SELECT count(*) FROM kms.blob$$),
     ($$SELECT kms.grant_role('regress_kms_app', 'reader')$$);
 
 CREATE TABLE outcome (n int, kind text, outcome text);
@@ -72,7 +72,7 @@ CALL kms.reencrypt('person', 'ssn');
 CALL kms.encrypt_column('person', 'note', 'pii');
 SELECT kms.switch_column('person', 'note');
 SELECT kms.destroy_key('other', 1, force => true);
-CALL kms.destroy_data_key('data', 1, force => true);
+CALL kms.destroy_data_key('data of roles', 1, force => true);
 RESET ROLE;
 
 -- Two kinds are one apart from the other.

@@ -85,6 +85,25 @@ const char* context_type(Oid type, std::int32_t modifier, Oid collation) {
     return text.data;
 }
 
+bool names_something(Oid type) {
+    switch (type) {
+        case REGCLASSOID:
+        case REGCOLLATIONOID:
+        case REGCONFIGOID:
+        case REGDICTIONARYOID:
+        case REGNAMESPACEOID:
+        case REGOPEROID:
+        case REGOPERATOROID:
+        case REGPROCOID:
+        case REGPROCEDUREOID:
+        case REGROLEOID:
+        case REGTYPEOID:
+            return true;
+        default:
+            return false;
+    }
+}
+
 bool is_made_of(Oid type, Oid part) {
     return list_member_oid(Parts(type).all(), part);
 }

@@ -13,6 +13,10 @@ namespace kms::pg {
 // schemas and attributes may get other names.
 const char* context_type(Oid type, std::int32_t modifier, Oid collation);
 
+// Whether a value of the type stands for what has a name, and so changes with that: regclass and
+// its like.
+bool names_something(Oid type);
+
 // Whether values of the type may hold some of the other one: an array, a domain, a row of it.
 bool is_made_of(Oid type, Oid part);
 

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "pg/context_type.hpp"
+
 namespace kms::pg {
 namespace {
 
@@ -153,25 +155,6 @@ void require_for_all_sessions(Node* node) {
 }
 
 // --- what has a name inside of a value, which goes with the name
-
-bool names_something(Oid type) {
-    switch (type) {
-        case REGCLASSOID:
-        case REGCOLLATIONOID:
-        case REGCONFIGOID:
-        case REGDICTIONARYOID:
-        case REGNAMESPACEOID:
-        case REGOPEROID:
-        case REGOPERATOROID:
-        case REGPROCOID:
-        case REGPROCEDUREOID:
-        case REGROLEOID:
-        case REGTYPEOID:
-            return true;
-        default:
-            return false;
-    }
-}
 
 void require_nothing_named(Node* node) {
     const Oid type = getBaseType(exprType(node));

@@ -14,7 +14,7 @@ void require_text(ByteView bytes) {
     if (!pg_verify_mbstr(GetDatabaseEncoding(), text.data(), static_cast<int>(text.size()), true)) {
         ereport(ERROR, (errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
                         errmsg("an opened value is not text in the database's encoding"),
-                        errhint("Take bytea for the new column's type.")));
+                        errhint("Take bytea, which holds any bytes.")));
     }
 }
 
@@ -44,8 +44,8 @@ int silence() {
 }
 
 // 0, or the SQLSTATE with which the type has refused the text. What comes back of the value is in
-// `back`.
-int try_input(PlainInput& input, char* text, Datum& value, ByteView& back) {
+// `back`, if that is asked for.
+int try_input(PlainInput& input, char* text, Datum& value, ByteView* back) {
     MemoryContext caller = CurrentMemoryContext;
     const int level = input.back.text_depends ? silence() : 0;
     volatile int sqlstate = 0;
@@ -53,7 +53,9 @@ int try_input(PlainInput& input, char* text, Datum& value, ByteView& back) {
         ;
         {
             value = InputFunctionCall(&input.function, text, input.parameter, input.typmod);
-            back = bytes_of_value(input.back, value);
+            if (back != nullptr) {
+                *back = bytes_of_value(input.back, value);
+            }
         }
         PG_CATCH();
         {
@@ -71,11 +73,10 @@ int try_input(PlainInput& input, char* text, Datum& value, ByteView& back) {
     return sqlstate;
 }
 
-Datum value_of_text(PlainInput& input, ByteView bytes) {
+Datum value_of_text(PlainInput& input, ByteView bytes, ByteView* back) {
     require_text(bytes);
     const std::string_view text = text_of(bytes);
     Datum value = 0;
-    ByteView back;
     const int sqlstate = try_input(input, pnstrdup(text.data(), text.size()), value, back);
     if (sqlstate != 0) {
         ereport(ERROR,
@@ -84,7 +85,20 @@ Datum value_of_text(PlainInput& input, ByteView bytes) {
                         format_type_with_typemod(input.type, input.typmod)),
                  errdetail("The type's input raised SQLSTATE %s.", unpack_sql_state(sqlstate))));
     }
-    if (!std::ranges::equal(back, bytes)) {
+    return value;
+}
+
+// As PostgreSQL writes it, with the digits that it was sealed with.
+bool is_its_text(const PlainInput& input, Datum value, ByteView bytes) {
+    if (getBaseType(input.type) != NUMERICOID) {
+        return false;
+    }
+    const char* text = DatumGetCString(DirectFunctionCall1(numeric_out, value));
+    return text_of(bytes) == text;
+}
+
+void require_all_kept(const PlainInput& input, Datum value, ByteView bytes, ByteView back) {
+    if (!std::ranges::equal(back, bytes) && !is_its_text(input, value, bytes)) {
         ereport(ERROR,
                 (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
                  errmsg("an opened value would not come back as it was from type %s",
@@ -92,18 +106,22 @@ Datum value_of_text(PlainInput& input, ByteView bytes) {
                  errhint("text and bytea keep all of it: ALTER TABLE … ALTER COLUMN … TYPE … USING "
                          "converts it after the switch.")));
     }
+}
+
+template <typename Convert>
+Datum with_text_settings(const PlainInput& input, Convert&& convert) {
+    if (!input.back.text_depends) {
+        return convert();
+    }
+    const int level = fix_text_settings();
+    const Datum value = convert();
+    AtEOXact_GUC(false, level);
     return value;
 }
 
-}  // namespace
-
-PlainInput prepare_input(Relation table, AttrNumber attribute) {
-    const FormData_pg_attribute& column = *TupleDescAttr(RelationGetDescr(table), attribute - 1);
-    PlainInput input = {.type = column.atttypid,
-                        .typmod = column.atttypmod,
-                        .parameter = InvalidOid,
-                        .function = {},
-                        .back = {}};
+PlainInput prepare(Oid type, std::int32_t typmod) {
+    PlainInput input = {
+        .type = type, .typmod = typmod, .parameter = InvalidOid, .function = {}, .back = {}};
     if (input.type != BYTEAOID) {
         Oid function = InvalidOid;
         getTypeInputInfo(input.type, &function, &input.parameter);
@@ -113,17 +131,34 @@ PlainInput prepare_input(Relation table, AttrNumber attribute) {
     return input;
 }
 
+}  // namespace
+
+PlainInput prepare_input(Relation table, AttrNumber attribute) {
+    const FormData_pg_attribute& column = *TupleDescAttr(RelationGetDescr(table), attribute - 1);
+    return prepare(column.atttypid, column.atttypmod);
+}
+
+PlainInput prepare_input(Oid type) {
+    return prepare(type, -1);
+}
+
 Datum value_of_bytes(PlainInput& input, ByteView bytes) {
     if (input.type == BYTEAOID) {
         return bytes_datum(bytes);
     }
-    if (!input.back.text_depends) {
-        return value_of_text(input, bytes);
+    return with_text_settings(input, [&] {
+        ByteView back;
+        const Datum value = value_of_text(input, bytes, &back);
+        require_all_kept(input, value, bytes, back);
+        return value;
+    });
+}
+
+Datum value_as(PlainInput& input, ByteView bytes) {
+    if (input.type == BYTEAOID) {
+        return bytes_datum(bytes);
     }
-    const int level = fix_text_settings();
-    const Datum value = value_of_text(input, bytes);
-    AtEOXact_GUC(false, level);
-    return value;
+    return with_text_settings(input, [&] { return value_of_text(input, bytes, nullptr); });
 }
 
 }  // namespace kms::pg

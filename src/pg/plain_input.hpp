@@ -14,11 +14,15 @@ struct PlainInput {
 };
 
 PlainInput prepare_input(Relation table, AttrNumber attribute);
+PlainInput prepare_input(Oid type);
 
 // With the settings that values are sealed with: bytea as it is, any other type by its input. 22021
 // where the bytes are no text; where they are no value of the type, the SQLSTATE of its own error
 // if that is of class 22 or 23, else 22P02: without its message, which would show them. 22023 where
 // the type keeps less than all of it, so that sealing the value would not give the same bytes.
 Datum value_of_bytes(PlainInput& input, ByteView bytes);
+
+// The same for whoever only looks at it: the type may keep less.
+Datum value_as(PlainInput& input, ByteView bytes);
 
 }  // namespace kms::pg

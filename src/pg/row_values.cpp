@@ -62,6 +62,12 @@ Node* as_dumped(Node* value) {
     return reinterpret_cast<Node*>(text);
 }
 
+// Equal numbers are one text, whatever digits they were written with.
+Node* without_trailing_zeros(Node* number) {
+    return reinterpret_cast<Node*>(makeFuncExpr(F_TRIM_SCALE, NUMERICOID, list_make1(number),
+                                                InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL));
+}
+
 std::optional<ByteView> evaluate(const RowValues& values, ExprState* expression,
                                  TupleTableSlot* slot) {
     values.row->ecxt_scantuple = slot;
@@ -73,6 +79,9 @@ std::optional<ByteView> evaluate(const RowValues& values, ExprState* expression,
 }  // namespace
 
 Node* as_bytes(Node* value) {
+    if (getBaseType(exprType(value)) == NUMERICOID) {
+        value = without_trailing_zeros(value);
+    }
     const Oid type = exprType(value);
     const Oid target = getBaseType(type) == BYTEAOID ? BYTEAOID : TEXTOID;
     if (target == TEXTOID && keeps_less_as_text(value)) {
@@ -100,6 +109,16 @@ ByteView bytes_of_value(const RowValues& values, Datum value) {
     values.row->caseValue_datum = value;
     values.row->caseValue_isNull = false;
     return evaluate(values, values.bytes, nullptr).value_or(ByteView{});
+}
+
+ByteView lasting_bytes_of_value(const RowValues& values, Datum value) {
+    if (!values.text_depends) {
+        return bytes_of_value(values, value);
+    }
+    const int level = fix_text_settings();
+    const ByteView bytes = bytes_of_value(values, value);
+    AtEOXact_GUC(false, level);
+    return bytes;
 }
 
 RowValues prepare_constant(Node* value) {

@@ -26,6 +26,9 @@ RowValues prepare_constant(Node* value);
 RowValues prepare_values(Oid type, std::int32_t typmod);
 ByteView bytes_of_value(const RowValues& values, Datum value);
 
+// The same whatever the session's settings are.
+ByteView lasting_bytes_of_value(const RowValues& values, Datum value);
+
 // Of the row that `slot` holds; nothing for NULL. Views are of the slot's memory or the current.
 // A text is the same whatever the session's settings are; they are put back before it returns, so
 // that neither triggers nor the context expression see others than their own.

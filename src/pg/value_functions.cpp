@@ -1,5 +1,7 @@
 // encode, decode, decode_text, try_decode, recode, and the forms that name the key itself.
+#include "crypto/sealed.hpp"
 #include "pg/envelope.hpp"
+#include "pg/listed_versions.hpp"
 #include "pg/values.hpp"
 
 namespace kms::pg {
@@ -60,6 +62,45 @@ enum class As { bytes, text };
     PG_RETURN_POINTER(result);
 }
 
+std::optional<wire::VersionState> state_of(const KeyUse& use, const KeyTag& tag) {
+    if (use.stored != nullptr) {
+        const DataKeyVersion* version = use.stored->with_tag(tag);
+        return version != nullptr ? std::optional(version->state) : std::nullopt;
+    }
+    const ListedVersion* version =
+        listed_version(try_list_versions(use.identifier), use.identifier, tag);
+    return version != nullptr ? std::optional(version->state) : std::nullopt;
+}
+
+// Whoever keeps the key says no more than that it is not to be used.
+bool is_destroyed(const Call& call) {
+    const auto header = read_sealed_header(call.data);
+    return header && state_of(use_of_data_key(use_of_call(call)), header->tag) ==
+                         wire::VersionState::destroyed;
+}
+
+// What nobody opens with this key: the value is none, or another, or its key is destroyed.
+bool is_beyond_opening(const Call& call, const Failure& failure) {
+    return is_about_a_value(failure.cause.code) ||
+           (failure.cause.code == Code::disabled && is_destroyed(call));
+}
+
+Datum try_decode(FunctionCallInfo fcinfo, const char* action, Naming naming, As as) {
+    Call call = {action, 0, {}, {}};
+    if (!read_call(fcinfo, naming, call)) {
+        PG_RETURN_NULL();
+    }
+    varlena* result = nullptr;
+    const Failure failure = open(call, &result);
+    if (failure && !failure.pending && is_beyond_opening(call, failure)) {
+        PG_RETURN_NULL();
+    }
+    if (!failure && as == As::text) {
+        require_text(call, result);
+    }
+    return datum_or_raise(failure, result);
+}
+
 }  // namespace
 
 KMS_FUNCTION(kms_encode) {
@@ -87,16 +128,19 @@ KMS_FUNCTION(kms_decode_with_text) {
 }
 
 KMS_FUNCTION(kms_try_decode) {
-    Call call = {"decode", 0, {}, {}};
-    if (!read_call(fcinfo, Naming::by_local_id, call)) {
-        PG_RETURN_NULL();
-    }
-    varlena* result = nullptr;
-    const Failure failure = open(call, &result);
-    if (failure && is_about_a_value(failure.cause.code)) {
-        PG_RETURN_NULL();
-    }
-    return datum_or_raise(failure, result);
+    return try_decode(fcinfo, "decode", Naming::by_local_id, As::bytes);
+}
+
+KMS_FUNCTION(kms_try_decode_text) {
+    return try_decode(fcinfo, "decode", Naming::by_local_id, As::text);
+}
+
+KMS_FUNCTION(kms_try_decode_with) {
+    return try_decode(fcinfo, decode_with, Naming::by_identifier, As::bytes);
+}
+
+KMS_FUNCTION(kms_try_decode_with_text) {
+    return try_decode(fcinfo, decode_with, Naming::by_identifier, As::text);
 }
 
 // The plaintext is gone before anybody sees it.

@@ -136,8 +136,9 @@ fails_with($session, 'SELECT kms.decode(1, (SELECT number FROM card WHERE id = 1
 
 # Its examples of many values, in their order.
 $session->get("CREATE TABLE imported AS SELECT id, 'ssn ' || id AS ssn FROM generate_series(8, 300) id");
-my @many = grep { /^(?:SELECT|INSERT)/ } blocks_of($manual);
-is(scalar @many, 2, 'sql.md has its examples of many values');
+my ($typed, @many) = grep { /^(?:SELECT|INSERT)/ } blocks_of($manual);
+is($session->get($typed), ($typed =~ /→ (.*)/)[0], 'sql.md has an example of another type');
+is(scalar @many, 2, '... and its examples of many values');
 my ($arrays, $rows) = map { $session->get($_) } @many;
 like($arrays, qr/\A\{"\\\\x[0-9a-f]{130}",NULL\}\n\{078-05-1120\}\z/, 'an array is sealed, and one is opened');
 is($rows, join("\n", '7|078-05-1120', map { "$_|ssn $_" } 8 .. 300), 'rows are sealed and opened');
