@@ -34,7 +34,7 @@ Node* constant_of(ByteView bytes) {
 
 // What is sealed of the value in every session: bytea or text; nullptr: there is none.
 Node* canonical(Relation table, AttrNumber attribute, Node* value) {
-    if (!prepare_row_values(table, attribute, nullptr).text_depends) {
+    if (prepare_row_values(table, attribute, nullptr).depends_on == TextDependsOn::nothing) {
         return as_bytes(value);
     }
     Node* folded = eval_const_expressions(nullptr, value);

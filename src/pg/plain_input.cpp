@@ -47,7 +47,7 @@ int silence() {
 // `back`, if that is asked for.
 int try_input(PlainInput& input, char* text, Datum& value, ByteView* back) {
     MemoryContext caller = CurrentMemoryContext;
-    const int level = input.back.text_depends ? silence() : 0;
+    const int level = input.back.depends_on == TextDependsOn::settings ? silence() : 0;
     volatile int sqlstate = 0;
     PG_TRY()
         ;
@@ -108,17 +108,6 @@ void require_all_kept(const PlainInput& input, Datum value, ByteView bytes, Byte
     }
 }
 
-template <typename Convert>
-Datum with_text_settings(const PlainInput& input, Convert&& convert) {
-    if (!input.back.text_depends) {
-        return convert();
-    }
-    const int level = fix_text_settings();
-    const Datum value = convert();
-    AtEOXact_GUC(false, level);
-    return value;
-}
-
 PlainInput prepare(Oid type, std::int32_t typmod) {
     PlainInput input = {
         .type = type, .typmod = typmod, .parameter = InvalidOid, .function = {}, .back = {}};
@@ -146,7 +135,7 @@ Datum value_of_bytes(PlainInput& input, ByteView bytes) {
     if (input.type == BYTEAOID) {
         return bytes_datum(bytes);
     }
-    return with_text_settings(input, [&] {
+    return with_lasting_text(input.back.depends_on, [&] {
         ByteView back;
         const Datum value = value_of_text(input, bytes, &back);
         require_all_kept(input, value, bytes, back);
@@ -158,7 +147,8 @@ Datum value_as(PlainInput& input, ByteView bytes) {
     if (input.type == BYTEAOID) {
         return bytes_datum(bytes);
     }
-    return with_text_settings(input, [&] { return value_of_text(input, bytes, nullptr); });
+    return with_lasting_text(input.back.depends_on,
+                             [&] { return value_of_text(input, bytes, nullptr); });
 }
 
 }  // namespace kms::pg

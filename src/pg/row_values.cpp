@@ -14,12 +14,19 @@ Node* column_value(Relation table, AttrNumber attribute) {
         makeVar(1, attribute, column->atttypid, column->atttypmod, column->attcollation, 0));
 }
 
-// Of all other types it may: a function's volatility does not say, since those of floating-point
-// numbers are immutable.
-bool text_depends_on_settings(Oid type) {
-    constexpr Oid never[] = {BYTEAOID, TEXTOID, VARCHAROID, BPCHAROID,  NAMEOID, BOOLOID, INT2OID,
-                             INT4OID,  INT8OID, UUIDOID,    NUMERICOID, JSONOID, JSONBOID};
-    return std::ranges::count(never, getBaseType(type)) == 0;
+// Of all other types it may depend on any setting: a function's volatility does not say, since
+// those of floating-point numbers are immutable.
+TextDependsOn text_depends_on(Oid type) {
+    constexpr Oid nothing[] = {BYTEAOID, TEXTOID, VARCHAROID, BPCHAROID,  NAMEOID, BOOLOID, INT2OID,
+                               INT4OID,  INT8OID, UUIDOID,    NUMERICOID, JSONOID, JSONBOID};
+    constexpr Oid variables[] = {DATEOID,        TIMEOID,     TIMETZOID, TIMESTAMPOID,
+                                 TIMESTAMPTZOID, INTERVALOID, FLOAT4OID, FLOAT8OID};
+    const Oid base = getBaseType(type);
+    if (std::ranges::count(nothing, base) != 0) {
+        return TextDependsOn::nothing;
+    }
+    return base == type && std::ranges::count(variables, base) != 0 ? TextDependsOn::variables
+                                                                    : TextDependsOn::settings;
 }
 
 // A constant becomes text as it is planned.
@@ -32,7 +39,7 @@ Expr* planned_bytes(Node* value) {
 
 RowValues prepare(Node* value, Expr* context) {
     Expr* bytes = planned_bytes(value);
-    return {.text_depends = text_depends_on_settings(exprType(value)),
+    return {.depends_on = text_depends_on(exprType(value)),
             .bytes = ExecInitExpr(bytes, nullptr),
             .context = ExecInitExpr(context, nullptr),
             .row = CreateStandaloneExprContext()};
@@ -112,13 +119,7 @@ ByteView bytes_of_value(const RowValues& values, Datum value) {
 }
 
 ByteView lasting_bytes_of_value(const RowValues& values, Datum value) {
-    if (!values.text_depends) {
-        return bytes_of_value(values, value);
-    }
-    const int level = fix_text_settings();
-    const ByteView bytes = bytes_of_value(values, value);
-    AtEOXact_GUC(false, level);
-    return bytes;
+    return with_lasting_text(values.depends_on, [&] { return bytes_of_value(values, value); });
 }
 
 RowValues prepare_constant(Node* value) {
@@ -126,13 +127,8 @@ RowValues prepare_constant(Node* value) {
 }
 
 std::optional<ByteView> bytes_of_row(const RowValues& values, TupleTableSlot* slot) {
-    if (!values.text_depends) {
-        return evaluate(values, values.bytes, slot);
-    }
-    const int level = fix_text_settings();
-    const auto bytes = evaluate(values, values.bytes, slot);
-    AtEOXact_GUC(false, level);
-    return bytes;
+    return with_lasting_text(values.depends_on,
+                             [&] { return evaluate(values, values.bytes, slot); });
 }
 
 std::optional<ByteView> context_of_row(const RowValues& values, TupleTableSlot* slot) {

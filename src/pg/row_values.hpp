@@ -2,11 +2,12 @@
 #pragma once
 
 #include "pg/args.hpp"
+#include "pg/text_settings.hpp"
 
 namespace kms::pg {
 
 struct RowValues {
-    bool text_depends;   // on settings
+    TextDependsOn depends_on;
     ExprState* bytes;    // of the column: bytea or text
     ExprState* context;  // nullptr: the empty one
     ExprContext* row;

@@ -12,7 +12,36 @@ void set_unless_so(const char* setting, const char* value) {
     }
 }
 
+// What the settings of these names are kept in.
+struct TextVariables {
+    int date_style;
+    int date_order;
+    int interval_style;
+    int float_digits;
+    pg_tz* zone;
+};
+
+void set_variables(const TextVariables& variables) {
+    DateStyle = variables.date_style;
+    DateOrder = variables.date_order;
+    IntervalStyle = variables.interval_style;
+    extra_float_digits = variables.float_digits;
+    session_timezone = variables.zone;
+}
+
 }  // namespace
+
+void run_with_text_variables(void (*act)(void*), void* state) {
+    const TextVariables before = {DateStyle, DateOrder, IntervalStyle, extra_float_digits,
+                                  session_timezone};
+    set_variables({USE_ISO_DATES, DATEORDER_YMD, INTSTYLE_POSTGRES, 1, pg_tzset("UTC")});
+    PG_TRY()
+        ;
+        { act(state); }
+        PG_FINALLY();
+        { set_variables(before); }
+    PG_END_TRY();
+}
 
 int fix_text_settings() {
     constexpr const char* settings[][2] = {
