@@ -26,9 +26,13 @@ ok(becomes(sub { server_is_up($node) }), 'a server that is process 1');
 
 my $unshare = $server->{KIDS}[0]{PID};
 
+my ($postmaster) = children_of($unshare);
+
+# Whatever is called otherwise than the server's own processes.
 sub agents_under {
     my ($pid) = @_;
-    return map { ((process_status($_)->{Name} // 'postgres') ne 'postgres' ? $_ : (), agents_under($_)) } children_of($pid);
+    my $own = process_status($postmaster)->{Name};
+    return map { ((process_status($_)->{Name} // $own) ne $own ? $_ : (), agents_under($_)) } children_of($pid);
 }
 
 my $standing = kms_session($node);
@@ -84,7 +88,6 @@ is($standing->get("SELECT kms.decode_text(1, kms.encode(1, 'x'::text))"), 'x', '
 $standing->quit;
 ok(becomes(sub { !agents_under($unshare) }), 'in the end no agent is left, nor what one has started');
 unlike(new_log($node), qr/reinitializing|terminated by signal|outlives/, '... and the postmaster has seen none end');
-my ($postmaster) = children_of($unshare);
 kill INT => $postmaster;
 $server->finish;
 done_testing();
