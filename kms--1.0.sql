@@ -1158,31 +1158,33 @@ ALTER EVENT TRIGGER kms_guard_drop ENABLE ALWAYS;
 -- Roles
 
 -- What each kind of user calls and reads, in all of its forms.
-CREATE FUNCTION kms_internal.kinds_of_user(OUT kind text, OUT functions name[], OUT views name[])
+CREATE FUNCTION kms_internal.kinds_of_user(OUT kind text, OUT functions name[], OUT relations name[])
 RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH bound AS (
-        SELECT '{set_key, unset_key, session_keys, looks_sealed, inspect}'::name[] AS functions, '{session_keys}'::name[] AS views
+        SELECT '{set_key, unset_key, session_keys, looks_sealed, inspect}'::name[] AS functions, '{session_keys}'::name[] AS relations
     ), told AS (
         SELECT '{status, list_keys, census, key_age, data_keys, registered_columns}'::name[] AS functions,
-            '{data_keys, registered_columns, reencrypt_progress}'::name[] AS views
+            '{data_keys, registered_columns, reencrypt_progress}'::name[] AS relations
     )
     SELECT 'writer', bound.functions || '{encode, encode_array, encode_batch, encode_with, encode_with_array, recode, recode_with,
-        is_sealed, blind_index}'::name[], bound.views FROM bound
+        is_sealed, blind_index}'::name[], bound.relations FROM bound
     UNION ALL
     SELECT 'reader', bound.functions || '{decode, decode_text, decode_array, decode_text_array, decode_batch, decode_batch_text,
         decode_with, decode_with_text, decode_with_array, decode_with_text_array, decode_as,
         try_decode, try_decode_text, try_decode_with, try_decode_with_text, is_sealed,
-        encode_all, blind_index, blind_indexes}'::name[], bound.views FROM bound
+        encode_all, blind_index, blind_indexes}'::name[], bound.relations FROM bound
     UNION ALL
     SELECT 'blob_user', bound.functions || '{blob_put, blob_append, blob_replace, blob_get, blob_read, blob_meta, blob_set_meta, blob_list,
         blob_copy, blob_delete, blob_compact, blob_verify, blob_get_json, blob_to_json, blob_from_json, blob_to_lo, blob_from_lo}'::name[],
-        bound.views FROM bound
+        bound.relations FROM bound
     UNION ALL
     SELECT 'key_admin', told.functions || '{create_key, rotate_key, enable_key, disable_key, destroy_key,
         create_data_key, rotate_data_key, enable_data_key, disable_data_key, destroy_data_key, rotate_kek,
-        register_column, unregister_column, encrypt_column, switch_column, reencrypt, rewrap_blobs, blob_expire}'::name[], told.views FROM told
+        register_column, unregister_column, encrypt_column, switch_column, reencrypt, rewrap_blobs, blob_expire}'::name[], told.relations FROM told
     UNION ALL
-    SELECT 'auditor', told.functions || '{looks_sealed, inspect}'::name[], told.views FROM told
+    SELECT 'auditor', told.functions || '{looks_sealed, inspect}'::name[], told.relations FROM told
+    UNION ALL
+    SELECT 'dumper', '{}', '{data_key, blob, blob_chunk, registered_column}'
 $$;
 
 -- The extension's own alone: what somebody has put beside them is not given away.
@@ -1199,7 +1201,7 @@ RETURNS TABLE (subject text, acl aclitem[]) LANGUAGE sql STABLE SET search_path 
     WHERE k.kind = objects_for.kind
     UNION ALL
     SELECT format('SELECT ON %s', c.oid::regclass), c.relacl
-    FROM kms_internal.kinds_of_user() k JOIN pg_class c ON c.relname = ANY (k.views)
+    FROM kms_internal.kinds_of_user() k JOIN pg_class c ON c.relname = ANY (k.relations)
         JOIN member m ON m.classid = 'pg_class'::regclass AND m.objid = c.oid
     WHERE k.kind = objects_for.kind
 $$;

@@ -238,7 +238,7 @@ foreach my $row (grep { $_->[0] =~ /^`(\w+)\(/ } map { table($manual, "$_ | vola
 
 foreach my $row (table(page('rights.md'), 'kind')) {
     my ($kind, $functions, $views) = map { join ' ', sort /`(\w+)`/g } @$row;
-    my $catalog = $session->get("SELECT (SELECT string_agg(f, ' ' ORDER BY f COLLATE \"C\") FROM unnest(functions) f), (SELECT string_agg(v, ' ' ORDER BY v COLLATE \"C\") FROM unnest(views) v)
+    my $catalog = $session->get("SELECT (SELECT string_agg(f, ' ' ORDER BY f COLLATE \"C\") FROM unnest(functions) f), (SELECT string_agg(v, ' ' ORDER BY v COLLATE \"C\") FROM unnest(relations) v)
         FROM kms_internal.kinds_of_user() WHERE kind = '$kind'");
     is("$functions|$views", $catalog, "$kind has what the page says");
 }
