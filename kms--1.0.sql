@@ -764,6 +764,10 @@ CREATE FUNCTION kms.status(
     OUT mean_latency_ms float8, OUT last_error text, OUT agents int, OUT server_agents int)
 LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'kms_status';
 
+-- Milliseconds.
+CREATE FUNCTION kms.ping()
+RETURNS float8 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_ping';
+
 -- Data keys, wrapped by a KEK that stays with the agent
 
 CREATE FUNCTION kms.create_data_key(name text, kek text, algorithm text DEFAULT 'xaes-256-gcm')
@@ -1163,7 +1167,7 @@ RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp A
     WITH bound AS (
         SELECT '{set_key, unset_key, session_keys, looks_sealed, inspect}'::name[] AS functions, '{session_keys}'::name[] AS relations
     ), told AS (
-        SELECT '{status, list_keys, census, key_age, data_keys, registered_columns}'::name[] AS functions,
+        SELECT '{status, ping, list_keys, census, key_age, data_keys, registered_columns}'::name[] AS functions,
             '{data_keys, registered_columns, reencrypt_progress}'::name[] AS relations
     )
     SELECT 'writer', bound.functions || '{encode, encode_array, encode_batch, encode_with, encode_with_array, recode, recode_with,

@@ -147,6 +147,11 @@ Result<DescribedKey> rotate_key(Line line, ByteView key, std::uint32_t after) {
     return Call<DescribedKey>::make(line, request, parse_described);
 }
 
+Status ping(Line line) {
+    const Request request{.verb = wire::verb::ping};
+    return Call<void>::make(line, request, [](const Reply&) { return Status(); });
+}
+
 Result<std::vector<wire::ListedVersion>> list_keys(Line line, ByteView prefix) {
     Request request{.verb = wire::verb::list, .reply_limit = most_list};
     if (!prefix.empty()) {

@@ -38,6 +38,9 @@ Result<WrappedSecret> wrap_key(Line line, ByteView kek, ByteView context, ByteVi
 Result<WrappedSecret> unwrap_key(Line line, ByteView kek, ByteView context, ByteView wrapped,
                                  std::uint64_t longest);
 
+// Asks for an answer, and no more.
+Status ping(Line line);
+
 Result<DescribedKey> describe_key(Line line, ByteView key);
 
 // How a key is to be made. `after`: a version number of the key that was used before, 0: none is

@@ -1,4 +1,4 @@
-// status(): the session's key agent, for people. Starts nothing.
+// status(): the session's key agent, for people. Starts nothing. ping() asks it.
 #include "pg/agent_count.hpp"
 #include "pg/collected.hpp"
 #include "pg/settings.hpp"
@@ -64,6 +64,21 @@ void fill_agents(Datum* values) {
 }
 
 }  // namespace
+
+KMS_FUNCTION(kms_ping) {
+    const KeyUse use = use_of_identifier("have an answer of the key agent", {});
+    Session& session = pg::session();
+    std::chrono::duration<double, std::milli> took{};
+    const Failure failure = in_session(session, use.subject(), [&]() -> Status {
+        KMS_ASSIGN(Line line, session.line(use));
+        const TimePoint began = Clock::now();
+        KMS_TRY(ping(line));
+        took = Clock::now() - began;
+        return {};
+    });
+    finish(session, failure);
+    PG_RETURN_FLOAT8(took.count());
+}
 
 KMS_FUNCTION(kms_status) {
     const Session& session = pg::session();

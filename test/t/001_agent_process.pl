@@ -211,6 +211,28 @@ SQL
     $session->quit;
 }
 
+# --- whether it answers
+
+{
+    my $session = kms_session($node);
+    my $ring = PostgreSQL::Test::Utils::tempdir;
+    $session->get("SET kms.command = '@{[ make_keyring($ring, 'k') ]}'");
+    cmp_ok($session->get('SELECT kms.ping()'), '>', 0, 'an agent is started, and its answer takes some time');
+    my $agent = agent_pid($session);
+    kill KILL => $agent;
+    ok(becomes(sub { !is_alive($agent) }), 'an agent that has died');
+    is($session->get('SELECT running FROM kms.status()'), 't', '... is not noticed by who does not ask it');
+    cmp_ok($session->get('SELECT kms.ping()'), '>', 0, '... and is replaced for who does');
+    kill STOP => agent_pid($session);
+    $session->get("SET kms.request_timeout = '200ms'");
+    fails_with($session, 'SELECT kms.ping()', 'KM008', 'one that is stopped does not answer');
+    kill CONT => agent_pid($session);
+    $session->get("SET kms.command = 'exit 4'; RESET kms.request_timeout");
+    fails_with($session, 'SELECT kms.ping()', 'KM007', 'one that does not start');
+    fails_with($session, "SET kms.command = '$stage'; SELECT kms.ping()", 'KM010', 'one that does not offer it');
+    $session->quit;
+}
+
 # --- the end of the session
 
 sub ends_with_session {
