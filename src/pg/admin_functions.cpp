@@ -3,6 +3,7 @@
 #include "base/hex.hpp"
 #include "crypto/random.hpp"
 #include "pg/administer.hpp"
+#include "pg/data_key_batches.hpp"
 #include "pg/kek_retirement.hpp"
 #include "pg/key_arguments.hpp"
 #include "pg/listed_versions.hpp"
@@ -141,6 +142,17 @@ bool exportable_argument(FunctionCallInfo fcinfo, int index, wire::Purpose purpo
     return exportable;
 }
 
+// They stay with the version that has wrapped them.
+void tell_of_data_keys(ByteView kek) {
+    std::size_t count = 0;
+    for_each_batch(kek, [&](const DataKeyBatch& batch) { count += batch.count; });
+    if (count != 0) {
+        ereport(NOTICE, (errmsg("data keys that older versions of \"%s\" have wrapped: %zu",
+                                shown_identifier(kek), count),
+                         errhint("kms.rotate_kek() rotates the key, and wraps them anew.")));
+    }
+}
+
 int key_bits(FunctionCallInfo fcinfo) {
     const std::int32_t bits = required_int(fcinfo, 0, "bits");
     if (bits != 128 && bits != 192 && bits != 256 && bits != 512) {
@@ -183,6 +195,7 @@ KMS_FUNCTION(kms_rotate_key) {
     });
     warn_if_used_before(use.identifier, version, used);
     warn_of_new_terms(use.identifier, version, algorithm);
+    tell_of_data_keys(use.identifier);
     PG_RETURN_INT32(static_cast<std::int32_t>(version));
 }
 

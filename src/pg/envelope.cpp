@@ -33,9 +33,10 @@ Code key_failure(Code code) {
 Result<const DataKeyVersion*> usable_version(const DataKey& stored,
                                              const std::optional<KeyTag>& tag) {
     if (stored.newest() == nullptr) {
-        return Error{Code::not_found,
-                     "There is no data key of this name. What was sealed under one needs its row of "
-                     "kms.data_key back; kms.create_data_key() makes a new one."};
+        return Error{
+            Code::not_found,
+            "There is no data key of this name. What was sealed under one needs its row of "
+            "kms.data_key back; kms.create_data_key() makes a new one."};
     }
     const DataKeyVersion* version = tag ? stored.with_tag(*tag) : stored.newest();
     if (version == nullptr) {

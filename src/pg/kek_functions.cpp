@@ -3,6 +3,7 @@
 #include "pg/change_lock.hpp"
 #include "pg/data_key_writer.hpp"
 #include "pg/kek_versions.hpp"
+#include "pg/key_arguments.hpp"
 #include "pg/rewrap_data_keys.hpp"
 
 namespace kms::pg {
@@ -12,7 +13,11 @@ KMS_FUNCTION(kms_rotate_kek) {
     const KeyUse kek = use_of_identifier("rotate key", required_identifier(fcinfo, 0, "kek"));
     lock_kek(kek.identifier);
     const std::uint32_t version = rotate_kek_at_agent(kek);
-    rewrap_data_keys(kek);
+    if (rewrap_data_keys(kek) == 0) {
+        ereport(NOTICE,
+                (errmsg("no data key is wrapped by \"%s\"", shown_identifier(kek.identifier)),
+                 errhint("A key that seals values itself is rotated by kms.rotate_key().")));
+    }
     return UInt32GetDatum(version);
 }
 

@@ -57,8 +57,13 @@ void rewrap_batch(const KeyUse& kek, DataKeyBatch& batch) {
 
 }  // namespace
 
-void rewrap_data_keys(const KeyUse& kek) {
-    for_each_batch(kek.identifier, [&](DataKeyBatch& batch) { rewrap_batch(kek, batch); });
+std::size_t rewrap_data_keys(const KeyUse& kek) {
+    std::size_t count = 0;
+    for_each_batch(kek.identifier, [&](DataKeyBatch& batch) {
+        rewrap_batch(kek, batch);
+        count += batch.count;
+    });
+    return count;
 }
 
 }  // namespace kms::pg

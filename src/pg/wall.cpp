@@ -34,7 +34,8 @@ constexpr Report reports[] = {
      "A key made with no-export is used with kms.mode = remote; data keys and kms.wrap() need one "
      "made with purpose => 'wrap', which does nothing else."},
     {Code::wrong_key, "KM004", "sealed under another key or version", ""},
-    {Code::corrupt, "KM005", "tampered with, or sealed with another context", ""},
+    {Code::corrupt, "KM005", "tampered with, or sealed with another context",
+     "Give the context that it was sealed with: that of its own row, where rows have theirs."},
     {Code::damaged_key, "XX001", "what is stored of the data key is damaged",
      "Restore its row of kms.data_key from a backup."},
     {Code::malformed, "KM006", "not a kms ciphertext", ""},
