@@ -494,6 +494,26 @@ DROP TABLE made_of, outer_row_2;
 DROP DOMAIN inner_rows;
 DROP TYPE inner_row;
 
+-- What anybody's command looks at has bounds.
+DO $$ BEGIN
+    FOR i IN 1..101 LOOP
+        EXECUTE format('CREATE DOMAIN part_%s AS int', i);
+    END LOOP;
+    EXECUTE (SELECT format('CREATE TYPE many_parts AS (%s)', string_agg(format('a%1$s part_%1$s', i), ', ')) FROM generate_series(1, 101) i);
+END $$;
+CREATE TYPE few_parts AS (a part_1, b int);
+CREATE TABLE parted_type (m many_parts, f few_parts, c bytea);
+SELECT kms.register_column('parted_type', 'c', 'k', $$convert_to(m::text, 'UTF8')$$);
+SELECT kms.register_column('parted_type', 'c', 'k', $$convert_to(f::text, 'UTF8')$$);
+ALTER TYPE few_parts ADD ATTRIBUTE m many_parts;
+DROP TABLE parted_type;
+DROP TYPE few_parts, many_parts;
+DO $$ BEGIN
+    FOR i IN 1..101 LOOP
+        EXECUTE format('DROP DOMAIN part_%s', i);
+    END LOOP;
+END $$;
+
 -- Text that gets another collation, in a row too, may give another context.
 CREATE TYPE with_text AS (t text);
 CREATE TABLE collated (t text, r with_text, other text, c1 bytea, c2 bytea);

@@ -85,6 +85,9 @@ Status KeyAgent::ensure(std::string_view command, const Identity& identity,
     if (command.empty()) {
         return Error{Code::unavailable, "kms.command is not set"};
     }
+    if (connection_ && !connection_->accepted()) {
+        KMS_TRY(end_start(shake_hands(deadlines, waiter, true), waiter));
+    }
     if (now - last_exchange_ >= idle_after) {
         KMS_TRY(check_idle(waiter));
     }
@@ -149,26 +152,31 @@ Status KeyAgent::start(const Identity& identity, const Deadlines& deadlines, Wai
                        void (*meanwhile)()) {
     KMS_TRY(check_may_start(Clock::now()));
     ++statistics_.starts;
-    Status status = connect(identity, deadlines.start, waiter, meanwhile);
-    if (status) {
+    return end_start(connect(identity, deadlines, waiter, meanwhile), waiter);
+}
+
+// Who is interrupted has not been refused: the agent goes on starting, for the next use.
+Status KeyAgent::end_start(Status status, Waiter& waiter) {
+    const bool is_interrupted = !status && status.error().code == Code::interrupted;
+    if (status || (is_interrupted && connection_ && !connection_->lost())) {
         return status;
     }
     stop(waiter);
-    if (status.error().code == Code::interrupted) {
+    backoff_.start_failed(Clock::now());
+    failure_ = status.error();
+    if (is_interrupted) {
+        failure_ = {Code::unavailable, "its start was cut off"};
         return status;
     }
-    backoff_.start_failed(Clock::now());
     // A program that cannot start says why on its standard error.
     if (!log_.last().empty()) {
-        status.error().text +=
-            "; its last line on standard error: " + log_.last().substr(0, most_detail);
-        status.error().of_agent = true;
+        failure_.text += "; its last line on standard error: " + log_.last().substr(0, most_detail);
+        failure_.of_agent = true;
     }
-    failure_ = status.error();
-    return status;
+    return failure_;
 }
 
-Status KeyAgent::connect(const Identity& identity, milliseconds deadline, Waiter& waiter,
+Status KeyAgent::connect(const Identity& identity, const Deadlines& deadlines, Waiter& waiter,
                          void (*meanwhile)()) {
     log_.begin();
     const TimePoint started = Clock::now();
@@ -176,13 +184,18 @@ Status KeyAgent::connect(const Identity& identity, milliseconds deadline, Waiter
     last_pid_ = child.pid;
     lacks_ = false;
     connection_ = std::make_unique<Connection>(std::move(child), started);
+    identity_ = identity;
     if (meanwhile != nullptr) {
         meanwhile();
     }
-    Handshake handshake(identity);
-    KMS_TRY(run(handshake, {started, started + deadline, deadline}, waiter));
+    return shake_hands(deadlines, waiter, false);
+}
+
+Status KeyAgent::shake_hands(const Deadlines& deadlines, Waiter& waiter, bool goes_on) {
+    const TimePoint started = connection_->started();
+    Handshake handshake(identity_);
+    KMS_TRY(run(handshake, {started, started + deadlines.start, deadlines.start}, waiter, goes_on));
     connection_->accept(std::move(handshake.offer()));
-    identity_ = identity;
     identified_ = true;
     return {};
 }
@@ -210,10 +223,11 @@ Status KeyAgent::exchange(Errand& errand, const Deadlines& deadlines, Waiter& wa
 #else
     Status status = run(errand, clock, waiter);
 #endif
-    if (connection_->lost() && status.error().code != Code::interrupted) {
-        lost(status.error(), waiter);
-    } else if (connection_->lost()) {
-        stop(waiter);
+    if (connection_->lost()) {
+        const bool is_interrupted = status.error().code == Code::interrupted;
+        lost(is_interrupted ? Error{Code::unavailable, "a request to it was cut off"}
+                            : status.error(),
+             waiter);
     }
     return status;
 }
@@ -227,10 +241,14 @@ Status KeyAgent::check_offered(Errand& errand) {
     return Error{Code::unsupported, "the key agent does not offer " + std::string(verb)};
 }
 
-Status KeyAgent::run(Errand& errand, RequestClock clock, Waiter& waiter) {
+Status KeyAgent::run(Errand& errand, RequestClock clock, Waiter& waiter, bool goes_on) {
     const std::uint64_t sent = connection_->bytes_sent();
     const std::uint64_t received = connection_->bytes_received();
-    Exchange exchange(*connection_, errand, clock, waiter, log_);
+    if (goes_on) {
+        connection_->take_up_abandoned();
+    }
+    Exchange exchange(*connection_, errand, clock, waiter, log_,
+                      goes_on ? connection_->ids().next() : 0);
     Status status = exchange.run();
     last_exchange_ = Clock::now();
     statistics_.busy += last_exchange_ - clock.began;

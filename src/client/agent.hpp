@@ -52,9 +52,9 @@ class KeyAgent {
     // where the command has changed, where it has died between two uses, has not answered by now
     // what it had to, or lacks what it was asked for, and identifies anew where the identity has
     // changed: by `identify` where that is offered, by a fresh start and handshake where it is not,
-    // so that an agent's policy cannot be walked around. After a failure that is left alone for
-    // a while the same error again, with the time. `meanwhile`, if any, is done while an agent
-    // starts.
+    // so that an agent's policy cannot be walked around. A start that was interrupted is gone on
+    // with. After a failure that is left alone for a while the same error again, with the time.
+    // `meanwhile`, if any, is done while an agent starts.
     Status ensure(std::string_view command, const Identity& identity, const Deadlines& deadlines,
                   Waiter& waiter, void (*meanwhile)() = nullptr);
 
@@ -95,10 +95,13 @@ class KeyAgent {
 
   private:
     Status check_offered(Errand& errand);
-    Status run(Errand& errand, RequestClock clock, Waiter& waiter);
+    // `goes_on`: its requests were sent before, by a run that was interrupted.
+    Status run(Errand& errand, RequestClock clock, Waiter& waiter, bool goes_on = false);
+    Status shake_hands(const Deadlines& deadlines, Waiter& waiter, bool goes_on);
+    Status end_start(Status status, Waiter& waiter);
     Status start(const Identity& identity, const Deadlines& deadlines, Waiter& waiter,
                  void (*meanwhile)());
-    Status connect(const Identity& identity, milliseconds deadline, Waiter& waiter,
+    Status connect(const Identity& identity, const Deadlines& deadlines, Waiter& waiter,
                    void (*meanwhile)());
     Status check_idle(Waiter& waiter);
     void give_up_useless(TimePoint now, milliseconds deadline, Waiter& waiter);

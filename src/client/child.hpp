@@ -49,10 +49,13 @@ class EndingChildren {
     // Reaps and signals what is due. Blocks nowhere. Async-signal-safe.
     void advance(TimePoint now) noexcept;
 
-    // The last word of a process that ends: until all are gone, or its patience is, and then for a
-    // moment until it has no child at all. What agents have started outside of their groups, if it
-    // has lost its parent, is this process's own child, too.
+    // The last word of a process that ends: waits until all are gone, or its patience is, and then
+    // for a moment until it has no child at all. What agents have started outside of their groups,
+    // if it has lost its parent, is this process's own child, too.
     void wait_for_all() noexcept;
+
+    // The same where another waits for this process: for a moment, and what is left then gets TERM.
+    void wait_a_moment() noexcept;
 
     bool empty() const { return count_ == 0; }
     std::size_t size() const { return count_; }
@@ -74,6 +77,7 @@ class EndingChildren {
     static constexpr std::ptrdiff_t most_stubborn = 2;
 
     static void next_stage(Ending& ending, TimePoint now) noexcept;
+    void wait(milliseconds time) noexcept;
     void remove(std::size_t index) noexcept;
 
     Ending endings_[most];

@@ -47,6 +47,9 @@ class Connection {
     // come in time.
     void abandon_unanswered(TimePoint now, bool is_late);
 
+    // The next exchange takes the replies to what was abandoned, which is all that was sent so far.
+    void take_up_abandoned() { abandoned_end_ = 0; }
+
     // Drops the reply at hand, which answers an abandoned request; false where it is not all here.
     bool drop_reply();
 

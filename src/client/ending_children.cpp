@@ -96,14 +96,25 @@ void EndingChildren::advance(TimePoint now) noexcept {
     }
 }
 
-// What a handler has interrupted, if any, does not go on.
 void EndingChildren::wait_for_all() noexcept {
+    wait(patience);
+    poll_until(Clock::now() + moment, [] { return are_gone(WAIT_ANY); });
+}
+
+void EndingChildren::wait_a_moment() noexcept {
+    wait(moment);
+    for (std::size_t i = 0; i < count_; ++i) {
+        next_stage(endings_[i], endings_[i].since);
+    }
+}
+
+// What a handler has interrupted, if any, does not go on.
+void EndingChildren::wait(milliseconds time) noexcept {
     busy_ = 0;
-    poll_until(Clock::now() + patience, [this] {
+    poll_until(Clock::now() + time, [this] {
         advance(Clock::now());
         return empty();
     });
-    poll_until(Clock::now() + moment, [] { return are_gone(WAIT_ANY); });
 }
 
 void EndingChildren::next_stage(Ending& ending, TimePoint now) noexcept {

@@ -24,13 +24,14 @@ bool was_turned_down(const Status& status) {
 }  // namespace
 
 Exchange::Exchange(Connection& connection, Errand& errand, RequestClock clock, Waiter& waiter,
-                   LogLines& log)
+                   LogLines& log, std::uint64_t already_sent)
     : connection_(connection),
       errand_(errand),
       clock_(clock),
       waiter_(waiter),
       log_(log),
-      first_id_(connection.ids().next()),
+      first_id_(connection.ids().next() - already_sent),
+      next_(already_sent),
       end_(errand.count()) {}
 
 Exchange::~Exchange() {
@@ -44,7 +45,7 @@ Status Exchange::run() {
     complete_ = static_cast<bool>(status);
     broke_protocol_ = !status && status.error().code == Code::protocol;
     is_late_ = !status && status.error().code == Code::timed_out;
-    if (!complete_ && !broke_protocol_) {
+    if (!complete_ && !broke_protocol_ && connection_.accepted()) {
         drop_begun_reply();
         if (!hung_up_ && was_turned_down(status)) {
             finish_cut_request();

@@ -18,8 +18,10 @@ struct RequestClock {
 
 class Exchange {
   public:
+    // `already_sent`: how many of the errand's requests were sent before, by another exchange that
+    // was given up.
     Exchange(Connection& connection, Errand& errand, RequestClock clock, Waiter& waiter,
-             LogLines& log);
+             LogLines& log, std::uint64_t already_sent = 0);
     // Whatever was not answered, also after an exception, is abandoned.
     ~Exchange();
     Exchange(const Exchange&) = delete;

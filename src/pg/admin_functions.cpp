@@ -70,12 +70,13 @@ void refuse_destruction_if_needed(const KeyUse& use, std::uint32_t version) {
     if (listed->exportable.value_or(true)) {
         outlast_caches(use.identifier, version);
     }
-    outlast_transactions();
+    const Snapshot before = outlast_rows(use.action, use.identifier, version, listed->tag);
     refuse_if_wrapping(use, version);
     if (const ListedVersion* still = version_to_retire(use, version)) {
         require_disabled(use, *still);  // somebody may have enabled it meanwhile
-        refuse_if_needed_behind_lock(use.action, use.identifier, version, still->tag);
+        refuse_if_needed_behind_lock(use.action, use.identifier, version, still->tag, before);
     }
+    UnregisterSnapshot(before);
 }
 
 // What it has is behind what the primary has.
@@ -99,6 +100,7 @@ void refuse_disabling_if_needed(const KeyUse& use, std::uint32_t version) {
             [&] { refuse_if_needed(use.action, use.identifier, version, listed->tag); });
     }
     refuse_if_wrapping(use, version);
+    require_nothing_changed("kms.disable_key()");
     if (listed != nullptr) {
         refuse_if_needed_behind_lock(use.action, use.identifier, version, listed->tag);
     }

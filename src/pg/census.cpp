@@ -16,6 +16,25 @@ void require_populated(Relation table) {
     }
 }
 
+template <typename Fits>
+const char* part_that(Oid relation, Fits&& fits) {
+    ListCell* cell = nullptr;
+    foreach (cell, find_all_parts(relation, AccessShareLock)) {
+        if (fits(lfirst_oid(cell))) {
+            return get_rel_name(lfirst_oid(cell));
+        }
+    }
+    return nullptr;
+}
+
+void refuse_unlogged_on_standby(Oid relation) {
+    const char* name = RecoveryInProgress() ? unlogged_part_of(relation) : nullptr;
+    if (name != nullptr) {
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("rows of the unlogged table \"%s\" are not on a standby", name)));
+    }
+}
+
 // A foreign server would be asked with the rights that somebody else has there.
 void refuse_foreign_tables(Oid relation) {
     if (const char* name = foreign_part_of(relation)) {
@@ -26,42 +45,61 @@ void refuse_foreign_tables(Oid relation) {
 
 // A child table has its columns in an order of its own. A partitioned table has no rows, and those
 // of another session's temporary table are nobody else's.
-void count_part(Oid part, const char* column, CensusCounter& counter) {
+template <typename Count>
+void count_part(Oid part, const char* column, Count&& count) {
     const Relation table = relation_open(part, NoLock);
     if (RELKIND_HAS_STORAGE(table->rd_rel->relkind) && !RELATION_IS_OTHER_TEMP(table)) {
         const AttrNumber attribute = attribute_named(table, column);
         require_populated(table);
         require_bytea(table, attribute);
-        count_rows_of(table, attribute, counter);
+        count(table, attribute);
     }
     relation_close(table, NoLock);
+}
+
+template <typename Count>
+void count_parts(Oid relation, AttrNumber attribute, Count&& count) {
+    const char* column = get_attname(relation, attribute, false);
+    ListCell* cell = nullptr;
+    foreach (cell, find_all_parts(relation, AccessShareLock)) {
+        count_part(lfirst_oid(cell), column, count);
+    }
 }
 
 }  // namespace
 
 const char* foreign_part_of(Oid relation) {
-    ListCell* cell = nullptr;
-    foreach (cell, find_all_parts(relation, AccessShareLock)) {
-        if (get_rel_relkind(lfirst_oid(cell)) == RELKIND_FOREIGN_TABLE) {
-            return get_rel_name(lfirst_oid(cell));
-        }
-    }
-    return nullptr;
+    return part_that(relation,
+                     [](Oid part) { return get_rel_relkind(part) == RELKIND_FOREIGN_TABLE; });
+}
+
+const char* unlogged_part_of(Oid relation) {
+    return part_that(relation, [](Oid part) {
+        return get_rel_persistence(part) == RELPERSISTENCE_UNLOGGED &&
+               RELKIND_HAS_STORAGE(get_rel_relkind(part));
+    });
 }
 
 std::span<const CensusEntry> census_in_snapshot(Oid relation, AttrNumber attribute) {
     CensusCounter counter(CurrentMemoryContext);
-    const char* column = get_attname(relation, attribute, false);
-    ListCell* cell = nullptr;
-    foreach (cell, find_all_parts(relation, AccessShareLock)) {
-        count_part(lfirst_oid(cell), column, counter);
-    }
+    count_parts(relation, attribute,
+                [&](Relation table, AttrNumber own) { count_rows_of(table, own, counter); });
+    return counter.entries();
+}
+
+std::span<const CensusEntry> census_for_anybody(Oid relation, AttrNumber attribute,
+                                                Snapshot before) {
+    CensusCounter counter(CurrentMemoryContext);
+    count_parts(relation, attribute, [&](Relation table, AttrNumber own) {
+        count_rows_for_anybody(table, own, before, counter);
+    });
     return counter.entries();
 }
 
 std::span<const CensusEntry> take_census(Oid relation, AttrNumber attribute) {
     Assert(CheckRelationOidLockedByMe(relation, AccessShareLock, true));
     refuse_foreign_tables(relation);
+    refuse_unlogged_on_standby(relation);
     return in_one_snapshot([&] { return census_in_snapshot(relation, attribute); });
 }
 

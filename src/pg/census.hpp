@@ -16,6 +16,10 @@ std::span<const CensusEntry> take_census(Oid relation, AttrNumber attribute);
 // taken: what is counted in one snapshot cannot be on its way from one table to another.
 std::span<const CensusEntry> census_in_snapshot(Oid relation, AttrNumber attribute);
 
+// The same of all rows that somebody may still see or bring back, since `before` was taken.
+std::span<const CensusEntry> census_for_anybody(Oid relation, AttrNumber attribute,
+                                                Snapshot before);
+
 // Calls `count` in one snapshot, the newest.
 template <typename Count>
 auto in_one_snapshot(Count&& count) {
@@ -25,6 +29,9 @@ auto in_one_snapshot(Count&& count) {
     PopActiveSnapshot();
     return result;
 }
+
+// The same of an unlogged table, whose rows are not on a standby.
+const char* unlogged_part_of(Oid relation);
 
 // The name of a foreign table among the relation's partitions and child tables, whose rows cannot
 // be counted; nullptr: there is none.

@@ -19,11 +19,19 @@ struct Answer {
 
 constexpr Size queue_size = Size{64} * 1024;  // of a worker's answer
 
-void count_rows_in(TableScanDesc scan, Relation table, AttrNumber attribute,
-                   CensusCounter& counter) {
+bool any_row(TupleTableSlot* /*row*/) {
+    return true;
+}
+
+template <typename Counts>
+void count_rows_in(TableScanDesc scan, Relation table, AttrNumber attribute, CensusCounter& counter,
+                   Counts&& counts) {
     TupleTableSlot* row = table_slot_create(table, nullptr);
     while (table_scan_getnextslot(scan, ForwardScanDirection, row)) {
         CHECK_FOR_INTERRUPTS();
+        if (!counts(row)) {
+            continue;
+        }
         bool is_null = false;
         const Datum value = slot_getattr(row, attribute, &is_null);
         if (!is_null) {
@@ -35,13 +43,13 @@ void count_rows_in(TableScanDesc scan, Relation table, AttrNumber attribute,
 }
 
 void count_alone(Relation table, AttrNumber attribute, CensusCounter& counter) {
-    count_rows_in(begin_scan(table, GetActiveSnapshot()), table, attribute, counter);
+    count_rows_in(begin_scan(table, GetActiveSnapshot()), table, attribute, counter, any_row);
 }
 
 // The pages that no other process has taken.
 void count_share(shm_toc* shared, Relation table, AttrNumber attribute, CensusCounter& counter) {
     auto* scan = static_cast<ParallelTableScanDesc>(shm_toc_lookup(shared, scan_part, false));
-    count_rows_in(begin_shared_scan(table, scan), table, attribute, counter);
+    count_rows_in(begin_shared_scan(table, scan), table, attribute, counter, any_row);
 }
 
 shm_mq* queue_of(shm_toc* shared, int worker) {
@@ -135,7 +143,29 @@ void count_with_workers(Relation table, AttrNumber attribute, int workers, Censu
     ExitParallelMode();
 }
 
+// Who may have it under a snapshot from before is waited for elsewhere.
+bool is_for_anybody(TupleTableSlot* row, Snapshot before) {
+    const Buffer buffer = reinterpret_cast<BufferHeapTupleTableSlot*>(row)->buffer;
+    TransactionId deleter = InvalidTransactionId;
+    LockBuffer(buffer, BUFFER_LOCK_SHARE);
+    const HTSV_Result state = HeapTupleSatisfiesVacuumHorizon(
+        ExecFetchSlotHeapTuple(row, false, nullptr), buffer, &deleter);
+    LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+    return state == HEAPTUPLE_RECENTLY_DEAD ? XidInMVCCSnapshot(deleter, before)
+                                            : state != HEAPTUPLE_DEAD;
+}
+
 }  // namespace
+
+void count_rows_for_anybody(Relation table, AttrNumber attribute, Snapshot before,
+                            CensusCounter& counter) {
+    if (table->rd_rel->relam != HEAP_TABLE_AM_OID) {
+        count_alone(table, attribute, counter);
+        return;
+    }
+    count_rows_in(begin_scan(table, SnapshotAny), table, attribute, counter,
+                  [&](TupleTableSlot* row) { return is_for_anybody(row, before); });
+}
 
 void count_rows_of(Relation table, AttrNumber attribute, CensusCounter& counter) {
     const int workers = useful_workers(table);

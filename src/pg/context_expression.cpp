@@ -1,6 +1,7 @@
 #include "pg/context_expression.hpp"
 
 #include "pg/context_names.hpp"
+#include "pg/context_type.hpp"
 #include "pg/exact_names.hpp"
 #include "pg/owner.hpp"
 #include "pg/text_settings.hpp"
@@ -197,6 +198,24 @@ void require_few_columns(Node* node) {
     }
 }
 
+// The same of what they are made of.
+void require_small_types(Relation table, Node* node) {
+    Bitmapset* columns = nullptr;
+    pull_varattnos(node, 1, &columns);
+    for (int member = bms_next_member(columns, -1); member >= 0;
+         member = bms_next_member(columns, member)) {
+        const auto* column =
+            TupleDescAttr(RelationGetDescr(table), member + FirstLowInvalidHeapAttributeNumber - 1);
+        if (has_too_many_parts(column->atttypid)) {
+            ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+                            errmsg("a context expression uses no column whose type is made of a "
+                                   "hundred types, or a thousand attributes, or more"),
+                            errdetail("Column \"%s\" is of type %s.", NameStr(column->attname),
+                                      format_type_be(column->atttypid))));
+        }
+    }
+}
+
 // With the casts that nobody has written: read again, each function is found by the types it has.
 const char* deparse(Relation table, Node* node) {
     const int level = fix_expression_settings();
@@ -265,6 +284,7 @@ const char* checked_context(Relation table, AttrNumber attribute, const char* te
                 require_lasting(node, attribute);
                 require_exact_names(node);  // which planning has run users' code
                 require_few_columns(node);
+                require_small_types(table, node);
                 require_distinct_bytes(node);
                 stored = deparse(table, node);
                 require_short(stored);

@@ -3,6 +3,11 @@
 namespace kms::pg {
 namespace {
 
+// What anybody's command looks at, for each column of a context.
+constexpr int most_parts = 100;
+constexpr int most_attributes = 1000;
+constexpr const char* too_many_parts = ", and more than is looked at";
+
 bool is_row(Oid type) {
     return get_typtype(type) == TYPTYPE_COMPOSITE;
 }
@@ -19,12 +24,14 @@ class Parts {
     explicit Parts(Oid type) { add(type); }
 
     const List* all() const { return all_; }
+    bool are_too_many() const {
+        return list_length(all_) >= most_parts || attributes_ >= most_attributes;
+    }
 
   private:
     void add(Oid type) {
-        CHECK_FOR_INTERRUPTS();
         check_stack_depth();
-        if (!OidIsValid(type) || list_member_oid(all_, type)) {
+        if (!OidIsValid(type) || are_too_many() || list_member_oid(all_, type)) {
             return;
         }
         all_ = lappend_oid(all_, type);
@@ -36,12 +43,14 @@ class Parts {
     }
 
     void add_attributes(Oid relation) {
-        for (AttrNumber i = 1; get_attname(relation, i, true) != nullptr; ++i) {
+        for (AttrNumber i = 1; !are_too_many() && get_attname(relation, i, true) != nullptr; ++i) {
+            ++attributes_;
             add(get_atttype(relation, i));
         }
     }
 
     List* all_ = NIL;
+    int attributes_ = 0;
 };
 
 void append_type(StringInfo text, Oid type, std::int32_t modifier, Oid collation) {
@@ -51,7 +60,7 @@ void append_type(StringInfo text, Oid type, std::int32_t modifier, Oid collation
         appendStringInfo(text, "%u:%d", type, modifier);
     }
     if (OidIsValid(collation) && collation != DEFAULT_COLLATION_OID) {
-        appendStringInfo(text, " collate %u", collation);
+        appendStringInfo(text, " collate %s", quote_identifier(get_collation_name(collation)));
     }
 }
 
@@ -75,6 +84,10 @@ const char* context_type(Oid type, std::int32_t modifier, Oid collation) {
     initStringInfo(&text);
     append_type(&text, type, modifier, collation);
     const Parts parts(type);
+    if (parts.are_too_many()) {
+        appendStringInfoString(&text, too_many_parts);
+        return text.data;
+    }
     for (int i = 0; i < list_length(parts.all()); ++i) {
         const Oid part = list_nth_oid(parts.all(), i);
         if (is_row(part)) {
@@ -102,6 +115,10 @@ bool names_something(Oid type) {
         default:
             return false;
     }
+}
+
+bool has_too_many_parts(Oid type) {
+    return Parts(type).are_too_many();
 }
 
 bool is_made_of(Oid type, Oid part) {

@@ -10,8 +10,12 @@ namespace kms::pg {
 
 // Two descriptions are the same where values give the same contexts: text of one collation whatever
 // its length may be, and a row with the same attributes at the same places. By number, since types,
-// schemas and attributes may get other names.
+// schemas and attributes may get other names; collations by name, since pg_upgrade gives them other
+// numbers.
 const char* context_type(Oid type, std::int32_t modifier, Oid collation);
+
+// Whether it is made of more types than are looked at: descriptions of two such are the same.
+bool has_too_many_parts(Oid type);
 
 // Whether a value of the type stands for what has a name, and so changes with that: regclass and
 // its like.

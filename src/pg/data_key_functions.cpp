@@ -6,6 +6,7 @@
 #include "pg/data_key_writer.hpp"
 #include "pg/key_arguments.hpp"
 #include "pg/retirement.hpp"
+#include "pg/transaction.hpp"
 #include "pg/version_lock.hpp"
 
 namespace kms::pg {
@@ -171,6 +172,9 @@ KMS_FUNCTION(kms_enable_data_key) {
 KMS_FUNCTION(kms_disable_data_key) {
     require_own_data_keys("kms.disable_data_key()");
     const bool force = required_bool(fcinfo, 2, "force");
+    if (!force && may_be_needed()) {
+        require_nothing_changed("kms.disable_data_key()");
+    }
     return change_state(fcinfo, "disable data key", wire::VersionState::disabled, force);
 }
 

@@ -14,6 +14,7 @@
 #include "pg/retirement.hpp"
 #include "pg/rewrap_data_keys.hpp"
 #include "pg/sqlstates.hpp"
+#include "pg/transaction.hpp"
 #include "pg/version_lock.hpp"
 
 namespace kms::pg {
@@ -109,9 +110,8 @@ std::int64_t rehearse(const Destruction& what, const DataKeyVersion& key) {
     return tell_lost_rows(count_rows(tags_lost(what, key)), "would become");
 }
 
-using Count = std::span<const ColumnRows> (*)(std::span<const KeyTag> tags);
-
-void refuse_if_kek_needed(const Destruction& what, const DataKeyVersion& key, Count count) {
+template <typename Count>
+void refuse_if_kek_needed(const Destruction& what, const DataKeyVersion& key, Count&& count) {
     const KekTags kek = tags_of_kek(kek_of(key), range_of(key), false, false);
     const auto columns = kek.tags.empty() ? std::span<const ColumnRows>() : count(kek.tags);
     if (!columns.empty()) {
@@ -133,22 +133,28 @@ void refuse_early(const Destruction& what, const DataKeyVersion& key) {
     }
 }
 
-// Rows are counted before and after, so that whoever has copied one of them was there before.
-void outlast_copies(const Destruction& what, const KeyTag& tag) {
+// Rows are counted before and after, so that nobody is waited for in vain. nullptr: there are none
+// to be counted, and whoever has sealed under the version holds a lock on it.
+Snapshot outlast_copies(const Destruction& what, const KeyTag& tag) {
     if (!may_be_needed()) {
-        return;  // whoever has sealed under the version holds a lock on it
+        return nullptr;
     }
     without_keeping_locks([&] { refuse_if_needed(action, what.name, what.version, tag); });
-    outlast_transactions();
+    require_nothing_changed("kms.destroy_data_key()");
+    return outlast_rows(action, what.name, what.version, tag);
 }
 
-std::int64_t destroy_row(const Destruction& what, const DataKeyVersion& key) {
+// `before`: when others were waited for.
+std::int64_t destroy_row(const Destruction& what, const DataKeyVersion& key, Snapshot before) {
     if (key.state == wire::VersionState::destroyed) {
         return tell_lost_rows(count_rows_behind_lock(tags_lost(what, key)), "are");
     }
     lock_for_retiring(key.tag);
     if (!what.force) {
-        refuse_if_needed_behind_lock(action, what.name, what.version, key.tag);
+        refuse_if_needed_behind_lock(action, what.name, what.version, key.tag, before);
+    }
+    if (before != nullptr) {
+        UnregisterSnapshot(before);
     }
     mark_data_key_destroyed(what.name, what.version);
     if (!what.shred) {
@@ -176,12 +182,12 @@ void commit_and_go_on() {
 
 // The KEK has another version by now, and the agent wraps and seals by that. Who was answered
 // before may have a row in flight, or the old version itself.
-void outlast_users(const Destruction& what, const KeyUse& kek) {
+Snapshot outlast_users(const Destruction& what, const KeyUse& kek) {
     const DataKeyVersion key = version_of(action, what.name, what.version);
     if (tags_of_kek(kek, range_of(key), false, false).may_be_cached) {
         outlast_caches(kek.identifier, key.kek_version_last);
     }
-    outlast_transactions();
+    return outlast_transactions();
 }
 
 // Somebody may have written the table by hand meanwhile, or put the agent's keys back from a
@@ -198,23 +204,24 @@ void refuse_if_others_need(const KeyUse& kek, const DataKeyVersion& destroyed) {
 }
 
 void destroy_versions(const KeyUse& kek, const Destruction& what) {
-    if (!what.force) {
-        outlast_users(what, kek);
-    }
+    const Snapshot before = what.force ? nullptr : outlast_users(what, kek);
     lock_kek(kek.identifier);
     const DataKeyVersion key = lock_version(action, what.name, what.version);
     if (!what.force) {
-        refuse_if_kek_needed(what, key, count_rows_behind_lock);
+        refuse_if_kek_needed(what, key, [&](std::span<const KeyTag> tags) {
+            return count_rows_behind_lock(tags, before);
+        });
+        UnregisterSnapshot(before);
     }
     refuse_if_others_need(kek, key);
     destroy_kek_versions(kek, key.kek_version_first, key.kek_version_last);
     notice_shred(key, key.kek_version_first == key.kek_version_last ? "is" : "are");
 }
 
-std::int64_t shred(const Destruction& what, const KeyUse& kek) {
+std::int64_t shred(const Destruction& what, const KeyUse& kek, Snapshot before) {
     lock_kek(kek.identifier);
     const DataKeyVersion key = lock_version(action, what.name, what.version);
-    const std::int64_t rows_lost = destroy_row(what, key);
+    const std::int64_t rows_lost = destroy_row(what, key, before);
     leave_versions(kek, key);
     SPI_connect_ext(SPI_OPT_NONATOMIC);
     commit_and_go_on();
@@ -229,14 +236,15 @@ std::int64_t destroy(const Destruction& what) {
         return rehearse(what, key);
     }
     refuse_early(what, key);
+    Snapshot before = nullptr;
     if (!what.force && key.state != wire::VersionState::destroyed) {
         refuse_if_uncountable(action, what.name, what.version, key.algorithm);
-        outlast_copies(what, key.tag);
+        before = outlast_copies(what, key.tag);
     }
     if (what.shred) {
-        return shred(what, kek_of(key));
+        return shred(what, kek_of(key), before);
     }
-    return destroy_row(what, lock_version(action, what.name, what.version));
+    return destroy_row(what, lock_version(action, what.name, what.version), before);
 }
 
 }  // namespace

@@ -126,16 +126,26 @@ void at_subtransaction_end(SubXactEvent event, SubTransactionId /*mine*/,
     }
 }
 
-// Where the postmaster is process 1, as in a container, it is the next parent of what this one
-// leaves behind, and would take its end for that of a backend.
-void wait_for_agents(EndingChildren& ending) {
-    ending.wait_for_all();
+void tell_of_the_living(const EndingChildren& ending) {
     for (std::size_t i = 0; i < ending.size(); ++i) {
         ereport(LOG_SERVER_ONLY,
                 (errmsg("kms agent[%d] outlives its session", static_cast<int>(ending.pid(i))),
                  errdetail("It ignores the end of its input, and could not be killed."),
                  errhidestmt(true), errhidecontext(true)));
     }
+}
+
+// Where the postmaster is process 1, as in a container, it is the next parent of what this one
+// leaves behind, and would take its end for that of a backend. Elsewhere a worker's leader, which
+// cannot be interrupted meanwhile, need not wait for an agent that does not end.
+void wait_for_agents(EndingChildren& ending) {
+    constexpr pid_t process_one = 1;
+    if (IsParallelWorker() && PostmasterPid != process_one) {
+        ending.wait_a_moment();
+        return;
+    }
+    ending.wait_for_all();
+    tell_of_the_living(ending);
 }
 
 // A FATAL error may come at any midpoint: wipe, and close the agent's input.

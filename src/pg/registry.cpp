@@ -236,14 +236,6 @@ bool is_same(const RegisteredColumn& one, const RegisteredColumn& other) {
            one.is_moving == other.is_moving;
 }
 
-bool is_same_row(const RegisteredColumn& one, const RegisteredColumn& other) {
-    RowVersion version = one.version;
-    RowVersion other_version = other.version;
-    return ItemPointerEquals(&version.place, &other_version.place) &&
-           version.writer == other_version.writer && one.relation == other.relation &&
-           one.attribute == other.attribute;
-}
-
 const RegisteredColumn* find_registration(Oid relation, const char* column) {
     return find(relation, get_attnum(relation, column), column);
 }

@@ -53,9 +53,6 @@ struct RegisteredColumn {
 // Whether both say the same of the values, whatever the column is called.
 bool is_same(const RegisteredColumn& one, const RegisteredColumn& other);
 
-// Whether both were read of one version of its row, and have one place.
-bool is_same_row(const RegisteredColumn& one, const RegisteredColumn& other);
-
 // nullptr: it is not registered. Raises (55000) where what is registered must not be used.
 const RegisteredColumn* find_registered_column(Oid relation, AttrNumber attribute);
 

@@ -14,10 +14,14 @@ namespace {
 
 constexpr std::size_t most_lines = 20;
 constexpr int most_waiting_ms = 1000;
+constexpr int most_looks = 10;
 
-std::uint64_t rows_of(const RegisteredColumn& column, std::span<const KeyTag> tags) {
+// `before`: whose rows count, too; nullptr: those that are there.
+std::uint64_t rows_of(const RegisteredColumn& column, std::span<const KeyTag> tags,
+                      Snapshot before) {
     CensusCounter counter(CurrentMemoryContext);
-    counter.add(census_in_snapshot(column.relation, column.attribute));
+    counter.add(before == nullptr ? census_in_snapshot(column.relation, column.attribute)
+                                  : census_for_anybody(column.relation, column.attribute, before));
     std::uint64_t rows = 0;
     for (const KeyTag& tag : tags) {
         rows += counter.rows_under(tag);
@@ -47,14 +51,24 @@ const char* fault_of(const RegisteredColumn& column) {
                : nullptr;
 }
 
-// A transaction that has sealed a value and not yet stored it has no number of its own.
-void outlast_running_transactions() {
+// False: there are none. `oldest`: only those whose snapshot is older; else all.
+bool outlast_running_transactions(TransactionId oldest) {
+    const bool by_snapshot = TransactionIdIsValid(oldest);
+    if (by_snapshot) {
+        TransactionIdRetreat(oldest);
+    }
     int count = 0;
-    const VirtualTransactionId* running =
-        GetCurrentVirtualXIDs(InvalidTransactionId, false, false,
-                              PROC_IS_AUTOVACUUM | PROC_IN_VACUUM | PROC_IN_SAFE_IC, &count);
+    const VirtualTransactionId* running = GetCurrentVirtualXIDs(
+        oldest, by_snapshot, false, PROC_IS_AUTOVACUUM | PROC_IN_VACUUM | PROC_IN_SAFE_IC, &count);
     for (int i = 0; i < count; ++i) {
         (void)VirtualXactLock(running[i], true);
+    }
+    return count != 0;
+}
+
+// A snapshot may be handed on to a transaction that begins later.
+void outlast_older_snapshots(Snapshot before) {
+    while (outlast_running_transactions(before->xmin)) {
     }
 }
 
@@ -106,10 +120,10 @@ std::span<const Countable> look_at(std::span<const RegisteredColumn> registered)
 }
 
 std::span<const ColumnRows> count_in_snapshot(std::span<const Countable> columns,
-                                              std::span<const KeyTag> tags) {
+                                              std::span<const KeyTag> tags, Snapshot before) {
     Collected<ColumnRows> counted;
     for (const Countable& each : columns) {
-        const std::uint64_t rows = each.can_be_counted ? rows_of(*each.column, tags) : 0;
+        const std::uint64_t rows = each.can_be_counted ? rows_of(*each.column, tags, before) : 0;
         if (each.fault != nullptr || rows != 0) {
             counted.add({full_name(*each.column), each.fault, rows});
         }
@@ -120,9 +134,36 @@ std::span<const ColumnRows> count_in_snapshot(std::span<const Countable> columns
     return counted.all();
 }
 
-bool are_unchanged(std::span<const RegisteredColumn> before,
-                   std::span<const RegisteredColumn> after) {
-    return std::ranges::equal(before, after, is_same_row);
+// Whatever is said of them now.
+bool are_all_among(std::span<const RegisteredColumn> columns,
+                   std::span<const RegisteredColumn> others) {
+    return std::ranges::all_of(columns, [&](const RegisteredColumn& column) {
+        return std::ranges::any_of(others, [&](const RegisteredColumn& other) {
+            return column.relation == other.relation && column.attribute == other.attribute;
+        });
+    });
+}
+
+// A row may go from one registered column to another, or to one that is registered just now. So
+// all of them are counted in one snapshot, which is newer than all locks, and older than a look at
+// the registry that finds none besides.
+std::span<const ColumnRows> count_all_rows(std::span<const KeyTag> tags, Snapshot before) {
+    LockRelationOid(blob_table(), AccessShareLock);
+    std::span<const RegisteredColumn> registered = locked_registered_columns();
+    for (int i = 0; i < most_looks; ++i) {
+        const std::span<const Countable> countable = look_at(registered);
+        const std::span<const ColumnRows> rows =
+            in_one_snapshot([&] { return count_in_snapshot(countable, tags, before); });
+        const std::span<const RegisteredColumn> again = locked_registered_columns();
+        if (are_all_among(again, registered)) {
+            return rows;
+        }
+        registered = again;
+    }
+    ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+                    errmsg("columns were registered whenever all of them had been counted"),
+                    errhint("Call it again.")));
+    pg_unreachable();
 }
 
 }  // namespace
@@ -135,34 +176,25 @@ const char* obstacle_to_counting(const RegisteredColumn& column) {
     if (column.relation == InvalidOid) {
         return column.is_gone ? "dropped, and not yet forgotten" : "not found";
     }
-    const char* foreign = foreign_part_of(column.relation);
-    return foreign != nullptr ? psprintf("its part \"%s\" is a foreign table", foreign) : nullptr;
-}
-
-// A row may go from one registered column to another, or to one that is registered just now. So
-// all of them are counted in one snapshot, which is newer than all locks, and older than a look at
-// the registry that finds it unchanged.
-std::span<const ColumnRows> count_rows(std::span<const KeyTag> tags) {
-    LockRelationOid(blob_table(), AccessShareLock);
-    std::span<const RegisteredColumn> registered = locked_registered_columns();
-    for (;;) {
-        const std::span<const Countable> countable = look_at(registered);
-        const std::span<const ColumnRows> rows =
-            in_one_snapshot([&] { return count_in_snapshot(countable, tags); });
-        const std::span<const RegisteredColumn> again = locked_registered_columns();
-        if (are_unchanged(registered, again)) {
-            return rows;
-        }
-        registered = again;
+    if (const char* foreign = foreign_part_of(column.relation)) {
+        return psprintf("its part \"%s\" is a foreign table", foreign);
     }
+    const char* unlogged = RecoveryInProgress() ? unlogged_part_of(column.relation) : nullptr;
+    return unlogged != nullptr
+               ? psprintf("its part \"%s\" is unlogged, and not on a standby", unlogged)
+               : nullptr;
 }
 
-std::span<const ColumnRows> count_rows_behind_lock(std::span<const KeyTag> tags) {
+std::span<const ColumnRows> count_rows(std::span<const KeyTag> tags) {
+    return count_all_rows(tags, nullptr);
+}
+
+std::span<const ColumnRows> count_rows_behind_lock(std::span<const KeyTag> tags, Snapshot before) {
     const int level = NewGUCNestLevel();
     if (LockTimeout == 0 || LockTimeout > most_waiting_ms) {
         set_meanwhile("lock_timeout", psprintf("%d", most_waiting_ms));
     }
-    const std::span<const ColumnRows> columns = count_rows(tags);
+    const std::span<const ColumnRows> columns = count_all_rows(tags, before);
     AtEOXact_GUC(false, level);
     return columns;
 }
@@ -199,8 +231,8 @@ void refuse_if_needed(const char* action, ByteView identifier, std::uint32_t ver
 }
 
 void refuse_if_needed_behind_lock(const char* action, ByteView identifier, std::uint32_t version,
-                                  const KeyTag& tag) {
-    refuse_for(count_rows_behind_lock({&tag, 1}), action, identifier, version);
+                                  const KeyTag& tag, Snapshot before) {
+    refuse_for(count_rows_behind_lock({&tag, 1}, before), action, identifier, version);
 }
 
 void refuse_if_uncountable(const char* action, ByteView identifier, std::uint32_t version,
@@ -230,9 +262,29 @@ void outlast_caches(ByteView identifier, std::uint32_t version) {
     (void)DirectFunctionCall1(pg_sleep, Float8GetDatum(static_cast<double>(seconds)));
 }
 
-void outlast_transactions() {
-    outlast_running_transactions();
+Snapshot outlast_transactions() {
+    const Snapshot before = RegisterSnapshot(GetLatestSnapshot());
+    // One that has sealed a value and not yet stored it has no number of its own.
+    (void)outlast_running_transactions(InvalidTransactionId);
     outlast_prepared_transactions();
+    outlast_older_snapshots(before);
+    return before;
+}
+
+Snapshot outlast_rows(const char* action, ByteView identifier, std::uint32_t version,
+                      const KeyTag& tag) {
+    for (;;) {
+        const Snapshot before = outlast_transactions();
+        bool is_left = false;
+        without_keeping_locks([&] {
+            refuse_if_needed(action, identifier, version, tag);
+            is_left = !count_all_rows({&tag, 1}, before).empty();
+        });
+        if (!is_left) {
+            return before;
+        }
+        UnregisterSnapshot(before);
+    }
 }
 
 }  // namespace kms::pg

@@ -29,7 +29,9 @@ std::span<const ColumnRows> count_rows(std::span<const KeyTag> tags);
 
 // The same for who keeps others from sealing or wrapping meanwhile: no table is waited for longer
 // than a second (55P03).
-std::span<const ColumnRows> count_rows_behind_lock(std::span<const KeyTag> tags);
+// `before`, of outlast_transactions(): rows count too that somebody may still see or bring back.
+std::span<const ColumnRows> count_rows_behind_lock(std::span<const KeyTag> tags,
+                                                   Snapshot before = nullptr);
 
 std::uint64_t sum_of_rows(std::span<const ColumnRows> columns);
 
@@ -41,7 +43,7 @@ void refuse_if_needed(const char* action, ByteView identifier, std::uint32_t ver
                       const KeyTag& tag);
 
 void refuse_if_needed_behind_lock(const char* action, ByteView identifier, std::uint32_t version,
-                                  const KeyTag& tag);
+                                  const KeyTag& tag, Snapshot before = nullptr);
 
 // The same for a version that makes search terms, of which nothing tells where they are stored.
 void refuse_if_uncountable(const char* action, ByteView identifier, std::uint32_t version,
@@ -51,9 +53,15 @@ void refuse_if_uncountable(const char* action, ByteView identifier, std::uint32_
 // far as this session's kms.cache_ttl is theirs.
 void outlast_caches(ByteView identifier, std::uint32_t version);
 
-// Waits until every transaction of this database is over that runs or is prepared now: it may have
-// sealed a value, or copied one, in a row that cannot be counted yet.
-void outlast_transactions();
+// Waits until every transaction of this database is over that runs or is prepared now, or has the
+// snapshot of one: it may have sealed a value, or copied one, in a row that cannot be counted yet.
+// The snapshot from before, registered.
+Snapshot outlast_transactions();
+
+// The same until nobody has a row of the version any more, whatever they have done to it meanwhile;
+// KM012 where one is there.
+Snapshot outlast_rows(const char* action, ByteView identifier, std::uint32_t version,
+                      const KeyTag& tag);
 
 // In a subtransaction, which lets go of the tables that were looked at: whoever waits shall not
 // keep others from them.

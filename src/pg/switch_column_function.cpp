@@ -121,6 +121,18 @@ void rehearse(const Pair& pair) {
     tell("would be in the way of dropping", pair, succession.in_the_way);
 }
 
+// While values are compared others read the table. Who then writes to it, in the same transaction,
+// waits for this one, which in the end waits for them.
+void hint_at_lock(void* table) {
+    if (geterrcode() == ERRCODE_T_R_DEADLOCK_DETECTED) {
+        errhint(
+            "A transaction that had read the table was about to write to it. Keep readers out "
+            "as well: LOCK TABLE %s IN ACCESS EXCLUSIVE MODE before the switch, in one "
+            "transaction.",
+            static_cast<const char*>(table));
+    }
+}
+
 // Whoever may not have it keeps nobody waiting. Others change nothing of what is found after that.
 Switch lock_switch(FunctionCallInfo fcinfo) {
     const Oid relation = find_switch(fcinfo, false).pair.relation;
@@ -211,7 +223,12 @@ KMS_FUNCTION(kms_switch_column) {
         rehearse(find_switch(fcinfo, true).pair);
     } else {
         const Switch what = lock_switch(fcinfo);
+        const char* table = quote_identifier(get_rel_name(what.pair.relation));
+        ErrorContextCallback callback = {error_context_stack, hint_at_lock,
+                                         const_cast<char*>(table)};
+        error_context_stack = &callback;
         tell_end(what.pair, carry_out(what, drop_constraints));
+        error_context_stack = callback.previous;
     }
     SPI_finish();
     PG_RETURN_VOID();

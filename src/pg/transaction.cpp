@@ -30,6 +30,16 @@ void require_nothing_undone(const char* function) {
     }
 }
 
+void require_nothing_changed(const char* function) {
+    if (TransactionIdIsValid(GetTopTransactionIdIfAny())) {
+        ereport(ERROR,
+                (errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+                 errmsg("%s cannot run in a transaction that has changed something", function),
+                 errdetail("Others still see the rows of before, and may copy them."),
+                 errhint("Commit first, and call it then; or use force => true.")));
+    }
+}
+
 void make_commits_durable() {
     if (!RecoveryInProgress()) {
         XLogFlush(log_marker("kms"));

@@ -15,6 +15,10 @@ void require_read_committed(const char* function);
 // yet.
 void require_nothing_undone(const char* function);
 
+// 25001 where the transaction has changed something: others still see the rows of before, and copy
+// them.
+void require_nothing_changed(const char* function);
+
 // What has been committed here is on disk, whatever synchronous_commit says: no crash brings it
 // back.
 void make_commits_durable();

@@ -117,7 +117,7 @@ foreach my $statement ("BEGIN; TRUNCATE person; $destroy", "BEGIN; SAVEPOINT her
 }
 is($keeper->ask($destroy)->{state}, 'KM012', '... and by itself it sees the row');
 $keeper->get(q{SET kms.mode = 'envelope'; SELECT kms.create_key('main', purpose => 'wrap'); SELECT kms.create_data_key('under main', 'main'); SELECT kms.rotate_key('main')});
-is($keeper->ask(q{BEGIN; SELECT kms.rotate_kek('main'); SELECT kms.disable_key('main', 1); SELECT kms.destroy_key('main', 1)})->{state}, '25001', 'and so is a KEK\'s');
+is($keeper->ask(q{BEGIN; SELECT kms.rotate_kek('main'); SELECT kms.disable_key('main', 1, force => true); SELECT kms.destroy_key('main', 1)})->{state}, '25001', 'and so is a KEK\'s');
 $keeper->get('ROLLBACK');
 is($keeper->get(q{SELECT kms.enable_key('main', 1) IS NULL, length(kms.encode_with('under main', 'x')) > 0}), 'f|t', '... which the data key still has');
 $keeper->get(q{RESET kms.mode; SELECT kms.enable_key('k', 7)});

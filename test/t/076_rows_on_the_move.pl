@@ -47,6 +47,67 @@ $admin->answer;
 $admin->get("CALL kms.reencrypt('todo', 'ssn')");
 is($admin->get('SELECT kms.decode_with_text($$person$$, ssn) FROM todo'), 'the only one', '... and opens');
 
+# --- by whoever has seen it before it was deleted, or sees it still
+
+$admin->get('DROP TABLE todo, done; SET kms.mode = envelope; CREATE TABLE inbox (ssn bytea); CREATE TABLE archive (ssn bytea)');
+$admin->get("SELECT kms.register_column(t, 'ssn', 'person') FROM unnest('{inbox, archive}'::regclass[]) t");
+my $versions = 2;
+
+# A version whose only row is in the table inbox; returns its number and the row.
+sub begin_version {
+    $admin->get('ROLLBACK; DELETE FROM inbox; DELETE FROM archive');
+    $admin->get("INSERT INTO inbox VALUES (kms.encode_with('person', 'the only one'))");
+    my $sealed = $admin->get('SELECT ssn FROM inbox');
+    $admin->get("SELECT kms.rotate_data_key('person')");
+    return ($versions++, $sealed);
+}
+
+sub opens {
+    my ($name) = @_;
+    return is($admin->get(q{SELECT string_agg(kms.decode_with_text('person', ssn), ' ') FROM (TABLE inbox UNION ALL TABLE archive) v}), 'the only one', $name);
+}
+
+my ($version) = begin_version();
+my $changed = 'DELETE FROM inbox';
+foreach my $call ("CALL kms.destroy_data_key('person', $version)", "SELECT kms.disable_data_key('person', $version)") {
+    $admin->get("BEGIN; $changed");
+    fails_with($admin, $call, '25001', 'what the transaction has deleted itself is still seen by others');
+    $admin->get('ROLLBACK');
+}
+fails_with($admin, "DO \$\$ DECLARE lost bigint; BEGIN $changed; CALL kms.destroy_data_key('person', $version, shred => true, rows_lost => lost); END \$\$", '25001', '... in a DO block too');
+opens('... and is kept');
+
+($version) = begin_version();
+my ($first, $second) = map { kms_session($node) } 1 .. 2;
+my $snapshot = $first->get('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT pg_export_snapshot()');
+$mover->get('DELETE FROM inbox');
+$admin->send("CALL kms.destroy_data_key('person', $version)");
+ok(waits_for_lock($admin), 'a transaction that still sees a row is waited for');
+$second->get("BEGIN ISOLATION LEVEL REPEATABLE READ; SET TRANSACTION SNAPSHOT '$snapshot'; SELECT count(*) FROM inbox");
+$first->get('COMMIT');
+ok(!becomes(sub { !waits_for_lock($admin) }, 1), '... and so is one that has its snapshot');
+$second->get('INSERT INTO archive TABLE inbox; COMMIT');
+is($admin->answer->{state}, 'KM012', '... whose copy keeps the version');
+opens('... and opens');
+
+my $sealed;
+($version, $sealed) = begin_version();
+$first->get("BEGIN; INSERT INTO archive SELECT ssn FROM inbox");
+$second->get('BEGIN; SELECT 1');
+$mover->get('DELETE FROM inbox');
+$admin->send("CALL kms.destroy_data_key('person', $version)");
+ok(waits_for_lock($admin), 'two transactions are waited for');
+$first->get('COMMIT; BEGIN; INSERT INTO inbox TABLE archive');
+$mover->get('DELETE FROM archive');
+$second->get('COMMIT');
+ok(!becomes(sub { !waits_for_lock($admin) }, 1), '... and then one that has copied what the first has left, and another has deleted');
+$first->get('COMMIT');
+is($admin->answer->{state}, 'KM012', '... whose copy keeps the version');
+opens('... and opens');
+$mover->get('DELETE FROM inbox');
+is($admin->ask("CALL kms.destroy_data_key('person', $version)")->{state}, '', 'where nobody has it any more the version goes');
+$_->quit foreach $first, $second;
+
 # --- into the place of one that is being sealed anew: where old_snapshot_threshold is set, snapshots
 # do not keep what they see for ever
 
@@ -59,7 +120,7 @@ SELECT kms.register_column('person', 'ssn', 'pii');
 SELECT kms.rotate_key('pii');
 SET kms.request_timeout = '10min';
 SQL
-my $sealed = $admin->get(q{SELECT kms.encode_with('pii', 'of another')});
+$sealed = $admin->get(q{SELECT kms.encode_with('pii', 'of another')});
 my $relayed = test_folder('relayed');
 write_text("$relayed/plan", 'encrypt 20 await');
 $admin->get("SET kms.command = 'exec /usr/bin/python3 @{[ example_agent('relay.py') ]} $relayed @{[ $command =~ s/^exec //r ]}'");

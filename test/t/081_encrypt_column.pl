@@ -12,6 +12,33 @@ use Test::More;
 my $agent = make_keyring(test_folder('keys'), 'pii');
 my $node = kms_node('publisher', 'kms.command' => $agent, 'wal_level' => 'logical', 'max_wal_senders' => 8);
 
+# --- a switch that meets who reads and then writes: it says how to keep them out
+
+{
+    my ($switch, $application) = map { kms_session($node) } 1 .. 2;
+    $switch->get("CREATE TABLE busy (id int, c text); INSERT INTO busy VALUES (1, 'x'); SET kms.mode = remote; CALL kms.encrypt_column('busy', 'c', 'pii'); SET deadlock_timeout = '300ms'");
+    $application->get("SET deadlock_timeout = '1min'; BEGIN; SELECT count(*) FROM busy");
+    my $agent = agent_pid($switch);
+    kill STOP => $agent;
+    $switch->send("SELECT kms.switch_column('busy', 'c')");
+    my $pid = $switch->pid;
+    ok(becomes(sub { $node->safe_psql('postgres', "SELECT count(*) FROM pg_locks WHERE mode = 'ShareRowExclusiveLock' AND granted AND pid = $pid") > 0 }), 'a switch has begun');
+    $application->send("UPDATE busy SET c = 'y'");
+    my $writer = $application->pid;
+    ok(becomes(sub { $node->safe_psql('postgres', "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = $writer") > 0 }), '... and keeps a writer waiting');
+    kill CONT => $agent;
+    my $failed = $switch->answer;
+    is($failed->{state}, '40P01', '... and cannot end beside who has read the table and now writes to it');
+    like($failed->{hint}, qr/LOCK TABLE busy IN ACCESS EXCLUSIVE MODE before the switch/, '... which says what to do');
+    $application->answer;
+    $application->get('COMMIT; BEGIN; SELECT count(*) FROM busy');
+    $switch->send("BEGIN; LOCK TABLE busy IN ACCESS EXCLUSIVE MODE; SELECT kms.switch_column('busy', 'c'); COMMIT");
+    $application->get("UPDATE busy SET c = 'z'; COMMIT");
+    is($switch->answer->{state}, '', '... and it ends so');
+    is($switch->get("SELECT kms.decode_with_text('pii', c_encrypted) FROM busy"), 'z', '... with what the other has written');
+    $_->quit foreach $switch, $application;
+}
+
 # --- the trigger's name was cut inside a character: the dump did not restore
 
 my $name = "\xc3\xa4" x 31;

@@ -56,6 +56,15 @@ foreach my $key ('main', 'plain') {
     my $refused = fails_with($reader, "SELECT kms.disable_key('$key', 1)", '25006', "no version of $key is disabled by what a standby has");
     like($refused->{hint}, qr/on the primary, or use force => true/, '... which says where');
 }
+# Nor has it the rows of an unlogged table.
+$node->safe_psql('postgres', q{CREATE UNLOGGED TABLE fleeting (c bytea); INSERT INTO fleeting VALUES (kms.encode_with('orders', 'x')); SELECT kms.register_column('fleeting', 'c', 'orders')});
+$node->wait_for_catchup($standby);
+fails_with($reader, q{SELECT * FROM kms.census('fleeting', 'c')}, '0A000', 'an unlogged table has no census on a standby');
+my $rehearsed = $reader->ask(q{CALL kms.destroy_data_key('orders', 2, dry_run => true)});
+is($rehearsed->{out}, 2, '... and keeps nobody from those of others');
+like($rehearsed->{err}, qr/fleeting\.c: its part "fleeting" is unlogged/, '... but is named');
+is($reader->get('SELECT count(*) > 0 FROM kms.key_age()'), 't', '... as key_age() names it');
+$node->safe_psql('postgres', 'DROP TABLE fleeting');
 is($reader->get("SELECT kms.disable_key('plain', 1, force => true), kms.enable_key('plain', 1)"), '|', '... unless by force');
 $reader->quit;
 $standby->stop;

@@ -408,6 +408,7 @@ TEST_F(ExchangeTest, IsInterruptedAtEveryWait) {
             expect_echoed(bodies);
         } else {
             ASSERT_TRUE(fails(status, Code::interrupted));
+            agent.try_again();
         }
         ASSERT_TRUE(start(faulty("normal")));
         works();

@@ -225,6 +225,7 @@ TEST_F(ValuesTest, BelieveNoSealedValueThatIsNone) {
         EXPECT_TRUE(fails(seal(values), Code::protocol, "no sealed value")) << data;
         EXPECT_EQ(done, 1u);
         EXPECT_FALSE(agent.running());
+        agent.try_again();
         begin();
         EXPECT_TRUE(seal_one("goes on"));
     }
