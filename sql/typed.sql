@@ -70,6 +70,15 @@ SELECT what, kms.try_decode_text(1, v), kms.try_decode_with('k', v), kms.try_dec
 SELECT kms.try_decode_text(1, kms.encode(1, '\x00'::bytea));
 SELECT kms.try_decode_text(1, v, NULL) FROM try WHERE what = 'good';
 SELECT kms.try_decode_with_text('no such key', v) FROM try WHERE what = 'good';
+-- A condition is no guard, CASE is one.
+CREATE FUNCTION is_mine(kind text) RETURNS bool LANGUAGE plpgsql STABLE COST 1000 AS $$ BEGIN RETURN kind = 'mine'; END $$;
+CREATE TABLE mixed AS SELECT 'mine' AS kind, kms.encode(1, 'v') AS v UNION ALL SELECT 'other', kms.encode(3, 'v');
+\set VERBOSITY sqlstate
+SELECT kind FROM mixed WHERE is_mine(kind) AND kms.decode_text(1, v) = 'v';
+\set VERBOSITY default
+SELECT kind FROM mixed WHERE CASE WHEN is_mine(kind) THEN kms.decode_text(1, v) END = 'v';
+DROP TABLE mixed;
+DROP FUNCTION is_mine;
 SELECT kms.rotate_key('k');
 SET kms.cache_ttl = 0;
 SELECT kms.disable_key('k', 1);

@@ -185,6 +185,7 @@ KMS_FUNCTION(kms_register_column) {
     require_still_registrable(table, column, attribute);
     require_over_nothing_sealed(table, context);
     add_registration(table, attribute, {key_identifier, context});
+    warn_of_updates(table, context);
     relation_close(table, NoLock);
     PG_RETURN_VOID();
 }

@@ -35,6 +35,7 @@ Move checked_move(const Rewriting& run) {
     Move move = run.move;
     move.context = checked(run, table, move.context);
     require_over_nothing_sealed(table, move.context);
+    warn_of_updates(table, move.context);
     require_sealable(run, table, move.context);
     move.was_context = checked(run, table, move.was_context);
     relation_close(table, NoLock);

@@ -78,6 +78,26 @@ void require_over_nothing_sealed(Relation table, const char* context_expression)
     }
 }
 
+void warn_of_updates(Relation table, const char* context_expression) {
+    const Bitmapset* key = RelationGetIndexAttrBitmap(table, INDEX_ATTR_BITMAP_PRIMARY_KEY);
+    Bitmapset* columns = nullptr;
+    add_columns(columns, table, context_expression);
+    int column = -1;
+    while (key != nullptr && (column = bms_next_member(columns, column)) >= 0) {
+        if (!bms_is_member(column - FirstLowInvalidHeapAttributeNumber, key)) {
+            ereport(
+                WARNING,
+                (errmsg(
+                     "the context is over column \"%s\" of \"%s\", which is no part of its "
+                     "primary key",
+                     get_attname(RelationGetRelid(table), static_cast<AttrNumber>(column), false),
+                     RelationGetRelationName(table)),
+                 errhint("An UPDATE of that column must seal the value anew, or nobody opens it "
+                         "any more.")));
+        }
+    }
+}
+
 const Bitmapset* in_other_contexts(Relation table, const char* column) {
     Bitmapset* attributes = nullptr;
     for (const RegisteredColumn& sealed : registered_columns()) {

@@ -10,6 +10,10 @@ namespace kms::pg {
 // table, or that is kept in step with one.
 void require_over_nothing_sealed(Relation table, const char* context_expression);
 
+// WARNING where the expression is over a column that is no part of the table's primary key, if it
+// has one: an UPDATE of that would be another context.
+void warn_of_updates(Relation table, const char* context_expression);
+
 // The registered column whose context is over the column of that name in rows of the relation;
 // nullptr: none.
 const RegisteredColumn* sealed_under(Oid relation, const char* column);
