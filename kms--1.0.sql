@@ -1263,6 +1263,121 @@ BEGIN
     END LOOP;
 END $$;
 
+-- What \df+ and \d+ say.
+DO $$
+DECLARE
+    described record;
+BEGIN
+    FOR described IN
+        SELECT p.oid::regprocedure AS subject, d.description
+        FROM (VALUES
+            ('encode', 'Seals a value under the key that is bound to the local id.'),
+            ('decode', 'Opens a sealed value as bytea.'),
+            ('decode_text', 'Opens a sealed value as text.'),
+            ('decode_as', 'Opens a sealed value as one of the type of as_type.'),
+            ('try_decode', 'Opens a sealed value as bytea; NULL for what this key does not open.'),
+            ('try_decode_text', 'Opens a sealed value as text; NULL for what this key does not open.'),
+            ('is_sealed', 'Whether the value opens under this key and context.'),
+            ('looks_sealed', 'Whether the value has the header and length of a sealed one. Needs no key.'),
+            ('recode', 'Opens a value under one key and seals it under another.'),
+            ('inspect', 'What a sealed value shows without a key.'),
+            ('encode_all', 'The ciphertexts of a value under every enabled version of a deterministic key, for searches.'),
+            ('blind_index', 'A search term of a value under the current version of a key for search terms.'),
+            ('blind_indexes', 'The search terms of a value under every enabled version of a key for search terms.'),
+            ('encode_array', 'Seals the elements of an array.'),
+            ('decode_array', 'Opens the elements of an array as bytea.'),
+            ('decode_text_array', 'Opens the elements of an array as text.'),
+            ('encode_with', 'Seals a value under the key that is named.'),
+            ('decode_with', 'Opens a value as bytea with the key that is named.'),
+            ('decode_with_text', 'Opens a value as text with the key that is named.'),
+            ('try_decode_with', 'Opens a value as bytea with the key that is named; NULL for what it does not open.'),
+            ('try_decode_with_text', 'Opens a value as text with the key that is named; NULL for what it does not open.'),
+            ('recode_with', 'Seals a value anew under the current version of the key that is named.'),
+            ('encode_with_array', 'Seals the elements of an array, each under its own key.'),
+            ('decode_with_array', 'Opens the elements of an array as bytea, each with its own key.'),
+            ('decode_with_text_array', 'Opens the elements of an array as text, each with its own key.'),
+            ('encode_batch', 'Seals the values of a query''s rows, many at once.'),
+            ('decode_batch', 'Opens the values of a query''s rows as bytea, many at once.'),
+            ('decode_batch_text', 'Opens the values of a query''s rows as text, many at once.'),
+            ('set_key', 'Binds a key to a local id, for the session or the transaction.'),
+            ('unset_key', 'Takes the binding of a local id back.'),
+            ('session_keys', 'The keys that are bound in this session.'),
+            ('status', 'The session''s key agent, as of its last use.'),
+            ('ping', 'Asks the key agent; the milliseconds that its answer took.'),
+            ('create_key', 'Makes a key at the agent.'),
+            ('rotate_key', 'Makes a new version of a key at the agent.'),
+            ('enable_key', 'Enables a version of a key at the agent.'),
+            ('disable_key', 'Disables a version of a key at the agent that no rows need.'),
+            ('destroy_key', 'Destroys a disabled version of a key at the agent that no rows need.'),
+            ('list_keys', 'The keys of the agent, version by version.'),
+            ('generate_key', 'Random bytes for a key, as hexadecimal digits.'),
+            ('wrap', 'Wraps a secret under a KEK.'),
+            ('unwrap', 'Unwraps a secret.'),
+            ('create_data_key', 'Makes a data key in this database, wrapped by a KEK.'),
+            ('rotate_data_key', 'Makes a new version of a data key.'),
+            ('enable_data_key', 'Enables a version of a data key.'),
+            ('disable_data_key', 'Disables a version of a data key that no rows need.'),
+            ('destroy_data_key', 'Destroys a version of a data key that no rows need; with shred, in all backups too.'),
+            ('rotate_kek', 'Rotates a KEK, and wraps the data keys under it anew.'),
+            ('data_keys', 'The data keys of this database.'),
+            ('key_age', 'Since when keys have been in use, and how many rows their current versions have.'),
+            ('register_column', 'Says that a column holds values of a key.'),
+            ('unregister_column', 'Takes back what register_column has said.'),
+            ('registered_columns', 'The columns that hold values of a key.'),
+            ('census', 'Under which versions the values of a column are sealed.'),
+            ('reencrypt', 'Brings a column to the current version of its key, or to another key or context.'),
+            ('encrypt_column', 'Makes an encrypted column beside a plaintext one, and keeps them in step.'),
+            ('decrypt_column', 'Makes a plaintext column beside an encrypted one, and keeps them in step.'),
+            ('switch_column', 'Ends encrypt_column or decrypt_column: the old column goes.'),
+            ('rewrap_blobs', 'Brings blobs to the current version of their key.'),
+            ('blob_put', 'Stores an encrypted blob.'),
+            ('blob_append', 'Appends to a blob.'),
+            ('blob_replace', 'Replaces a blob''s contents.'),
+            ('blob_get', 'A blob''s contents.'),
+            ('blob_read', 'A part of a blob''s contents.'),
+            ('blob_meta', 'What is known of a blob.'),
+            ('blob_set_meta', 'Changes what is known of a blob.'),
+            ('blob_list', 'The blobs whose keys are bound.'),
+            ('blob_copy', 'Copies a blob.'),
+            ('blob_recode', 'Brings a blob to another key.'),
+            ('blob_compact', 'Writes a blob''s contents anew, in as few chunks as may be.'),
+            ('blob_verify', 'Whether a blob is whole.'),
+            ('blob_delete', 'Deletes a blob.'),
+            ('blob_expire', 'Deletes the blobs that have expired.'),
+            ('blob_get_json', 'A blob''s contents as JSON.'),
+            ('blob_to_json', 'A blob in its JSON form.'),
+            ('blob_from_json', 'Stores a blob of its JSON form.'),
+            ('blob_to_lo', 'Writes a blob''s contents into a new large object.'),
+            ('blob_from_lo', 'Stores a large object''s contents as a blob.'),
+            ('grant_role', 'Grants a role what its kind of user needs.'),
+            ('revoke_role', 'Takes back what grant_role has given.')
+        ) d (name, description) JOIN pg_proc p ON p.proname = d.name AND p.pronamespace = 'kms'::regnamespace
+    LOOP
+        EXECUTE format('COMMENT ON ROUTINE %s IS %L', described.subject, described.description);
+    END LOOP;
+    FOR described IN
+        SELECT CASE c.relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END AS kind, c.oid::regclass AS subject, d.description
+        FROM (VALUES
+            ('session_keys', 'The keys that are bound in this session.'),
+            ('data_keys', 'The data keys of this database.'),
+            ('registered_columns', 'The columns that hold values of a key.'),
+            ('reencrypt_progress', 'How far re-encryptions have come.'),
+            ('data_key', 'Data keys, wrapped by KEKs.'),
+            ('blob', 'Encrypted blobs: their keys, and what is known of them, sealed.'),
+            ('blob_chunk', 'The contents of blobs, sealed.'),
+            ('registered_column', 'What register_column has said, by names, for dumps.'),
+            ('registered_place', 'The same by numbers, which are this database''s own.'),
+            ('reencryption', 'What reencrypt_progress shows.')
+        ) d (name, description) JOIN pg_class c ON c.relname = d.name AND c.relnamespace = 'kms'::regnamespace
+    LOOP
+        EXECUTE format('COMMENT ON %s %s IS %L', described.kind, described.subject, described.description);
+    END LOOP;
+END $$;
+
+COMMENT ON SCHEMA kms_internal IS 'What kms calls itself: of no use to anybody else.';
+COMMENT ON EVENT TRIGGER kms_follow_rename IS 'Keeps what kms has registered in step with tables that are renamed.';
+COMMENT ON EVENT TRIGGER kms_guard_drop IS 'Keeps DROP EXTENSION kms from taking keys and blobs with it.';
+
 -- Who may do what with all of this is the owner's decision, and comes after: neither default
 -- privileges give anything away, nor those that PUBLIC has of routines and types, nor what was
 -- granted on the schema before.

@@ -46,6 +46,11 @@ WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e' AND classid = 'pg_
 SELECT proname, provolatile, proparallel FROM pg_proc
 WHERE pronamespace = 'kms'::regnamespace GROUP BY 1, 2, 3 ORDER BY 1;
 
+-- Each function, view and table says what it is for.
+SELECT p.oid::regprocedure FROM pg_proc p WHERE pronamespace = 'kms'::regnamespace AND obj_description(oid, 'pg_proc') IS NULL;
+SELECT c.oid::regclass FROM pg_class c WHERE relnamespace = 'kms'::regnamespace AND relkind IN ('r', 'v') AND obj_description(oid, 'pg_class') IS NULL;
+SELECT name FROM pg_settings WHERE name LIKE 'kms.%' AND coalesce(short_desc, '') = '';
+
 -- Arguments are named in declarations and calls: by no word that is a keyword of some version.
 SELECT DISTINCT word FROM pg_proc, unnest(proargnames) word
 WHERE pronamespace IN ('kms'::regnamespace, 'kms_internal'::regnamespace)

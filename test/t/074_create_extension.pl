@@ -110,7 +110,7 @@ $theirs->quit;
 my $meddled = new_database('meddled', <<'SQL');
 CREATE FUNCTION public.meddle() RETURNS event_trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF EXISTS (SELECT FROM pg_event_trigger_ddl_commands() WHERE object_identity = 'kms.status()') THEN
+    IF EXISTS (SELECT FROM pg_event_trigger_ddl_commands() WHERE object_identity = 'kms.status()' AND command_tag = 'CREATE FUNCTION') THEN
         CREATE FUNCTION kms.encode(int, varchar) RETURNS bytea LANGUAGE sql AS 'SELECT NULL::bytea';
         ALTER EXTENSION kms DROP FUNCTION kms.encode(int, varchar);
     END IF;
