@@ -36,6 +36,8 @@ Exit exit_for(Code code) {
             return Exit::refused;
         case Code::unavailable:
             return Exit::busy;
+        case Code::wrong_key:
+            return Exit::unusable;
         default:
             return Exit::failed;
     }

@@ -18,7 +18,7 @@ enum class Exit : int {
     usage = 2,
     not_found = 3,  // no such key or version
     refused = 4,    // exists already, does not fit, is destroyed
-    unusable = 5,   // the keyring or its KEK cannot be opened
+    unusable = 5,   // the keyring cannot be opened, or not by this unlock key
     busy = 6,       // locked by another process
 };
 

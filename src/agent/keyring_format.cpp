@@ -145,7 +145,7 @@ Result<SealingKey> body_key(ByteView kek) {
 
 Error why_not_opened(Error error) {
     if (error.code == Code::wrong_key) {
-        return {Code::wrong_key, "the keyring is sealed under another key-encrypting key"};
+        return {Code::wrong_key, "the keyring is sealed under another unlock key"};
     }
     if (error.code == Code::corrupt) {
         return damaged();

@@ -148,7 +148,7 @@ def damage():
     expect(on_ring("list"), UNUSABLE, "nor is a script", b"not a keyring")
     write("ring", whole)
     write("other-kek", b"o" * 32)
-    expect(agent("list", "--keyring", "ring", "--key-file", "other-kek"), UNUSABLE, "another KEK is told from damage", b"another key")
+    expect(agent("list", "--keyring", "ring", "--key-file", "other-kek"), UNUSABLE, "another KEK is told from damage", b"another unlock key")
     expect(agent("list", "--keyring", "ring", "--passphrase-command", "echo x"), UNUSABLE, "a passphrase is no key file", b"--key-file")
     equal([k["key"] for k in keys()], ["a"], "the whole keyring opens")
 

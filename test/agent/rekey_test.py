@@ -126,7 +126,7 @@ def changes():
     equal(served.ask("rotate", "a")[0], "ok", "an agent rotates a key")
     listed = agent("list", "--keyring", "ring", "--passphrase-command", "cat phrase.next", "--json")
     equal([k["version"] for k in json.loads(listed.stdout)], [1, 2, 1], "under the next passphrase")
-    expect(agent("list", "--keyring", "ring", "--passphrase-command", "cat phrase"), UNUSABLE, "not under the old one", b"another key")
+    expect(agent("list", "--keyring", "ring", "--passphrase-command", "cat phrase"), UNUSABLE, "not under the old one", b"another unlock key")
     back = agent("rekey", "--keyring", "ring", "--passphrase-command", "cat phrase.next", "--new-passphrase-command", "cat phrase")
     expect(back, DONE, "and back")
     equal(served.ask("describe", "a")[1][0], "2", "which the agent sees")

@@ -41,7 +41,7 @@ def serving():
     equal(later(served, "get", "a")[0], "ok", "until its mode is right")
     on_ring("rekey", "--new-key-file", "kek3")
     code, _, text = served.ask("get", "a")
-    ok(code == "unavailable" and b"another key" in text, "after a rekey the old key file does not serve", text)
+    ok(code == "unavailable" and b"another unlock key" in text, "after a rekey the old key file does not serve", text)
     os.rename("kek3", "kek")
     equal(later(served, "get", "a")[0], "ok", "until the new one is in its place")
     equal(served.end()[0], DONE, "the end of the input is the end of the agent")
