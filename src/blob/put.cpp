@@ -139,7 +139,15 @@ Exit put(const Options& options) {
         return fail(input.error());
     }
     auto connection = begin_session(options, OnSignal::end_in_order);
-    return connection ? carry_out(options, *connection, *input) : fail(connection.error());
+    if (!connection) {
+        return fail(connection.error());
+    }
+    const char* first = options.resume.empty() ? "blob_put" : "blob_verify,blob_meta";
+    const auto functions = std::string(first) + ",blob_append,blob_set_meta";
+    if (const Status may = check_rights(*connection, functions.c_str()); !may) {
+        return fail(may.error());
+    }
+    return carry_out(options, *connection, *input);
 }
 
 }  // namespace

@@ -14,4 +14,8 @@ enum class OnSignal {
 // A connection with the key bound.
 Result<Connection> begin_session(const Options& options, OnSignal on_signal);
 
+// Before anything is sent that would have to be sent again: whether the user may call these
+// functions of kms, whose names are parted by commas.
+Status check_rights(Connection& connection, const char* functions);
+
 }  // namespace kms::blob

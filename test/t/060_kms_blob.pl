@@ -496,6 +496,14 @@ like(succeeds('--version'), qr/\Akms-blob \d/, '--version');
     is(succeeds('-d', "host=$host port=$port dbname=postgres", 'get', $mine), 'mine', 'a connection string');
     is(succeeds('get', $mine, '-d', "postgresql:///postgres?host=$host&port=$port"), 'mine', 'a URI');
 }
+# What may not be done in the end is not begun.
+$session->get('CREATE ROLE uploader LOGIN; GRANT USAGE ON SCHEMA kms TO uploader; GRANT EXECUTE ON FUNCTION kms.blob_put, kms.blob_append, kms.blob_verify, kms.set_key(int, text, bool) TO uploader');
+my $stored_blobs = $session->get('SELECT count(*) FROM kms.blob');
+refused(1, qr/permission denied for functions of kms: blob_set_meta; let its owner SELECT kms\.grant_role\('uploader', 'blob_user'\)/, 'put', '-U', 'uploader', '-', \'x');
+refused(1, qr/permission denied for functions of kms: blob_meta, blob_set_meta;/, 'put', '-U', 'uploader', '--resume', $large_id, '-', \'x');
+is($session->get('SELECT count(*) FROM kms.blob'), $stored_blobs, '... and nothing is stored');
+$session->get(q{SELECT kms.grant_role('uploader', 'blob_user')});
+like(succeeds('put', '-U', 'uploader', '-', \'theirs'), qr/^[0-9a-f-]{36}$/, 'a blob_user puts');
 $session->get("CREATE ROLE reader LOGIN PASSWORD 'secret'; GRANT USAGE ON SCHEMA kms TO reader; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA kms TO reader");
 append_to_file($node->data_dir . '/pg_hba.conf', slurp_file($node->data_dir . '/pg_hba.conf'));
 write_text($node->data_dir . '/pg_hba.conf', "local all reader scram-sha-256\nlocal all all trust\n");
