@@ -483,8 +483,9 @@ CREATE FUNCTION kms.decode_text(local_id int, data bytea, context bytea DEFAULT 
 RETURNS text LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_decode_text';
 
+-- A domain's CHECK runs in it.
 CREATE FUNCTION kms.decode_as(local_id int, data bytea, as_type anyelement, context bytea DEFAULT '')
-RETURNS anyelement LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
+RETURNS anyelement LANGUAGE C STABLE PARALLEL RESTRICTED SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_decode_as';
 
 CREATE FUNCTION kms.try_decode(local_id int, data bytea, context bytea DEFAULT '')
@@ -1170,8 +1171,7 @@ RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp A
         SELECT '{status, ping, list_keys, census, key_age, data_keys, registered_columns}'::name[] AS functions,
             '{data_keys, registered_columns, reencrypt_progress}'::name[] AS relations
     )
-    SELECT 'writer', bound.functions || '{encode, encode_array, encode_batch, encode_with, encode_with_array, recode, recode_with,
-        is_sealed, blind_index}'::name[], bound.relations FROM bound
+    SELECT 'writer', bound.functions || '{encode, encode_array, encode_batch, encode_with, encode_with_array, is_sealed, blind_index}'::name[], bound.relations FROM bound
     UNION ALL
     SELECT 'reader', bound.functions || '{decode, decode_text, decode_array, decode_text_array, decode_batch, decode_batch_text,
         decode_with, decode_with_text, decode_with_array, decode_with_text_array, decode_as,
@@ -1243,21 +1243,27 @@ BEGIN
     END LOOP;
 END $$;
 
--- What another kind that the role is of has too stays.
+-- What another kind that the role is of has too stays. Of a kind that is made of this one and of others
+-- nothing tells whether the role is of it.
 CREATE FUNCTION kms.revoke_role(role_name regrole, kind text)
 RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    others text[];
     granted record;
 BEGIN
     PERFORM kms_internal.require_kind(role_name, kind);
-    SELECT array_agg(k.kind) INTO others
-    FROM kms_internal.kinds_of_user() k
-    WHERE k.kind <> revoke_role.kind AND (
-        SELECT bool_and(kms_internal.has_been_granted(o.acl, role_name)) FROM kms_internal.objects_for(k.kind) o);
     FOR granted IN
-        SELECT subject FROM kms_internal.objects_for(kind)
-        EXCEPT SELECT o.subject FROM unnest(others) other CROSS JOIN LATERAL kms_internal.objects_for(other) o
+        WITH whole AS (
+            SELECT k.kind AS name FROM kms_internal.kinds_of_user() k
+            WHERE (SELECT bool_and(kms_internal.has_been_granted(o.acl, role_name)) FROM kms_internal.objects_for(k.kind) o)
+        ), own AS (
+            SELECT w.name, o.subject FROM whole w CROSS JOIN LATERAL kms_internal.objects_for(w.name) o
+        )
+        SELECT o.subject FROM kms_internal.objects_for(kind) o
+        EXCEPT
+        SELECT o.subject FROM own o
+        WHERE o.name <> revoke_role.kind AND EXISTS (
+            SELECT FROM own mine WHERE mine.name = o.name AND NOT EXISTS (
+                SELECT FROM own others WHERE others.name <> mine.name AND others.subject = mine.subject))
     LOOP
         EXECUTE format('REVOKE %s FROM %s', granted.subject, role_name);
     END LOOP;

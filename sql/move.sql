@@ -182,8 +182,17 @@ CREATE TRIGGER counting BEFORE UPDATE ON counted FOR EACH ROW EXECUTE FUNCTION c
 CALL kms.reencrypt('counted', 'a', triggers => 'fire', new_key => 'new');
 \set VERBOSITY default
 SELECT id, kms.decode_with_text('old', b, ver::text::bytea), ver FROM counted ORDER BY id;
+DROP TRIGGER counting ON counted;
+CALL kms.reencrypt('counted', 'a', new_key => 'new');
+SELECT kms.rotate_key('new') > 0 AS rotated;
+CREATE FUNCTION count_up_after() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN UPDATE public.counted SET ver = ver + 1 WHERE id = 2 AND id = NEW.id AND a <> OLD.a; RETURN NULL; END $$;
+CREATE TRIGGER counting AFTER UPDATE OF a ON counted FOR EACH ROW EXECUTE FUNCTION count_up_after();
+\set VERBOSITY terse
+CALL kms.reencrypt('counted', 'a', triggers => 'fire');
+\set VERBOSITY default
+SELECT id, kms.decode_with_text('old', b, ver::text::bytea), ver FROM counted ORDER BY id;
 DROP TABLE counted;
-DROP FUNCTION count_up;
+DROP FUNCTION count_up, count_up_after;
 
 -- The owner of a table registers what he likes, also a key that he is not served: a superuser who is asked to move the column opened its
 -- values for him.

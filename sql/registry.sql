@@ -15,6 +15,7 @@ SET search_path = kms_test;
 
 SET ROLE regress_kms_owner;
 CREATE DOMAIN kms_test.sealed AS bytea CHECK (length(VALUE) > 8);
+CREATE TYPE of_name AS (x regclass);
 CREATE TABLE person (id int, name text, ssn bytea, note sealed, tags bytea[], made bytea GENERATED ALWAYS AS (ssn) STORED);
 CREATE FUNCTION kms_test.of_row(int) RETURNS bytea LANGUAGE sql IMMUTABLE AS $$ SELECT $1::text::bytea $$;
 CREATE FUNCTION kms_test.dice(int) RETURNS bytea LANGUAGE sql VOLATILE AS $$ SELECT $1::text::bytea $$;
@@ -101,7 +102,7 @@ EXCEPTION WHEN OTHERS THEN
 END $$;
 SELECT expression, try(expression) FROM unnest(ARRAY[
     'ssn', '''\x00''', '''plain''', 'NULL', 'of_row(id)', 'of_row(person.id)', '(id::text || name)::bytea', 'convert_to(name, ''UTF8'')', 'name::bytea', 'name::text::varchar::bytea',
-    'id::text::bytea', '(id = 1)::text::bytea', '''name''::text::bytea', '''person''::regclass::text::bytea', '''{person}''::regclass[]::text::bytea', 'convert_to(''int''::regtype::text, ''UTF8'')',
+    'id::text::bytea', '(id = 1)::text::bytea', '''name''::text::bytea', '''person''::regclass::text::bytea', '''{person}''::regclass[]::text::bytea', 'convert_to((''{}''::aclitem[])::text, ''UTF8'')', 'convert_to((ROW(''person'')::kms_test.of_name)::text, ''UTF8'')', 'convert_to(''int''::regtype::text, ''UTF8'')',
     'tags[1]', 'CASE WHEN id > 0 THEN of_row(id) END', 'note || ''\x00''', 'ctid::text::bytea', 'tableoid::text::bytea', 'person::text::bytea',
     'person.*', '*', 'id', 'name', 'id::text', 'dice(id)', 'many(id)', 'random()::text::bytea', 'clock_timestamp()::text::bytea', 'now()::text::bytea',
     '(SELECT ssn)', '(SELECT string_agg(ssn, '''') FROM person)', 'EXISTS (SELECT)::text::bytea', 'max(id)::text::bytea', 'string_agg(ssn, '''')', 'grouping(ssn)::text::bytea', 'by_default(id)', 'string_agg(ssn, ''''), ssn', 'first_value(ssn) OVER ()',

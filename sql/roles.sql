@@ -82,6 +82,11 @@ SELECT has_function_privilege('Regress "kms" role', f, 'EXECUTE') AS may, f
 FROM unnest(ARRAY['kms.set_key(int, text, bool)', 'kms.encode(int, text, bytea)', 'kms.decode_text(int, bytea, bytea)', 'kms.blind_index(int, text, int, bytea)']) f;
 SELECT kms.revoke_role('"Regress ""kms"" role"', 'reader');
 SELECT count(*) FROM pg_proc p, aclexplode(proacl) a WHERE a.grantee = '"Regress ""kms"" role"'::regrole;
+-- A kind that is made of two others is not taken for one of its own.
+SELECT kms.grant_role('"Regress ""kms"" role"', kind) FROM unnest(ARRAY['writer', 'key_admin']) kind;
+SELECT kms.revoke_role('"Regress ""kms"" role"', kind) FROM unnest(ARRAY['key_admin', 'writer']) kind;
+SELECT count(*) FROM pg_proc p, aclexplode(proacl) a WHERE a.grantee = '"Regress ""kms"" role"'::regrole;
+SELECT count(*) FROM pg_class c, aclexplode(relacl) a WHERE a.grantee = '"Regress ""kms"" role"'::regrole;
 -- Nothing is given on that somebody has put beside the extension's own, and nothing may be given on.
 CREATE FUNCTION kms.encode(int, person) RETURNS text LANGUAGE sql AS 'SELECT NULL::text';
 REVOKE ALL ON FUNCTION kms.encode(int, person) FROM PUBLIC;

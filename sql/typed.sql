@@ -5,6 +5,7 @@ SET kms.command = :'command';
 SELECT kms.create_key('k'), kms.create_key('siv', 'aes-256-siv'), kms.create_key('other');
 SET kms.keys = '1=k, 2=siv, 3=other';
 CREATE TYPE mood AS ENUM ('sad', 'ok');
+CREATE TYPE moneyrange AS RANGE (SUBTYPE = money);
 CREATE DOMAIN positive AS int CHECK (VALUE > 0);
 CREATE FUNCTION opened(expression text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -26,7 +27,7 @@ SELECT expression, opened(expression) FROM unnest(ARRAY['42', '-1::int2', '92233
     'true', '0.1::float8', '1::float4 / 3', '''-0''::float8', 'date ''2020-01-31''', 'timestamptz ''2020-01-31 10:00 UTC''', 'timestamp ''2020-01-31 10:00:00.5''',
     'interval ''1 day 2 hours''', 'time ''10:00''', '''{"b": 1, "a": [1.50]}''::jsonb', '''a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11''::uuid', 'inet ''10.0.0.1/8''',
     '''ok''::mood', '7::positive', 'int4range(1, 5)', '''text''::varchar(10)', '''pad''::char(5)', '''name''::name', 'NULL::int', '10::bit(4)', 'point ''(1,2)''',
-    'ROW(1, 2)', 'ROW(1)::pg_class', '''pg_class''::regclass', '''int''::regtype', '12::money', '''c''::refcursor', '''{1,2}''::int[]', '''x''::"char"']) expression;
+    'ROW(1, 2)', 'ROW(1)::pg_class', 'moneyrange(1::money, 2::money)', '''pg_class''::regclass', '''int''::regtype', '12::money', '''c''::refcursor', '''{1,2}''::int[]', '''x''::"char"']) expression;
 -- What equals is one ciphertext under a deterministic key, and one term.
 SELECT kms.encode(2, 1.50) = kms.encode(2, 1.5), kms.encode(2, timestamptz '2020-01-31 10:00 UTC') = kms.encode(2, timestamptz '2020-01-31 05:00 -05:00');
 SELECT count(DISTINCT kms.encode(2, n % 3)) FROM generate_series(1, 100) n;
@@ -101,5 +102,5 @@ CALL kms.destroy_data_key('tenant of typed', 1, force => true, shred => true);
 SELECT kms.try_decode_with_text('tenant of typed', v), kms.try_decode_with('tenant of typed', v) FROM sealed;
 DROP TABLE try, sealed;
 DROP FUNCTION opened;
-DROP TYPE mood;
+DROP TYPE mood, moneyrange;
 DROP DOMAIN positive;

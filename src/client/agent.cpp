@@ -85,6 +85,9 @@ Status KeyAgent::ensure(std::string_view command, const Identity& identity,
     if (command.empty()) {
         return Error{Code::unavailable, "kms.command is not set"};
     }
+    if (connection_ && !connection_->accepted() && identity != identity_) {
+        stop(waiter);  // what it answers is for somebody else
+    }
     if (connection_ && !connection_->accepted()) {
         KMS_TRY(end_start(shake_hands(deadlines, waiter, true), waiter));
     }
@@ -128,12 +131,12 @@ void KeyAgent::give_up_useless(TimePoint now, milliseconds deadline, Waiter& wai
     }
 }
 
-Status KeyAgent::check_may_start(TimePoint now) const {
+Status KeyAgent::check_may_start(TimePoint now, const Identity& identity) const {
     if (ending_.is_full()) {
         return Error{Code::unavailable, "earlier key agents of this session do not end"};
     }
     const milliseconds left = backoff_.left(now);
-    if (left.count() == 0) {
+    if (left.count() == 0 || (is_refusal_ && identity != identity_)) {
         return {};
     }
     Error error = failure_;
@@ -145,12 +148,13 @@ Status KeyAgent::check_may_start(TimePoint now) const {
 void KeyAgent::lost(Error why, Waiter& waiter) {
     backoff_.lost(connection_->started(), Clock::now());
     failure_ = std::move(why);
+    is_refusal_ = false;
     stop(waiter);
 }
 
 Status KeyAgent::start(const Identity& identity, const Deadlines& deadlines, Waiter& waiter,
                        void (*meanwhile)()) {
-    KMS_TRY(check_may_start(Clock::now()));
+    KMS_TRY(check_may_start(Clock::now(), identity));
     ++statistics_.starts;
     return end_start(connect(identity, deadlines, waiter, meanwhile), waiter);
 }
@@ -164,6 +168,7 @@ Status KeyAgent::end_start(Status status, Waiter& waiter) {
     stop(waiter);
     backoff_.start_failed(Clock::now());
     failure_ = status.error();
+    is_refusal_ = failure_.of_agent;
     if (is_interrupted) {
         failure_ = {Code::unavailable, "its start was cut off"};
         return status;

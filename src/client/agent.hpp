@@ -105,7 +105,7 @@ class KeyAgent {
                    void (*meanwhile)());
     Status check_idle(Waiter& waiter);
     void give_up_useless(TimePoint now, milliseconds deadline, Waiter& waiter);
-    Status check_may_start(TimePoint now) const;
+    Status check_may_start(TimePoint now, const Identity& identity) const;
     void lost(Error why, Waiter& waiter);
     Status identify(const Identity& identity, const Deadlines& deadlines, Waiter& waiter);
     Error explain(Error error, bool hung_up, milliseconds deadline, Waiter& waiter);
@@ -118,6 +118,7 @@ class KeyAgent {
     TimePoint last_exchange_{};
     bool lacks_ = false;  // what every mode that asks for it needs
     Backoff backoff_;
+    bool is_refusal_ = false;  // it was an answer to the handshake, for `identity_` alone
     Error failure_{Code::unavailable, {}};  // the last one, which is why it is left alone
     LogLines log_;
     EndingChildren ending_;

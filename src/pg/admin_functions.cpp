@@ -70,13 +70,13 @@ void refuse_destruction_if_needed(const KeyUse& use, std::uint32_t version) {
     if (listed->exportable.value_or(true)) {
         outlast_caches(use.identifier, version);
     }
-    const Snapshot before = outlast_rows(use.action, use.identifier, version, listed->tag);
+    const Past past = outlast_rows(use.action, use.identifier, version, listed->tag);
     refuse_if_wrapping(use, version);
     if (const ListedVersion* still = version_to_retire(use, version)) {
         require_disabled(use, *still);  // somebody may have enabled it meanwhile
-        refuse_if_needed_behind_lock(use.action, use.identifier, version, still->tag, before);
+        refuse_if_needed_behind_lock(use.action, use.identifier, version, still->tag, &past);
     }
-    UnregisterSnapshot(before);
+    UnregisterSnapshot(past.snapshot);
 }
 
 // What it has is behind what the primary has.

@@ -53,6 +53,38 @@ class Parts {
     int attributes_ = 0;
 };
 
+bool stands_for_name(Oid type) {
+    switch (type) {
+        case ACLITEMOID:
+        case REGCLASSOID:
+        case REGCOLLATIONOID:
+        case REGCONFIGOID:
+        case REGDICTIONARYOID:
+        case REGNAMESPACEOID:
+        case REGOPEROID:
+        case REGOPERATOROID:
+        case REGPROCOID:
+        case REGPROCEDUREOID:
+        case REGROLEOID:
+        case REGTYPEOID:
+            return true;
+        default:
+            return false;
+    }
+}
+
+const char* collation_text(Oid collation) {
+    HeapTuple tuple = SearchSysCache1(COLLOID, ObjectIdGetDatum(collation));
+    if (!HeapTupleIsValid(tuple)) {
+        return "none";
+    }
+    const auto* found = reinterpret_cast<Form_pg_collation>(GETSTRUCT(tuple));
+    const char* text = quote_qualified_identifier(get_namespace_name(found->collnamespace),
+                                                  NameStr(found->collname));
+    ReleaseSysCache(tuple);
+    return text;
+}
+
 void append_type(StringInfo text, Oid type, std::int32_t modifier, Oid collation) {
     if (type == TEXTOID || type == VARCHAROID) {
         appendStringInfoString(text, "text");
@@ -60,7 +92,7 @@ void append_type(StringInfo text, Oid type, std::int32_t modifier, Oid collation
         appendStringInfo(text, "%u:%d", type, modifier);
     }
     if (OidIsValid(collation) && collation != DEFAULT_COLLATION_OID) {
-        appendStringInfo(text, " collate %s", quote_identifier(get_collation_name(collation)));
+        appendStringInfo(text, " collate %s", collation_text(collation));
     }
 }
 
@@ -99,22 +131,24 @@ const char* context_type(Oid type, std::int32_t modifier, Oid collation) {
 }
 
 bool names_something(Oid type) {
-    switch (type) {
-        case REGCLASSOID:
-        case REGCOLLATIONOID:
-        case REGCONFIGOID:
-        case REGDICTIONARYOID:
-        case REGNAMESPACEOID:
-        case REGOPEROID:
-        case REGOPERATOROID:
-        case REGPROCOID:
-        case REGPROCEDUREOID:
-        case REGROLEOID:
-        case REGTYPEOID:
+    const Parts parts(type);
+    for (int i = 0; i < list_length(parts.all()); ++i) {
+        if (stands_for_name(list_nth_oid(parts.all(), i))) {
             return true;
-        default:
-            return false;
+        }
     }
+    return false;
+}
+
+bool holds_row(Oid type) {
+    const Parts parts(type);
+    for (int i = 0; i < list_length(parts.all()); ++i) {
+        const Oid part = list_nth_oid(parts.all(), i);
+        if (is_row(part) || part == RECORDOID) {
+            return true;
+        }
+    }
+    return false;
 }
 
 bool has_too_many_parts(Oid type) {

@@ -17,9 +17,12 @@ const char* context_type(Oid type, std::int32_t modifier, Oid collation);
 // Whether it is made of more types than are looked at: descriptions of two such are the same.
 bool has_too_many_parts(Oid type);
 
-// Whether a value of the type stands for what has a name, and so changes with that: regclass and
-// its like.
+// Whether a value of the type stands, at any depth, for what has a name, and so changes with that:
+// regclass and its like, aclitem.
 bool names_something(Oid type);
+
+// Whether values of the type hold a row.
+bool holds_row(Oid type);
 
 // Whether values of the type may hold some of the other one: an array, a domain, a row of it.
 bool is_made_of(Oid type, Oid part);

@@ -133,28 +133,29 @@ void refuse_early(const Destruction& what, const DataKeyVersion& key) {
     }
 }
 
-// Rows are counted before and after, so that nobody is waited for in vain. nullptr: there are none
-// to be counted, and whoever has sealed under the version holds a lock on it.
-Snapshot outlast_copies(const Destruction& what, const KeyTag& tag) {
+// Rows are counted before and after, so that nobody is waited for in vain. Without a snapshot where
+// there are none to be counted, and whoever has sealed under the version holds a lock on it.
+Past outlast_copies(const Destruction& what, const KeyTag& tag) {
     if (!may_be_needed()) {
-        return nullptr;
+        return {};
     }
     without_keeping_locks([&] { refuse_if_needed(action, what.name, what.version, tag); });
     require_nothing_changed("kms.destroy_data_key()");
     return outlast_rows(action, what.name, what.version, tag);
 }
 
-// `before`: when others were waited for.
-std::int64_t destroy_row(const Destruction& what, const DataKeyVersion& key, Snapshot before) {
+// `past`: when others were waited for, if they were.
+std::int64_t destroy_row(const Destruction& what, const DataKeyVersion& key, const Past& past) {
     if (key.state == wire::VersionState::destroyed) {
         return tell_lost_rows(count_rows_behind_lock(tags_lost(what, key)), "are");
     }
     lock_for_retiring(key.tag);
     if (!what.force) {
-        refuse_if_needed_behind_lock(action, what.name, what.version, key.tag, before);
+        refuse_if_needed_behind_lock(action, what.name, what.version, key.tag,
+                                     past.snapshot != nullptr ? &past : nullptr);
     }
-    if (before != nullptr) {
-        UnregisterSnapshot(before);
+    if (past.snapshot != nullptr) {
+        UnregisterSnapshot(past.snapshot);
     }
     mark_data_key_destroyed(what.name, what.version);
     if (!what.shred) {
@@ -182,7 +183,7 @@ void commit_and_go_on() {
 
 // The KEK has another version by now, and the agent wraps and seals by that. Who was answered
 // before may have a row in flight, or the old version itself.
-Snapshot outlast_users(const Destruction& what, const KeyUse& kek) {
+Past outlast_users(const Destruction& what, const KeyUse& kek) {
     const DataKeyVersion key = version_of(action, what.name, what.version);
     if (tags_of_kek(kek, range_of(key), false, false).may_be_cached) {
         outlast_caches(kek.identifier, key.kek_version_last);
@@ -204,24 +205,24 @@ void refuse_if_others_need(const KeyUse& kek, const DataKeyVersion& destroyed) {
 }
 
 void destroy_versions(const KeyUse& kek, const Destruction& what) {
-    const Snapshot before = what.force ? nullptr : outlast_users(what, kek);
+    const Past past = what.force ? Past{} : outlast_users(what, kek);
     lock_kek(kek.identifier);
     const DataKeyVersion key = lock_version(action, what.name, what.version);
     if (!what.force) {
         refuse_if_kek_needed(what, key, [&](std::span<const KeyTag> tags) {
-            return count_rows_behind_lock(tags, before);
+            return count_rows_behind_lock(tags, &past);
         });
-        UnregisterSnapshot(before);
+        UnregisterSnapshot(past.snapshot);
     }
     refuse_if_others_need(kek, key);
     destroy_kek_versions(kek, key.kek_version_first, key.kek_version_last);
     notice_shred(key, key.kek_version_first == key.kek_version_last ? "is" : "are");
 }
 
-std::int64_t shred(const Destruction& what, const KeyUse& kek, Snapshot before) {
+std::int64_t shred(const Destruction& what, const KeyUse& kek, const Past& past) {
     lock_kek(kek.identifier);
     const DataKeyVersion key = lock_version(action, what.name, what.version);
-    const std::int64_t rows_lost = destroy_row(what, key, before);
+    const std::int64_t rows_lost = destroy_row(what, key, past);
     leave_versions(kek, key);
     SPI_connect_ext(SPI_OPT_NONATOMIC);
     commit_and_go_on();
@@ -236,15 +237,15 @@ std::int64_t destroy(const Destruction& what) {
         return rehearse(what, key);
     }
     refuse_early(what, key);
-    Snapshot before = nullptr;
+    Past past = {};
     if (!what.force && key.state != wire::VersionState::destroyed) {
         refuse_if_uncountable(action, what.name, what.version, key.algorithm);
-        before = outlast_copies(what, key.tag);
+        past = outlast_copies(what, key.tag);
     }
     if (what.shred) {
-        return shred(what, kek_of(key), before);
+        return shred(what, kek_of(key), past);
     }
-    return destroy_row(what, lock_version(action, what.name, what.version), before);
+    return destroy_row(what, lock_version(action, what.name, what.version), past);
 }
 
 }  // namespace

@@ -157,9 +157,7 @@ void require_for_all_sessions(Node* node) {
 // --- what has a name inside of a value, which goes with the name
 
 void require_nothing_named(Node* node) {
-    const Oid type = getBaseType(exprType(node));
-    const Oid element = get_element_type(type);
-    if (names_something(OidIsValid(element) ? getBaseType(element) : type)) {
+    if (names_something(exprType(node))) {
         refuse("has nothing of the types regclass, regtype and their like",
                "They stand for what has a name, and change with it.",
                "Write the name itself, as text, or another one that lasts.");

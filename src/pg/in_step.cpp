@@ -144,8 +144,10 @@ bool is_unchanged(const TriggerData* call, AttrNumber attribute) {
 
 // What else is written to the target would be another value than the source's.
 bool is_written_by_run(const TriggerData* call, AttrNumber target) {
-    return is_being_written(RelationGetRelid(call->tg_relation), call->tg_trigtuple->t_self) &&
-           !heap_attisnull(call->tg_newtuple, target, RelationGetDescr(call->tg_relation));
+    bool is_null = false;
+    const Datum value =
+        heap_getattr(call->tg_newtuple, target, RelationGetDescr(call->tg_relation), &is_null);
+    return !is_null && is_being_written(call->tg_relation, call->tg_trigtuple->t_self, value);
 }
 
 // Whether the target's value is the one of before, or has just been written by the run that fills

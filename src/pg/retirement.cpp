@@ -3,6 +3,7 @@
 #include "pg/blob_rows.hpp"
 #include "pg/census.hpp"
 #include "pg/collected.hpp"
+#include "pg/inheritance.hpp"
 #include "pg/key_arguments.hpp"
 #include "pg/owner.hpp"
 #include "pg/registry.hpp"
@@ -16,12 +17,13 @@ constexpr std::size_t most_lines = 20;
 constexpr int most_waiting_ms = 1000;
 constexpr int most_looks = 10;
 
-// `before`: whose rows count, too; nullptr: those that are there.
+// `past`: whose rows count, too; nullptr: those that are there.
 std::uint64_t rows_of(const RegisteredColumn& column, std::span<const KeyTag> tags,
-                      Snapshot before) {
+                      const Past* past) {
     CensusCounter counter(CurrentMemoryContext);
-    counter.add(before == nullptr ? census_in_snapshot(column.relation, column.attribute)
-                                  : census_for_anybody(column.relation, column.attribute, before));
+    counter.add(past == nullptr
+                    ? census_in_snapshot(column.relation, column.attribute)
+                    : census_for_anybody(column.relation, column.attribute, past->snapshot));
     std::uint64_t rows = 0;
     for (const KeyTag& tag : tags) {
         rows += counter.rows_under(tag);
@@ -51,12 +53,19 @@ const char* fault_of(const RegisteredColumn& column) {
                : nullptr;
 }
 
-// False: there are none. `oldest`: only those whose snapshot is older; else all.
+Oid file_of(Oid relation) {
+    HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+    if (!HeapTupleIsValid(tuple)) {
+        return InvalidOid;
+    }
+    const Oid file = reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple))->relfilenode;
+    ReleaseSysCache(tuple);
+    return file;
+}
+
+// False: there are none. `oldest`: only those whose snapshot may be as old; else all.
 bool outlast_running_transactions(TransactionId oldest) {
     const bool by_snapshot = TransactionIdIsValid(oldest);
-    if (by_snapshot) {
-        TransactionIdRetreat(oldest);
-    }
     int count = 0;
     const VirtualTransactionId* running = GetCurrentVirtualXIDs(
         oldest, by_snapshot, false, PROC_IS_AUTOVACUUM | PROC_IN_VACUUM | PROC_IN_SAFE_IC, &count);
@@ -87,6 +96,27 @@ void outlast_prepared_transactions() {
     }
     SPI_finish();
     act_as(caller);
+}
+
+// Where rows are that are counted. What somebody still sees of one that is dropped, detached, not
+// registered any more, or rewritten is nowhere else.
+std::span<const CountedPlace> places_today() {
+    Collected<CountedPlace> places;
+    for (const RegisteredColumn& column : registered_columns()) {
+        const List* parts =
+            OidIsValid(column.relation) ? find_all_parts(column.relation, NoLock) : NIL;
+        for (int i = 0; i < list_length(parts); ++i) {
+            const Oid part = list_nth_oid(parts, i);
+            places.add({part, column.attribute, file_of(part)});
+        }
+    }
+    return places.all();
+}
+
+bool are_all_there(std::span<const CountedPlace> places) {
+    const std::span<const CountedPlace> today = places_today();
+    return std::ranges::all_of(
+        places, [&](const CountedPlace& place) { return std::ranges::count(today, place) != 0; });
 }
 
 void refuse_for(std::span<const ColumnRows> columns, const char* action, ByteView identifier,
@@ -120,10 +150,10 @@ std::span<const Countable> look_at(std::span<const RegisteredColumn> registered)
 }
 
 std::span<const ColumnRows> count_in_snapshot(std::span<const Countable> columns,
-                                              std::span<const KeyTag> tags, Snapshot before) {
+                                              std::span<const KeyTag> tags, const Past* past) {
     Collected<ColumnRows> counted;
     for (const Countable& each : columns) {
-        const std::uint64_t rows = each.can_be_counted ? rows_of(*each.column, tags, before) : 0;
+        const std::uint64_t rows = each.can_be_counted ? rows_of(*each.column, tags, past) : 0;
         if (each.fault != nullptr || rows != 0) {
             counted.add({full_name(*each.column), each.fault, rows});
         }
@@ -147,13 +177,13 @@ bool are_all_among(std::span<const RegisteredColumn> columns,
 // A row may go from one registered column to another, or to one that is registered just now. So
 // all of them are counted in one snapshot, which is newer than all locks, and older than a look at
 // the registry that finds none besides.
-std::span<const ColumnRows> count_all_rows(std::span<const KeyTag> tags, Snapshot before) {
+std::span<const ColumnRows> count_all_rows(std::span<const KeyTag> tags, const Past* past) {
     LockRelationOid(blob_table(), AccessShareLock);
     std::span<const RegisteredColumn> registered = locked_registered_columns();
     for (int i = 0; i < most_looks; ++i) {
         const std::span<const Countable> countable = look_at(registered);
         const std::span<const ColumnRows> rows =
-            in_one_snapshot([&] { return count_in_snapshot(countable, tags, before); });
+            in_one_snapshot([&] { return count_in_snapshot(countable, tags, past); });
         const std::span<const RegisteredColumn> again = locked_registered_columns();
         if (are_all_among(again, registered)) {
             return rows;
@@ -189,13 +219,18 @@ std::span<const ColumnRows> count_rows(std::span<const KeyTag> tags) {
     return count_all_rows(tags, nullptr);
 }
 
-std::span<const ColumnRows> count_rows_behind_lock(std::span<const KeyTag> tags, Snapshot before) {
+std::span<const ColumnRows> count_rows_behind_lock(std::span<const KeyTag> tags, const Past* past) {
     const int level = NewGUCNestLevel();
     if (LockTimeout == 0 || LockTimeout > most_waiting_ms) {
         set_meanwhile("lock_timeout", psprintf("%d", most_waiting_ms));
     }
-    const std::span<const ColumnRows> columns = count_all_rows(tags, before);
+    const std::span<const ColumnRows> columns = count_all_rows(tags, past);
     AtEOXact_GUC(false, level);
+    if (past != nullptr && !are_all_there(past->places)) {
+        ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+                        errmsg("a registered table was changed while its rows were counted"),
+                        errhint("Call it again.")));
+    }
     return columns;
 }
 
@@ -231,8 +266,8 @@ void refuse_if_needed(const char* action, ByteView identifier, std::uint32_t ver
 }
 
 void refuse_if_needed_behind_lock(const char* action, ByteView identifier, std::uint32_t version,
-                                  const KeyTag& tag, Snapshot before) {
-    refuse_for(count_rows_behind_lock({&tag, 1}, before), action, identifier, version);
+                                  const KeyTag& tag, const Past* past) {
+    refuse_for(count_rows_behind_lock({&tag, 1}, past), action, identifier, version);
 }
 
 void refuse_if_uncountable(const char* action, ByteView identifier, std::uint32_t version,
@@ -262,28 +297,29 @@ void outlast_caches(ByteView identifier, std::uint32_t version) {
     (void)DirectFunctionCall1(pg_sleep, Float8GetDatum(static_cast<double>(seconds)));
 }
 
-Snapshot outlast_transactions() {
+Past outlast_transactions() {
+    const std::span<const CountedPlace> places = places_today();
     const Snapshot before = RegisterSnapshot(GetLatestSnapshot());
     // One that has sealed a value and not yet stored it has no number of its own.
     (void)outlast_running_transactions(InvalidTransactionId);
     outlast_prepared_transactions();
     outlast_older_snapshots(before);
-    return before;
+    return {before, places};
 }
 
-Snapshot outlast_rows(const char* action, ByteView identifier, std::uint32_t version,
-                      const KeyTag& tag) {
+Past outlast_rows(const char* action, ByteView identifier, std::uint32_t version,
+                  const KeyTag& tag) {
     for (;;) {
-        const Snapshot before = outlast_transactions();
+        const Past past = outlast_transactions();
         bool is_left = false;
         without_keeping_locks([&] {
             refuse_if_needed(action, identifier, version, tag);
-            is_left = !count_all_rows({&tag, 1}, before).empty();
+            is_left = !count_all_rows({&tag, 1}, &past).empty() || !are_all_there(past.places);
         });
         if (!is_left) {
-            return before;
+            return past;
         }
-        UnregisterSnapshot(before);
+        UnregisterSnapshot(past.snapshot);
     }
 }
 

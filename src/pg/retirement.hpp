@@ -17,6 +17,19 @@ struct ColumnRows {
     std::uint64_t rows;
 };
 
+struct CountedPlace {
+    Oid part;
+    AttrNumber attribute;  // of the registered relation
+    Oid file;
+    friend bool operator==(const CountedPlace&, const CountedPlace&) = default;
+};
+
+// As it was before others were waited for.
+struct Past {
+    Snapshot snapshot;
+    std::span<const CountedPlace> places;
+};
+
 // False: there is neither a registered column nor a blob.
 bool may_be_needed();
 
@@ -29,9 +42,10 @@ std::span<const ColumnRows> count_rows(std::span<const KeyTag> tags);
 
 // The same for who keeps others from sealing or wrapping meanwhile: no table is waited for longer
 // than a second (55P03).
-// `before`, of outlast_transactions(): rows count too that somebody may still see or bring back.
+// `past`, of outlast_transactions(): rows count too that somebody may still see or bring back;
+// 40001 where a table is changed in which they were.
 std::span<const ColumnRows> count_rows_behind_lock(std::span<const KeyTag> tags,
-                                                   Snapshot before = nullptr);
+                                                   const Past* past = nullptr);
 
 std::uint64_t sum_of_rows(std::span<const ColumnRows> columns);
 
@@ -43,7 +57,7 @@ void refuse_if_needed(const char* action, ByteView identifier, std::uint32_t ver
                       const KeyTag& tag);
 
 void refuse_if_needed_behind_lock(const char* action, ByteView identifier, std::uint32_t version,
-                                  const KeyTag& tag, Snapshot before = nullptr);
+                                  const KeyTag& tag, const Past* past = nullptr);
 
 // The same for a version that makes search terms, of which nothing tells where they are stored.
 void refuse_if_uncountable(const char* action, ByteView identifier, std::uint32_t version,
@@ -55,13 +69,13 @@ void outlast_caches(ByteView identifier, std::uint32_t version);
 
 // Waits until every transaction of this database is over that runs or is prepared now, or has the
 // snapshot of one: it may have sealed a value, or copied one, in a row that cannot be counted yet.
-// The snapshot from before, registered.
-Snapshot outlast_transactions();
+// What there was before; its snapshot is registered.
+Past outlast_transactions();
 
 // The same until nobody has a row of the version any more, whatever they have done to it meanwhile;
 // KM012 where one is there.
-Snapshot outlast_rows(const char* action, ByteView identifier, std::uint32_t version,
-                      const KeyTag& tag);
+Past outlast_rows(const char* action, ByteView identifier, std::uint32_t version,
+                  const KeyTag& tag);
 
 // In a subtransaction, which lets go of the tables that were looked at: whoever waits shall not
 // keep others from them.

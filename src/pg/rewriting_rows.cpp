@@ -28,6 +28,8 @@ struct Chunk {
     Call* calls_before;  // while the column is being moved: as the values were sealed before
     varlena** results;   // nullptr: the row stays as it is
     RowVersion* rows;
+    ItemPointerData* written;  // where they are then
+    std::size_t written_count;
 
     bool is_full() const { return count == chunk_rows || bytes >= chunk_bytes; }
 };
@@ -52,7 +54,9 @@ Chunk make_chunk(int most) {
         .calls = allocate_many<Call>(rows),
         .calls_before = allocate_many<Call>(rows),
         .results = allocate_many<varlena*>(rows),
-        .rows = allocate_many<RowVersion>(rows)};
+        .rows = allocate_many<RowVersion>(rows),
+        .written = allocate_many<ItemPointerData>(rows),
+        .written_count = 0};
 }
 
 template <typename Body>
@@ -293,6 +297,7 @@ void write_result(Work& work, RowWriter& writer, std::size_t index) {
                     require_as_written(work, row, index, value);
                 }
             }
+            work.chunk.written[work.chunk.written_count++] = place_of_written(writer);
             ++work.attempt.done;
             break;
         case Written::kept_by_trigger:
@@ -323,6 +328,14 @@ void put_nothing_off() {
     AfterTriggerSetState(make_node<ConstraintsSetStmt>(T_ConstraintsSetStmt));
 }
 
+// An AFTER trigger that changes what a context is made of would leave a value that nobody opens.
+void require_rows_kept(const Work& work) {
+    if (!are_still_there(work.batch.table, {work.chunk.written, work.chunk.written_count})) {
+        ereport(ERROR, (errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+                        errmsg("a trigger has changed the row again after it was written")));
+    }
+}
+
 // Where another's row, not committed yet, may be a duplicate. A caller may wait for less himself.
 void wait_briefly(Work& work) {
     work.attempt.waits_briefly = work.may_wait;
@@ -338,6 +351,7 @@ void write_chunk(Work& work) {
         put_nothing_off();
         write_results(work);
         put_nothing_off();
+        require_rows_kept(work);
     });
     work.attempt.waits_briefly = false;
 }
@@ -359,7 +373,7 @@ void finish_chunk(Work& work) {
         MemoryContextSwitchTo(caller);
     }
     MemoryContextReset(chunk.memory);
-    chunk.count = chunk.bytes = 0;
+    chunk.count = chunk.bytes = chunk.written_count = 0;
 }
 
 }  // namespace
@@ -381,13 +395,6 @@ void rewrite_rows(Batch& batch, ItemPointerData end, Attempt& attempt) {
         read_chunk(work, end);
         finish_chunk(work);
     }
-}
-
-ItemPointerData place_behind(const ItemPointerData& place) {
-    ItemPointerData next;
-    ItemPointerSet(&next, ItemPointerGetBlockNumberNoCheck(&place),
-                   OffsetNumberNext(ItemPointerGetOffsetNumberNoCheck(&place)));
-    return next;
 }
 
 }  // namespace kms::pg

@@ -35,7 +35,12 @@ struct Attempt {
 // the current memory, which is the caller's to empty.
 void rewrite_rows(Batch& batch, ItemPointerData end, Attempt& attempt);
 
-ItemPointerData place_behind(const ItemPointerData& place);
+inline ItemPointerData place_behind(const ItemPointerData& place) {
+    ItemPointerData next;
+    ItemPointerSet(&next, ItemPointerGetBlockNumberNoCheck(&place),
+                   OffsetNumberNext(ItemPointerGetOffsetNumberNoCheck(&place)));
+    return next;
+}
 
 // What keeps the key from being used, and not a row's value from being opened.
 void raise_unless_about_the_value(const Failure& failure);

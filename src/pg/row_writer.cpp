@@ -25,6 +25,8 @@ namespace {
 // What a writer of this session is about to replace, for triggers that it fires.
 Oid written_table = InvalidOid;
 ItemPointerData written_place;
+Datum written_value;
+AttrNumber written_column;
 
 Bitmapset* set_of(AttrNumber column) {
     return bms_make_singleton(column - FirstLowInvalidHeapAttributeNumber);
@@ -112,6 +114,8 @@ bool is_same_in(TupleTableSlot* before, TupleTableSlot* after, int column) {
 void update(RowWriter& writer) {
     written_table = RelationGetRelid(writer.table);
     written_place = writer.before->tts_tid;
+    written_column = writer.column;
+    written_value = writer.after->tts_values[writer.column - 1];
     PG_TRY()
         ;
         {
@@ -131,9 +135,13 @@ RowVersion version_of(TupleTableSlot* row) {
     return {row->tts_tid, DatumGetTransactionId(writer)};
 }
 
-bool is_being_written(Oid table, const ItemPointerData& place) {
-    return table == written_table &&
-           ItemPointerEquals(const_cast<ItemPointer>(&place), &written_place);
+bool is_being_written(Relation table, const ItemPointerData& place, Datum value) {
+    if (RelationGetRelid(table) != written_table ||
+        !ItemPointerEquals(const_cast<ItemPointer>(&place), &written_place)) {
+        return false;
+    }
+    const auto* type = TupleDescAttr(RelationGetDescr(table), written_column - 1);
+    return datum_image_eq(value, written_value, type->attbyval, type->attlen);
 }
 
 bool may_wait_for_others(Relation table, AttrNumber column) {
@@ -186,6 +194,24 @@ Written write_row(RowWriter& writer, const RowVersion& version, Datum value) {
 TupleTableSlot* row_after_triggers(RowWriter& writer) {
     const TriggerDesc* triggers = writer.result->ri_TrigDesc;
     return triggers != nullptr && triggers->trig_update_before_row ? writer.after : nullptr;
+}
+
+ItemPointerData place_of_written(const RowWriter& writer) {
+    return writer.after->tts_tid;
+}
+
+bool are_still_there(Relation table, std::span<const ItemPointerData> places) {
+    const TriggerDesc* triggers = table->trigdesc;
+    if (triggers == nullptr ||
+        !(triggers->trig_update_after_row || triggers->trig_update_after_statement)) {
+        return true;
+    }
+    TupleTableSlot* row = table_slot_create(table, nullptr);
+    const bool are_there = std::ranges::all_of(places, [&](ItemPointerData place) {
+        return table_tuple_fetch_row_version(table, &place, SnapshotSelf, row);
+    });
+    ExecDropSingleTupleTableSlot(row);
+    return are_there;
 }
 
 bool have_triggers_changed(RowWriter& writer, const Bitmapset* columns) {

@@ -2,6 +2,8 @@
 // indexes, but never waits for a row: act three.
 #pragma once
 
+#include <span>
+
 #include "pg/own_table.hpp"
 
 namespace kms::pg {
@@ -32,12 +34,20 @@ Written write_row(RowWriter& writer, const RowVersion& version, Datum value);
 // none.
 TupleTableSlot* row_after_triggers(RowWriter& writer);
 
+// Where write_row() has put the row.
+ItemPointerData place_of_written(const RowWriter& writer);
+
+// Whether the rows at these places are as they were written, after the triggers that fire behind
+// the statement.
+bool are_still_there(Relation table, std::span<const ItemPointerData> places);
+
 // Whether these triggers have changed one of the columns.
 bool have_triggers_changed(RowWriter& writer, const Bitmapset* columns);
 
 void close_row_writer(RowWriter* writer);
 
-// For a trigger: whether the row version at `place` is what write_row() is about to replace.
-bool is_being_written(Oid table, const ItemPointerData& place);
+// For a trigger: whether the row version at `place` is what write_row() is about to replace, with
+// this value in its column.
+bool is_being_written(Relation table, const ItemPointerData& place, Datum value);
 
 }  // namespace kms::pg

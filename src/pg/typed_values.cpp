@@ -8,21 +8,15 @@ namespace {
 
 // --- what has a text that lasts
 
-// What stands for something else, or is written as the server's locale has it.
-bool is_fleeting(Oid type) {
-    return names_something(type) || type == MONEYOID || type == REFCURSOROID;
-}
-
+// Money is written as the server's locale has it, a cursor is a name, and a row has anything in it.
 bool has_lasting_text(Oid type) {
-    const Oid element = get_element_type(type);
-    if (OidIsValid(element)) {
-        return has_lasting_text(getBaseType(element));
-    }
-    return !is_fleeting(type) && !type_is_rowtype(type) && get_typtype(type) != TYPTYPE_PSEUDO;
+    return !names_something(type) && !is_made_of(type, MONEYOID) &&
+           !is_made_of(type, REFCURSOROID) && !holds_row(type) &&
+           get_typtype(getBaseType(type)) != TYPTYPE_PSEUDO;
 }
 
 void require_lasting_text(Oid type) {
-    if (!has_lasting_text(getBaseType(type))) {
+    if (!has_lasting_text(type)) {
         ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
                         errmsg("values of type %s have no text that is the same everywhere",
                                format_type_be(type)),
