@@ -77,18 +77,42 @@ foreach my $call ("CALL kms.destroy_data_key('person', $version)", "SELECT kms.d
 fails_with($admin, "DO \$\$ DECLARE lost bigint; BEGIN $changed; CALL kms.destroy_data_key('person', $version, shred => true, rows_lost => lost); END \$\$", '25001', '... in a DO block too');
 opens('... and is kept');
 
-($version) = begin_version();
 my ($first, $second) = map { kms_session($node) } 1 .. 2;
-my $snapshot = $first->get('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT pg_export_snapshot()');
+$node->safe_psql('postgres', 'CREATE DATABASE elsewhere');
+my $elsewhere = kms_session($node, dbname => 'elsewhere');
+
+# Where a transaction of another database runs, all snapshots are of one age.
+foreach my $age ('older', 'as old') {
+    ($version) = begin_version();
+    $elsewhere->get('BEGIN; SELECT pg_current_xact_id() IS NULL') if $age eq 'as old';
+    my $snapshot = $first->get('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT pg_export_snapshot()');
+    $mover->get('DELETE FROM inbox');
+    $admin->send("CALL kms.destroy_data_key('person', $version)");
+    ok(waits_for_lock($admin), "$age: a transaction that still sees a row is waited for");
+    $second->get("BEGIN ISOLATION LEVEL REPEATABLE READ; SET TRANSACTION SNAPSHOT '$snapshot'; SELECT count(*) FROM inbox");
+    $first->get('COMMIT');
+    ok(!becomes(sub { !waits_for_lock($admin) }, 1), '... and so is one that has its snapshot');
+    $second->get('INSERT INTO archive TABLE inbox; COMMIT');
+    is($admin->answer->{state}, 'KM012', '... whose copy keeps the version');
+    opens('... and opens');
+}
+$elsewhere->quit;
+
+# A table that is registered no more when rows are counted again.
+($version) = begin_version();
+$first->get('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM inbox');
+$second->get('BEGIN; SELECT 1');
 $mover->get('DELETE FROM inbox');
 $admin->send("CALL kms.destroy_data_key('person', $version)");
-ok(waits_for_lock($admin), 'a transaction that still sees a row is waited for');
-$second->get("BEGIN ISOLATION LEVEL REPEATABLE READ; SET TRANSACTION SNAPSHOT '$snapshot'; SELECT count(*) FROM inbox");
-$first->get('COMMIT');
-ok(!becomes(sub { !waits_for_lock($admin) }, 1), '... and so is one that has its snapshot');
-$second->get('INSERT INTO archive TABLE inbox; COMMIT');
+ok(waits_for_lock($admin), 'a table is registered while others are waited for');
+$first->get('INSERT INTO inbox TABLE inbox; COMMIT; BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM inbox');
+$mover->get(q{DELETE FROM inbox; SELECT kms.unregister_column('inbox', 'ssn')});
+$second->get('COMMIT');
+ok(!becomes(sub { !waits_for_lock($admin) }, 1), '... and then no more, and one that still sees a row of it is waited for too');
+$first->get('INSERT INTO archive TABLE inbox; COMMIT');
 is($admin->answer->{state}, 'KM012', '... whose copy keeps the version');
 opens('... and opens');
+$admin->get(q{SELECT kms.register_column('inbox', 'ssn', 'person')});
 
 my $sealed;
 ($version, $sealed) = begin_version();

@@ -278,6 +278,18 @@ TEST_F(StartTest, BacksOffFromAnAgentThatDoesNotStart) {
     EXPECT_EQ(agent.statistics().starts, 6u);
 }
 
+TEST_F(StartTest, BacksOffFromARefusalForWhomItWas) {
+    const std::string command = faulty("greet", {"error 0 7 denied\\nnot you"});
+    EXPECT_TRUE(fails(start(command), Code::denied, "not you"));
+    EXPECT_TRUE(fails(start(command), Code::denied, "not you"));
+    EXPECT_EQ(agent.statistics().starts, 1u);
+    identity = {{"role", "bob"}, {"database", "a b"}};
+    EXPECT_TRUE(fails(start(command), Code::denied, "not you"));
+    EXPECT_EQ(agent.statistics().starts, 2u);
+    EXPECT_TRUE(fails(start(command), Code::denied, "not you"));
+    EXPECT_EQ(agent.statistics().starts, 2u);
+}
+
 TEST_F(StartTest, BacksOffFromAnAgentThatIsLostAgainAndAgain) {
     const std::string command =
         "read -r v i n w; head -c $n >/dev/null; echo ok 0 0 kms/1 echo; read -r v i n w; exit 7";
