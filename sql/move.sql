@@ -115,7 +115,8 @@ SELECT * FROM registration;
 SELECT count(*), bool_and(kms.decode_with_text('third', c, tenant::bytea) = 'v' || id) FROM t WHERE c IS NOT NULL;
 CALL kms.reencrypt('t', 'c', was_context => '');
 
--- The owner may, who is no superuser; and in between, an encrypted column and its plaintext stay in step.
+-- The owner may, who is no superuser, if he may open values: under another key it may show what they are. And in
+-- between, an encrypted column and its plaintext stay in step.
 CREATE ROLE regress_kms_owner;
 GRANT USAGE ON SCHEMA kms TO regress_kms_owner;
 GRANT EXECUTE ON PROCEDURE kms.reencrypt TO regress_kms_owner;
@@ -124,6 +125,11 @@ CREATE TABLE t AS SELECT n AS id, 'v' || n AS v FROM generate_series(1, 50) n;
 CALL kms.encrypt_column('t', 'v', 'old', context_expression => 'id::text::bytea');
 ALTER TABLE t OWNER TO regress_kms_owner;
 ALTER TABLE t ADD CHECK (id <> 30) NOT VALID;
+SET ROLE regress_kms_owner;
+CALL kms.reencrypt('t', 'v_encrypted', 10, new_key => 'third');
+CALL kms.reencrypt('t', 'v_encrypted', 10, new_context => '');
+RESET ROLE;
+GRANT EXECUTE ON FUNCTION kms.decode_with(text, bytea, bytea) TO regress_kms_owner;
 SET ROLE regress_kms_owner;
 CALL kms.reencrypt('t', 'v_encrypted', 10, new_key => 'third');
 RESET ROLE;
@@ -136,6 +142,7 @@ CALL kms.reencrypt('t', 'v_encrypted', new_key => 'third', was_key => 'old');
 SELECT is_moving FROM registration;
 SELECT count(*), bool_and(kms.decode_with_text('third', v_encrypted, id::text::bytea) = v) FROM t;
 
+REVOKE EXECUTE ON FUNCTION kms.decode_with(text, bytea, bytea) FROM regress_kms_owner;
 REVOKE EXECUTE ON PROCEDURE kms.reencrypt FROM regress_kms_owner;
 REVOKE USAGE ON SCHEMA kms FROM regress_kms_owner;
 -- A context says nothing of the key: a move to another one goes on, and what it has left behind is taken along, for those alone who name

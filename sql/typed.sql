@@ -93,6 +93,11 @@ SET kms.mode = 'local';
 SELECT what, kms.try_decode_text(1, v), kms.try_decode_with('k', v) FROM try WHERE what = 'good';
 SELECT kms.decode_text(1, v) FROM try WHERE what = 'good';
 SELECT kms.create_key('kek of typed', purpose => 'wrap'), kms.create_data_key('tenant of typed', 'kek of typed');
+-- A domain over bytea.
+CREATE DOMAIN photo AS bytea CHECK (length(VALUE) < 10);
+SELECT b, kms.decode_as(1, kms.encode(1, b::photo), NULL::photo) = b AS same FROM unnest(ARRAY['\x414243', 'C:\temp', 'a\101', '']::text[]) t, convert_to(t, 'UTF8') b;
+SELECT kms.decode_as(1, kms.encode(1, '\x00ff00'::bytea), NULL::photo);
+SELECT kms.decode_as(1, kms.encode(1, '\x00010203040506070809'::bytea), NULL::photo);
 SET kms.mode = 'envelope';
 CREATE TABLE sealed AS SELECT kms.encode_with('tenant of typed', 'v') AS v;
 SELECT kms.rotate_data_key('tenant of typed');
@@ -103,4 +108,4 @@ SELECT kms.try_decode_with_text('tenant of typed', v), kms.try_decode_with('tena
 DROP TABLE try, sealed;
 DROP FUNCTION opened;
 DROP TYPE mood, moneyrange;
-DROP DOMAIN positive;
+DROP DOMAIN positive, photo;

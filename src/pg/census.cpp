@@ -1,6 +1,7 @@
 #include "pg/census.hpp"
 
 #include "pg/census_scan.hpp"
+#include "pg/elsewhere.hpp"
 #include "pg/inheritance.hpp"
 #include "pg/table_column.hpp"
 
@@ -35,11 +36,11 @@ void refuse_unlogged_on_standby(Oid relation) {
     }
 }
 
-// A foreign server would be asked with the rights that somebody else has there.
-void refuse_foreign_tables(Oid relation) {
-    if (const char* name = foreign_part_of(relation)) {
+// Another server would be asked with the rights that somebody else has there.
+void refuse_rows_elsewhere(Oid relation) {
+    if (const char* part = part_elsewhere(relation)) {
         ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                        errmsg("rows of the foreign table \"%s\" cannot be counted", name)));
+                        errmsg("rows cannot be counted: table %s", part)));
     }
 }
 
@@ -68,9 +69,13 @@ void count_parts(Oid relation, AttrNumber attribute, Count&& count) {
 
 }  // namespace
 
-const char* foreign_part_of(Oid relation) {
-    return part_that(relation,
-                     [](Oid part) { return get_rel_relkind(part) == RELKIND_FOREIGN_TABLE; });
+const char* part_elsewhere(Oid relation) {
+    const char* why = nullptr;
+    const char* name = part_that(relation, [&](Oid part) {
+        why = why_elsewhere(part);
+        return why != nullptr;
+    });
+    return name != nullptr ? psprintf("\"%s\" %s", name, why) : nullptr;
 }
 
 const char* unlogged_part_of(Oid relation) {
@@ -98,7 +103,7 @@ std::span<const CensusEntry> census_for_anybody(Oid relation, AttrNumber attribu
 
 std::span<const CensusEntry> take_census(Oid relation, AttrNumber attribute) {
     Assert(CheckRelationOidLockedByMe(relation, AccessShareLock, true));
-    refuse_foreign_tables(relation);
+    refuse_rows_elsewhere(relation);
     refuse_unlogged_on_standby(relation);
     return in_one_snapshot([&] { return census_in_snapshot(relation, attribute); });
 }

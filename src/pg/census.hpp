@@ -7,9 +7,9 @@
 namespace kms::pg {
 
 // Of all rows that are committed now, partitions and child tables included, whatever the caller may
-// read: to be asked first, or shown nothing but numbers. Raises 0A000 where a partition is a
-// foreign table. The relation and its parts are locked until the transaction ends, and what
-// `attribute` is was looked up under such a lock.
+// read: to be asked first, or shown nothing but numbers. Raises 0A000 where rows
+// of a partition are elsewhere. The relation and its parts are locked until the transaction ends,
+// and what `attribute` is was looked up under such a lock.
 std::span<const CensusEntry> take_census(Oid relation, AttrNumber attribute);
 
 // The same as the active snapshot has it, of a relation whose parts were locked before that was
@@ -33,8 +33,8 @@ auto in_one_snapshot(Count&& count) {
 // The same of an unlogged table, whose rows are not on a standby.
 const char* unlogged_part_of(Oid relation);
 
-// The name of a foreign table among the relation's partitions and child tables, whose rows cannot
-// be counted; nullptr: there is none.
-const char* foreign_part_of(Oid relation);
+// Of the relation's partitions and child tables one whose rows are elsewhere, and why: they cannot
+// be counted. nullptr: there is none.
+const char* part_elsewhere(Oid relation);
 
 }  // namespace kms::pg

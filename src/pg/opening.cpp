@@ -45,9 +45,8 @@ void require_may_open(const char* table, const char* column) {
         ereport(ERROR,
                 (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
                  errmsg("permission denied to have column \"%s\" of \"%s\" opened", column, table),
-                 errhint("Until kms.switch_column() whoever writes to it needs EXECUTE on "
-                         "kms.decode_with_text(text, bytea, bytea) or kms.decode_with(text, bytea, "
-                         "bytea).")));
+                 errhint("That needs EXECUTE on kms.decode_with_text(text, bytea, bytea) or "
+                         "kms.decode_with(text, bytea, bytea).")));
     }
 }
 

@@ -19,7 +19,8 @@ OpensAs opens_as(const SealedAs& sealed_as);
 // 55000 where something else is registered now.
 void require_opens_as(const OpensAs& trigger, const RegisteredColumn& column);
 
-// 42501 unless the current role may execute kms.decode_with or kms.decode_with_text.
+// 42501 unless the current role may execute kms.decode_with or kms.decode_with_text. Who has a
+// value compared, or sealed otherwise, learns what it is too, where it can be guessed.
 void require_may_open(const char* table, const char* column);
 
 bool may_execute(Oid role, Oid function);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "pg/collected.hpp"
+#include "pg/elsewhere.hpp"
 #include "pg/owner.hpp"
 #include "pg/row_values.hpp"
 #include "pg/table_column.hpp"
@@ -190,9 +191,9 @@ std::int64_t compare_table(const Pair& pair, const PairTable& columns, Snapshot 
 }
 
 void require_rows_here(Oid table) {
-    if (get_rel_relkind(table) == RELKIND_FOREIGN_TABLE) {
+    if (const char* why = why_elsewhere(table)) {
         ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                        errmsg("\"%s\" is a foreign table", get_rel_name(table))));
+                        errmsg("\"%s\" %s", get_rel_name(table), why)));
     }
 }
 

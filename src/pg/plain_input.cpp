@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/hex.hpp"
 #include "pg/owner.hpp"
 #include "pg/sqlstates.hpp"
 #include "pg/text_settings.hpp"
@@ -108,6 +109,17 @@ void require_all_kept(const PlainInput& input, Datum value, ByteView bytes, Byte
     }
 }
 
+// As the input of a domain over bytea reads it.
+const char* hex_input_of(ByteView bytes) {
+    const std::size_t length = 2 + 2 * bytes.size();
+    auto* text = static_cast<char*>(palloc_extended(length + 1, MCXT_ALLOC_HUGE));
+    text[0] = '\\';
+    text[1] = 'x';
+    write_hex(bytes, text + 2);
+    text[length] = '\0';
+    return text;
+}
+
 PlainInput prepare(Oid type, std::int32_t typmod) {
     PlainInput input = {
         .type = type, .typmod = typmod, .parameter = InvalidOid, .function = {}, .back = {}};
@@ -146,6 +158,9 @@ Datum value_of_bytes(PlainInput& input, ByteView bytes) {
 Datum value_as(PlainInput& input, ByteView bytes) {
     if (input.type == BYTEAOID) {
         return bytes_datum(bytes);
+    }
+    if (getBaseType(input.type) == BYTEAOID) {
+        return value_of_text(input, bytes_of(hex_input_of(bytes)), nullptr);
     }
     return with_lasting_text(input.back.depends_on,
                              [&] { return value_of_text(input, bytes, nullptr); });

@@ -206,8 +206,8 @@ const char* obstacle_to_counting(const RegisteredColumn& column) {
     if (column.relation == InvalidOid) {
         return column.is_gone ? "dropped, and not yet forgotten" : "not found";
     }
-    if (const char* foreign = foreign_part_of(column.relation)) {
-        return psprintf("its part \"%s\" is a foreign table", foreign);
+    if (const char* part = part_elsewhere(column.relation)) {
+        return psprintf("its part %s", part);
     }
     const char* unlogged = RecoveryInProgress() ? unlogged_part_of(column.relation) : nullptr;
     return unlogged != nullptr

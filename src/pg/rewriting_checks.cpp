@@ -1,4 +1,5 @@
 // Which columns are not rewritten, and why.
+#include "pg/elsewhere.hpp"
 #include "pg/inheritance.hpp"
 #include "pg/owner.hpp"
 #include "pg/rewriting.hpp"
@@ -162,12 +163,14 @@ void require_in_no_context(const Rewriting& run) {
     }
 }
 
-void require_table_of_rows(const Rewriting& run, Relation table) {
-    if (table->rd_rel->relkind == RELKIND_FOREIGN_TABLE) {
-        refuse(run, ERRCODE_FEATURE_NOT_SUPPORTED,
-               psprintf("\"%s\" is a foreign table.", name_of(table)),
-               "Where its rows are, call it there.");
+void require_rows_here(const Rewriting& run, Relation table) {
+    if (const char* why = why_elsewhere(RelationGetRelid(table))) {
+        refuse(run, ERRCODE_FEATURE_NOT_SUPPORTED, psprintf("\"%s\" %s.", name_of(table), why),
+               "Call it where its rows are: on the other server, or on each shard.");
     }
+}
+
+void require_table_of_rows(const Rewriting& run, Relation table) {
     if (table->rd_rel->relam != HEAP_TABLE_AM_OID) {
         refuse(run, ERRCODE_FEATURE_NOT_SUPPORTED,
                psprintf("\"%s\" is no heap table.", name_of(table)), "");
@@ -194,6 +197,7 @@ void require_rewritable_table(const Rewriting& run, Relation table) {
         refuse(run, ERRCODE_FEATURE_NOT_SUPPORTED,
                psprintf("\"%s\" is a temporary table of another session.", name_of(table)), "");
     }
+    require_rows_here(run, table);
     require_visible_rows(run, table);
     if (run.triggers == Triggers::fire) {
         require_no_transition_tables(run, table);

@@ -6,6 +6,7 @@
 #include "pg/in_step.hpp"
 #include "pg/key_arguments.hpp"
 #include "pg/new_column.hpp"
+#include "pg/opening.hpp"
 #include "pg/owner.hpp"
 #include "pg/registry_writer.hpp"
 #include "pg/sealed_contexts.hpp"
@@ -139,6 +140,7 @@ void begin_move(Rewriting& run) {
     if (column.is_moving || !is_there) {
         require_known_key(run, was);
         require_not_opened(run.relation, run.target);
+        require_may_open(get_rel_name(run.relation), get_attname(run.relation, run.target, false));
         register_move(run, column, wanted, was);
     }
 }

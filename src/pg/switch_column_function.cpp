@@ -1,6 +1,7 @@
 // switch_column: the column that another is kept in step with goes, and the other takes over.
 #include "pg/in_step.hpp"
 #include "pg/inheritance.hpp"
+#include "pg/opening.hpp"
 #include "pg/pair_comparison.hpp"
 #include "pg/registry_writer.hpp"
 #include "pg/succession.hpp"
@@ -181,6 +182,7 @@ std::int64_t carry_out(const Switch& what, bool drop_constraints) {
     if (!drop_constraints) {
         require_nothing_lost(what.pair, succession);
     }
+    require_may_open(get_rel_name(what.pair.relation), what.pair.from());
     const std::int64_t compared = compare_pair(what.pair);
     require_unchanged(what.pair);
     drop_trigger(what);
