@@ -42,6 +42,7 @@ class Fetching : public Errand {
     // What stands behind a request that cannot be sent is asked for in another exchange.
     Status run(Line line) {
         while (count() != 0) {
+            asked_at_ = Clock::now();
             KMS_TRY(line.agent.exchange(*this, line.deadlines, line.waiter));
             first_ += taken_;
             taken_ = 0;
@@ -57,6 +58,9 @@ class Fetching : public Errand {
         if (!key && key.error().code == Code::protocol) {
             return key.error();
         }
+        if (key) {
+            key->asked_at = asked_at_;
+        }
         ++taken_;
         return take_(first_ + index, std::move(key));
     }
@@ -70,6 +74,7 @@ class Fetching : public Errand {
     const TakeKey& take_;
     std::size_t first_ = 0;  // that the exchange asks for
     std::size_t taken_ = 0;
+    TimePoint asked_at_;
 };
 
 class Getting : public Fetching {

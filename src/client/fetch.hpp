@@ -22,6 +22,8 @@ struct FetchedKey {
     KeyTag tag;  // computed from the key
     SecretBytes key;
     std::uint32_t kek_version = 0;  // that opened it, of unwrap; 0: the agent does not say
+    // What the agent knew of it may be as old: a time to live begins here.
+    TimePoint asked_at = Clock::now();
 };
 
 // A key that the agent holds: its current version, or the one with `tag`. An agent that knows no

@@ -41,9 +41,9 @@ class HeldWrappingKey {
 struct HeldKey {
     std::uint32_t version;
     SealingKey key;
-    std::optional<HeldWrappingKey> wrapping;  // none of a key that seals nothing
-    std::optional<TermKey> terms;             // of such a key alone
-    TimePoint fetched_at;
+    std::optional<HeldWrappingKey> wrapping;           // none of a key that seals nothing
+    std::optional<TermKey> terms;                      // of such a key alone
+    TimePoint fetched_at;                              // asked for, that is
     std::chrono::system_clock::time_point fetched_on;  // for people
     bool wiped = false;
     std::uint64_t locked_in = 0;  // the caller's mark of the epoch in which it may be sealed under

@@ -106,6 +106,15 @@ TEST_F(KeyCacheTest, OneVersionMayExpireBeforeAnother) {
     EXPECT_EQ(cache.next_expiry(seconds(10)), old->fetched_at + seconds(10));
 }
 
+TEST_F(KeyCacheTest, ALateAnswerDoesNotLiveLonger) {
+    FetchedKey late = fetched(1, 1);
+    late.asked_at -= seconds(4);
+    ASSERT_TRUE(cache.hold(cache.find_or_add(10, one), late, true));
+    EXPECT_EQ(cache.next_expiry(seconds(5)), late.asked_at + seconds(5));
+    cache.drop_expired(Clock::now(), seconds(4));
+    EXPECT_TRUE(cache.empty());
+}
+
 TEST_F(KeyCacheTest, AKeyThatIsFetchedAgainLivesOn) {
     const TimePoint first = hold(10, one, 1)->fetched_at;
     HeldKey* again = hold(10, one, 1);
