@@ -93,13 +93,15 @@ Datum add_version(ByteView kek, const DataKeyId& id) {
     return UInt32GetDatum(id.version);
 }
 
-// Rows are counted twice, so that who waits for a table does not keep others from sealing.
-void lock_unneeded(ByteView name, const DataKeyVersion& key, bool force) {
-    constexpr const char* action = "disable data key";
-    if (!force) {
+// Rows are counted twice, so that who waits for a table keeps nobody from the KEK, or from sealing.
+void refuse_early(const char* action, ByteView name, const DataKeyVersion& key) {
+    if (key.state == wire::VersionState::enabled) {
         refuse_if_uncountable(action, name, key.version, key.algorithm);
         without_keeping_locks([&] { refuse_if_needed(action, name, key.version, key.tag); });
     }
+}
+
+void lock_unneeded(const char* action, ByteView name, const DataKeyVersion& key, bool force) {
     lock_for_retiring(key.tag);
     if (!force) {
         refuse_if_needed_behind_lock(action, name, key.version, key.tag);
@@ -111,14 +113,18 @@ Datum change_state(FunctionCallInfo fcinfo, const char* action, wire::VersionSta
                    bool force) {
     const ByteView name = required_identifier(fcinfo, 0, "name");
     const std::uint32_t version = version_argument(fcinfo, 1);
+    const bool retires = state == wire::VersionState::disabled;
+    if (retires && !force) {
+        refuse_early(action, name, version_of(action, name, version));
+    }
     const DataKeyVersion key = lock_version(action, name, version);
     if (key.state == wire::VersionState::destroyed) {
         raise_error({action, 0, name}, Code::disabled,
                     psprintf("Version %u is destroyed.", version));
     }
     if (key.state != state) {
-        if (state == wire::VersionState::disabled) {
-            lock_unneeded(name, key, force);
+        if (retires) {
+            lock_unneeded(action, name, key, force);
         }
         set_data_key_state(name, version, state);
     }

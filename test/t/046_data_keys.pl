@@ -107,6 +107,7 @@ $two->send(q{SELECT kms.disable_data_key('idle', 1)});
 ok(becomes(sub { $node->safe_psql('postgres', q{SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'registered'::regclass AND pid = } . $two->pid) == 1 }),
     'disabling waits for a table that somebody has locked');
 is($node->safe_psql('postgres', q{SET statement_timeout = '30s'; SELECT length(kms.encode_with('idle', 'x'))}), 50, '... and others seal under the version meanwhile');
+is($node->safe_psql('postgres', q{SET statement_timeout = '30s'; SELECT kms.rotate_kek('main') > 0, kms.create_data_key('busy', 'main')}), 't|1', '... and rotate its KEK, and make keys');
 $one->get('COMMIT');
 is($two->answer->{state}, '', '... until the table is free');
 $node->safe_psql('postgres', q{SELECT kms.enable_data_key('idle', 1)});
@@ -228,7 +229,7 @@ is($other->safe_psql('postgres', $rows), $node->safe_psql('postgres', $rows), 'a
 is($other->safe_psql('postgres', $opened), 'value of free, value of k7, value of orders', '... and open what they have sealed');
 is($other->safe_psql('postgres', $blob), 'a file|300000|56789|t', '... and so do blobs');
 is($other->safe_psql('postgres', q{SELECT kms.rotate_data_key('orders')}), 7, '... and are rotated');
-is($other->safe_psql('postgres', q{SELECT kms.rotate_kek('main')}), 3, '... and so is the KEK, for both clusters');
+is($other->safe_psql('postgres', q{SELECT kms.rotate_kek('main')}), 4, '... and so is the KEK, for both clusters');
 is($_->safe_psql('postgres', $opened), 'value of free, value of k7, value of orders', '... where all opens') foreach $node, $other;
 
 # --- a standby
