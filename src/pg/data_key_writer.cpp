@@ -174,12 +174,13 @@ void drop_second_forms(ByteView kek) {
         parameters);
 }
 
-void mark_data_key_destroyed(ByteView name, std::uint32_t version) {
-    const Parameters<2> parameters = {{BYTEAOID, INT4OID},
-                                      {bytes_datum(name), UInt32GetDatum(version)}};
+void mark_data_key_destroyed(ByteView name, std::uint32_t version, std::uint32_t kek_version) {
+    const Parameters<3> parameters = {
+        {BYTEAOID, INT4OID, INT4OID},
+        {bytes_datum(name), UInt32GetDatum(version), UInt32GetDatum(kek_version)}};
     require_changed(execute("UPDATE kms.data_key SET state = 'destroyed', wrapped = NULL,"
                             " wrapped_before = NULL, kek_version_before = NULL,"
-                            " kek_version = GREATEST(kek_version, kek_version_before)"
+                            " kek_version = GREATEST(kek_version, kek_version_before, $3)"
                             " WHERE name = $1 AND version = $2",
                             parameters),
                     1);

@@ -37,7 +37,7 @@ void replace_wrapped_forms(std::span<const NewForm> forms);
 // The second forms of all data keys that the KEK wraps. The first forms of all of them must open.
 void drop_second_forms(ByteView kek);
 
-// Drops its wrapped forms.
-void mark_data_key_destroyed(ByteView name, std::uint32_t version);
+// Drops its wrapped forms. `kek_version`: the last that may have wrapped it.
+void mark_data_key_destroyed(ByteView name, std::uint32_t version, std::uint32_t kek_version);
 
 }  // namespace kms::pg

@@ -53,7 +53,7 @@ void require_no_transaction_block(FunctionCallInfo fcinfo) {
     }
 }
 
-// Those that ever wrapped it.
+// Those that ever wrapped it, as the row has it.
 VersionRange range_of(const DataKeyVersion& key) {
     return {key.kek_version_first, key.kek_version_last};
 }
@@ -62,12 +62,20 @@ KeyUse kek_of(const DataKeyVersion& key) {
     return use_of_identifier("shred with key", key.kek);
 }
 
+// A wrapping may have been rolled back, or the row be an older one: any version that the KEK has
+// had may have wrapped it too. Once it is destroyed the row says so, and nobody wraps it any more.
+void add_later_versions(const KeyUse& kek, DataKeyVersion& key) {
+    if (key.state != wire::VersionState::destroyed) {
+        key.kek_version_last = std::max(key.kek_version_last, current_kek_version(kek));
+    }
+}
+
 void notice_plain(const Destruction& what, const DataKeyVersion& key) {
     ereport(NOTICE,
             (errmsg("version %u of data key \"%s\" is destroyed in this table only", what.version,
                     shown_identifier(what.name)),
              errdetail("Backups, WAL, dead tuples and replicas may hold it, wrapped by %s of the "
-                       "KEK \"%s\", for as long as that KEK lives.",
+                       "KEK \"%s\", or by a later one, for as long as that KEK lives.",
                        shown_range(range_of(key)), shown_identifier(key.kek)),
              errhint("With shred => true those KEK versions are destroyed too.")));
 }
@@ -157,7 +165,7 @@ std::int64_t destroy_row(const Destruction& what, const DataKeyVersion& key, con
     if (past.snapshot != nullptr) {
         UnregisterSnapshot(past.snapshot);
     }
-    mark_data_key_destroyed(what.name, what.version);
+    mark_data_key_destroyed(what.name, what.version, key.kek_version_last);
     if (!what.shred) {
         notice_plain(what, key);
     }
@@ -221,7 +229,8 @@ void destroy_versions(const KeyUse& kek, const Destruction& what) {
 
 std::int64_t shred(const Destruction& what, const KeyUse& kek, const Past& past) {
     lock_kek(kek.identifier);
-    const DataKeyVersion key = lock_version(action, what.name, what.version);
+    DataKeyVersion key = lock_version(action, what.name, what.version);
+    add_later_versions(kek, key);
     const std::int64_t rows_lost = destroy_row(what, key, past);
     leave_versions(kek, key);
     SPI_connect_ext(SPI_OPT_NONATOMIC);
@@ -232,7 +241,10 @@ std::int64_t shred(const Destruction& what, const KeyUse& kek, const Past& past)
 }
 
 std::int64_t destroy(const Destruction& what) {
-    const DataKeyVersion key = version_of(action, what.name, what.version);
+    DataKeyVersion key = version_of(action, what.name, what.version);
+    if (what.shred) {
+        add_later_versions(kek_of(key), key);
+    }
     if (what.dry_run) {
         return rehearse(what, key);
     }

@@ -183,6 +183,15 @@ is($creator->get("SELECT convert_from(kms.blob_get('$blob'), 'UTF8')"), 'preciou
 $creator->get("SELECT kms.blob_delete('$blob')");
 $creator->quit;
 
+# --- a KEK version whose wrapping was rolled back, and is in dead rows and in WAL
+
+$victim = new_victim();
+$session->get(q{BEGIN; SELECT kms.rotate_kek('main'); ROLLBACK});
+my $rolled_back = $session->get(q{SELECT max(version) FROM kms.list_keys('main')});
+is($session->ask(shred($victim))->{state}, '', 'shredding a key whose last wrapping was rolled back');
+is($session->get("SELECT state FROM kms.list_keys('main') WHERE key_identifier = 'main' AND version = $rolled_back"), 'destroyed', '... destroys that KEK version too');
+others_open('rolled back');
+
 # --- what another session has read before
 
 $victim = new_victim();
