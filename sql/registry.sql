@@ -101,7 +101,7 @@ EXCEPTION WHEN OTHERS THEN
     RETURN SQLSTATE || ': ' || SQLERRM;
 END $$;
 SELECT expression, try(expression) FROM unnest(ARRAY[
-    'ssn', '''\x00''', '''plain''', 'NULL', 'of_row(id)', 'of_row(person.id)', '(id::text || name)::bytea', 'convert_to(name, ''UTF8'')', 'name::bytea', 'name::text::varchar::bytea',
+    'ssn', '''\x00''', '''plain''', 'NULL', 'of_row(id)', 'of_row(person.id)', '(id::text || name)::bytea', 'convert_to(name, ''UTF8'')', 'name::bytea', 'name::text::varchar::bytea', '(name::bytea[])[1]', '(ARRAY[name]::bytea[])[1]', '(id::text::bytea[])[1]',
     'id::text::bytea', '(id = 1)::text::bytea', '''name''::text::bytea', '''person''::regclass::text::bytea', '''{person}''::regclass[]::text::bytea', 'convert_to((''{}''::aclitem[])::text, ''UTF8'')', 'convert_to((ROW(''person'')::kms_test.of_name)::text, ''UTF8'')', 'convert_to(''int''::regtype::text, ''UTF8'')',
     'tags[1]', 'CASE WHEN id > 0 THEN of_row(id) END', 'note || ''\x00''', 'ctid::text::bytea', 'tableoid::text::bytea', 'person::text::bytea',
     'person.*', '*', 'id', 'name', 'id::text', 'dice(id)', 'many(id)', 'random()::text::bytea', 'clock_timestamp()::text::bytea', 'now()::text::bytea',

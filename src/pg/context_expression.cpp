@@ -141,7 +141,7 @@ bool reads_escapes(Node* node, void* context) {
     }
     if (IsA(node, CoerceViaIO)) {
         const auto* cast = reinterpret_cast<CoerceViaIO*>(node);
-        if (getBaseType(cast->resulttype) == BYTEAOID &&
+        if (is_made_of(cast->resulttype, BYTEAOID) &&
             !is_plain_text(reinterpret_cast<Node*>(cast->arg))) {
             return true;
         }
