@@ -196,10 +196,19 @@ std::span<const ColumnRows> count_all_rows(std::span<const KeyTag> tags, const P
     pg_unreachable();
 }
 
+// By a transaction that is not committed yet.
+bool is_being_registered() {
+    LOCKTAG table;
+    SET_LOCKTAG_RELATION(table, MyDatabaseId, registered_column_table());
+    int count = 0;
+    (void)GetLockConflicts(&table, ShareLock, &count);
+    return count != 0;
+}
+
 }  // namespace
 
 bool may_be_needed() {
-    return !registered_columns().empty() || has_blobs();
+    return !registered_columns().empty() || has_blobs() || is_being_registered();
 }
 
 const char* obstacle_to_counting(const RegisteredColumn& column) {

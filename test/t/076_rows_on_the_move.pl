@@ -132,6 +132,19 @@ $mover->get('DELETE FROM inbox');
 is($admin->ask("CALL kms.destroy_data_key('person', $version)")->{state}, '', 'where nobody has it any more the version goes');
 $_->quit foreach $first, $second;
 
+# --- of a column that somebody is about to register, the first of all
+
+$node->safe_psql('postgres', 'CREATE DATABASE first');
+my ($registrar, $destroyer) = map { kms_session($node, dbname => 'first') } 1 .. 2;
+$registrar->get(q{CREATE EXTENSION kms; CREATE TABLE t (v bytea); SELECT kms.create_data_key('first', 'kek')});
+$registrar->get(q{SET kms.mode = envelope; INSERT INTO t VALUES (kms.encode_with('first', 'x'))});
+$registrar->get(q{BEGIN; SELECT kms.register_column('t', 'v', 'first')});
+$destroyer->send(q{CALL kms.destroy_data_key('first', 1)});
+ok(waits_for_lock($destroyer), 'a registration that is not committed yet is waited for');
+$registrar->get('COMMIT');
+is($destroyer->answer->{state}, 'KM012', '... and its rows keep the version');
+$_->quit foreach $registrar, $destroyer;
+
 # --- into the place of one that is being sealed anew: where old_snapshot_threshold is set, snapshots
 # do not keep what they see for ever
 
