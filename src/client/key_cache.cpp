@@ -122,9 +122,10 @@ HeldKeys& KeyCache::find_or_add(std::uint32_t owner, ByteView identifier) {
 
 Result<HeldKey*> KeyCache::hold(HeldKeys& keys, const FetchedKey& fetched, bool is_current) {
     KMS_ASSIGN(SealingKey key, SealingKey::from_data_key(fetched.algorithm, fetched.key.view()));
-    const auto age = Clock::now() - fetched.asked_at;
+    const TimePoint now = Clock::now();
+    const auto age = now - fetched.asked_at;
     auto fresh = std::make_unique<HeldKey>(HeldKey{fetched.version, std::move(key), std::nullopt,
-                                                   std::nullopt, fetched.asked_at,
+                                                   std::nullopt, fetched.asked_at, now,
                                                    std::chrono::system_clock::now() - age});
     if (info_of(fetched.algorithm).seals()) {
         KMS_ASSIGN(fresh->wrapping,

@@ -102,6 +102,9 @@ void refuse_early(const char* action, ByteView name, const DataKeyVersion& key) 
 }
 
 void lock_unneeded(const char* action, ByteView name, const DataKeyVersion& key, bool force) {
+    if (!force) {  // it may have been disabled before
+        refuse_if_uncountable(action, name, key.version, key.algorithm);
+    }
     lock_for_retiring(key.tag);
     if (!force) {
         refuse_if_needed_behind_lock(action, name, key.version, key.tag);

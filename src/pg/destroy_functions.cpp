@@ -1,9 +1,9 @@
 // destroy_data_key: a data key's version is no more, in this table or, shredded, anywhere.
 //
 // Shredding takes two transactions. The first destroys the version's row and brings every other
-// data key to a KEK version that never wrapped it; only when that is on disk does the second
-// destroy the KEK versions that did. Whatever dies in between, no other key is lost, and a repeated
-// call finishes.
+// data key to a new KEK version; only when that is on disk does the second destroy those that may
+// have wrapped it: all from the first that did. Whatever dies in between, no other key is lost, and
+// a repeated call finishes.
 #include "pg/change_lock.hpp"
 #include "pg/collected.hpp"
 #include "pg/data_key_lookup.hpp"
@@ -130,7 +130,8 @@ void refuse_if_kek_needed(const Destruction& what, const DataKeyVersion& key, Co
                         shown_identifier(key.kek)),
                  errdetail("%s", shown_rows(columns)),
                  errhint("Bring blobs to another key with kms.blob_recode() and columns with CALL "
-                         "kms.reencrypt(), or use force => true.")));
+                         "kms.reencrypt(), and not to another version of the KEK; or use force => "
+                         "true.")));
     }
 }
 
