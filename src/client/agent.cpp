@@ -85,11 +85,12 @@ Status KeyAgent::ensure(std::string_view command, const Identity& identity,
     if (command.empty()) {
         return Error{Code::unavailable, "kms.command is not set"};
     }
-    if (connection_ && !connection_->accepted() && identity != identity_) {
-        stop(waiter);  // what it answers is for somebody else
-    }
     if (connection_ && !connection_->accepted()) {
-        KMS_TRY(end_start(shake_hands(deadlines, waiter, true), waiter));
+        if (identity != identity_) {
+            stop(waiter);  // what it answers is for somebody else
+        } else {
+            KMS_TRY(end_start(shake_hands(deadlines, waiter, true), waiter));
+        }
     }
     if (now - last_exchange_ >= idle_after) {
         KMS_TRY(check_idle(waiter));

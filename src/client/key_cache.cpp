@@ -7,14 +7,14 @@
 namespace kms {
 namespace {
 
-// `fetched_at`: TimePoint::max() where there is no key.
-TimePoint expiry(TimePoint fetched_at, std::chrono::seconds time_to_live) {
-    const bool ends = time_to_live.count() > 0 && fetched_at != TimePoint::max();
-    return ends ? fetched_at + time_to_live : TimePoint::max();
+// `asked_at`: TimePoint::max() where there is no key.
+TimePoint expiry(TimePoint asked_at, std::chrono::seconds time_to_live) {
+    const bool ends = time_to_live.count() > 0 && asked_at != TimePoint::max();
+    return ends ? asked_at + time_to_live : TimePoint::max();
 }
 
 bool expired(const HeldKey& key, TimePoint now, std::chrono::seconds time_to_live) {
-    return now >= expiry(key.fetched_at, time_to_live);
+    return now >= expiry(key.asked_at, time_to_live);
 }
 
 void wipe(HeldKey& key) {
@@ -86,7 +86,7 @@ TimePoint HeldKeys::oldest() const {
     TimePoint oldest = TimePoint::max();
     for (const auto& held : versions) {
         if (!held->wiped) {
-            oldest = std::min(oldest, held->fetched_at);
+            oldest = std::min(oldest, held->asked_at);
         }
     }
     return oldest;
@@ -142,7 +142,7 @@ Result<HeldKey*> KeyCache::hold(HeldKeys& keys, const FetchedKey& fetched, bool 
             nullptr;  // it was asked for by its tag: another may be the current one by now
     }
     count_ += keys.versions.size() - before;
-    oldest_ = std::min(oldest_, held->fetched_at);
+    oldest_ = std::min(oldest_, held->asked_at);
     return held;
 }
 

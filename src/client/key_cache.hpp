@@ -43,8 +43,8 @@ struct HeldKey {
     SealingKey key;
     std::optional<HeldWrappingKey> wrapping;  // none of a key that seals nothing
     std::optional<TermKey> terms;             // of such a key alone
-    TimePoint fetched_at;                     // asked for, that is: a time to live begins here
-    TimePoint had_at;
+    TimePoint asked_at;                       // a time to live begins here
+    TimePoint fetched_at;
     std::chrono::system_clock::time_point fetched_on;  // for people
     bool wiped = false;
     std::uint64_t locked_in = 0;  // the caller's mark of the epoch in which it may be sealed under

@@ -74,7 +74,7 @@ void refuse_destruction_if_needed(const KeyUse& use, std::uint32_t version) {
     refuse_if_wrapping(use, version);
     if (const ListedVersion* still = version_to_retire(use, version)) {
         require_disabled(use, *still);  // somebody may have enabled it meanwhile
-        refuse_if_needed_behind_lock(use.action, use.identifier, version, still->tag, &past);
+        refuse_if_needed_behind_lock(use.action, use.identifier, version, still->tag, past);
     }
     UnregisterSnapshot(past.snapshot);
 }

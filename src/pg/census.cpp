@@ -17,20 +17,20 @@ void require_populated(Relation table) {
     }
 }
 
-template <typename Fits>
-const char* part_that(Oid relation, Fits&& fits) {
+// What there is to say of the first part of which there is something.
+template <typename Describe>
+const char* first_of_parts(Oid relation, Describe&& describe) {
     ListCell* cell = nullptr;
     foreach (cell, find_all_parts(relation, AccessShareLock)) {
-        if (fits(lfirst_oid(cell))) {
-            return get_rel_name(lfirst_oid(cell));
+        if (const char* text = describe(lfirst_oid(cell))) {
+            return text;
         }
     }
     return nullptr;
 }
 
 void refuse_unlogged_on_standby(Oid relation) {
-    const char* name = RecoveryInProgress() ? unlogged_part_of(relation) : nullptr;
-    if (name != nullptr) {
+    if (const char* name = unlogged_part_on_standby(relation)) {
         ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
                         errmsg("rows of the unlogged table \"%s\" are not on a standby", name)));
     }
@@ -70,18 +70,20 @@ void count_parts(Oid relation, AttrNumber attribute, Count&& count) {
 }  // namespace
 
 const char* part_elsewhere(Oid relation) {
-    const char* why = nullptr;
-    const char* name = part_that(relation, [&](Oid part) {
-        why = why_elsewhere(part);
-        return why != nullptr;
+    return first_of_parts(relation, [](Oid part) -> const char* {
+        const char* why = why_elsewhere(part);
+        return why != nullptr ? psprintf("\"%s\" %s", get_rel_name(part), why) : nullptr;
     });
-    return name != nullptr ? psprintf("\"%s\" %s", name, why) : nullptr;
 }
 
-const char* unlogged_part_of(Oid relation) {
-    return part_that(relation, [](Oid part) {
-        return get_rel_persistence(part) == RELPERSISTENCE_UNLOGGED &&
-               RELKIND_HAS_STORAGE(get_rel_relkind(part));
+const char* unlogged_part_on_standby(Oid relation) {
+    if (!RecoveryInProgress()) {
+        return nullptr;
+    }
+    return first_of_parts(relation, [](Oid part) -> const char* {
+        const bool is_unlogged = get_rel_persistence(part) == RELPERSISTENCE_UNLOGGED &&
+                                 RELKIND_HAS_STORAGE(get_rel_relkind(part));
+        return is_unlogged ? get_rel_name(part) : nullptr;
     });
 }
 

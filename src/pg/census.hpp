@@ -30,11 +30,11 @@ auto in_one_snapshot(Count&& count) {
     return result;
 }
 
-// The same of an unlogged table, whose rows are not on a standby.
-const char* unlogged_part_of(Oid relation);
-
 // Of the relation's partitions and child tables one whose rows are elsewhere, and why: they cannot
 // be counted. nullptr: there is none.
 const char* part_elsewhere(Oid relation);
+
+// The name of one that is unlogged, where this is a standby, which has not its rows.
+const char* unlogged_part_on_standby(Oid relation);
 
 }  // namespace kms::pg

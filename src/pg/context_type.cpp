@@ -24,6 +24,15 @@ class Parts {
     explicit Parts(Oid type) { add(type); }
 
     const List* all() const { return all_; }
+    template <typename Is>
+    bool any(Is&& is) const {
+        for (int i = 0; i < list_length(all_); ++i) {
+            if (is(list_nth_oid(all_, i))) {
+                return true;
+            }
+        }
+        return false;
+    }
     bool are_too_many() const {
         return list_length(all_) >= most_parts || attributes_ >= most_attributes;
     }
@@ -131,24 +140,11 @@ const char* context_type(Oid type, std::int32_t modifier, Oid collation) {
 }
 
 bool names_something(Oid type) {
-    const Parts parts(type);
-    for (int i = 0; i < list_length(parts.all()); ++i) {
-        if (stands_for_name(list_nth_oid(parts.all(), i))) {
-            return true;
-        }
-    }
-    return false;
+    return Parts(type).any(stands_for_name);
 }
 
 bool holds_row(Oid type) {
-    const Parts parts(type);
-    for (int i = 0; i < list_length(parts.all()); ++i) {
-        const Oid part = list_nth_oid(parts.all(), i);
-        if (is_row(part) || part == RECORDOID) {
-            return true;
-        }
-    }
-    return false;
+    return Parts(type).any([](Oid part) { return is_row(part) || part == RECORDOID; });
 }
 
 bool has_too_many_parts(Oid type) {

@@ -160,12 +160,9 @@ std::int64_t destroy_row(const Destruction& what, const DataKeyVersion& key, con
     }
     lock_for_retiring(key.tag);
     if (!what.force) {
-        refuse_if_needed_behind_lock(action, what.name, what.version, key.tag,
-                                     past.snapshot != nullptr ? &past : nullptr);
+        refuse_if_needed_behind_lock(action, what.name, what.version, key.tag, past);
     }
-    if (past.snapshot != nullptr) {
-        UnregisterSnapshot(past.snapshot);
-    }
+    UnregisterSnapshot(past.snapshot);
     mark_data_key_destroyed(what.name, what.version, key.kek_version_last);
     if (!what.shred) {
         notice_plain(what, key);
@@ -219,7 +216,7 @@ void destroy_versions(const KeyUse& kek, const Destruction& what) {
     const DataKeyVersion key = lock_version(action, what.name, what.version);
     if (!what.force) {
         refuse_if_kek_needed(what, key, [&](std::span<const KeyTag> tags) {
-            return count_rows_behind_lock(tags, &past);
+            return count_rows_behind_lock(tags, past);
         });
         UnregisterSnapshot(past.snapshot);
     }

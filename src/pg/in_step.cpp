@@ -134,12 +134,11 @@ ByteView source_of(Prepared& prepared, HeapTuple tuple) {
 // And not NULL.
 bool is_unchanged(const TriggerData* call, AttrNumber attribute) {
     const TupleDesc shape = RelationGetDescr(call->tg_relation);
-    const auto* column = TupleDescAttr(shape, attribute - 1);
     bool was_null = false;
     bool is_null = false;
     const Datum before = heap_getattr(call->tg_trigtuple, attribute, shape, &was_null);
     const Datum after = heap_getattr(call->tg_newtuple, attribute, shape, &is_null);
-    return !was_null && !is_null && datum_image_eq(before, after, column->attbyval, column->attlen);
+    return !was_null && !is_null && is_same_image(shape, attribute, before, after);
 }
 
 // What else is written to the target would be another value than the source's.

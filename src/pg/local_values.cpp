@@ -78,8 +78,8 @@ bool may_be_outdated(const KeyTag& replaced, const Step& step) {
         return false;
     }
     const HeldKey* under = step.keys->find(replaced);
-    return (under != nullptr && current.fetched_at <= under->fetched_at) ||
-           Clock::now() - current.had_at > believed_for;
+    return (under != nullptr && current.asked_at <= under->asked_at) ||
+           Clock::now() - current.fetched_at > believed_for;
 }
 
 [[gnu::hot]] Failure get_current(Session& session, const Call& call, Step& step) {

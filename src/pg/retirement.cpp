@@ -17,13 +17,13 @@ constexpr std::size_t most_lines = 20;
 constexpr int most_waiting_ms = 1000;
 constexpr int most_looks = 10;
 
-// `past`: whose rows count, too; nullptr: those that are there.
+// `past`: whose rows count, too; without a snapshot: those that are there.
 std::uint64_t rows_of(const RegisteredColumn& column, std::span<const KeyTag> tags,
-                      const Past* past) {
+                      const Past& past) {
     CensusCounter counter(CurrentMemoryContext);
-    counter.add(past == nullptr
+    counter.add(past.snapshot == nullptr
                     ? census_in_snapshot(column.relation, column.attribute)
-                    : census_for_anybody(column.relation, column.attribute, past->snapshot));
+                    : census_for_anybody(column.relation, column.attribute, past.snapshot));
     std::uint64_t rows = 0;
     for (const KeyTag& tag : tags) {
         rows += counter.rows_under(tag);
@@ -150,7 +150,7 @@ std::span<const Countable> look_at(std::span<const RegisteredColumn> registered)
 }
 
 std::span<const ColumnRows> count_in_snapshot(std::span<const Countable> columns,
-                                              std::span<const KeyTag> tags, const Past* past) {
+                                              std::span<const KeyTag> tags, const Past& past) {
     Collected<ColumnRows> counted;
     for (const Countable& each : columns) {
         const std::uint64_t rows = each.can_be_counted ? rows_of(*each.column, tags, past) : 0;
@@ -177,7 +177,7 @@ bool are_all_among(std::span<const RegisteredColumn> columns,
 // A row may go from one registered column to another, or to one that is registered just now. So
 // all of them are counted in one snapshot, which is newer than all locks, and older than a look at
 // the registry that finds none besides.
-std::span<const ColumnRows> count_all_rows(std::span<const KeyTag> tags, const Past* past) {
+std::span<const ColumnRows> count_all_rows(std::span<const KeyTag> tags, const Past& past) {
     LockRelationOid(blob_table(), AccessShareLock);
     std::span<const RegisteredColumn> registered = locked_registered_columns();
     for (int i = 0; i < most_looks; ++i) {
@@ -218,24 +218,24 @@ const char* obstacle_to_counting(const RegisteredColumn& column) {
     if (const char* part = part_elsewhere(column.relation)) {
         return psprintf("its part %s", part);
     }
-    const char* unlogged = RecoveryInProgress() ? unlogged_part_of(column.relation) : nullptr;
+    const char* unlogged = unlogged_part_on_standby(column.relation);
     return unlogged != nullptr
                ? psprintf("its part \"%s\" is unlogged, and not on a standby", unlogged)
                : nullptr;
 }
 
 std::span<const ColumnRows> count_rows(std::span<const KeyTag> tags) {
-    return count_all_rows(tags, nullptr);
+    return count_all_rows(tags, {});
 }
 
-std::span<const ColumnRows> count_rows_behind_lock(std::span<const KeyTag> tags, const Past* past) {
+std::span<const ColumnRows> count_rows_behind_lock(std::span<const KeyTag> tags, const Past& past) {
     const int level = NewGUCNestLevel();
     if (LockTimeout == 0 || LockTimeout > most_waiting_ms) {
         set_meanwhile("lock_timeout", psprintf("%d", most_waiting_ms));
     }
     const std::span<const ColumnRows> columns = count_all_rows(tags, past);
     AtEOXact_GUC(false, level);
-    if (past != nullptr && !are_all_there(past->places)) {
+    if (past.snapshot != nullptr && !are_all_there(past.places)) {
         ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
                         errmsg("a registered table was changed while its rows were counted"),
                         errhint("Call it again.")));
@@ -275,7 +275,7 @@ void refuse_if_needed(const char* action, ByteView identifier, std::uint32_t ver
 }
 
 void refuse_if_needed_behind_lock(const char* action, ByteView identifier, std::uint32_t version,
-                                  const KeyTag& tag, const Past* past) {
+                                  const KeyTag& tag, const Past& past) {
     refuse_for(count_rows_behind_lock({&tag, 1}, past), action, identifier, version);
 }
 
@@ -323,7 +323,7 @@ Past outlast_rows(const char* action, ByteView identifier, std::uint32_t version
         bool is_left = false;
         without_keeping_locks([&] {
             refuse_if_needed(action, identifier, version, tag);
-            is_left = !count_all_rows({&tag, 1}, &past).empty() || !are_all_there(past.places);
+            is_left = !count_all_rows({&tag, 1}, past).empty() || !are_all_there(past.places);
         });
         if (!is_left) {
             return past;

@@ -24,7 +24,7 @@ struct CountedPlace {
     friend bool operator==(const CountedPlace&, const CountedPlace&) = default;
 };
 
-// As it was before others were waited for.
+// As it was before others were waited for; nobody was: nothing.
 struct Past {
     Snapshot snapshot;
     std::span<const CountedPlace> places;
@@ -46,7 +46,7 @@ std::span<const ColumnRows> count_rows(std::span<const KeyTag> tags);
 // `past`, of outlast_transactions(): rows count too that somebody may still see or bring back;
 // 40001 where a table is changed in which they were.
 std::span<const ColumnRows> count_rows_behind_lock(std::span<const KeyTag> tags,
-                                                   const Past* past = nullptr);
+                                                   const Past& past = {});
 
 std::uint64_t sum_of_rows(std::span<const ColumnRows> columns);
 
@@ -58,7 +58,7 @@ void refuse_if_needed(const char* action, ByteView identifier, std::uint32_t ver
                       const KeyTag& tag);
 
 void refuse_if_needed_behind_lock(const char* action, ByteView identifier, std::uint32_t version,
-                                  const KeyTag& tag, const Past* past = nullptr);
+                                  const KeyTag& tag, const Past& past = {});
 
 // The same for a version that makes search terms, of which nothing tells where they are stored.
 void refuse_if_uncountable(const char* action, ByteView identifier, std::uint32_t version,

@@ -259,10 +259,9 @@ Datum value_to_write(Work& work, varlena* result) {
 
 bool is_as_written(const Work& work, TupleTableSlot* row, Datum value) {
     const AttrNumber target = work.batch.unwritten.target;
-    const auto* column = TupleDescAttr(RelationGetDescr(work.batch.table), target - 1);
     bool is_null = false;
     const Datum stored = slot_getattr(row, target, &is_null);
-    return !is_null && datum_image_eq(stored, value, column->attbyval, column->attlen);
+    return !is_null && is_same_image(row->tts_tupleDescriptor, target, stored, value);
 }
 
 // The value is sealed for the row that there was: a trigger that changes it, or what the context is

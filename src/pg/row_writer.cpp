@@ -102,13 +102,12 @@ void store_after(RowWriter& writer, Datum value) {
 }
 
 bool is_same_in(TupleTableSlot* before, TupleTableSlot* after, int column) {
-    const auto* type = TupleDescAttr(before->tts_tupleDescriptor, column - 1);
     bool was_null = false;
     bool is_null = false;
     const Datum was = slot_getattr(before, column, &was_null);
     const Datum is = slot_getattr(after, column, &is_null);
     return was_null == is_null &&
-           (is_null || datum_image_eq(was, is, type->attbyval, type->attlen));
+           (is_null || is_same_image(before->tts_tupleDescriptor, column, was, is));
 }
 
 void update(RowWriter& writer) {
@@ -135,13 +134,15 @@ RowVersion version_of(TupleTableSlot* row) {
     return {row->tts_tid, DatumGetTransactionId(writer)};
 }
 
+bool is_same_image(TupleDesc shape, int column, Datum one, Datum other) {
+    const auto* type = TupleDescAttr(shape, column - 1);
+    return datum_image_eq(one, other, type->attbyval, type->attlen);
+}
+
 bool is_being_written(Relation table, const ItemPointerData& place, Datum value) {
-    if (RelationGetRelid(table) != written_table ||
-        !ItemPointerEquals(const_cast<ItemPointer>(&place), &written_place)) {
-        return false;
-    }
-    const auto* type = TupleDescAttr(RelationGetDescr(table), written_column - 1);
-    return datum_image_eq(value, written_value, type->attbyval, type->attlen);
+    return RelationGetRelid(table) == written_table &&
+           ItemPointerEquals(const_cast<ItemPointer>(&place), &written_place) &&
+           is_same_image(RelationGetDescr(table), written_column, value, written_value);
 }
 
 bool may_wait_for_others(Relation table, AttrNumber column) {

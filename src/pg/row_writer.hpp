@@ -46,6 +46,9 @@ bool have_triggers_changed(RowWriter& writer, const Bitmapset* columns);
 
 void close_row_writer(RowWriter* writer);
 
+// Whether two values of a column, none of them NULL, are the same bytes.
+bool is_same_image(TupleDesc shape, int column, Datum one, Datum other);
+
 // For a trigger: whether the row version at `place` is what write_row() is about to replace, with
 // this value in its column.
 bool is_being_written(Relation table, const ItemPointerData& place, Datum value);

@@ -34,13 +34,14 @@ bool share_rows(Oid one, Oid other) {
 }
 
 // While a column is moved, there may be values of the context of before too.
-bool is_sealed_under(const RegisteredColumn& sealed, const char* column) {
-    return has_name(columns_of(sealed.context_expression), column) ||
-           (sealed.is_moving && has_name(columns_of(sealed.was.context_expression), column));
+const List* columns_under(const RegisteredColumn& sealed) {
+    const List* names = columns_of(sealed.context_expression);
+    return sealed.is_moving
+               ? list_concat_copy(names, columns_of(sealed.was.context_expression))
+               : names;
 }
 
-void add_columns(Bitmapset*& attributes, Relation table, const char* context_expression) {
-    const List* names = columns_of(context_expression);
+void add_columns(Bitmapset*& attributes, Relation table, const List* names) {
     for (int i = 0; i < list_length(names); ++i) {
         const AttrNumber attribute =
             get_attnum(RelationGetRelid(table), static_cast<const char*>(list_nth(names, i)));
@@ -81,7 +82,7 @@ void require_over_nothing_sealed(Relation table, const char* context_expression)
 void warn_of_updates(Relation table, const char* context_expression) {
     const Bitmapset* key = RelationGetIndexAttrBitmap(table, INDEX_ATTR_BITMAP_PRIMARY_KEY);
     Bitmapset* columns = nullptr;
-    add_columns(columns, table, context_expression);
+    add_columns(columns, table, columns_of(context_expression));
     int column = -1;
     while (key != nullptr && (column = bms_next_member(columns, column)) >= 0) {
         if (!bms_is_member(column - FirstLowInvalidHeapAttributeNumber, key)) {
@@ -101,13 +102,11 @@ void warn_of_updates(Relation table, const char* context_expression) {
 const Bitmapset* in_other_contexts(Relation table, const char* column) {
     Bitmapset* attributes = nullptr;
     for (const RegisteredColumn& sealed : registered_columns()) {
-        const bool is_other = share_rows(sealed.relation, RelationGetRelid(table)) &&
-                              strcmp(sealed.column_name, column) != 0 &&
+        const bool is_other = strcmp(sealed.column_name, column) != 0 &&
+                              share_rows(sealed.relation, RelationGetRelid(table)) &&
                               find_in_step_trigger_into(table, sealed.column_name).name == nullptr;
         if (is_other) {
-            add_columns(attributes, table, sealed.context_expression);
-            add_columns(attributes, table,
-                        sealed.is_moving ? sealed.was.context_expression : nullptr);
+            add_columns(attributes, table, columns_under(sealed));
         }
     }
     return attributes;
@@ -115,7 +114,7 @@ const Bitmapset* in_other_contexts(Relation table, const char* column) {
 
 const RegisteredColumn* sealed_under(Oid relation, const char* column) {
     for (const RegisteredColumn& sealed : registered_columns()) {
-        if (share_rows(sealed.relation, relation) && is_sealed_under(sealed, column)) {
+        if (share_rows(sealed.relation, relation) && has_name(columns_under(sealed), column)) {
             return &sealed;
         }
     }

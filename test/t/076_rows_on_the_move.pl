@@ -67,6 +67,16 @@ sub opens {
     return is($admin->get(q{SELECT string_agg(kms.decode_with_text('person', ssn), ' ') FROM (TABLE inbox UNION ALL TABLE archive) v}), 'the only one', $name);
 }
 
+# What the session commits, whom the destruction waits for meanwhile.
+sub copy_keeps_version {
+    my ($session, $commit, $name) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    ok(!becomes(sub { !waits_for_lock($admin) }, 1), $name);
+    $session->get($commit);
+    is($admin->answer->{state}, 'KM012', '... whose copy keeps the version');
+    return opens('... and opens');
+}
+
 my ($version) = begin_version();
 my $changed = 'DELETE FROM inbox';
 foreach my $call ("CALL kms.destroy_data_key('person', $version)", "SELECT kms.disable_data_key('person', $version)") {
@@ -91,10 +101,7 @@ foreach my $age ('older', 'as old') {
     ok(waits_for_lock($admin), "$age: a transaction that still sees a row is waited for");
     $second->get("BEGIN ISOLATION LEVEL REPEATABLE READ; SET TRANSACTION SNAPSHOT '$snapshot'; SELECT count(*) FROM inbox");
     $first->get('COMMIT');
-    ok(!becomes(sub { !waits_for_lock($admin) }, 1), '... and so is one that has its snapshot');
-    $second->get('INSERT INTO archive TABLE inbox; COMMIT');
-    is($admin->answer->{state}, 'KM012', '... whose copy keeps the version');
-    opens('... and opens');
+    copy_keeps_version($second, 'INSERT INTO archive TABLE inbox; COMMIT', '... and so is one that has its snapshot');
 }
 $elsewhere->quit;
 
@@ -108,10 +115,7 @@ ok(waits_for_lock($admin), 'a table is registered while others are waited for');
 $first->get('INSERT INTO inbox TABLE inbox; COMMIT; BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM inbox');
 $mover->get(q{DELETE FROM inbox; SELECT kms.unregister_column('inbox', 'ssn')});
 $second->get('COMMIT');
-ok(!becomes(sub { !waits_for_lock($admin) }, 1), '... and then no more, and one that still sees a row of it is waited for too');
-$first->get('INSERT INTO archive TABLE inbox; COMMIT');
-is($admin->answer->{state}, 'KM012', '... whose copy keeps the version');
-opens('... and opens');
+copy_keeps_version($first, 'INSERT INTO archive TABLE inbox; COMMIT', '... and then no more, and one that still sees a row of it is waited for too');
 $admin->get(q{SELECT kms.register_column('inbox', 'ssn', 'person')});
 
 my $sealed;
@@ -124,10 +128,7 @@ ok(waits_for_lock($admin), 'two transactions are waited for');
 $first->get('COMMIT; BEGIN; INSERT INTO inbox TABLE archive');
 $mover->get('DELETE FROM archive');
 $second->get('COMMIT');
-ok(!becomes(sub { !waits_for_lock($admin) }, 1), '... and then one that has copied what the first has left, and another has deleted');
-$first->get('COMMIT');
-is($admin->answer->{state}, 'KM012', '... whose copy keeps the version');
-opens('... and opens');
+copy_keeps_version($first, 'COMMIT', '... and then one that has copied what the first has left, and another has deleted');
 $mover->get('DELETE FROM inbox');
 is($admin->ask("CALL kms.destroy_data_key('person', $version)")->{state}, '', 'where nobody has it any more the version goes');
 $_->quit foreach $first, $second;

@@ -79,7 +79,7 @@ TEST_F(KeyCacheTest, WipedKeysAreNotFoundAndDoNotSeal) {
 
 TEST_F(KeyCacheTest, KeysExpire) {
     HeldKey* held = hold(10, one, 1);
-    const TimePoint end = held->fetched_at + seconds(5);
+    const TimePoint end = held->asked_at + seconds(5);
     EXPECT_EQ(cache.next_expiry(seconds(5)), end);
     EXPECT_EQ(cache.next_expiry(seconds(0)), TimePoint::max());
     cache.wipe_expired(end - milliseconds(1), seconds(5));
@@ -97,13 +97,13 @@ TEST_F(KeyCacheTest, KeysExpire) {
 TEST_F(KeyCacheTest, OneVersionMayExpireBeforeAnother) {
     HeldKey* current = hold(10, one, 2);
     HeldKey* old = hold(10, one, 1, false);
-    old->fetched_at = current->fetched_at + seconds(10);
-    cache.drop_expired(old->fetched_at, seconds(10));
+    old->asked_at = current->asked_at + seconds(10);
+    cache.drop_expired(old->asked_at, seconds(10));
     HeldKeys* keys = cache.find(10, one);
     ASSERT_NE(keys, nullptr);
     EXPECT_EQ(keys->current, nullptr);
     EXPECT_EQ(keys->versions.size(), 1u);
-    EXPECT_EQ(cache.next_expiry(seconds(10)), old->fetched_at + seconds(10));
+    EXPECT_EQ(cache.next_expiry(seconds(10)), old->asked_at + seconds(10));
 }
 
 TEST_F(KeyCacheTest, ALateAnswerDoesNotLiveLonger) {
@@ -116,9 +116,9 @@ TEST_F(KeyCacheTest, ALateAnswerDoesNotLiveLonger) {
 }
 
 TEST_F(KeyCacheTest, AKeyThatIsFetchedAgainLivesOn) {
-    const TimePoint first = hold(10, one, 1)->fetched_at;
+    const TimePoint first = hold(10, one, 1)->asked_at;
     HeldKey* again = hold(10, one, 1);
-    again->fetched_at = first + seconds(3);
+    again->asked_at = first + seconds(3);
     cache.drop_expired(first + seconds(5), seconds(5));
     EXPECT_EQ(cache.find(10, one)->current, again);
     EXPECT_EQ(cache.next_expiry(seconds(5)), first + seconds(8));
@@ -130,7 +130,7 @@ TEST_F(KeyCacheTest, AKeyThatIsFetchedAgainLivesOn) {
 
 TEST_F(KeyCacheTest, ATimeToLiveThatIsLoweredHoldsAtOnce) {
     HeldKey* held = hold(10, one, 1);
-    const TimePoint later = held->fetched_at + seconds(10);
+    const TimePoint later = held->asked_at + seconds(10);
     cache.drop_expired(later, seconds(0));
     cache.drop_expired(later, seconds(1000));
     EXPECT_FALSE(cache.empty());
@@ -144,18 +144,18 @@ TEST_F(KeyCacheTest, WipedKeysAreDroppedBeforeTheirTime) {
     cache.wipe_all();
     EXPECT_EQ(cache.next_expiry(seconds(5)), TimePoint::max());
     HeldKey* fresh = hold(10, two, 2);
-    cache.drop_expired(fresh->fetched_at, seconds(0));
+    cache.drop_expired(fresh->asked_at, seconds(0));
     EXPECT_EQ(cache.find(10, one), nullptr);
     EXPECT_EQ(cache.find(10, two)->current, fresh);
-    EXPECT_EQ(cache.next_expiry(seconds(5)), fresh->fetched_at + seconds(5));
+    EXPECT_EQ(cache.next_expiry(seconds(5)), fresh->asked_at + seconds(5));
 }
 
 // The oldest is dropped with its name; the next one counts then.
 TEST_F(KeyCacheTest, TheNextExpiryIsOneOfAKeyThatIsHeld) {
     HeldKey* first = hold(10, one, 1);
     HeldKey* second = hold(10, two, 2);
-    second->fetched_at = first->fetched_at + seconds(2);
-    const TimePoint end = second->fetched_at + seconds(5);
+    second->asked_at = first->asked_at + seconds(2);
+    const TimePoint end = second->asked_at + seconds(5);
     EXPECT_EQ(cache.next_expiry(seconds(5)), end - seconds(2));
     cache.drop(one);
     EXPECT_EQ(cache.next_expiry(seconds(5)), end);
