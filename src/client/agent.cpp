@@ -175,8 +175,8 @@ Status KeyAgent::end_start(Status status, Waiter& waiter) {
         return status;
     }
     // A program that cannot start says why on its standard error.
-    if (!log_.last().empty()) {
-        failure_.text += "; its last line on standard error: " + log_.last().substr(0, most_detail);
+    if (const std::string words = log_.first_and_last(most_detail); !words.empty()) {
+        failure_.text += "; on its standard error: " + words;
         failure_.of_agent = true;
     }
     return failure_;

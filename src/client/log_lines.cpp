@@ -38,8 +38,19 @@ void LogLines::end_line() {
         return;
     }
     note(unfinished_);
+    if (first_.empty()) {
+        first_ = unfinished_;
+    }
     last_.swap(unfinished_);
     unfinished_.clear();
+}
+
+std::string LogLines::first_and_last(std::size_t most) const {
+    std::string words = first_.substr(0, most);
+    if (last_ != first_) {
+        words += " ... " + last_.substr(0, most);
+    }
+    return words;
 }
 
 void LogLines::note(std::string line) {

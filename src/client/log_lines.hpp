@@ -16,7 +16,11 @@ class LogLines {
     static constexpr std::size_t most_bytes = 512;  // of a line
     static constexpr std::size_t most_lines = 64;   // kept until they are taken
 
-    void begin() { last_.clear(); }  // of another stream
+    // Of another stream.
+    void begin() {
+        first_.clear();
+        last_.clear();
+    }
     void append(ByteView bytes);
 
     // The stream has ended: an unfinished line is a line.
@@ -28,14 +32,17 @@ class LogLines {
     // Lines since the last call, and where some were dropped one that counts them.
     std::vector<std::string> take();
 
-    // The last line of this stream that is not empty; "" where there is none.
-    const std::string& last() const { return last_; }
+    // The first line of this stream that is not empty, and the last where that is another, each cut
+    // to `most`; "" where there is none. Of a chain of programs the first to fail says why, the
+    // last only that it did.
+    std::string first_and_last(std::size_t most) const;
 
   private:
     void end_line();
 
     std::vector<std::string> lines_;
     std::string unfinished_;
+    std::string first_;
     std::string last_;
     std::size_t dropped_ = 0;
 };

@@ -106,8 +106,8 @@ TEST_F(StartTest, SaysWhatIsWrongWithTheCommand) {
                       "exited with status 126 (the command could not be executed), before"));
     EXPECT_TRUE(fails(start(faulty("leave", {"3", "first\\nno keyring here\\n\\n"})),
                       Code::unavailable,
-                      "exited with status 3, before the handshake was complete; its last line on "
-                      "standard error: no keyring here"));
+                      "exited with status 3, before the handshake was complete; on its "
+                      "standard error: first ... no keyring here"));
     EXPECT_TRUE(fails(start(faulty("leave", {"0", ""})), Code::unavailable, "with status 0"));
     EXPECT_TRUE(fails(start(faulty("die")), Code::unavailable, "was killed by signal 9"));
     EXPECT_TRUE(fails(start(faulty("close_output")), Code::unavailable, "closed its input or out"));
