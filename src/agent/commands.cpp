@@ -59,6 +59,14 @@ Exit finish(const std::string& text) {
     return Exit::done;
 }
 
+// Of a change that is made, whoever hears of it: what failed would be repeated, or cleared away.
+Exit tell_done(const std::string& text) {
+    if (const Status printed = print(text); !printed) {
+        complain("it is done, but cannot be told: " + printed.error().text);
+    }
+    return Exit::done;
+}
+
 OutputFormat format_of(const Options& options) {
     return options.json ? OutputFormat::json : OutputFormat::text;
 }
@@ -79,7 +87,11 @@ std::optional<KernelMemory> memory_from(const Options& options) {
     if (options.remember_for == 0) {
         return std::nullopt;
     }
-    return KernelMemory(std::chrono::seconds(options.remember_for), complain);
+    // A person at a terminal is asked at once.
+    const std::string turns_at = !options.kek.passphrase_command.empty() ? options.keyring : "";
+    return KernelMemory({std::chrono::seconds(options.remember_for), turns_at,
+                         std::chrono::seconds(options.passphrase_timeout)},
+                        complain);
 }
 
 struct BegunKek {
@@ -141,7 +153,7 @@ Exit change(const Options& options, const EntryChange& carry_out) {
             return {};
         },
         lock_patience);
-    return written ? finish(text) : fail(written.error());
+    return written ? tell_done(text) : fail(written.error());
 }
 
 void warn_of_limit(const AlgorithmInfo& info) {
@@ -185,7 +197,7 @@ Exit run_init(const Options& options) {
     if (!header) {
         return fail(header.error());
     }
-    return finish(keyring_text(format_of(options), options.keyring, *header));
+    return tell_done(keyring_text(format_of(options), options.keyring, *header));
 }
 
 Exit run_create(const Options& options) {
@@ -249,7 +261,7 @@ Exit run_rekey(const Options& options) {
     if (!header) {
         return fail(header.error());
     }
-    return finish(keyring_text(format_of(options), options.keyring, *header));
+    return tell_done(keyring_text(format_of(options), options.keyring, *header));
 }
 
 Exit run_forget(const Options&) {
@@ -257,7 +269,7 @@ Exit run_forget(const Options&) {
     if (!dropped) {
         return fail(dropped.error());
     }
-    return finish("forgotten: " + std::to_string(*dropped) + "\n");
+    return tell_done("forgotten: " + std::to_string(*dropped) + "\n");
 }
 
 }  // namespace kms::agent

@@ -40,12 +40,22 @@ Result<ByteView> Kek::settle(const KekRecipe& recipe, const std::optional<Owner>
 }
 
 Result<ByteView> Kek::by(const KekRecipe& recipe) {
+    has_asked_ = false;
     if (remembers(recipe)) {
         return key_.view();
     }
     if (recipe.kdf != source_->kdf()) {
         return wrong_kind(recipe.kdf);
     }
+    if (!shared_) {
+        return ask(recipe);
+    }
+    const auto turn = shared_->wait_for_turn([&] { return remembers(recipe); });
+    return remembers(recipe) ? Result<ByteView>(key_.view()) : ask(recipe);
+}
+
+Result<ByteView> Kek::ask(const KekRecipe& recipe) {
+    has_asked_ = true;
     KMS_ASSIGN(SecretBytes key, source_->ask());
     return keep(recipe, std::move(key));
 }

@@ -32,19 +32,24 @@ class Kek {
     // derived. Code::wrong_key where the recipe needs another kind of source; else the source's.
     Result<ByteView> by(const KekRecipe& recipe);
 
+    // Whether by() has asked somebody the last time.
+    bool has_asked() const { return has_asked_; }
+
     // Whether by() would ask nobody. What another process has left counts.
     bool remembers(const KekRecipe& recipe);
 
     void forget();
 
   private:
+    Result<ByteView> ask(const KekRecipe& recipe);
     Result<ByteView> keep(const KekRecipe& recipe, SecretBytes key);
     bool holds(const KekRecipe& recipe) const;
 
     std::unique_ptr<KekSource> source_;
     std::optional<KernelMemory> shared_;
-    KekRecipe recipe_;   // of key_
-    SecretBytes key_;    // empty: nothing remembered
+    KekRecipe recipe_;  // of key_
+    SecretBytes key_;   // empty: nothing remembered
+    bool has_asked_ = false;
     SecretBytes begun_;  // what the source gave in begin()
 };
 

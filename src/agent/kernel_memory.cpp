@@ -103,7 +103,7 @@ SecretBytes KernelMemory::recall(const KekRecipe& recipe) {
 }
 
 void KernelMemory::keep(const KekRecipe& recipe, ByteView kek) {
-    if (!add(description_of(recipe), kek, time_)) {
+    if (!add(description_of(recipe), kek, terms_.time)) {
         complain_once("remember");
     }
 }
@@ -125,7 +125,16 @@ Result<std::size_t> KernelMemory::drop_all() {
     return dropped;
 }
 
+std::unique_ptr<AskingTurn> KernelMemory::wait_for_turn(
+    const std::function<bool()>& is_needless) const {
+    if (refuses_) {
+        return nullptr;
+    }
+    return std::make_unique<AskingTurn>(terms_.keyring, terms_.patience, is_needless);
+}
+
 void KernelMemory::complain_once(std::string_view doing) {
+    refuses_ = true;
     const Error reason =
         system_error("the kernel does not " + std::string(doing) + " the key of the passphrase");
     if (complain_) {

@@ -8,8 +8,11 @@
 
 #include <chrono>
 #include <functional>
+#include <memory>
+#include <string>
 #include <string_view>
 
+#include "agent/asking_turn.hpp"
 #include "agent/keyring_format.hpp"
 #include "base/result.hpp"
 #include "base/secret.hpp"
@@ -20,10 +23,20 @@ class KernelMemory {
   public:
     using Complain = std::function<void(std::string_view)>;
 
-    // `time`: from a derivation on, however often the KEK is used. `complain` hears once why the
-    // kernel refuses (a container, a quota); everything then works as without this memory.
-    KernelMemory(std::chrono::seconds time, Complain complain)
-        : time_(time), complain_(std::move(complain)) {}
+    struct Terms {
+        std::chrono::seconds time;      // from a derivation on, however often the KEK is used
+        std::string keyring;            // the file at which agents take turns
+        std::chrono::seconds patience;  // of one that waits for its turn
+    };
+
+    // `complain` hears once why the kernel refuses (a container, a quota); everything then works as
+    // without this memory.
+    KernelMemory(Terms terms, Complain complain)
+        : terms_(std::move(terms)), complain_(std::move(complain)) {}
+
+    // Before somebody is asked for what is not there: another agent may be about to leave it.
+    // None, at once, where the kernel refuses: nothing would be left.
+    std::unique_ptr<AskingTurn> wait_for_turn(const std::function<bool()>& is_needless) const;
 
     // Empty where there is none. Whoever runs as the same user can have put it there, so it is to
     // be checked like any other KEK: by opening the keyring with it.
@@ -38,8 +51,9 @@ class KernelMemory {
   private:
     void complain_once(std::string_view doing);
 
-    std::chrono::seconds time_;
+    Terms terms_;
     Complain complain_;
+    bool refuses_ = false;
 };
 
 }  // namespace kms::agent

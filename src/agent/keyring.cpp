@@ -239,6 +239,18 @@ bool Keyring::continues(const Keyring& older) const {
     return true;
 }
 
+bool Keyring::is_like(const Keyring& other) const {
+    const auto same_entry = [](const KeyringEntry& one, const KeyringEntry& another) {
+        return one.version == another.version && one.tag == another.tag &&
+               one.state == another.state;
+    };
+    const auto same_key = [&](const auto& one, const auto& another) {
+        return one.first == another.first &&
+               std::ranges::equal(one.second, another.second, same_entry);
+    };
+    return std::ranges::equal(keys_, other.keys_, same_key);
+}
+
 Keyring Keyring::record() const {
     Keyring record;
     record.tags_ = tags_;

@@ -76,6 +76,9 @@ class Keyring {
     // there has come back.
     bool continues(const Keyring& older) const;
 
+    // Whether both hold the same versions, in the same states.
+    bool is_like(const Keyring& other) const;
+
     // The same keys and versions without what they seal with.
     Keyring record() const;
 

@@ -50,15 +50,14 @@ Result<Keyring> KeyringAccess::open(const KeyringHeader& header, ByteView bytes)
     return keyring;
 }
 
-// A remembered KEK that does not fit may be one from before a rekey: the source is asked again.
+// A remembered KEK that does not fit may be one from before a rekey: the source is asked.
 Result<Keyring> KeyringAccess::open_with(Kek& kek, const KeyringHeader& header, ByteView bytes) {
-    const bool remembered = kek.remembers(header.recipe);
     KMS_ASSIGN(ByteView key, kek.by(header.recipe));
     auto keyring = open_keyring(bytes, key);
     if (!keyring && keyring.error().code == Code::wrong_key) {
         kek.forget();
     }
-    if (!keyring && keyring.error().code == Code::wrong_key && remembered) {
+    if (!keyring && keyring.error().code == Code::wrong_key && !kek.has_asked()) {
         KMS_ASSIGN(key, kek.by(header.recipe));
         keyring = open_keyring(bytes, key);
     }

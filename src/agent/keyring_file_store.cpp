@@ -35,7 +35,7 @@ Status KeyringFileStore::apply(const Change& change) {
     const auto written = access_.update(
         [&](const KeyringHeader& header, Keyring& keyring) -> Status {
             KMS_TRY(check_not_older(header));
-            KMS_TRY(check_continues(keyring));
+            KMS_TRY(check_continues(header, keyring));
             opened = true;
             return change(keyring);
         },
@@ -50,7 +50,7 @@ Status KeyringFileStore::apply(const Change& change) {
 Status KeyringFileStore::reload() {
     KMS_ASSIGN(LoadedKeyring loaded, access_.load());
     KMS_TRY(check_not_older(loaded.header));
-    KMS_TRY(check_continues(loaded.keyring));
+    KMS_TRY(check_continues(loaded.header, loaded.keyring));
     access_.file().make_durable(loaded.mark);
     mark_ = std::move(loaded.mark);
     newest_ = loaded.header;
@@ -73,8 +73,11 @@ Status KeyringFileStore::check_not_older(const KeyringHeader& header) const {
     return {};
 }
 
-Status KeyringFileStore::check_continues(const Keyring& keyring) const {
-    if (keyring.continues(adopted())) {
+// One generation is one state.
+Status KeyringFileStore::check_continues(const KeyringHeader& header,
+                                         const Keyring& keyring) const {
+    const bool is_same_generation = newest_ && header.generation == newest_->generation;
+    if (is_same_generation ? keyring.is_like(adopted()) : keyring.continues(adopted())) {
         return {};
     }
     return Error{Code::unavailable, "an older state of " + access_.file().path() +

@@ -33,7 +33,7 @@ class KeyringFileStore : public KeyringStore {
   private:
     Status reload();
     Status check_not_older(const KeyringHeader& header) const;
-    Status check_continues(const Keyring& keyring) const;
+    Status check_continues(const KeyringHeader& header, const Keyring& keyring) const;
 
     KeyringAccess access_;
     milliseconds pause_;

@@ -1,5 +1,6 @@
 // kms-agent: serves and administers keyring files. The command line only; see commands.hpp.
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <functional>
 #include <vector>
@@ -17,12 +18,15 @@ constexpr const char* description =
     "kms-agent keeps data keys in an encrypted keyring file and serves them to PostgreSQL's\n"
     "extension kms, which starts it by the setting kms.command.";
 
-constexpr const char* footer =
+constexpr const char* example =
     "Example:\n"
-    "  kms-agent init   --keyring /srv/keys/ring --key-file /srv/keys/kek\n"
-    "  kms-agent create --keyring /srv/keys/ring --key-file /srv/keys/kek customers\n"
-    "  kms-agent serve  --keyring /srv/keys/ring --key-file /srv/keys/kek\n"
-    "\n"
+    "  export KMS_KEYRING=/srv/keys/ring KMS_KEY_FILE=/srv/unlock/ring.key\n"
+    "  kms-agent init\n"
+    "  kms-agent create customers\n"
+    "  kms-agent serve --keyring /srv/keys/ring --key-file /srv/unlock/ring.key\n"
+    "\n";
+
+constexpr const char* exit_codes =
     "Exit codes:\n"
     "  0  done\n"
     "  1  failed (a full disk, a broken connection, ...)\n"
@@ -50,25 +54,32 @@ class CommandLine {
     CommandLine() : app_(description, "kms-agent") {
         app_.set_version_flag("--version", "kms-agent " KMS_VERSION);
         app_.require_subcommand(1);
-        app_.footer(footer);
+        app_.set_help_flag("-?,--help", "Print this help message and exit");
+        app_.footer(std::string(example) + exit_codes);
         app_.get_formatter()->column_width(34);
         show_lines_as_written(app_);
-        add("serve", "Speak kms/1 on standard input and output", &Self::serve_options, run_serve);
+        add("serve", "Speak kms/1 on standard input and output",
+            " --keyring /srv/keys/ring --key-file /srv/unlock/ring.key", &Self::serve_options,
+            run_serve);
         add("init", "Make an empty keyring, and its key file where that is missing",
-            &Self::keyring_options, run_init);
-        add("create", "Make a key at random, or import one", &Self::create_options, run_create);
-        add("list", "Show the keys and their versions, never the keys' bytes", &Self::list_options,
-            run_list);
-        add("rotate", "Make a new version of a key and use it from now on", &Self::rotate_options,
-            run_rotate);
+            " --keyring /srv/keys/ring --key-file /srv/unlock/ring.key", &Self::keyring_options,
+            run_init);
+        add("create", "Make a key at random, or import one",
+            " customers\n  kms-agent create --purpose wrap main\n"
+            "  kms-agent create --import customers.hex --hex customers",
+            &Self::create_options, run_create);
+        add("list", "Show the keys and their versions, never the keys' bytes",
+            "\n  kms-agent list --json cust", &Self::list_options, run_list);
+        add("rotate", "Make a new version of a key and use it from now on", " customers",
+            &Self::rotate_options, run_rotate);
         add_change("enable", "Let a disabled version be used again", wire::VersionState::enabled);
         add_change("disable", "Refuse the use of a version until it is enabled",
                    wire::VersionState::disabled);
         add_change("destroy", "Wipe a version's key for ever; what it sealed is lost",
                    wire::VersionState::destroyed);
-        add("rekey", "Protect the keyring by another key file or passphrase", &Self::rekey_options,
-            run_rekey);
-        add("forget", "Drop what serve --remember-for keeps for this user, of every keyring",
+        add("rekey", "Protect the keyring by another key file or passphrase",
+            " --new-key-file /srv/unlock/next.key", &Self::rekey_options, run_rekey);
+        add("forget", "Drop what serve --remember-for keeps for this user, of every keyring", "",
             &Self::no_options, run_forget);
     }
 
@@ -91,42 +102,62 @@ class CommandLine {
 
     // The options of a subcommand are made when it is named: those of all the others would be half
     // of the time that a session waits for this program's own code.
-    void add(const std::string& name, const std::string& purpose,
+    void add(const std::string& name, const std::string& purpose, const char* shown_words,
              void (Self::*add_options)(CLI::App*), const Run& run) {
         CLI::App* command = app_.add_subcommand(name, purpose);
-        command->preparse_callback(
-            [this, command, add_options](std::size_t) { (this->*add_options)(command); });
+        command->preparse_callback([this, command, name, shown_words, add_options](std::size_t) {
+            command->footer("Example:\n  kms-agent " + name + shown_words + "\n\n" + exit_codes);
+            (this->*add_options)(command);
+        });
         command->callback([this, run] { run_ = run; });
     }
 
     void add_change(const std::string& name, const std::string& purpose, wire::VersionState state) {
-        add(name, purpose, &Self::change_options,
+        add(name, purpose, " customers 1", &Self::change_options,
             [state](const Options& options) { return run_change_state(options, state); });
     }
 
     void no_options(CLI::App*) {}
 
+    static CLI::Option* add_words(CLI::App* command, const char* name, std::string& words,
+                                  const char* purpose) {
+        return command->add_option(name, words, purpose)->check(not_empty());
+    }
+
     // Returns --key-file.
     CLI::Option* kek_options(CLI::App* command) {
-        auto* file = command->add_option("--key-file", options_.kek.key_file,
-                                         "File of 32 bytes: the key that protects the keyring");
-        command
-            ->add_option("--passphrase-command", options_.kek.passphrase_command,
-                         "Shell command that prints the passphrase that protects the keyring.\n"
-                         "Without either option the passphrase is asked for on the terminal")
+        auto* file = add_words(command, "--key-file", options_.kek.key_file,
+                               "File of 32 bytes: the key that protects the keyring");
+        add_words(command, "--passphrase-command", options_.kek.passphrase_command,
+                  "Shell command that prints the passphrase that protects the keyring.\n"
+                  "Without either option the passphrase is asked for on the terminal")
             ->excludes(file);
         command
             ->add_option("--passphrase-timeout", options_.passphrase_timeout,
                          "Seconds that a passphrase command may take before it is killed")
-            ->check(CLI::Range(1U, 3600U))
+            ->check(number_up_to(3600))
             ->default_str(std::to_string(options_.passphrase_timeout));
         return file;
     }
 
+    // What administers a keyring takes both files from the environment too. The server's own
+    // environment has no say in what serves it.
     void keyring_options(CLI::App* command) {
-        command->add_option("--keyring", options_.keyring, "The keyring file")->required();
-        kek_options(command);
+        add_words(command, "--keyring", options_.keyring, "The keyring file")
+            ->envname("KMS_KEYRING")
+            ->required();
+        kek_options(command)->description(
+            "File of 32 bytes: the key that protects the keyring;\n"
+            "KMS_KEY_FILE unless this or a passphrase command is given");
+        command->parse_complete_callback([this] { take_key_file_of_environment(); });
         command->add_flag("--json", options_.json, "Print JSON");
+    }
+
+    void take_key_file_of_environment() {
+        const char* const path = std::getenv("KMS_KEY_FILE");
+        if (path != nullptr && !options_.kek.given()) {
+            options_.kek.key_file = path;
+        }
     }
 
     void key_option(CLI::App* command, const char* name, const char* purpose) {
@@ -141,20 +172,19 @@ class CommandLine {
     }
 
     void serve_options(CLI::App* command) {
-        auto* keyring = command->add_option("--keyring", options_.keyring, "The keyring file");
+        auto* keyring = add_words(command, "--keyring", options_.keyring, "The keyring file");
         auto* key_file = kek_options(command);
         command
             ->add_option("--remember-for", options_.remember_for,
                          "Seconds for which the kernel keeps what is derived from the passphrase,\n"
                          "for this user's next agents; at most a day")
             ->excludes(key_file)
-            ->check(CLI::Range(1U, 86400U));
-        auto* next_file = command->add_option("--next-key-file", options_.next_kek.key_file,
-                                              "The key file that a rekey leads to, where the first "
-                                              "does not\nopen the keyring");
-        command
-            ->add_option("--next-passphrase-command", options_.next_kek.passphrase_command,
-                         "The passphrase command that a rekey leads to")
+            ->check(number_up_to(86400));
+        auto* next_file = add_words(command, "--next-key-file", options_.next_kek.key_file,
+                                    "The key file that a rekey leads to, where the first "
+                                    "does not\nopen the keyring");
+        add_words(command, "--next-passphrase-command", options_.next_kek.passphrase_command,
+                  "The passphrase command that a rekey leads to")
             ->excludes(next_file);
         std::vector<std::string> names(OfferedVerbs::names().begin(), OfferedVerbs::names().end());
         command
@@ -195,9 +225,8 @@ class CommandLine {
         command->add_flag("--no-export", options_.no_export,
                           "The key never leaves the agent: remote mode only");
         after_option(command);
-        auto* from =
-            command->add_option("--import", options_.import_from,
-                                "File with the key, raw or in hex; - is the standard input");
+        auto* from = add_words(command, "--import", options_.import_from,
+                               "File with the key, raw or in hex; - is the standard input");
         auto* hex = command->add_flag_callback(
             "--hex", [this] { options_.import_form = ImportForm::hex; },
             "The key to import is written in hex");
@@ -220,7 +249,7 @@ class CommandLine {
                 "--after", options_.after,
                 "The highest number that a version of the key had before an older keyring\n"
                 "was put back: the new one's is above it")
-            ->check(CLI::Range(std::uint32_t{1}, static_cast<std::uint32_t>(wire::max_version)));
+            ->check(number_up_to(wire::max_version));
     }
 
     void rotate_options(CLI::App* command) {
@@ -234,17 +263,16 @@ class CommandLine {
         key_option(command, "id", "The key's identifier");
         command->add_option("version", options_.version, "The version's number")
             ->required()
-            ->check(CLI::Range(std::uint32_t{1}, static_cast<std::uint32_t>(wire::max_version)));
+            ->check(number_up_to(wire::max_version));
     }
 
     void rekey_options(CLI::App* command) {
         keyring_options(command);
-        auto* file = command->add_option("--new-key-file", options_.new_kek.key_file,
-                                         "The new key file; made where it is missing");
-        command
-            ->add_option("--new-passphrase-command", options_.new_kek.passphrase_command,
-                         "Shell command that prints the new passphrase. Without either option\n"
-                         "it is asked for on the terminal")
+        auto* file = add_words(command, "--new-key-file", options_.new_kek.key_file,
+                               "The new key file; made where it is missing");
+        add_words(command, "--new-passphrase-command", options_.new_kek.passphrase_command,
+                  "Shell command that prints the new passphrase. Without either option\n"
+                  "it is asked for on the terminal")
             ->excludes(file);
     }
 

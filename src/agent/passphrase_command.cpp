@@ -59,6 +59,9 @@ class Shell {
         sigaddset(&defaults, SIGPIPE);
         sigaddset(&defaults, SIGXFSZ);
         posix_spawnattr_setsigdefault(&attributes_, &defaults);
+        sigset_t none;
+        sigemptyset(&none);
+        posix_spawnattr_setsigmask(&attributes_, &none);  // that this process holds back
     }
     ~Shell() {
         posix_spawn_file_actions_destroy(&actions_);
@@ -94,7 +97,7 @@ class Shell {
   private:
     posix_spawn_file_actions_t actions_;
     posix_spawnattr_t attributes_;
-    short flags_ = POSIX_SPAWN_SETSIGDEF;
+    short flags_ = POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK;
 };
 
 // A child of this process, until it is reaped. (SIGCHLD is not ignored: see prepare_process.)

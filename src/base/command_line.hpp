@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,25 @@ inline std::string standing_for_itself(const std::string& word) {
     }
 #endif
     return word;
+}
+
+// For what a variable that has no value was to name.
+inline CLI::Validator not_empty() {
+    return CLI::Validator(
+        [](const std::string& word) { return std::string(word.empty() ? "it is empty" : ""); }, "");
+}
+
+// A number from 1 on, in decimal: for CLI11 alone 010 is 8.
+inline CLI::Validator number_up_to(std::uint32_t most) {
+    const std::string range = "from 1 to " + std::to_string(most);
+    return CLI::Validator(
+        [most, range](const std::string& word) {
+            const bool is_decimal = word.find_first_not_of("0123456789") == std::string::npos &&
+                                    !word.empty() && word.size() <= 10 && word[0] != '0';
+            return is_decimal && std::stoull(word) <= most ? std::string()
+                                                           : word + " is no number " + range;
+        },
+        range);
 }
 
 // Throws CLI::ParseError.

@@ -18,7 +18,8 @@ Error system_error(const std::string& what) {
 
 Status open_standard_descriptors() {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
-        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd) {
+        const int way = fd == STDIN_FILENO ? O_WRONLY : O_RDONLY;  // to use it is an error still
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", way) != fd) {
             return system_error("cannot open /dev/null");
         }
     }

@@ -28,7 +28,11 @@ Status copy_all(const Options& options, Connection& connection) {
         written += count;
     }
     KMS_TRY(output.finish());
-    return options.json ? print_json(options, written) : Status();
+    Status printed = options.json ? print_json(options, written) : Status();
+    if (!printed && !options.file.empty()) {
+        complain("the file is complete");
+    }
+    return printed;
 }
 
 }  // namespace

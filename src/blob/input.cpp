@@ -13,6 +13,20 @@
 #include "base/floor.hpp"
 
 namespace kms::blob {
+namespace {
+
+// None of a time that the server cannot store: it has the years from 4713 BC to 294276.
+std::optional<std::int64_t> microseconds(const timespec& time) {
+    constexpr std::int64_t first = -210'866'803'200;
+    constexpr std::int64_t last = 9'224'318'015'999;
+    const std::int64_t seconds{time.tv_sec};
+    if (seconds < first || seconds > last) {
+        return std::nullopt;
+    }
+    return seconds * 1'000'000 + time.tv_nsec / 1000;
+}
+
+}  // namespace
 
 Result<std::string> read_words(const std::string& path) {
     constexpr std::uint64_t longest = std::uint64_t{2} << 20;
@@ -55,7 +69,7 @@ Status Input::look() {
     }
     if (S_ISREG(status.st_mode)) {
         size_ = static_cast<std::uint64_t>(status.st_size);
-        modified_ = std::int64_t{status.st_mtim.tv_sec} * 1000000 + status.st_mtim.tv_nsec / 1000;
+        modified_ = microseconds(status.st_mtim);
         posix_fadvise(fd(), 0, 0, POSIX_FADV_SEQUENTIAL);
     }
     return {};

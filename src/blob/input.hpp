@@ -32,7 +32,7 @@ class Input {
     // Of a regular file.
     std::optional<std::uint64_t> size() const { return size_; }
 
-    // Microseconds since 1970, of a regular file.
+    // Microseconds since 1970, of a regular file; none of a time that the server cannot store.
     std::optional<std::int64_t> modified() const { return modified_; }
 
   private:

@@ -37,14 +37,10 @@ constexpr const char* footer =
     "     not what is stored so far, or has not the range; the blob was changed by somebody else\n"
     "  5  the key cannot be used, or the blob is damaged or was sealed under another key\n";
 
-// An empty word is most often a variable that has no value, not what is meant by leaving it out.
-const CLI::Validator not_empty(
-    [](const std::string& word) { return std::string(word.empty() ? "it is empty" : ""); }, "");
-
 class CommandLine {
   public:
     CommandLine() : app_(description, "kms-blob") {
-        app_.set_help_flag("--help", "Print this help message and exit");
+        app_.set_help_flag("-?,--help", "Print this help message and exit");
         app_.set_version_flag("--version", "kms-blob " KMS_VERSION);
         app_.require_subcommand(1);
         app_.fallthrough();
@@ -106,7 +102,7 @@ class CommandLine {
         first->group(group);
         app_.add_option("--local-id", options_.local_id,
                         "The local id that the key is bound to; 1 unless given")
-            ->check(CLI::Range(1, max_local_id));
+            ->check(number_up_to(max_local_id));
         app_.add_option("--key", options_.key, "Bind this key to the local id first");
         app_.add_flag("--json", options_.json, "Print JSON");
         app_.add_flag("-q,--quiet", options_.quiet, "No progress bar");
@@ -138,7 +134,7 @@ class CommandLine {
                            ->add_option("--resume", options_.resume,
                                         "Go on with the blob of this id, of which a part of the\n"
                                         "file is stored")
-                           ->check(not_empty);
+                           ->check(not_empty());
         const auto describe = [&](const char* name, std::optional<std::string>& value,
                                   const char* purpose) {
             command->add_option(name, value, purpose)->excludes(resume);
@@ -152,7 +148,7 @@ class CommandLine {
                 ->add_option(name, path,
                              "The file that has it, or -: other users can see words\n"
                              "of a command line")
-                ->check(not_empty)
+                ->check(not_empty())
                 ->excludes(resume)
                 ->excludes(command->get_option(direct));
         };
@@ -168,7 +164,7 @@ class CommandLine {
                 "-o,--output",
                 [this](const std::string& path) { options_.file = path == "-" ? "" : path; },
                 "The file, which appears when it is complete;\nthe standard output unless given")
-            ->check(not_empty);
+            ->check(not_empty());
         command->add_flag("--force", options_.force, "Replace the file if it is there");
         command->add_option_function<std::string>(
             "--range", [this](const std::string& text) { set_range(text); },
@@ -184,7 +180,7 @@ class CommandLine {
         auto* prefix =
             command->add_option("prefix", options_.prefix, "Only those whose names begin so");
         command->add_option("--prefix-from", options_.prefix_from, "The file that has it, or -")
-            ->check(not_empty)
+            ->check(not_empty())
             ->excludes(prefix);
     }
 

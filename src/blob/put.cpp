@@ -38,7 +38,8 @@ std::string resume_command(const std::string& id, const Options& options) {
         command += with_option("--local-id", std::to_string(options.local_id)) +
                    with_option("--key", *options.key);
     }
-    return command + shell_word(options.file);
+    const bool looks_like_option = options.file.starts_with('-') && options.file != "-";
+    return command + shell_word((looks_like_option ? "./" : "") + options.file);
 }
 
 void tell_how_to_go_on(const Upload& upload, const Options& options) {

@@ -63,6 +63,9 @@ Exit for_each_id(const Options& options, Act act) {
     for (const std::string& id : options.ids) {
         const auto text = act(options, *connection, id);
         const Status done = text ? print(*text) : Status(text.error());
+        if (text && !done) {
+            complain(id + " is the last that it was done for");
+        }
         if (!done) {
             const Exit exit = fail(done.error());
             first = first == Exit::done ? exit : first;

@@ -45,7 +45,8 @@ constexpr Report reports[] = {
      "Check kms.command and the server's log, where the agent's own messages are."},
     {Code::io, "KM007", "key agent unavailable", "The server's log has the agent's own messages."},
     {Code::timed_out, "KM008", "the key agent did not answer in time",
-     "The deadlines are kms.start_timeout and kms.request_timeout."},
+     "The deadlines are kms.start_timeout and kms.request_timeout. Where a start asks for a "
+     "passphrase, kms-agent serve --remember-for, run once before, warms the next starts up."},
     {Code::protocol, "KM009", "the key agent broke the protocol", ""},
     {Code::unsupported, "KM010", "not offered by this key agent, mode or key", ""},
     {Code::disabled, "KM011", "key version disabled or destroyed", ""},

@@ -18,14 +18,45 @@ def command_line():
     ok(help_text.returncode == 0 and b"Exit codes" in help_text.stdout, "--help names the exit codes")
     for name in "serve init create list rotate enable disable destroy rekey forget".split():
         ok(name.encode() in help_text.stdout, f"--help names {name}")
-        equal(agent(name, "--help").returncode, DONE, f"{name} --help")
-    for line in ("", "nosuch", "list", "create --keyring r", "serve", "disable --keyring r a",
+        own_help = agent(name, "--help")
+        equal(own_help.returncode, DONE, f"{name} --help")
+        ok(f"\nExample:\n  kms-agent {name}".encode() in own_help.stdout, f"... and shows how {name} is called")
+    equal(agent("-?").stdout, help_text.stdout, "-? is --help")
+    for line in ("", "nosuch", "-h", "list", "create --keyring r", "serve", "disable --keyring r a",
                  "disable --keyring r a 0", "disable --keyring r a x", "disable --keyring r a 2147483648",
                  "create --keyring r a --algorithm des", "list --keyring r --nosuch",
                  "list --keyring r --key-file k --passphrase-command c",
-                 "serve --ephemeral --keyring r", "create --keyring r a b"):
+                 "serve --ephemeral --keyring r", "create --keyring r a b",
+                 # 010 is neither 8 nor 10, and who writes it may mean either.
+                 "disable --keyring r a 010", "disable --keyring r a 0x3", "disable --keyring r a +5",
+                 "rotate --keyring r a --after 020", "init --keyring r --passphrase-timeout 010",
+                 "serve --keyring r --passphrase-command c --remember-for 0x10"):
         result = agent(*line.split())
         ok(result.returncode == USAGE and result.stderr, f"usage: {line}", result)
+    # What a variable was to name that has no value is not left out.
+    for words in (("create", *RING, "a", "--import", ""), ("create", *RING, "a", "--import", "", "--hex"),
+                  ("rekey", *RING, "--new-key-file", ""), ("serve", *RING, "--next-key-file", ""),
+                  ("list", "--keyring", "", "--key-file", "kek"), ("list", "--keyring", "ring", "--key-file", ""),
+                  ("list", "--keyring", "ring", "--passphrase-command", "")):
+        expect(agent(*words), USAGE, f"usage: {words}", b"it is empty")
+
+
+def environment():
+    """KMS_KEYRING and KMS_KEY_FILE serve for administration, and options go before them."""
+    named = {**os.environ, "KMS_KEYRING": "in-env", "KMS_KEY_FILE": "in-env.key"}
+    expect(agent("init", env=named), DONE, "init by the environment")
+    equal(os.stat("in-env.key").st_size, 32, "has made the key file that it names")
+    expect(agent("create", "of-env", env=named), DONE, "create by the environment")
+    equal(agent("list", env=named).stdout, agent("list", "--keyring", "in-env", "--key-file", "in-env.key").stdout,
+          "list shows what the options show")
+    expect(agent("init", "--keyring", "other-env", "--passphrase-command", "echo open", env=named), DONE,
+           "a passphrase command goes before KMS_KEY_FILE")
+    expect(agent("list", "--keyring", "other-env", env=named), UNUSABLE, "which else opens", b"passphrase")
+    expect(agent("list", "--keyring", "in-env", "--key-file", "nowhere", env=named), UNUSABLE,
+           "--key-file goes before KMS_KEY_FILE")
+    for gone in ("KMS_KEYRING", "KMS_KEY_FILE"):
+        expect(agent("list", env={**named, gone: ""}), USAGE if gone == "KMS_KEYRING" else UNUSABLE, f"an empty {gone} is none")
+    expect(agent("serve", env=named), USAGE, "serve takes nothing from the environment", b"--keyring")
 
 
 def init():
@@ -83,6 +114,13 @@ def life_of_a_key():
     with open("/dev/full", "wb") as full:
         result = subprocess.run([PROGRAM, "list", *RING], stdout=full, stderr=subprocess.PIPE)
     expect(result, FAILED, "an output that cannot be written", b"standard output")
+    told = ("--keyring", "told", "--key-file", "told.key")
+    for words in (("init", *told), ("create", *told, "a"), ("rotate", *told, "a"), ("disable", *told, "a", "1"),
+                  ("rekey", *told, "--new-key-file", "told.next")):
+        with open("/dev/full", "wb") as full:
+            result = subprocess.run([PROGRAM, *words], stdout=full, stderr=subprocess.PIPE)
+        expect(result, DONE, f"{words[0]} is done, though nobody can be told", b"it is done, but cannot be told")
+    equal([each["state"] for each in keys("told", "told.next")], ["disabled", "enabled"], "... each of them")
 
 
 def served(words):
@@ -301,7 +339,7 @@ def prompts():
     ok(b"assphrase" not in shown, "nobody is asked where there is a key file", shown)
 
 
-for test in (command_line, init, life_of_a_key, imports, identifiers, purposes, rekey, openssl_configuration, prompts):
+for test in (command_line, environment, init, life_of_a_key, imports, identifiers, purposes, rekey, openssl_configuration, prompts):
     print(f"# {test.__name__}", flush=True)
     test()
 finish()

@@ -117,6 +117,17 @@ def another_history():
         agent("create", *late, key)
     equal(later(served, "get", "a")[0], "unavailable", "and does not give it when it comes back")
     served.end()
+    fresh("late")
+    served = Serving(*late)
+    older = read("late")
+    agent("disable", *late, "a", "1")
+    equal(served.ask("get", "a")[0], "disabled", "an agent has seen that a version is disabled")
+    write("late.older", older)
+    os.rename("late.older", "late")
+    agent("create", *late, "b")
+    code, _, text = later(served, "get", "a")
+    ok(code == "unavailable" and b"put back" in text, "another state of the same generation is none that it follows", text)
+    served.end()
 
 
 def numbers():

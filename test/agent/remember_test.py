@@ -6,6 +6,7 @@ import os
 import platform
 import signal
 import struct
+import subprocess
 import time
 
 from support import *
@@ -109,6 +110,10 @@ def remembered():
 
 
 def forgotten():
+    agent("forget")
+    warmed = agent(*SERVE, "--remember-for", "60")
+    ok(warmed.returncode == DONE and times_asked() == 1, "an agent without a client warms the memory up", warmed)
+    equal(served("--remember-for", "60")[0], 0, "for those that come")
     forget = agent("forget")
     ok(forget.returncode == DONE and forget.stdout == b"forgotten: 1\n", "forget", forget)
     ok(kept() < 0, "removes it at once")
@@ -162,6 +167,46 @@ def wrong_keys():
     agent("forget")
 
 
+def started(command):
+    """An agent that is at work on its first request, which needs the passphrase."""
+    agent_process = subprocess.Popen([PROGRAM, "serve", "--keyring", "ring", "--passphrase-command", command,
+                                      "--remember-for", "60"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                     stderr=subprocess.PIPE)
+    agent_process.stdin.write(HELLO + frame("get", 1, "a"))
+    agent_process.stdin.flush()
+    return agent_process
+
+
+def many_at_once():
+    new_ring()
+    command = "echo asked >> asked; until test -e all-started; do sleep 0.02; done; cat passphrase"
+    agents = [started(command) for _ in range(20)]
+    ok(becomes(lambda: os.path.exists("asked") and read("asked")), "the first of many asks")
+    write("all-started", b"")
+    answers = [each.communicate(timeout=120)[0] for each in agents]
+    equal(sum(b"\nok 1 32 " in answer for answer in answers), 20, "of twenty agents at once all serve")
+    equal(times_asked(), 1, "and one has asked for the passphrase")
+    os.unlink("all-started")
+    agent("forget")
+
+
+def given_up():
+    """Whose client goes away while somebody is asked leaves behind what came of it."""
+    new_ring()
+    one = started("echo asked >> asked; until test -e told; do sleep 0.02; done; cat passphrase")
+    ok(becomes(lambda: os.path.exists("asked") and read("asked")), "somebody is asked")
+    one.stdin.close()
+    one.send_signal(signal.SIGTERM)
+    write("told", b"")
+    equal(one.wait(timeout=120), -signal.SIGTERM, "an agent that was told to end does")
+    one.stdout.close()
+    one.stderr.close()
+    asked, result = served("--remember-for", "60")
+    ok(asked == 0 and opens(result), "... once it has left the key to the next", result)
+    os.unlink("told")
+    agent("forget")
+
+
 def without(calls, error):
     """For preexec_fn: the calls fail with `error`, as in a container."""
     nr, fail, allow = 0, 0x00050000 | error, 0x7fff0000
@@ -205,7 +250,7 @@ reason = usable()
 if reason:
     skip("a passphrase is remembered", reason)
 else:
-    for test in (off_by_default, remembered, forgotten, ends, rekeyed, wrong_keys, refused):
+    for test in (off_by_default, remembered, forgotten, ends, rekeyed, wrong_keys, many_at_once, given_up, refused):
         print(f"# {test.__name__}", flush=True)
         test()
 finish()

@@ -480,6 +480,8 @@ refused(2, $_->[0], @{ $_->[1] }) foreach
   [ qr/At most 1 required/i, [ 'get', $id, $id ] ],
   [ qr/--output.*required/, [ 'get', '--json', $id ] ],
   [ qr/local-id/, [ 'ls', '--local-id', '0' ] ],
+  [ qr/local-id: 010 is no number from 1 to 65535/, [ 'ls', '--local-id', '010' ] ],
+  [ qr/local-id/, [ 'ls', '--local-id', '0x1' ] ],
   [ qr/excludes/, [ 'ls', '-w', '-W' ] ];
 refused(1, qr/cannot open .*No such file/, 'put', "$folder/none");
 refused(1, qr/is a directory/, 'put', $folder);

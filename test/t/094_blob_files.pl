@@ -186,6 +186,38 @@ foreach my $words ([ 'get', $small, '-o', '' ], [ 'put', '--resume', '', "$folde
     is($session->get("SELECT convert_from(kms.blob_get('$id'), 'UTF8')"), 'stored', '... tells the id on standard error');
     $session->get("SELECT kms.blob_delete('$id')");
     is($all->(), $before, '... of the one that there is');
+    $full = blob([ 'bash', '-c', 'exec "$0" "$@" > /dev/full', $program ], 'get', '--json', $large, '-o', "$folder/told");
+    is($full->{code}, 1, 'get where it fails');
+    like($full->{err}, qr/^kms-blob: the file is complete$/m, '... tells that the file is there');
+    ok(unlink("$folder/told"), '... which it is');
+    my @gone = map { $session->get("SELECT kms.blob_put(1, 'x')") } 1 .. 2;
+    $full = blob([ 'bash', '-c', 'exec "$0" "$@" > /dev/full', $program ], 'rm', '--json', @gone);
+    like($full->{err}, qr/^kms-blob: $gone[0] is the last that it was done for$/m, 'rm tells how far it came');
+    is($session->get("SELECT kms.blob_delete('$gone[0]'), kms.blob_delete('$gone[1]')"), 'f|t', '... which is true');
+}
+
+# --- standard descriptors that are closed
+
+foreach my $case ([ 'put - <&-' => qr/standard input|cannot read -/ ], [ "cat $large >&-" => qr/standard output/ ], [ 'ls >&-' => qr/standard output/ ]) {
+    my ($words, $why) = @$case;
+    my $before = $session->get('SELECT count(*) FROM kms.blob');
+    my $ended = blob([ 'bash', '-c', "exec \"\$0\" $words", $program ], \'');
+    is($ended->{code}, 1, "$words fails");
+    like($ended->{err}, $why, '... and says why');
+    is($session->get('SELECT count(*) FROM kms.blob'), $before, '... with nothing stored');
+}
+
+# --- a time that the server cannot store, and a file whose name looks like an option
+
+{
+    my $odd = "$folder/-odd";
+    write_text($odd, 'x');
+    SKIP: {
+        skip 'the file system has no such times', 2 unless utime(2e13, 2e13, $odd) && (stat $odd)[9] == 2e13;
+        my $put = blob('put', $odd);
+        is($put->{code}, 0, 'a file of the year 635744 is stored');
+        is($session->get("SELECT last_modified IS NULL OR last_modified <= now() FROM kms.blob_meta('" . ($put->{out} =~ s/\n//r) . "')"), 't', '... without a time that it has not');
+    }
 }
 
 # --- access control lists, whose mask stands where the group's permissions would

@@ -38,7 +38,8 @@ class KernelMemoryTest : public testing::Test {
     void TearDown() override { memory_.drop(recipe_); }
 
     KernelMemory memory(seconds time) {
-        return KernelMemory(time, [this](std::string_view text) { complaint_ += text; });
+        return KernelMemory({time, "/nonexistent", seconds(60)},
+                            [this](std::string_view text) { complaint_ += text; });
     }
 
     bool holds(ByteView kek) { return std::ranges::equal(memory_.recall(recipe_).view(), kek); }
