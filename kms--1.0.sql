@@ -191,9 +191,10 @@ BEGIN
 END $$;
 
 -- That the registered column is what has the names. A table that is missing after a restore must not
--- keep out the rows of the others.
+-- keep out the rows of the others, nor a second registration of one column, which has the name of
+-- before in a dump that was taken in between: false, and it is nowhere.
 CREATE FUNCTION kms_internal.note_place(registered kms.registered_column)
-RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+RETURNS bool LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     INSERT INTO kms.registered_place
     SELECT registered.id, a.attrelid, a.attnum, used.*
@@ -202,11 +203,9 @@ BEGIN
         CROSS JOIN LATERAL kms_internal.noted_context(registered, c.oid) used
     WHERE n.nspname = registered.relation_schema AND c.relname = registered.relation_name
         AND c.relkind IN ('r', 'p') AND a.attname = registered.column_name;
+    RETURN true;
 EXCEPTION WHEN unique_violation THEN
-    -- A second one of the same column, from a publisher, does not keep out all that comes after it.
-    IF NOT kms_internal.is_subscription() THEN
-        RAISE;
-    END IF;
+    RETURN false;
 END $$;
 
 -- A column that is noted stays the one that is meant, and so do those of its contexts until these
@@ -219,7 +218,12 @@ BEGIN
     ELSIF TG_OP = 'DELETE' THEN
         DELETE FROM kms.registered_place p WHERE p.id = OLD.id;
     ELSIF TG_OP = 'INSERT' OR NOT EXISTS (SELECT FROM kms.registered_place p WHERE p.id = NEW.id) THEN
-        PERFORM kms_internal.note_place(NEW);
+        IF NOT kms_internal.note_place(NEW) AND NOT kms_internal.is_subscription() THEN
+            RAISE WARNING USING
+                MESSAGE = format('%I.%I.%I is registered already', NEW.relation_schema, NEW.relation_name, NEW.column_name),
+                DETAIL = 'Another registration of it is of no effect, and no key version can be retired while there is one.',
+                HINT = 'Look at kms.registered_columns, and take back what does not hold.';
+        END IF;
     ELSIF (NEW.context_expression, NEW.was_context_expression)
             IS DISTINCT FROM (OLD.context_expression, OLD.was_context_expression) THEN
         UPDATE kms.registered_place p SET (context_names, context_attributes, context_types)
@@ -318,11 +322,7 @@ BEGIN
         WHERE NOT EXISTS (SELECT FROM kms.registered_place p WHERE p.id = r.id)
         FOR UPDATE SKIP LOCKED
     LOOP
-        BEGIN
-            PERFORM kms_internal.note_place(registered);
-        EXCEPTION WHEN unique_violation THEN
-            NULL;  -- a second one of the same column
-        END;
+        PERFORM kms_internal.note_place(registered);
     END LOOP;
     FOR today IN SELECT * FROM kms_internal.stale_registrations() LOOP
         SELECT r.* INTO registered FROM kms.registered_column r

@@ -14,7 +14,8 @@ struct ColumnToday {
     bool has_other_type;
 };
 
-ColumnToday today_of(Oid relation, const ContextColumn& column) {
+// `bound`: nullptr where its type does not matter any more.
+ColumnToday today_of(Oid relation, const ContextColumn& column, TypeBound* bound) {
     HeapTuple tuple =
         SearchSysCache2(ATTNUM, ObjectIdGetDatum(relation), Int16GetDatum(column.attribute));
     if (!HeapTupleIsValid(tuple)) {
@@ -23,8 +24,8 @@ ColumnToday today_of(Oid relation, const ContextColumn& column) {
     const auto* found = reinterpret_cast<Form_pg_attribute>(GETSTRUCT(tuple));
     const ColumnToday today = {
         pstrdup(NameStr(found->attname)), found->attisdropped,
-        !found->attisdropped &&
-            strcmp(context_type(found->atttypid, found->atttypmod, found->attcollation),
+        !found->attisdropped && bound != nullptr &&
+            strcmp(context_type(found->atttypid, found->atttypmod, found->attcollation, *bound),
                    column.type) != 0};
     ReleaseSysCache(tuple);
     return today;
@@ -39,8 +40,9 @@ const char* names_in_use(const Contexts& contexts, Oid relation,
     const List* used = contexts.now != nullptr ? names_of_columns(contexts.now) : NIL;
     StringInfoData names;
     initStringInfo(&names);
+    TypeBound bound;
     for (const ContextColumn& column : columns) {
-        const ColumnToday today = today_of(relation, column);
+        const ColumnToday today = today_of(relation, column, &bound);
         if (today.*fault && (contexts.is_moving || has_name(used, column.name))) {
             appendStringInfo(&names, "%s%s", names.len == 0 ? "" : ", ",
                              quote_identifier(today.is_dropped ? column.name : today.name));
@@ -69,12 +71,12 @@ struct NamesToday {
     bool has_other_types;
 };
 
-NamesToday read_names(Oid relation, std::span<const ContextColumn> columns) {
+NamesToday read_names(Oid relation, std::span<const ContextColumn> columns, TypeBound* types) {
     Collected<const char*> names;
     Collected<RenamedColumn> renames;
     NamesToday result = {};
     for (const ContextColumn& column : columns) {
-        const ColumnToday today = today_of(relation, column);
+        const ColumnToday today = today_of(relation, column, types);
         const bool is_renamed = strcmp(today.name, column.name) != 0;
         if (is_renamed && !today.is_dropped) {
             renames.add({column.name, today.name});
@@ -101,14 +103,16 @@ bool are_distinct(std::span<const char* const> names) {
 
 // Where columns change names that very moment, two may be read under one, and could not be told
 // apart any more.
-NamesToday names_today(Oid relation, std::span<const ContextColumn> columns) {
-    NamesToday today = read_names(relation, columns);
-    while (!are_distinct(today.names)) {
+NamesToday names_today(Oid relation, std::span<const ContextColumn> columns, bool with_types) {
+    for (;;) {
+        TypeBound types;
+        const NamesToday today = read_names(relation, columns, with_types ? &types : nullptr);
+        if (are_distinct(today.names)) {
+            return today;
+        }
         CHECK_FOR_INTERRUPTS();
         AcceptInvalidationMessages();
-        today = read_names(relation, columns);
     }
-    return today;
 }
 
 const char* renamed_or_empty(const char* context, std::span<const RenamedColumn> columns) {
@@ -156,7 +160,7 @@ Contexts renamed_or_broken(const Contexts& contexts, Oid relation,
 
 ContextsToday contexts_today(const Contexts& contexts, Oid relation,
                              std::span<const ContextColumn> columns) {
-    const NamesToday today = names_today(relation, columns);
+    const NamesToday today = names_today(relation, columns, contexts.broken == nullptr);
     if (!today.has_renamed && !today.has_other_types) {
         return {contexts, today.names, false};
     }

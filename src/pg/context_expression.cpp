@@ -1,6 +1,7 @@
 #include "pg/context_expression.hpp"
 
 #include "pg/context_names.hpp"
+#include "pg/context_owners.hpp"
 #include "pg/context_type.hpp"
 #include "pg/exact_names.hpp"
 #include "pg/owner.hpp"
@@ -56,8 +57,12 @@ void refuse_if(bool found, int sqlstate, const char* what) {
 
 constexpr const char* how_to_make_bytes = "Write convert_to(…, 'UTF8') around a text.";
 
-Node* transform(ParseState* state, const char* text) {
-    Node* node = transformExpr(state, raw_context(text), EXPR_KIND_OTHER);
+Node* transform(Relation table, const char* text) {
+    const Oid owner = table->rd_rel->relowner;
+    Node* raw = raw_context(text);
+    require_owned_types(raw, owner);
+    ParseState* state = state_over(table, text);
+    Node* node = transformExpr(state, raw, EXPR_KIND_OTHER);
     refuse_if(state->p_hasSubLinks, ERRCODE_FEATURE_NOT_SUPPORTED, "subqueries");
     refuse_if(state->p_hasAggs, ERRCODE_GROUPING_ERROR, "aggregate functions");
     refuse_if(state->p_hasWindowFuncs, ERRCODE_WINDOWING_ERROR, "window functions");
@@ -71,6 +76,7 @@ Node* transform(ParseState* state, const char* text) {
                         errhint("%s", how_to_make_bytes)));
     }
     assign_expr_collations(state, bytes);
+    require_owned_code(bytes, owner);
     return bytes;
 }
 
@@ -200,18 +206,21 @@ void require_few_columns(Node* node) {
 
 // The same of what they are made of.
 void require_small_types(Relation table, Node* node) {
+    TypeBound bound;
     Bitmapset* columns = nullptr;
     pull_varattnos(node, 1, &columns);
     for (int member = bms_next_member(columns, -1); member >= 0;
          member = bms_next_member(columns, member)) {
         const auto* column =
             TupleDescAttr(RelationGetDescr(table), member + FirstLowInvalidHeapAttributeNumber - 1);
-        if (has_too_many_parts(column->atttypid)) {
+        if (has_too_many_parts(column->atttypid, bound)) {
             ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-                            errmsg("a context expression uses no column whose type is made of a "
-                                   "hundred types, or a thousand attributes, or more"),
-                            errdetail("Column \"%s\" is of type %s.", NameStr(column->attname),
-                                      format_type_be(column->atttypid))));
+                            errmsg("the columns that a context expression uses are made of a "
+                                   "hundred types, or attributes, or more"),
+                            errdetail("Column \"%s\" of type %s is the one too many.",
+                                      NameStr(column->attname), format_type_be(column->atttypid)),
+                            errhint("Use fewer columns, or put the parts that matter into columns "
+                                    "of their own.")));
         }
     }
 }
@@ -244,7 +253,7 @@ Node* read_again(Relation table, const char* stored) {
     error_context_stack = &callback;
     Node* node = about_expression(stored, [&] {
         const int level = fix_expression_settings();
-        Node* again = transform(state_over(table, stored), stored);
+        Node* again = transform(table, stored);
         AtEOXact_GUC(false, level);
         return again;
     });
@@ -279,7 +288,7 @@ const char* checked_context(Relation table, AttrNumber attribute, const char* te
         run_owners_code(
             table->rd_rel->relowner,
             [&] {
-                Node* node = transform(state_over(table, text), text);
+                Node* node = transform(table, text);
                 require_exact_names(node);
                 require_lasting(node, attribute);
                 require_exact_names(node);  // which planning has run users' code
@@ -327,7 +336,7 @@ void require_at_hand(Relation table, const char* stored) {
 Expr* stored_context(Relation table, const char* text) {
     return about_expression(text, [&] {
         const int level = fix_expression_settings();
-        Node* node = transform(state_over(table, text), text);
+        Node* node = transform(table, text);
         require_other_columns(node, InvalidAttrNumber);
         require_exact_names(node);
         Node* plan = planned(node);

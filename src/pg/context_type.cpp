@@ -3,9 +3,6 @@
 namespace kms::pg {
 namespace {
 
-// What anybody's command looks at, for each column of a context.
-constexpr int most_parts = 100;
-constexpr int most_attributes = 1000;
 constexpr const char* too_many_parts = ", and more than is looked at";
 
 bool is_row(Oid type) {
@@ -18,10 +15,21 @@ Oid inside(Oid type) {
                                     : get_element_type(type);
 }
 
+// InvalidOid where it is no domain.
+Oid domain_base(Oid type) {
+    HeapTuple row = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+    if (!HeapTupleIsValid(row)) {
+        return InvalidOid;
+    }
+    const Oid base = reinterpret_cast<Form_pg_type>(GETSTRUCT(row))->typbasetype;
+    ReleaseSysCache(row);
+    return base;
+}
+
 // What a value may hold. Types may be made of each other in many ways: each comes once.
 class Parts {
   public:
-    explicit Parts(Oid type) { add(type); }
+    Parts(Oid type, TypeBound& bound) : bound_(bound) { add(type); }
 
     const List* all() const { return all_; }
     template <typename Is>
@@ -33,9 +41,7 @@ class Parts {
         }
         return false;
     }
-    bool are_too_many() const {
-        return list_length(all_) >= most_parts || attributes_ >= most_attributes;
-    }
+    bool are_too_many() const { return bound_.is_reached(); }
 
   private:
     void add(Oid type) {
@@ -44,7 +50,8 @@ class Parts {
             return;
         }
         all_ = lappend_oid(all_, type);
-        add(getBaseType(type));
+        --bound_.types;
+        add(domain_base(type));
         add(inside(type));
         if (is_row(type)) {
             add_attributes(get_typ_typrelid(type));
@@ -53,14 +60,20 @@ class Parts {
 
     void add_attributes(Oid relation) {
         for (AttrNumber i = 1; !are_too_many() && get_attname(relation, i, true) != nullptr; ++i) {
-            ++attributes_;
+            --bound_.attributes;
             add(get_atttype(relation, i));
         }
     }
 
+    TypeBound& bound_;
     List* all_ = NIL;
-    int attributes_ = 0;
 };
+
+template <typename Is>
+bool has_part(Oid type, Is&& is) {
+    TypeBound bound;
+    return Parts(type, bound).any(is);
+}
 
 bool stands_for_name(Oid type) {
     switch (type) {
@@ -120,11 +133,11 @@ void append_attributes(StringInfo text, Oid relation) {
 
 }  // namespace
 
-const char* context_type(Oid type, std::int32_t modifier, Oid collation) {
+const char* context_type(Oid type, std::int32_t modifier, Oid collation, TypeBound& bound) {
     StringInfoData text;
     initStringInfo(&text);
     append_type(&text, type, modifier, collation);
-    const Parts parts(type);
+    const Parts parts(type, bound);
     if (parts.are_too_many()) {
         appendStringInfoString(&text, too_many_parts);
         return text.data;
@@ -139,20 +152,25 @@ const char* context_type(Oid type, std::int32_t modifier, Oid collation) {
     return text.data;
 }
 
+const List* parts_of(Oid type) {
+    TypeBound bound;
+    return Parts(type, bound).all();
+}
+
 bool names_something(Oid type) {
-    return Parts(type).any(stands_for_name);
+    return has_part(type, stands_for_name);
 }
 
 bool holds_row(Oid type) {
-    return Parts(type).any([](Oid part) { return is_row(part) || part == RECORDOID; });
+    return has_part(type, [](Oid part) { return is_row(part) || part == RECORDOID; });
 }
 
-bool has_too_many_parts(Oid type) {
-    return Parts(type).are_too_many();
+bool has_too_many_parts(Oid type, TypeBound& bound) {
+    return Parts(type, bound).are_too_many();
 }
 
 bool is_made_of(Oid type, Oid part) {
-    return list_member_oid(Parts(type).all(), part);
+    return has_part(type, [part](Oid other) { return other == part; });
 }
 
 }  // namespace kms::pg

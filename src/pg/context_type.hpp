@@ -8,14 +8,27 @@
 
 namespace kms::pg {
 
+// What is looked at of all types of one expression, which anybody's command does.
+struct TypeBound {
+    int types = 100;
+    int attributes = 100;
+
+    bool is_reached() const { return types <= 0 || attributes <= 0; }
+};
+
 // Two descriptions are the same where values give the same contexts: text of one collation whatever
 // its length may be, and a row with the same attributes at the same places. By number, since types,
 // schemas and attributes may get other names; collations by name, since pg_upgrade gives them other
 // numbers.
-const char* context_type(Oid type, std::int32_t modifier, Oid collation);
+// Where the bound is reached it says so, and all such are the same.
+const char* context_type(Oid type, std::int32_t modifier, Oid collation, TypeBound& bound);
 
-// Whether it is made of more types than are looked at: descriptions of two such are the same.
-bool has_too_many_parts(Oid type);
+// The type, and all types that its values are made of: each domain on the way to a base type,
+// elements, attributes. Each once, and no more than are looked at.
+const List* parts_of(Oid type);
+
+// Whether it is made of more than is looked at.
+bool has_too_many_parts(Oid type, TypeBound& bound);
 
 // Whether a value of the type stands, at any depth, for what has a name, and so changes with that:
 // regclass and its like, aclitem.

@@ -238,8 +238,9 @@ KMS_FUNCTION(kms_context_type) {
     required(fcinfo, 0, "type");
     required(fcinfo, 1, "modifier");
     required(fcinfo, 2, "of_collation");
-    PG_RETURN_TEXT_P(
-        cstring_to_text(context_type(PG_GETARG_OID(0), PG_GETARG_INT32(1), PG_GETARG_OID(2))));
+    TypeBound bound;
+    PG_RETURN_TEXT_P(cstring_to_text(
+        context_type(PG_GETARG_OID(0), PG_GETARG_INT32(1), PG_GETARG_OID(2), bound)));
 }
 
 KMS_FUNCTION(kms_names_renamed) {

@@ -86,7 +86,8 @@ void add_registration(Relation table, AttrNumber attribute, const SealedAs& seal
         " key_identifier, context_expression) VALUES ($1, $2, $3, $4, $5)",
         parameters);
     const RegisteredColumn* column = find_registration(relation, attribute);
-    if (column == nullptr || column->place != relation) {
+    if (column == nullptr || column->place != relation ||
+        !TransactionIdIsCurrentTransactionId(column->version.writer)) {
         raise_changed(quote_identifier(name));
     }
 }

@@ -77,8 +77,16 @@ is($other->safe_psql('stages', 'ALTER TABLE "The Office".card RENAME COLUMN numb
 $other->command_fails_like([ 'pg_restore', '-e', '--data-only', '-n', 'kms', '-t', 'registered_column', '-d', $other->connstr('stages'), "$folder/custom" ],
     qr/registered_column_pkey/, 'what is there already is not restored once more');
 $other->safe_psql('stages', q{DELETE FROM kms.registered_column; SELECT kms.register_column('"The Office".person', 'ssn', 'k')});
-$other->command_fails_like([ 'pg_restore', '-e', '--data-only', '-n', 'kms', '-t', 'registered_column', '-d', $other->connstr('stages'), "$folder/custom" ],
-    qr/registered_place_at/, '... nor what somebody has registered anew');
+$other->command_ok([ 'pg_restore', '-e', '--data-only', '-n', 'kms', '-t', 'registered_column', '-d', $other->connstr('stages'), "$folder/custom" ],
+    'what somebody has registered anew keeps out none of the others');
+my $twice = registered_in($other, 'stages');
+like($twice, qr/"The Office"\.person\.ssn "The Office"\.person k\b/, '... and stays itself');
+like($twice, qr/"The Office"\.person\.ssn none customer%20pii /, '... while the second one is nowhere');
+like($twice, qr/"The Office"\.person\.note "The Office"\.person %FF%00,/, '... and others are where they are');
+my (undef, undef, $refused) = $other->psql('stages', q{SELECT kms.disable_key('k', 1)});
+like($refused, qr/cannot tell|could not disable|not retired/, '... until it is taken back no version is retired');
+$other->safe_psql('stages', q{SELECT kms.unregister_column('"The Office".person', 'ssn') FROM generate_series(1, 2)});
+unlike(registered_in($other, 'stages'), qr/ssn/, '... as both can be');
 
 $other->safe_psql('template1', 'CREATE DATABASE copied TEMPLATE parallel');
 is(registered_in($other, 'copied'), $all, 'a database that is copied has them too');
