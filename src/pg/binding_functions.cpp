@@ -56,12 +56,13 @@ void probe_now(const Subject& subject, std::int32_t local_id) {
     const Failure failure =
         ask_for_data_key(session, use, subject, [&] { return probe(session, use); });
     if (failure && failure.cause.code == Code::disabled) {
-        ereport(
-            WARNING,
-            (errcode(failure.cause.sqlstate),
-             errmsg("the current version of the key bound to local id %d is disabled", local_id),
-             errdetail("Values sealed under its other versions can be decoded; nothing can be "
-                       "encoded.")));
+        ereport(WARNING,
+                (errcode(failure.cause.sqlstate),
+                 errmsg("the current version of the key bound to local id %d is disabled or "
+                        "destroyed",
+                        local_id),
+                 errdetail("Values sealed under its other versions can be decoded; nothing can be "
+                           "encoded.")));
     } else if (failure) {
         raise(failure);
     }

@@ -127,8 +127,9 @@ void refuse_for(std::span<const ColumnRows> columns, const char* action, ByteVie
                  errmsg("could not %s \"%s\": rows need its version %u", action,
                         shown_identifier(identifier), version),
                  errdetail("%s", shown_rows(columns)),
-                 errhint("Bring them to the current version with CALL kms.reencrypt(), blobs with "
-                         "kms.rewrap_blobs(), or use force => true.")));
+                 errhint("Where it is the current version, rotate first. Bring them to the current "
+                         "version with CALL kms.reencrypt(), blobs with kms.rewrap_blobs(), or use "
+                         "force => true, and they are lost.")));
     }
 }
 

@@ -82,14 +82,15 @@ bool has_own_default(const Heirs& heirs) {
     return has_heir(heirs) && column_of(heirs.table, heirs.to).atthasdef;
 }
 
+// What is lost without what it is: that stands in an error, and may be a plaintext.
 void describe_default(const Pair& pair, const Heirs& heirs, Lines& lines) {
     const HandedDefault found = handed_default(pair, heirs.table, heirs.from);
     if (found.was == nullptr || has_own_default(heirs)) {
         return;
     }
     if (found.expression == nullptr) {
-        add_line(&lines.lost, psprintf("DEFAULT %s of table %s, since %s", found.was, heirs.name,
-                                       found.obstacle));
+        add_line(&lines.lost,
+                 psprintf("DEFAULT of table %s, since %s", heirs.name, found.obstacle));
     } else {
         add_line(&lines.handed_on,
                  psprintf("DEFAULT of table %s, as %s", heirs.name, deparsed(found.expression)));

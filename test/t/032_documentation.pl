@@ -40,14 +40,16 @@ sub run_shell {
 # --- doc/keyring.md: its commands in their order, and its table of exit codes
 
 local $ENV{PATH} = "$folder/bin:" . ($agent =~ s{/[^/]+$}{}r) . ":$ENV{PATH}";
-mkdir "$folder/$_" or die $! foreach qw(bin keys kek);
+mkdir "$folder/$_" or die $! foreach qw(bin keys unlock);
 write_text("$folder/bin/pass", "#!/bin/sh\necho \"of \$2\"\n");
 chmod 0755, "$folder/bin/pass" or die $!;
 write_text("$folder/old.key", unpack 'H*', pack 'N*', map { int rand 2**32 } 1 .. 8);
 chmod 0600, "$folder/old.key" or die $!;
 
 my $keyring = page('keyring.md') =~ s{/srv/}{$folder/}gr;
-my $ring = "--keyring $folder/keys/ring --key-file $folder/kek/ring.kek";
+my $ring = "--keyring $folder/keys/ring --key-file $folder/unlock/ring.key";
+local %ENV = (%ENV, map { split /=/ } map { split / / } $keyring =~ /^    export (.*)$/mg);
+is("--keyring $ENV{KMS_KEYRING} --key-file $ENV{KMS_KEY_FILE}", $ring, 'keyring.md names its files in the environment');
 my @commands = map { /^kms-agent .*/mg } blocks_of($keyring);
 cmp_ok(scalar @commands, '>=', 14, 'keyring.md has its commands');
 my %used;
@@ -56,16 +58,16 @@ foreach my $command (@commands) {
     # Words of explanation stand apart.
     my $line = join(' ', $verb, $rest // ()) =~ s/ {3,}.*//r;
     $line =~ s/…/$ring/;
-    if ($line =~ /^rekey .*--key-file old\.kek --new-key-file/) {
-        run_shell("cp kek/ring.kek old.kek && cp -p keys/ring ring");
+    if ($line =~ /^rekey .*--key-file old-unlock\.key --new-key-file/) {
+        run_shell("cp unlock/ring.key old-unlock.key && cp -p keys/ring ring");
     }
     if ($line =~ /COPY/) {
-        run_shell('cp -p ring COPY && cp -p new.kek ring.kek');
+        run_shell('cp -p ring COPY && cp -p new-unlock.key ring.key');
     }
     my ($code, undef, $err) = run_shell("kms-agent $line");
     is($code, 0, "kms-agent $line" =~ s/\Q$folder\E/…/gr) or diag $err;
-    run_shell('mv kek/next.kek kek/ring.kek') if $line =~ /--new-key-file \S*next\.kek/;
-    run_shell('mv new.kek old.kek') if $line =~ /^rekey .*--key-file old\.kek --new-key-file/;
+    run_shell('mv unlock/next.key unlock/ring.key') if $line =~ /--new-key-file \S*next\.key/;
+    run_shell('mv new-unlock.key old-unlock.key') if $line =~ /^rekey .*--key-file old-unlock\.key --new-key-file/;
     $used{$verb} = 1;
 }
 my (undef, $help) = run_shell('kms-agent --help');

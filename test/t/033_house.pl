@@ -3,6 +3,7 @@ use strict;
 use warnings FATAL => 'all';
 
 use Cwd qw(abs_path);
+use Encode qw(decode_utf8);
 use File::Find;
 use FindBin;
 use PostgreSQL::Test::Utils;
@@ -80,6 +81,8 @@ foreach my $page (@pages) {
     my $from = $page =~ m{^doc/} ? 'doc/' : '';
     my @links = map { "$from$_" } grep { !/^https?:/ } $prose =~ /\]\(([^)#]+)\)/g;
     my @paths = $prose =~ m{`((?:src|test|doc|sql|expected)/[\w./*-]*)`}g;
+    # A row of a table is one line, and so is a setting in postgresql.conf.
+    none("$page has lines of at most 120 characters", grep { length > 120 && !/^\|/ && !/^ +kms\.command = / } split /\n/, decode_utf8($prose));
     none("$page names what is there", grep { my @found = glob($_); !@found || !-e $found[0] } @links, @paths);
 }
 

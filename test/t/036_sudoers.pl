@@ -14,11 +14,11 @@ my ($user, $folder) = @ENV{qw(KMS_TEST_DOCUMENTED_USER KMS_TEST_DOCUMENTED_DIR)}
 plan skip_all => 'no second user: KMS_TEST_DOCUMENTED_USER is not set (see test/check)' unless $user && $folder;
 
 my $page = slurp_file("$FindBin::RealBin/../../doc/administration.md");
-my ($command) = $page =~ /`kms\.command = '(sudo [^']*)'`/ or die 'the page shows no kms.command with sudo';
+my ($command) = $page =~ /^    kms\.command = '(sudo [^']*)'$/m or die 'the page shows no kms.command with sudo';
 my $agent = kms_agent_path();
 $command =~ s/\bkms_keys\b/$user/;
 $command =~ s{ /usr/lib/\S*/kms-agent}{ $agent};
-$command =~ s{/srv/kms}{$folder}g;
+$command =~ s{/srv/\w+/}{$folder/}g;
 
 my $node = kms_node('sudoers', 'kms.command' => $command, 'kms.keys' => '1=theirs');
 my $session = kms_session($node);

@@ -124,10 +124,35 @@ foreach my $to (qw(restored again)) {
 }
 # As the restoring role, only what opens under its own row's context passes.
 my $restorer = kms_session($node, user => 'backup', dbname => 'again');
-$restorer->get("SET ROLE $name; DELETE FROM card WHERE id < 10; INSERT INTO card VALUES (5, '" . ($restorer->get('SELECT number FROM card WHERE id = 10')) . "'), (6, 'plain')");
-isnt($restorer->get('SELECT number FROM card WHERE id = 5'), $restorer->get('SELECT number FROM card WHERE id = 10'), 'another row\'s ciphertext does not pass in a restore either');
-is(opened($restorer, 6), 'plain', '... and a plaintext is sealed');
+$restorer->get("SET ROLE $name; DELETE FROM card WHERE id < 10");
+my $of_other = $restorer->get('SELECT number FROM card WHERE id = 10');
+foreach my $case ([ 'another row\'s ciphertext', "'$of_other'" ], [ 'a plaintext', "'plain'" ]) {
+    like(outcome($restorer, "INSERT INTO card VALUES (5, $case->[1])"), qr/^P0001 what is restored does not open in its row/, "$case->[0] does not pass in a restore either");
+}
+$restorer->get('INSERT INTO card VALUES (5, NULL)');
+is($restorer->get('SELECT count(*) FROM card WHERE id < 10'), 1, '... and NULL does');
 $restorer->quit;
+{
+    local $ENV{PGOPTIONS} = '-c kms.keys=1=others';
+    make_database('by_another_key');
+    my @server = ('-h', $node->host, '-p', $node->port);
+    ok(!run_log([ $node->installed_command('pg_restore'), @server, '--data-only', '--exit-on-error', '-d', 'by_another_key', '-U', 'backup', "--role=$name", $dump ]),
+        'a restore with another key bound is refused');
+    is($node->safe_psql('by_another_key', 'SELECT count(*) FROM card'), 0, '... and seals nothing twice');
+}
+
+# --- operators of the writer's
+
+$node->safe_psql('postgres', q{CREATE SCHEMA ws AUTHORIZATION app; GRANT app TO CURRENT_USER});
+$app->get("CREATE FUNCTION ws.same_$_($_, $_) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT true';
+    CREATE OPERATOR ws.= (LEFTARG = $_, RIGHTARG = $_, FUNCTION = ws.same_$_)") foreach qw(name int bytea text);
+my $foreign = $app->get("SELECT kms.encode(1, '31'::bytea, '31'::bytea)");
+$app->get('SET search_path = ws, pg_catalog, public');
+like(outcome($app, "INSERT INTO public.card VALUES (31, '$foreign')"), qr/^P0001 a card takes its number/, 'who makes operators is not the role that restores');
+$app->get("UPDATE public.card SET number = 'plain again' WHERE id OPERATOR(pg_catalog.=) 30");
+is($app->get(q{SELECT kms.decode_text(1, number, '30') FROM public.card WHERE id OPERATOR(pg_catalog.=) 30}), 'plain again', '... nor stores plaintext');
+like(outcome($app, 'UPDATE public.card SET id = 9 WHERE id OPERATOR(pg_catalog.=) 30'), qr/^P0001 a card keeps its id/, '... nor takes a row its context');
+$app->get(q{RESET search_path; UPDATE card SET number = 'number 30' WHERE id = 30});
 
 # --- a column with such a trigger is brought to a new version
 
