@@ -1,8 +1,12 @@
 #include "blob/connection.hpp"
 
 #include <poll.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <array>
+#include <cerrno>
+#include <csignal>
 #include <vector>
 
 #include "blob/interruption.hpp"
@@ -145,10 +149,21 @@ Result<Answer> Connection::ask(const Statement& statement) {
 }
 
 // The server need not finish what nobody waits for.
+// PQcancel waits for its answer as long as there is none, and no signal moves it: so it is called by
+// a process of its own, which an alarm ends.
 void Connection::cancel() {
+    constexpr unsigned patience = 5;  // seconds
     PGcancel* request = PQgetCancel(connection_.get());
-    std::array<char, 256> reason;
-    PQcancel(request, reason.data(), reason.size());
+    const pid_t pid = fork();
+    if (pid == 0) {
+        std::signal(SIGALRM, SIG_DFL);
+        alarm(patience);
+        std::array<char, 256> reason;
+        PQcancel(request, reason.data(), reason.size());
+        _exit(0);
+    }
+    while (pid > 0 && waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+    }
     PQfreeCancel(request);
 }
 

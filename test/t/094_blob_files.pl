@@ -66,6 +66,19 @@ foreach my $old (undef, 0600, 0640, 0444, 04755) {
     is(mode_of($out), defined $old ? sprintf('%04o', $old & 0777) : '0644', '... and has the mode that it should have');
 }
 
+# A server that does not answer keeps nobody.
+{
+    my $run = begin_get("$folder/stuck");
+    my ($postmaster) = slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/;
+    kill 'STOP', $postmaster or die $!;
+    $run->{run}->signal('INT');
+    ok(becomes(sub { !is_alive($run->{run}->{KIDS}[0]{PID}) || !$run->{run}->pumpable }, 60), 'a get that is interrupted ends while the postmaster does not answer');
+    kill 'CONT', $postmaster or die $!;
+    eval { $run->{run}->finish };
+    $locker->get('ROLLBACK');
+    is(parts(), '', '... and leaves no part');
+}
+
 # What is replaced is what was there in the beginning: whoever can make names in the folder would else
 # decide who may read the file.
 my %appears = (
