@@ -149,8 +149,8 @@ Result<Answer> Connection::ask(const Statement& statement) {
 }
 
 // The server need not finish what nobody waits for.
-// PQcancel waits for its answer as long as there is none, and no signal moves it: so it is called by
-// a process of its own, which an alarm ends.
+// PQcancel waits for its answer as long as there is none, and no signal moves it: so it is called
+// by a process of its own, which an alarm ends.
 void Connection::cancel() {
     constexpr unsigned patience = 5;  // seconds
     PGcancel* request = PQgetCancel(connection_.get());
