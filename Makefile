@@ -12,7 +12,7 @@ PG_CONFIG ?= pg_config
 kms_version := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" kms.control)
 
 # What test/test.mk makes; everything else is PGXS's.
-test_goals := check check-assert check-versions unit lint lint-quick demo demo-stop bench fuzz soak build/%
+test_goals := check check-assert check-versions unit lint lint-quick lint-headers demo demo-stop bench fuzz soak build/%
 
 all:
 

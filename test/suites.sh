@@ -90,6 +90,20 @@ suite_lint() {
     done <build/lint/checks
 }
 
+# --- the extension against the server's headers of other versions
+
+suite_headers() {
+    local check
+    cd "$top" || return
+    test/headers | tee "$scratch/headers"
+    skipped=$(grep -c ': skipped: ' "$scratch/headers")
+    rm -rf build/lint/headers-*
+    make -k "-j$JOBS" lint-headers
+    while read -r check; do
+        expect "$check" test -f "build/lint/$check.ok"
+    done < <(grep . build/lint/header-checks)
+}
+
 # --- GoogleTest, under the sanitizers; slow tests without them
 
 suite_unit() {
@@ -150,8 +164,16 @@ no_fault() {
 
 # --- TAP: tests on private clusters, agents, and the independent decoder
 
+# Of those that TAP names, or of all.
 suite_tap() {
-    prove_all prove_on_server "$top"/test/t/*.pl
+    local name files=("$top"/test/t/*.pl)
+    if [ -n "${TAP:-}" ]; then
+        files=()
+        for name in $TAP; do
+            files+=("$top/test/t/${name%.pl}.pl")
+        done
+    fi
+    prove_all prove_on_server "${files[@]}"
 }
 
 # What PostgreSQL's own modules want to know of their surroundings.

@@ -1,6 +1,7 @@
 # Building and running the tests, without PGXS. Included by ../Makefile.
 #
-#   make check SUITES="unit tap"     make fuzz FUZZ_SECONDS=60
+#   make check SUITES="unit tap"     make check SUITES=tap TAP="044_envelope 099_dumps"
+#   make fuzz FUZZ_SECONDS=60        make check-versions VERSIONS=trixie SUITES=regress
 #   make bench QUICK=1               make bench SUBJECTS="calls parallel"
 #   make soak SOAK_SECONDS=60
 
@@ -25,10 +26,10 @@ cxx_sources := $(floor_sources) $(wildcard src/pg/*.cpp test/unit/*.cpp test/fuz
 formatted := $(sort $(cxx_sources) $(wildcard src/*/*.hpp test/*/*.hpp test/bench/*.c))
 scripts := $(sort $(shell grep -rlE '^\#!.*\b(ba)?sh$$|^\# shellcheck shell' .ci test))
 
-.PHONY: check check-assert check-versions unit lint lint-quick demo demo-stop bench fuzz soak
+.PHONY: check check-assert check-versions unit lint lint-quick lint-headers demo demo-stop bench fuzz soak
 
 check:
-	@test/check $(SUITES)
+	@TAP='$(TAP)' test/check $(SUITES)
 
 # On a PostgreSQL with assertions, which it fetches and builds: half an hour and more.
 check-assert:
@@ -36,7 +37,7 @@ check-assert:
 
 # On other major versions, each on the release of Debian that has it: VERSIONS="trixie sid".
 check-versions:
-	@SUITES='$(SUITES)' test/versions $(VERSIONS)
+	@SUITES='$(SUITES)' TAP='$(TAP)' test/versions $(VERSIONS)
 
 demo demo-stop:
 	@test/demo/run $(@:demo-%=%)
@@ -107,9 +108,31 @@ build/lint/$(1)/%.ok: % FORCE
 	@$(2)
 	@touch $$@
 endef
-other_flags = -std=c++20 -O2 $(filter-out -Wpedantic,$(warnings)) -Isrc $(libpq_headers) -DKMS_VERSION='"$(kms_version)"' \
-    -isystem $(shell $(PG_CONFIG) --includedir-server)
+strict_flags = -std=c++20 -O2 $(filter-out -Wpedantic,$(warnings)) -Isrc -DKMS_VERSION='"$(kms_version)"'
+other_flags = $(strict_flags) $(libpq_headers) -isystem $(shell $(PG_CONFIG) --includedir-server)
 $(eval $(call lint_check,format,clang-format --dry-run -Werror $$<))
 $(eval $(call lint_check,shellcheck,shellcheck -x $$<))
 $(eval $(call lint_check,other-compiler,$$(OTHER_CXX) $$(other_flags) -fsyntax-only $$<))
 $(eval $(call lint_check,tidy,clang-tidy --quiet --warnings-as-errors='*' $$< -- $$(other_flags)))
+
+# src/pg/ under the server headers of other versions, of which test/headers has brought some. What
+# takes the time is reading headers, ours and C++'s too: those of src/pg/ are precompiled.
+pg_sources := $(wildcard src/pg/*.cpp)
+header_versions := $(notdir $(wildcard build/headers/[1-9][0-9]))
+header_checks := $(foreach version,$(header_versions),$(pg_sources:%=headers-$(version)/%))
+
+lint-headers: build/lint/header-checks $(header_checks:%=build/lint/%.ok)
+build/lint/header-checks: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' $(header_checks) > $@
+build/headers/all.hpp: FORCE
+	@printf '#include "%s"\n' pg/pg.hpp $(patsubst src/%,%,$(wildcard src/pg/*.hpp)) > $@
+build/headers/%.pch: build/headers/all.hpp FORCE
+	@clang++ $(strict_flags) -isystem build/headers/$* -x c++-header $< -o $@
+
+# $(1): the version.
+define headers_check
+$(pg_sources:%=build/lint/headers-$(1)/%.ok): build/headers/$(1).pch
+$(call lint_check,headers-$(1),clang++ $$(strict_flags) -isystem build/headers/$(1) -include-pch build/headers/$(1).pch -fsyntax-only $$<)
+endef
+$(foreach version,$(header_versions),$(eval $(call headers_check,$(version))))
