@@ -289,6 +289,23 @@ CALL kms.decrypt_column('gained', 'c', 'text');
 SELECT id, c_plain FROM gained ORDER BY id;
 DROP TABLE gained;
 
+-- A number that was sealed as text, with the zeros that its column gives it.
+CREATE TABLE amounts (id int PRIMARY KEY, amount bytea);
+INSERT INTO amounts VALUES (1, kms.encode_with('pii', '133.50')), (2, kms.encode_with('pii', '8')), (3, kms.encode_with('pii', '7.25')), (4, NULL);
+SELECT kms.register_column('amounts', 'amount', 'pii');
+CALL kms.decrypt_column('amounts', 'amount', 'numeric(10,2)');
+INSERT INTO amounts VALUES (5, kms.encode_with('pii', '0.10'));
+ALTER TABLE amounts DISABLE TRIGGER USER;
+UPDATE amounts SET amount = kms.encode_with('pii', '133.500') WHERE id = 1;
+ALTER TABLE amounts ENABLE TRIGGER USER;
+\set VERBOSITY terse
+SELECT kms.switch_column('amounts', 'amount');
+\set VERBOSITY default
+UPDATE amounts SET amount = kms.encode_with('pii', '133.50') WHERE id = 1;
+SELECT kms.switch_column('amounts', 'amount');
+TABLE amounts ORDER BY id;
+DROP TABLE amounts;
+
 -- Whatever the default isolation level is.
 CREATE TABLE isolated (id int, c bytea);
 INSERT INTO isolated VALUES (1, kms.encode_with('pii', 'v1'));
