@@ -20,10 +20,32 @@ void require_owned(Oid author, Oid owner, const char* what, const char* kind) {
                      kind)));
 }
 
+void require_owned_operator(Oid number, Oid owner) {
+    HeapTuple row = SearchSysCache1(OPEROID, ObjectIdGetDatum(number));
+    if (!HeapTupleIsValid(row)) {
+        return;  // dropped meanwhile: what calls it says so
+    }
+    const Oid author = reinterpret_cast<Form_pg_operator>(GETSTRUCT(row))->oprowner;
+    ReleaseSysCache(row);
+    require_owned(author, owner, psprintf("the operator %s", format_operator(number)), "OPERATOR");
+}
+
+void require_owned_collation(Oid number, Oid owner) {
+    HeapTuple row = SearchSysCache1(COLLOID, ObjectIdGetDatum(number));
+    if (!HeapTupleIsValid(row)) {
+        return;
+    }
+    const auto& form = *reinterpret_cast<Form_pg_collation>(GETSTRUCT(row));
+    const Oid author = form.collowner;
+    const char* name = pstrdup(NameStr(form.collname));
+    ReleaseSysCache(row);
+    require_owned(author, owner, psprintf("the collation %s", quote_identifier(name)), "COLLATION");
+}
+
 void require_owned_function(Oid number, Oid owner) {
     HeapTuple row = SearchSysCache1(PROCOID, ObjectIdGetDatum(number));
     if (!HeapTupleIsValid(row)) {
-        return;  // dropped meanwhile: what calls it says so
+        return;
     }
     const Oid author = reinterpret_cast<Form_pg_proc>(GETSTRUCT(row))->proowner;
     ReleaseSysCache(row);
@@ -59,8 +81,18 @@ void require_owned_type(Oid type, Oid owner) {
 
 // --- as it is written
 
-void require_owned_name(const TypeName* name, Oid owner) {
-    HeapTuple row = LookupTypeName(nullptr, name, nullptr, true);
+// 42704 where there is none.
+void require_owned_name(TypeName* name, Oid owner) {
+    const Oid type = typenameTypeId(nullptr, name);
+    require_owned_type(type, owner);
+    name->names = NIL;
+    name->typeOid = type;
+}
+
+// A cast may be written as a call. What is one, and what only has the name of a type, is seen when
+// it is read.
+void require_owned_if_type(List* called, Oid owner) {
+    HeapTuple row = LookupTypeName(nullptr, makeTypeNameFromNameList(called), nullptr, true);
     if (HeapTupleIsValid(row)) {
         const Oid type = reinterpret_cast<Form_pg_type>(GETSTRUCT(row))->oid;
         ReleaseSysCache(row);
@@ -75,9 +107,9 @@ bool names_type_of_other(Node* node, void* owner) {
     if (IsA(node, TypeName)) {
         require_owned_name(reinterpret_cast<TypeName*>(node), *static_cast<Oid*>(owner));
     }
-    if (IsA(node, FuncCall)) {  // a cast may be written so
-        List* name = reinterpret_cast<FuncCall*>(node)->funcname;
-        require_owned_name(makeTypeNameFromNameList(name), *static_cast<Oid*>(owner));
+    if (IsA(node, FuncCall)) {
+        require_owned_if_type(reinterpret_cast<FuncCall*>(node)->funcname,
+                              *static_cast<Oid*>(owner));
     }
     return walk_raw(node, names_type_of_other, owner);
 }
@@ -89,6 +121,21 @@ bool is_of_other(Oid function, void* owner) {
     return false;
 }
 
+void require_owned_names(Node* node, Oid owner) {
+    if (IsA(node, OpExpr) || IsA(node, DistinctExpr) || IsA(node, NullIfExpr)) {
+        require_owned_operator(reinterpret_cast<OpExpr*>(node)->opno, owner);
+    } else if (IsA(node, ScalarArrayOpExpr)) {
+        require_owned_operator(reinterpret_cast<ScalarArrayOpExpr*>(node)->opno, owner);
+    } else if (IsA(node, RowCompareExpr)) {
+        const List* operators = reinterpret_cast<RowCompareExpr*>(node)->opnos;
+        for (int i = 0; i < list_length(operators); ++i) {
+            require_owned_operator(list_nth_oid(operators, i), owner);
+        }
+    } else if (IsA(node, CollateExpr)) {
+        require_owned_collation(reinterpret_cast<CollateExpr*>(node)->collOid, owner);
+    }
+}
+
 // The column of a table is of a type that stays.
 bool runs_code_of_other(Node* node, void* owner) {
     if (node == nullptr) {
@@ -96,6 +143,7 @@ bool runs_code_of_other(Node* node, void* owner) {
     }
     if (!IsA(node, List)) {
         (void)check_functions_in_node(node, is_of_other, owner);
+        require_owned_names(node, *static_cast<Oid*>(owner));
         if (!IsA(node, Var)) {
             require_owned_type(exprType(node), *static_cast<Oid*>(owner));
         }

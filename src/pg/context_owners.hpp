@@ -7,12 +7,14 @@
 
 namespace kms::pg {
 
-// 42501 where the raw parse tree names a type that is not of `owner`'s, nor of a superuser's, nor
-// of somebody's who has the privileges of `owner` in any case. Before anything is looked up: to
-// read a constant of the type runs what its domains check.
+// 42501 where the raw parse tree names a type that is neither `owner`'s nor a superuser's, nor of
+// somebody who has the privileges of `owner` anyway. Before anything else is looked up: to read a
+// constant of the type runs what its domains check. What was looked at is what is meant from then
+// on, whatever has the name by then: the tree has it by number.
 void require_owned_types(Node* raw, Oid owner);
 
-// The same of the functions, operators and types of an expression. Nothing of it is evaluated.
+// The same of the functions, operators, collations and types of an expression. Nothing of it is
+// evaluated.
 void require_owned_code(Node* node, Oid owner);
 
 }  // namespace kms::pg

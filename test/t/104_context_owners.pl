@@ -120,6 +120,12 @@ $bob->get('CREATE OPERATOR app.<+> (LEFTARG = text, RIGHTARG = text, FUNCTION = 
 is_not_owned($super, q{SELECT kms.register_column('audit.u', 'v', 'pii', $$convert_to(k OPERATOR(app.<+>) 'x'::text, 'UTF8')$$)}, 'an operator', 'function app.joined(text,text)');
 nothing_ran('what was refused');
 
+# What runs may be PostgreSQL's own, and who gives the name decides what it is.
+$bob->get('CREATE OPERATOR app.|> (LEFTARG = text, RIGHTARG = text, FUNCTION = pg_catalog.textcat)');
+is_not_owned($super, q{SELECT kms.register_column('audit.u', 'v', 'pii', $$convert_to(k OPERATOR(app.|>) 'x'::text, 'UTF8')$$)}, 'an operator over a function of PostgreSQL\'s', 'operator app.|>(text,text)');
+$bob->get('CREATE COLLATION app.here FROM pg_catalog."C"');
+is_not_owned($super, q{SELECT kms.register_column('audit.u', 'v', 'pii', $$convert_to(lower(k COLLATE app.here), 'UTF8')$$)}, 'a collation', 'collation here');
+
 # The columns of a table may be of anybody's types: these stay while there is the column.
 $super->get('CREATE TABLE audit.x (id app.inner_one, v bytea)');
 $super->get(q{SELECT kms.register_column('audit.x', 'v', 'pii', $$convert_to(id::int::text, 'UTF8')$$)});
