@@ -81,7 +81,7 @@ SELECT kind FROM mixed WHERE CASE WHEN is_mine(kind) THEN kms.decode_text(1, v) 
 DROP TABLE mixed;
 DROP FUNCTION is_mine;
 SELECT kms.rotate_key('k');
-SET kms.cache_ttl = 0;
+SET kms.cache_ttl = -1;
 SELECT kms.disable_key('k', 1);
 SELECT kms.try_decode_text(1, v) FROM try WHERE what = 'good';
 SELECT kms.try_decode_with_text('k', v) FROM try WHERE what = 'good';

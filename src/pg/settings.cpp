@@ -18,6 +18,7 @@ char* keys_value = nullptr;
 int start_timeout_value = 5000;
 int request_timeout_value = 10000;
 int cache_ttl_value = 300;
+constexpr int no_end = -1;
 int max_cached_keys_value = 1000;
 int max_age_value = 0;
 bool allow_drop_value = false;
@@ -111,6 +112,14 @@ void assign_command(const char* /*value*/, void* /*extra*/) {
     ++generation;
 }
 
+// Less than half a second is 0, and is not to become the opposite of what was asked for.
+bool check_ttl(int* value, void** /*extra*/, GucSource /*source*/) {
+    if (*value == 0) {
+        GUC_check_errdetail("It is one second or more; -1 holds keys until the session ends.");
+    }
+    return *value != 0;
+}
+
 void assign_ttl(int /*value*/, void* /*extra*/) {
     ++generation;
 }
@@ -150,9 +159,9 @@ void define_key_settings() {
                                PGC_USERSET, at_load, check_keys, assign_keys, nullptr);
     DefineCustomIntVariable(
         "kms.cache_ttl", "Time for which a fetched data key is held.",
-        "It is wiped then and asked for again at its next use. 0 holds it until the session ends.",
-        &cache_ttl_value, 300, 0, most_ttl, PGC_SUSET, GUC_UNIT_S | at_load, nullptr, assign_ttl,
-        nullptr);
+        "It is wiped then and asked for again at its next use. -1 holds it until the session ends.",
+        &cache_ttl_value, 300, no_end, most_ttl, PGC_SUSET, GUC_UNIT_S | at_load, check_ttl,
+        assign_ttl, nullptr);
     DefineCustomIntVariable("kms.max_cached_keys", "Data keys that a session holds at most.",
                             "The one that was used least recently is wiped for a new one.",
                             &max_cached_keys_value, 1000, 1, 1000000, PGC_SUSET, at_load, nullptr,
@@ -237,7 +246,7 @@ Deadlines deadlines() {
 }
 
 std::chrono::seconds cache_ttl() {
-    return std::chrono::seconds(cache_ttl_value);
+    return std::chrono::seconds(cache_ttl_value == no_end ? 0 : cache_ttl_value);
 }
 
 bool allow_drop() {

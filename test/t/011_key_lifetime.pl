@@ -33,7 +33,7 @@ sub requests {
 # --- a key that is disabled by another process, and enabled again
 
 my $held = keys_session($node, { 'kms.keys' => '1=short' });
-my $kept = keys_session($node, { 'kms.keys' => '1=short', 'kms.cache_ttl' => '0' });
+my $kept = keys_session($node, { 'kms.keys' => '1=short', 'kms.cache_ttl' => '-1' });
 my $sealed = $held->get("SELECT kms.encode(1, 'before'::bytea)");
 is(outcome($kept, $encode), 'done', 'a second session holds the key for good');
 
@@ -41,8 +41,8 @@ kms_admin($keys, 'disable', 'short', '1');
 ok(disabled_within_ttl($held), 'a disabled key stops encoding within the time to live');
 like(outcome($held, "SELECT kms.decode(1, '$sealed')"), qr/^KM011 .*local id 1 \(key "short"\)/,
     '... and decoding, and the message names it');
-is(outcome($kept, $encode), 'done', 'with kms.cache_ttl = 0 a session keeps it');
-my $late = keys_session($node, { 'kms.keys' => '1=short', 'kms.cache_ttl' => '0' });
+is(outcome($kept, $encode), 'done', 'with kms.cache_ttl = -1 a session keeps it');
+my $late = keys_session($node, { 'kms.keys' => '1=short', 'kms.cache_ttl' => '-1' });
 like(outcome($late, $encode), qr/^KM011 /, '... but a new one does not get it');
 
 kms_admin($keys, 'enable', 'short', '1');
@@ -119,9 +119,13 @@ $patient->get("SET kms.cache_ttl = '1s'");
 ok(becomes(sub {
     $patient->get('SELECT version IS NULL AND expires_at IS NULL FROM kms.session_keys') eq 't';
 }, 20), '... and no more once it has been wiped');
-$patient->get("SET kms.cache_ttl = 0");
-is(outcome($patient, $encode), 'done', 'with kms.cache_ttl = 0');
+$patient->get("SET kms.cache_ttl = -1");
+is(outcome($patient, $encode), 'done', 'with kms.cache_ttl = -1');
 is($patient->get("SELECT version, expires_at IS NULL FROM kms.session_keys"), '1|t', '... it has no end');
+foreach my $none ('0', '400ms', '1us') {
+    my $answer = fails_with($patient, "SET kms.cache_ttl = '$none'", '22023', "$none is not taken for one without an end");
+    like($answer->{detail}, qr/^It is one second or more; -1 holds keys until the session ends/, '... which is told');
+}
 
 # --- rotation
 

@@ -198,7 +198,7 @@ $session->quit;
 my $evil = test_folder('evil');
 my $trap = "touch $evil/trapped; exec $command";
 $session = kms_session($node, user => 'plain');
-$session->ask("SET kms.command = " . sql_quote($trap) . "; SET kms.cache_ttl = 0; SET kms.mode = 'remote'");
+$session->ask("SET kms.command = " . sql_quote($trap) . "; SET kms.cache_ttl = -1; SET kms.mode = 'remote'");
 is(key_in_use($session), 'three', 'what a plain role sets before the library is loaded');
 ok(!-e "$evil/trapped", '... is not run');
 is($session->get('SHOW kms.cache_ttl') . $session->get('SHOW kms.mode'), '5minlocal', '... and does not count');
@@ -206,7 +206,7 @@ $session->quit;
 
 # PostgreSQL then takes neither the login's value nor the server's.
 $node->safe_psql('postgres', "ALTER ROLE plain SET kms.mode = 'remote'");
-my %brought = ('kms.command' => $trap, 'kms.mode' => 'local', 'kms.cache_ttl' => 0, 'kms.request_timeout' => 1);
+my %brought = ('kms.command' => $trap, 'kms.mode' => 'local', 'kms.cache_ttl' => -1, 'kms.request_timeout' => 1);
 foreach my $setting (sort keys %brought) {
     $session = keys_session($node, { $setting => $brought{$setting} }, user => 'plain');
     foreach my $sql ($encode, "SELECT kms.set_key(1, 'one')", 'SELECT * FROM kms.list_keys()') {

@@ -240,7 +240,7 @@ my $app = kms_session($node, user => 'app');
 is(outcome($app, "SELECT kms.set_key(1, 'mine'); SELECT kms.decode_text(1, kms.encode(1, 'for work'::text))"),
     "\nfor work", 'a role with four functions can use its key');
 fails_with($app, $_, '42501') foreach 'SHOW kms.command', "SELECT current_setting('kms.command')",
-    "SET kms.command = 'true'", "SET kms.mode = 'remote'", 'SET kms.cache_ttl = 0', 'SET kms.request_timeout = 1',
+    "SET kms.command = 'true'", "SET kms.mode = 'remote'", 'SET kms.cache_ttl = -1', 'SET kms.request_timeout = 1',
     "SELECT kms.create_key('more')", "SELECT kms.rotate_key('mine')", "SELECT kms.destroy_key('mine', 1)",
     "SELECT kms.disable_key('mine', 1)", "SELECT * FROM kms.list_keys()", 'SELECT * FROM kms.status()',
     'SELECT * FROM kms.session_keys', 'SELECT kms.unset_key(1)', 'SELECT kms.generate_key()';

@@ -51,7 +51,7 @@ SKIP: {
 }
 
 $node->safe_psql('postgres', 'CREATE ROLE plain LOGIN');
-foreach my $setting ('kms.command=true', 'kms.mode=remote', 'kms.cache_ttl=0') {
+foreach my $setting ('kms.command=true', 'kms.mode=remote', 'kms.cache_ttl=-1') {
     my ($name, $value) = split /=/, $setting;
     ok(!eval { keys_session($node, { $name => $value }, user => 'plain') }, "a plain role's login that brings $name is refused");
     like($@, qr/permission denied to set parameter "\Q$name\E"/, '... for that');
