@@ -62,7 +62,7 @@ WHERE pronamespace IN ('kms'::regnamespace, 'kms_internal'::regnamespace)
 SELECT name, boot_val, unit, context, vartype FROM pg_settings WHERE name LIKE 'kms.%' ORDER BY name;
 \set VERBOSITY sqlstate
 SET kms.start_timeout = 0;
-SET kms.cache_ttl = -1;
+SET kms.cache_ttl = -2;
 \set VERBOSITY default
 SET kms.mode = 'envelope';
 \echo :LAST_ERROR_SQLSTATE

@@ -32,7 +32,12 @@ SELECT kms.create_data_key('under seals', 'seals');
 \set VERBOSITY default
 SELECT kms.wrap('seals', 'a secret');
 \set VERBOSITY terse
-SELECT kms.rotate_kek('seals') > 0 AS rotates;
+-- What seals is no KEK, and stays at its version.
+SELECT kms.rotate_kek('seals');
+SELECT count(*) FROM kms.list_keys('seals');
+SELECT kms.rotate_kek('wraps');
+SELECT kms.create_key('unused', purpose => 'wrap'), kms.rotate_kek('unused');
+SELECT kms.create_key('under wraps');
 SELECT kms.set_key(2, 'stays');
 SELECT kms.decode_text(2, kms.encode(2, 'x'));
 SELECT kms.blob_put(2, 'contents', 'b') AS b \gset

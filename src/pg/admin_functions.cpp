@@ -155,6 +155,16 @@ void tell_of_data_keys(ByteView kek) {
     }
 }
 
+// Values that were sealed in one mode do not open in the other.
+void warn_if_data_key(ByteView identifier) {
+    if (read_data_key(identifier).newest() != nullptr) {
+        ereport(WARNING, (errmsg("a data key of this database is called \"%s\" too",
+                                 shown_identifier(identifier)),
+                          errhint("kms.mode = envelope uses that one, and the other modes the new "
+                                  "one: destroy either of them, or do not change the mode.")));
+    }
+}
+
 int key_bits(FunctionCallInfo fcinfo) {
     const std::int32_t bits = required_int(fcinfo, 0, "bits");
     if (bits != 128 && bits != 192 && bits != 256 && bits != 512) {
@@ -180,6 +190,7 @@ KMS_FUNCTION(kms_create_key) {
         return {};
     });
     warn_if_used_before(use.identifier, version, wish.after);
+    warn_if_data_key(use.identifier);
     warn_of_limit(wish.algorithm);
     PG_RETURN_INT32(static_cast<std::int32_t>(version));
 }

@@ -18,6 +18,7 @@ inline bool is_of_class(int sqlstate, std::initializer_list<int> classes) {
 
 constexpr int not_bound = MAKE_SQLSTATE('K', 'M', '0', '0', '1');
 constexpr int not_found = MAKE_SQLSTATE('K', 'M', '0', '0', '2');
+constexpr int denied = MAKE_SQLSTATE('K', 'M', '0', '0', '3');
 constexpr int wrong_key = MAKE_SQLSTATE('K', 'M', '0', '0', '4');
 constexpr int corrupt = MAKE_SQLSTATE('K', 'M', '0', '0', '5');
 constexpr int malformed = MAKE_SQLSTATE('K', 'M', '0', '0', '6');

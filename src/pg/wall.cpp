@@ -29,7 +29,8 @@ constexpr Report reports[] = {
     {Code::failed, "KM007", "the key agent failed",
      "The server's log has the agent's own messages."},
     {Code::not_found, "KM002", "key not found",
-     "List the keys with kms.list_keys(), or create this one with kms.create_key()."},
+     "kms.list_keys() shows the agent's keys, and the view kms.data_keys those of the database, "
+     "which kms.mode = envelope uses."},
     {Code::denied, "KM003", "denied by the key agent",
      "A key made with no-export is used with kms.mode = remote; data keys and kms.wrap() need one "
      "made with purpose => 'wrap', which does nothing else."},
