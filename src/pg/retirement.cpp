@@ -129,7 +129,7 @@ void refuse_for(std::span<const ColumnRows> columns, const char* action, ByteVie
                  errdetail("%s", shown_rows(columns)),
                  errhint("Where it is the current version, rotate first. Bring them to the current "
                          "version with CALL kms.reencrypt(), blobs with kms.rewrap_blobs(), or use "
-                         "force => true, and they are lost.")));
+                         "force => true.")));
     }
 }
 
