@@ -307,6 +307,7 @@ RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 DECLARE
     shown CONSTANT int := 20;
+    unnoted record;
     today record;
     registered kms.registered_column;
     place kms.registered_place;
@@ -317,11 +318,21 @@ BEGIN
     IF NOT EXISTS (SELECT FROM kms.registered_column) THEN
         RETURN;
     END IF;
-    FOR registered IN
-        SELECT r.* FROM kms.registered_column r
+    -- Of what is nowhere only what can be noted by now: a row that is locked here stays so until the
+    -- command's transaction ends, whoever's it is.
+    FOR unnoted IN
+        SELECT r.id FROM kms.registered_column r
         WHERE NOT EXISTS (SELECT FROM kms.registered_place p WHERE p.id = r.id)
-        FOR UPDATE SKIP LOCKED
+            AND EXISTS (
+                SELECT FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid
+                    JOIN pg_attribute a ON a.attrelid = c.oid
+                WHERE n.nspname = r.relation_schema AND c.relname = r.relation_name AND a.attname = r.column_name
+                    AND c.relkind IN ('r', 'p') AND NOT EXISTS (
+                        SELECT FROM kms.registered_place q WHERE q.relation = a.attrelid AND q.attribute = a.attnum))
     LOOP
+        SELECT r.* INTO registered FROM kms.registered_column r WHERE r.id = unnoted.id FOR UPDATE SKIP LOCKED;
+        is_late := is_late OR NOT FOUND;
+        CONTINUE WHEN NOT FOUND;
         PERFORM kms_internal.note_place(registered);
     END LOOP;
     FOR today IN SELECT * FROM kms_internal.stale_registrations() LOOP
@@ -366,7 +377,7 @@ BEGIN
     IF is_late THEN
         RAISE WARNING USING
             MESSAGE = 'kms could not follow a rename or a drop of a registered column yet',
-            DETAIL = 'Another session changes its registration: the next command follows it.',
+            DETAIL = 'Another session holds its registration: the next command after it follows.',
             HINT = 'Until then a dump holds the names of before.';
     END IF;
     IF forgotten <> '{}' THEN

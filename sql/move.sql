@@ -246,6 +246,23 @@ CALL kms.reencrypt('t', 'c', new_key => 'old', was_key => 'third');
 SELECT * FROM registration;
 SELECT count(*), bool_and(kms.decode_with_text('old', c, id::text::bytea) = 'v' || id) FROM t;
 
+-- The way back does without a context of before that raises an error: no value is sealed under it.
+CREATE TABLE raises (id int PRIMARY KEY, c bytea);
+INSERT INTO raises SELECT n, kms.encode_with('old', 'v' || n) FROM generate_series(1, 20) n;
+SELECT kms.register_column('raises', 'c', 'old');
+\set VERBOSITY terse
+CALL kms.reencrypt('raises', 'c', new_context => $$convert_to((100 / (id - 5))::text, 'UTF8')$$);
+CALL kms.reencrypt('raises', 'c', new_context => '');
+SELECT is_moving FROM kms.registered_columns WHERE relation = 'raises'::regclass;
+CALL kms.reencrypt('raises', 'c', new_context => $$convert_to('kms/1 ' || id, 'UTF8')$$);
+SELECT kms.rotate_key('old') > 0 AS rotated;
+CALL kms.reencrypt('raises', 'c', new_context => '');
+\set VERBOSITY default
+SELECT is_moving FROM kms.registered_columns WHERE relation = 'raises'::regclass;
+SELECT count(*), bool_and(kms.decode_with_text('old', c) = 'v' || id) FROM raises;
+SELECT rows FROM kms.census('raises', 'c');
+DROP TABLE raises;
+
 DROP VIEW registration;
 DROP TABLE t;
 DROP FUNCTION full_disk;

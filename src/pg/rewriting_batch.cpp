@@ -118,6 +118,20 @@ void note_held(Rewriting& run, Place& place, ItemPointerData row) {
     ++run.passed_over_in_pass;
 }
 
+// What raises may be the context of before, of a row that has been moved, or moved back, and needs
+// it no more.
+bool is_done_without_before(Batch& batch, Place& place, ItemPointerData end) {
+    Attempt attempt = {};
+    attempt.most = 1;
+    attempt.next = place.next;
+    attempt.without_before = true;
+    if (try_rows(batch, end, attempt) != nullptr || attempt.bad.count != 0) {
+        return false;
+    }
+    note_success(batch.run, place, attempt);
+    return true;
+}
+
 // False: the transaction is to end before it waits once more, with rows locked.
 bool rewrite_some_rows(Batch& batch, Place& place, ItemPointerData end) {
     Rewriting& run = batch.run;
@@ -132,7 +146,7 @@ bool rewrite_some_rows(Batch& batch, Place& place, ItemPointerData end) {
         run.at_once = attempt.taken / 2;
     } else if (was_held) {
         note_held(run, place, attempt.last);
-    } else {
+    } else if (!batch.key.is_moving || !is_done_without_before(batch, place, end)) {
         note_failed(batch, place, attempt.last, *error);
     }
     return !was_held;

@@ -89,11 +89,11 @@ void note_bad_row(Work& work, const ItemPointerData& place, int sqlstate, const 
 
 // --- reading
 
-// What is taken of a row is copied: the page that it may stand in does not stay.
-
-// No value opens with a context that is NULL: there is none to open then.
+// What is taken of a row is copied: the page that it may stand in does not stay. No value opens
+// with a context that is NULL: there is none to open then.
 Call as_before(const Work& work, const Call& call, TupleTableSlot* row) {
-    const auto context = context_of_row(work.values_before, row);
+    const auto context =
+        work.attempt.without_before ? std::nullopt : context_of_row(work.values_before, row);
     Call before = call;
     before.identifier = work.batch.key.was.key_identifier;
     before.context = context ? copy_of(*context) : ByteView{};

@@ -24,6 +24,7 @@ struct Attempt {
     int taken;
     ItemPointerData last;    // that was taken
     bool is_in_owners_code;  // or in what checks and writes a row
+    bool without_before;     // in a move: no row has the context that it had before
     bool waits_briefly;      // for others' locks, by a lock_timeout that is not the caller's
     std::int64_t done;
     std::int64_t passed_over;

@@ -157,6 +157,25 @@ is($node->safe_psql('postgres', q{SELECT count(*) FROM kms.registered_column WHE
 $ddl->('ALTER TABLE person RENAME number TO ssn');
 is(registered_in($node), $all, '... until it is there again');
 
+# What is registered and not there yet is held by nobody's command.
+$clerk->get('BEGIN; CREATE TEMP TABLE nothing ()');
+$node->safe_psql('postgres', q{SET lock_timeout = '10s';
+    INSERT INTO kms.registered_column (relation_schema, relation_name, column_name, key_identifier) VALUES ('public', 'ghost', 'x', 'k');
+    CREATE TABLE public.ghost (x bytea, y bytea);
+    ALTER TABLE public.ghost RENAME x TO z; ALTER TABLE public.ghost RENAME y TO x});
+is($node->safe_psql('postgres', q{SELECT full_name FROM kms.registered_columns WHERE relation = 'public.ghost'::regclass}), 'public.ghost.z',
+    'a column that comes later is noted beside another\'s open transaction, and followed');
+$clerk->get('COMMIT');
+$node->safe_psql('postgres', 'DROP TABLE public.ghost');
+# ... and where it is held, that is said.
+$node->safe_psql('postgres', q{INSERT INTO kms.registered_column (relation_schema, relation_name, column_name, key_identifier) VALUES ('public', 'ghost', 'x', 'k')});
+$holder->get(q{BEGIN; SELECT FROM kms.registered_column WHERE relation_name = 'ghost' FOR UPDATE});
+(undef, undef, my $told) = $node->psql('postgres', 'CREATE TABLE public.ghost (x bytea)');
+like($told, qr/WARNING: .*kms could not follow a rename/, 'one that is held by another is not noted without a word');
+$holder->get('COMMIT');
+is($node->safe_psql('postgres', q{COMMENT ON TABLE public.ghost IS 'any command'; SELECT count(*) FROM kms.registered_place p WHERE p.relation = 'public.ghost'::regclass}), 1, '... but by the next command');
+$node->safe_psql('postgres', 'DROP TABLE public.ghost');
+
 # Commands of several transactions.
 $ddl->($_) foreach 'CREATE INDEX CONCURRENTLY i ON person (id)', 'REINDEX INDEX CONCURRENTLY i', 'DROP INDEX CONCURRENTLY i',
   'ALTER TABLE card DETACH PARTITION card_1 CONCURRENTLY', 'DROP TABLE card_1', 'VACUUM FULL person', 'CLUSTER';
