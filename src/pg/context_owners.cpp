@@ -64,7 +64,7 @@ void require_owned_type(Oid type, Oid owner) {
                                "is looked at",
                                format_type_be(type))));
     }
-    const List* parts = parts_of(type);
+    const List* parts = types_in(type);
     for (int i = 0; i < list_length(parts); ++i) {
         const Oid part = list_nth_oid(parts, i);
         HeapTuple row = SearchSysCache1(TYPEOID, ObjectIdGetDatum(part));

@@ -152,7 +152,7 @@ const char* context_type(Oid type, std::int32_t modifier, Oid collation, TypeBou
     return text.data;
 }
 
-const List* parts_of(Oid type) {
+const List* types_in(Oid type) {
     TypeBound bound;
     return Parts(type, bound).all();
 }

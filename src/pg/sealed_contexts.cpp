@@ -36,9 +36,8 @@ bool share_rows(Oid one, Oid other) {
 // While a column is moved, there may be values of the context of before too.
 const List* columns_under(const RegisteredColumn& sealed) {
     const List* names = columns_of(sealed.context_expression);
-    return sealed.is_moving
-               ? list_concat_copy(names, columns_of(sealed.was.context_expression))
-               : names;
+    return sealed.is_moving ? list_concat_copy(names, columns_of(sealed.was.context_expression))
+                            : names;
 }
 
 void add_columns(Bitmapset*& attributes, Relation table, const List* names) {

@@ -25,7 +25,7 @@ sub make_database {
     $node->safe_psql($database, "CREATE TABLE card (id int PRIMARY KEY, number bytea); $trigger
         GRANT SELECT, INSERT, UPDATE, DELETE ON card TO app, $name;
         GRANT USAGE ON SCHEMA kms TO app, $name;
-        GRANT EXECUTE ON FUNCTION kms.encode(int, bytea, bytea), kms.is_sealed, kms.decode_text TO app, $name");
+        GRANT EXECUTE ON FUNCTION kms.encode(int, bytea, bytea), kms.is_sealed, kms.looks_sealed, kms.decode_text TO app, $name");
     return;
 }
 
@@ -80,15 +80,15 @@ my %hostile = (
 );
 foreach my $what (sort keys %hostile) {
     is($node->safe_psql('postgres', "SELECT kms.looks_sealed('$hostile{$what}')"), 't', "$what looks like one that is sealed");
-    $app->get("DELETE FROM card WHERE id IN (1, 4); INSERT INTO card VALUES (1, '1234'), (4, '$hostile{$what}'); UPDATE card SET number = '$hostile{$what}' WHERE id = 1");
-    foreach my $id (1, 4) {
-        isnt(stored($id), $hostile{$what}, '... and is not stored as it came, by ' . ($id == 1 ? 'UPDATE' : 'INSERT'));
-        is($node->safe_psql('postgres', "SELECT kms.decode(1, number, id::text::bytea) = '$hostile{$what}' FROM card WHERE id = $id"), 't', '... but sealed, as the bytes that it is');
-    }
+    $app->get("DELETE FROM card WHERE id IN (1, 4); INSERT INTO card VALUES (1, '1234'), (4, '$hostile{$what}')");
+    isnt(stored(4), $hostile{$what}, '... and is not stored as it came, by INSERT');
+    is($node->safe_psql('postgres', "SELECT kms.decode(1, number, id::text::bytea) = '$hostile{$what}' FROM card WHERE id = 4"), 't', '... but sealed, as the bytes that it is');
+    like(outcome($app, "UPDATE card SET number = '$hostile{$what}' WHERE id = 1"), qr/^P0001 a card takes its number, and not what looks sealed/, '... and is refused by UPDATE');
+    is(opened($app, 1), '1234', '... which leaves the value');
 }
 $app->get("DELETE FROM card WHERE id = 4; UPDATE card SET number = '4333' WHERE id = 1");
 my $own = stored(1);
-like(outcome($app, "UPDATE card SET number = '$first' WHERE id = 1"), qr/^P0001 a card takes its number, and not what is sealed already/, 'the row\'s own ciphertext of before is refused');
+like(outcome($app, "UPDATE card SET number = '$first' WHERE id = 1"), qr/^P0001 a card takes its number, and not what looks sealed/, 'the row\'s own ciphertext of before is refused');
 like(outcome($app, "BEGIN; DELETE FROM card WHERE id = 1; INSERT INTO card VALUES (1, '$own')"), qr/^P0001 a card takes its number/, '... by INSERT too');
 is($app->get('ROLLBACK; SELECT count(*) FROM card'), 3, '... and nothing is lost');
 
@@ -97,6 +97,14 @@ is($app->get('ROLLBACK; SELECT count(*) FROM card'), 3, '... and nothing is lost
 like(outcome($app, "INSERT INTO card VALUES (2, '77') ON CONFLICT (id) DO UPDATE SET number = EXCLUDED.number"), qr/^P0001 a card takes its number/, 'what the trigger has sealed is not sealed twice');
 $app->get("INSERT INTO card VALUES (2, '77') ON CONFLICT (id) DO UPDATE SET number = '77'");
 is(opened($app, 2), '77', '... the value itself is sealed');
+
+# By another column than the context's: what was sealed for the row that was to be is not sealed once more for the one there is.
+$node->safe_psql('postgres', q{CREATE TABLE owned (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), owner text UNIQUE, number bytea);
+    CREATE TRIGGER seal BEFORE INSERT OR UPDATE ON owned FOR EACH ROW EXECUTE FUNCTION seal_number(); GRANT ALL ON owned TO app});
+my $upsert = q{INSERT INTO owned (owner, number) VALUES ('ada', '77') ON CONFLICT (owner) DO UPDATE SET number =};
+$app->get("$upsert EXCLUDED.number");
+like(outcome($app, "$upsert EXCLUDED.number"), qr/^P0001 a card takes its number, and not what looks sealed/, 'nor by a conflict of another column');
+is($app->get("$upsert '78'; SELECT kms.decode_text(1, number, id::text::bytea) FROM owned"), '78', '... where the value itself is sealed too');
 
 # --- a data-only dump, restored, dumped and restored again
 
