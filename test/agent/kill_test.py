@@ -121,11 +121,11 @@ class Update:
         failed = traced(self.line(folder), "-o", "/dev/null", "-e", f"inject={name}:error={FAILING[name]}:when={number}")
         reached = self.reached(folder)
         what = f"{name} {number}: exit code {failed.returncode}, {reached}, {temporary_files(folder)}, {failed.stderr}"
-        if failed.returncode == DONE and name in NOT_ONLY_OURS:
+        if failed.returncode == DONE and (name in NOT_ONLY_OURS or b"it is done, but cannot be told" in failed.stderr):
             return None if reached == "new" and not temporary_files(folder) else what
         if failed.returncode not in (FAILED, UNUSABLE) or not failed.stderr:
             return what
-        told = b"/ring was written, but" in failed.stderr or b"standard output" in failed.stderr
+        told = b"/ring was written, but" in failed.stderr
         if reached != ("new" if told else "old") or temporary_files(folder):
             return what
         return None if self.goes_on(folder, reached) else what + " and nothing goes on"
