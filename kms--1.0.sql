@@ -190,6 +190,15 @@ BEGIN
     FROM pg_attribute WHERE attrelid = noted_context.relation AND attname = ANY (used);
 END $$;
 
+-- What has the names of a registered column now.
+CREATE FUNCTION kms_internal.column_named(registered kms.registered_column, OUT relation oid, OUT attribute smallint)
+RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+SELECT a.attrelid, a.attnum
+FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid JOIN pg_attribute a ON a.attrelid = c.oid
+WHERE n.nspname = (registered).relation_schema AND c.relname = (registered).relation_name
+    AND c.relkind IN ('r', 'p') AND a.attname = (registered).column_name
+$$;
+
 -- That the registered column is what has the names. A table that is missing after a restore must not
 -- keep out the rows of the others, nor a second registration of one column, which has the name of
 -- before in a dump that was taken in between: false, and it is nowhere.
@@ -197,12 +206,9 @@ CREATE FUNCTION kms_internal.note_place(registered kms.registered_column)
 RETURNS bool LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     INSERT INTO kms.registered_place
-    SELECT registered.id, a.attrelid, a.attnum, used.*
-    FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid
-        JOIN pg_attribute a ON a.attrelid = c.oid
-        CROSS JOIN LATERAL kms_internal.noted_context(registered, c.oid) used
-    WHERE n.nspname = registered.relation_schema AND c.relname = registered.relation_name
-        AND c.relkind IN ('r', 'p') AND a.attname = registered.column_name;
+    SELECT registered.id, named.relation, named.attribute, used.*
+    FROM kms_internal.column_named(registered) named
+        CROSS JOIN LATERAL kms_internal.noted_context(registered, named.relation) used;
     RETURN true;
 EXCEPTION WHEN unique_violation THEN
     RETURN false;
@@ -324,11 +330,10 @@ BEGIN
         SELECT r.id FROM kms.registered_column r
         WHERE NOT EXISTS (SELECT FROM kms.registered_place p WHERE p.id = r.id)
             AND EXISTS (
-                SELECT FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid
-                    JOIN pg_attribute a ON a.attrelid = c.oid
-                WHERE n.nspname = r.relation_schema AND c.relname = r.relation_name AND a.attname = r.column_name
-                    AND c.relkind IN ('r', 'p') AND NOT EXISTS (
-                        SELECT FROM kms.registered_place q WHERE q.relation = a.attrelid AND q.attribute = a.attnum))
+                SELECT FROM kms_internal.column_named(r) named
+                WHERE NOT EXISTS (
+                    SELECT FROM kms.registered_place q
+                    WHERE q.relation = named.relation AND q.attribute = named.attribute))
     LOOP
         SELECT r.* INTO registered FROM kms.registered_column r WHERE r.id = unnoted.id FOR UPDATE SKIP LOCKED;
         is_late := is_late OR NOT FOUND;

@@ -146,9 +146,7 @@ bool exportable_argument(FunctionCallInfo fcinfo, int index, wire::Purpose purpo
 
 // They stay with the version that has wrapped them.
 void tell_of_data_keys(ByteView kek) {
-    std::size_t count = 0;
-    for_each_batch(kek, [&](const DataKeyBatch& batch) { count += batch.count; });
-    if (count != 0) {
+    if (const std::size_t count = count_data_keys(kek); count != 0) {
         ereport(NOTICE, (errmsg("data keys that older versions of \"%s\" have wrapped: %zu",
                                 shown_identifier(kek), count),
                          errhint("kms.rotate_kek() rotates the key, and wraps them anew.")));

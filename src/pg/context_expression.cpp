@@ -213,7 +213,8 @@ void require_small_types(Relation table, Node* node) {
          member = bms_next_member(columns, member)) {
         const auto* column =
             TupleDescAttr(RelationGetDescr(table), member + FirstLowInvalidHeapAttributeNumber - 1);
-        if (has_too_many_parts(column->atttypid, bound)) {
+        (void)types_in(column->atttypid, bound);
+        if (bound.is_reached()) {
             ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
                             errmsg("the columns that a context expression uses are made of a "
                                    "hundred types, or attributes, or more"),

@@ -5,77 +5,78 @@
 namespace kms::pg {
 namespace {
 
-// `author` could run anything as `owner` without it.
-void require_owned(Oid author, Oid owner, const char* what, const char* kind) {
-    if (has_privs_of_role(author, owner)) {
+// What has an owner: in which catalog, and how it is called.
+struct Kind {
+    CacheNumber catalog;
+    AttrNumber owner;
+    const char* name;
+    const char* in_alter;
+    const char* (*shown)(Oid number);
+};
+
+// A number where it was dropped meanwhile.
+const char* shown_collation(Oid number) {
+    const char* name = get_collation_name(number);
+    return name != nullptr ? quote_identifier(name) : psprintf("%u", number);
+}
+
+constexpr Kind function_kind = {PROCOID, Anum_pg_proc_proowner, "function", "FUNCTION",
+                                [](Oid number) -> const char* { return format_procedure(number); }};
+constexpr Kind operator_kind = {OPEROID, Anum_pg_operator_oprowner, "operator", "OPERATOR",
+                                [](Oid number) -> const char* { return format_operator(number); }};
+constexpr Kind collation_kind = {COLLOID, Anum_pg_collation_collowner, "collation", "COLLATION",
+                                 shown_collation};
+constexpr Kind type_kind = {TYPEOID, Anum_pg_type_typowner, "type", "TYPE",
+                            [](Oid number) -> const char* { return format_type_be(number); }};
+
+// InvalidOid where it was dropped meanwhile: what uses it says so.
+Oid author_of(const Kind& kind, Oid number) {
+    HeapTuple row = SearchSysCache1(kind.catalog, ObjectIdGetDatum(number));
+    if (!HeapTupleIsValid(row)) {
+        return InvalidOid;
+    }
+    bool is_null = false;
+    const Oid author = DatumGetObjectId(SysCacheGetAttr(kind.catalog, row, kind.owner, &is_null));
+    ReleaseSysCache(row);
+    return author;
+}
+
+// Who has the privileges of `owner` could run anything as `owner` without it.
+void require_owned(const Kind& kind, Oid number, Oid owner) {
+    const Oid author = author_of(kind, number);
+    if (!OidIsValid(author) || has_privs_of_role(author, owner)) {
         return;
     }
     ereport(ERROR,
             (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-             errmsg("a context expression uses %s, which is not its table's owner's", what),
+             errmsg("a context expression uses the %s %s, which is not its table's owner's",
+                    kind.name, kind.shown(number)),
              errdetail("It belongs to \"%s\", who could make it run anything in the name of "
                        "\"%s\".",
                        GetUserNameFromId(author, true), GetUserNameFromId(owner, true)),
              errhint("Give it to the table's owner, or to a superuser, by ALTER %s ... OWNER TO.",
-                     kind)));
+                     kind.in_alter)));
 }
 
-void require_owned_operator(Oid number, Oid owner) {
-    HeapTuple row = SearchSysCache1(OPEROID, ObjectIdGetDatum(number));
-    if (!HeapTupleIsValid(row)) {
-        return;  // dropped meanwhile: what calls it says so
-    }
-    const Oid author = reinterpret_cast<Form_pg_operator>(GETSTRUCT(row))->oprowner;
-    ReleaseSysCache(row);
-    require_owned(author, owner, psprintf("the operator %s", format_operator(number)), "OPERATOR");
-}
-
-void require_owned_collation(Oid number, Oid owner) {
-    HeapTuple row = SearchSysCache1(COLLOID, ObjectIdGetDatum(number));
-    if (!HeapTupleIsValid(row)) {
-        return;
-    }
-    const auto& form = *reinterpret_cast<Form_pg_collation>(GETSTRUCT(row));
-    const Oid author = form.collowner;
-    const char* name = pstrdup(NameStr(form.collname));
-    ReleaseSysCache(row);
-    require_owned(author, owner, psprintf("the collation %s", quote_identifier(name)), "COLLATION");
-}
-
-void require_owned_function(Oid number, Oid owner) {
-    HeapTuple row = SearchSysCache1(PROCOID, ObjectIdGetDatum(number));
-    if (!HeapTupleIsValid(row)) {
-        return;
-    }
-    const Oid author = reinterpret_cast<Form_pg_proc>(GETSTRUCT(row))->proowner;
-    ReleaseSysCache(row);
-    require_owned(author, owner, psprintf("the function %s", format_procedure(number)), "FUNCTION");
-}
-
-// With all that values of the type are made of: each of it may be a domain that checks.
+// With all that values of the type are made of: each of it may be a domain that checks. Of an array
+// it is the element that has an owner.
 void require_owned_type(Oid type, Oid owner) {
     if (type < FirstNormalObjectId) {
         return;
     }
     TypeBound bound;
-    if (has_too_many_parts(type, bound)) {
+    const List* parts = types_in(type, bound);
+    if (bound.is_reached()) {
         ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
                         errmsg("a context expression uses the type %s, which is made of more than "
                                "is looked at",
                                format_type_be(type))));
     }
-    const List* parts = types_in(type);
     for (int i = 0; i < list_length(parts); ++i) {
         const Oid part = list_nth_oid(parts, i);
-        HeapTuple row = SearchSysCache1(TYPEOID, ObjectIdGetDatum(part));
-        if (!HeapTupleIsValid(row)) {
-            continue;
+        if (!OidIsValid(get_element_type(part))) {
+            require_owned(type_kind, part, owner);
         }
-        const auto& form = *reinterpret_cast<Form_pg_type>(GETSTRUCT(row));
-        const Oid author =
-            IsTrueArrayType(&form) ? owner : form.typowner;  // its element is one too
-        ReleaseSysCache(row);
-        require_owned(author, owner, psprintf("the type %s", format_type_be(part)), "TYPE");
     }
 }
 
@@ -92,12 +93,7 @@ void require_owned_name(TypeName* name, Oid owner) {
 // A cast may be written as a call. What is one, and what only has the name of a type, is seen when
 // it is read.
 void require_owned_if_type(List* called, Oid owner) {
-    HeapTuple row = LookupTypeName(nullptr, makeTypeNameFromNameList(called), nullptr, true);
-    if (HeapTupleIsValid(row)) {
-        const Oid type = reinterpret_cast<Form_pg_type>(GETSTRUCT(row))->oid;
-        ReleaseSysCache(row);
-        require_owned_type(type, owner);
-    }
+    require_owned_type(LookupTypeNameOid(nullptr, makeTypeNameFromNameList(called), true), owner);
 }
 
 bool names_type_of_other(Node* node, void* owner) {
@@ -117,22 +113,22 @@ bool names_type_of_other(Node* node, void* owner) {
 // --- as it is read
 
 bool is_of_other(Oid function, void* owner) {
-    require_owned_function(function, *static_cast<Oid*>(owner));
+    require_owned(function_kind, function, *static_cast<Oid*>(owner));
     return false;
 }
 
 void require_owned_names(Node* node, Oid owner) {
     if (IsA(node, OpExpr) || IsA(node, DistinctExpr) || IsA(node, NullIfExpr)) {
-        require_owned_operator(reinterpret_cast<OpExpr*>(node)->opno, owner);
+        require_owned(operator_kind, reinterpret_cast<OpExpr*>(node)->opno, owner);
     } else if (IsA(node, ScalarArrayOpExpr)) {
-        require_owned_operator(reinterpret_cast<ScalarArrayOpExpr*>(node)->opno, owner);
+        require_owned(operator_kind, reinterpret_cast<ScalarArrayOpExpr*>(node)->opno, owner);
     } else if (IsA(node, RowCompareExpr)) {
         const List* operators = reinterpret_cast<RowCompareExpr*>(node)->opnos;
         for (int i = 0; i < list_length(operators); ++i) {
-            require_owned_operator(list_nth_oid(operators, i), owner);
+            require_owned(operator_kind, list_nth_oid(operators, i), owner);
         }
     } else if (IsA(node, CollateExpr)) {
-        require_owned_collation(reinterpret_cast<CollateExpr*>(node)->collOid, owner);
+        require_owned(collation_kind, reinterpret_cast<CollateExpr*>(node)->collOid, owner);
     }
 }
 

@@ -152,8 +152,7 @@ const char* context_type(Oid type, std::int32_t modifier, Oid collation, TypeBou
     return text.data;
 }
 
-const List* types_in(Oid type) {
-    TypeBound bound;
+const List* types_in(Oid type, TypeBound& bound) {
     return Parts(type, bound).all();
 }
 
@@ -163,10 +162,6 @@ bool names_something(Oid type) {
 
 bool holds_row(Oid type) {
     return has_part(type, [](Oid part) { return is_row(part) || part == RECORDOID; });
-}
-
-bool has_too_many_parts(Oid type, TypeBound& bound) {
-    return Parts(type, bound).are_too_many();
 }
 
 bool is_made_of(Oid type, Oid part) {

@@ -25,10 +25,7 @@ const char* context_type(Oid type, std::int32_t modifier, Oid collation, TypeBou
 
 // The type, and all types that its values are made of: each domain on the way to a base type,
 // elements, attributes. Each once, and no more than are looked at.
-const List* types_in(Oid type);
-
-// Whether it is made of more than is looked at.
-bool has_too_many_parts(Oid type, TypeBound& bound);
+const List* types_in(Oid type, TypeBound& bound);
 
 // Whether a value of the type stands, at any depth, for what has a name, and so changes with that:
 // regclass and its like, aclitem.

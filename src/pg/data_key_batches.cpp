@@ -50,6 +50,12 @@ void DataKeyBatches::end() {
     MemoryContextDelete(memory_);
 }
 
+std::size_t count_data_keys(ByteView kek) {
+    std::size_t count = 0;
+    for_each_batch(kek, [&](const DataKeyBatch& batch) { count += batch.count; });
+    return count;
+}
+
 void finish_batch(Session& session, const Failure& failure, DataKeyBatch& batch) {
     ErrorContextCallback callback = {error_context_stack, add_context, &batch};
     error_context_stack = &callback;

@@ -44,6 +44,9 @@ void for_each_batch(ByteView kek, Visit&& visit) {
     batches.end();
 }
 
+// How many it wraps, which are not destroyed.
+std::size_t count_data_keys(ByteView kek);
+
 // Act three after an exchange about a batch: as finish(), and CONTEXT names the data key.
 void finish_batch(Session& session, const Failure& failure, DataKeyBatch& batch);
 

@@ -68,21 +68,20 @@ const char* deparsed(Node* expression) {
 HandedDefault handed_default(const Pair& pair, Relation table, AttrNumber from) {
     Node* value = default_of(table, from);
     if (value == nullptr) {
-        return {nullptr, nullptr, nullptr};
+        return {false, nullptr, nullptr};
     }
-    const char* was = deparsed(value);
     if (pair.opens) {
-        return {was, nullptr, "it is sealed"};
+        return {true, nullptr, "it is sealed"};
     }
     if (pair.context_expression != nullptr) {
-        return {was, nullptr, "the context depends on the row"};
+        return {true, nullptr, "the context depends on the row"};
     }
     Node* bytes = nullptr;
     run_owners_code(owner_of(pair.relation), [&] { bytes = canonical(table, from, value); });
     if (bytes == nullptr) {
-        return {was, nullptr, "its text depends on settings"};
+        return {true, nullptr, "its text depends on settings"};
     }
-    return {was, sealing(constant_of(pair.key_identifier), bytes), nullptr};
+    return {true, sealing(constant_of(pair.key_identifier), bytes), nullptr};
 }
 
 }  // namespace kms::pg

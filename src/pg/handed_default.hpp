@@ -6,7 +6,7 @@
 namespace kms::pg {
 
 struct HandedDefault {
-    const char* was;       // SQL; nullptr: the column has none
+    bool is_there;
     Node* expression;      // seals it; nullptr: it cannot be handed on
     const char* obstacle;  // then: why
 };

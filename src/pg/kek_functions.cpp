@@ -24,16 +24,10 @@ bool is_said_to_seal(const KeyUse& use) {
     return seals;
 }
 
-bool wraps_data_keys(ByteView kek) {
-    bool does = false;
-    for_each_batch(kek, [&](const DataKeyBatch& batch) { does = does || batch.count != 0; });
-    return does;
-}
-
 // A new version of a key that seals would be used from then on, unseen by what kms.rotate_key()
 // looks at.
 void require_kek(const KeyUse& use) {
-    if (is_said_to_seal(use) && !wraps_data_keys(use.identifier)) {
+    if (is_said_to_seal(use) && count_data_keys(use.identifier) == 0) {
         ereport(ERROR, (errcode(sqlstate::denied),
                         errmsg("could not rotate KEK \"%s\": it is a key that seals values",
                                shown_identifier(use.identifier)),

@@ -91,11 +91,8 @@ Datum value_of_text(PlainInput& input, ByteView bytes, ByteView* back) {
 
 // As PostgreSQL writes it, with the digits that it was sealed with.
 bool is_its_text(const PlainInput& input, Datum value, ByteView bytes) {
-    if (getBaseType(input.type) != NUMERICOID) {
-        return false;
-    }
-    const char* text = DatumGetCString(DirectFunctionCall1(numeric_out, value));
-    return text_of(bytes) == text;
+    const auto written = written_number(input.type, value);
+    return written && std::ranges::equal(*written, bytes);
 }
 
 void require_all_kept(const PlainInput& input, Datum value, ByteView bytes, ByteView back) {

@@ -118,6 +118,13 @@ ByteView bytes_of_value(const RowValues& values, Datum value) {
     return evaluate(values, values.bytes, nullptr).value_or(ByteView{});
 }
 
+std::optional<ByteView> written_number(Oid type, Datum value) {
+    if (getBaseType(type) != NUMERICOID) {
+        return std::nullopt;
+    }
+    return bytes_of(DatumGetCString(DirectFunctionCall1(numeric_out, value)));
+}
+
 ByteView lasting_bytes_of_value(const RowValues& values, Datum value) {
     return with_lasting_text(values.depends_on, [&] { return bytes_of_value(values, value); });
 }

@@ -27,6 +27,10 @@ RowValues prepare_constant(Node* value);
 RowValues prepare_values(Oid type, std::int32_t typmod);
 ByteView bytes_of_value(const RowValues& values, Datum value);
 
+// A number as PostgreSQL writes it, with the zeros at its end that are not sealed; nothing of other
+// types.
+std::optional<ByteView> written_number(Oid type, Datum value);
+
 // The same whatever the session's settings are.
 ByteView lasting_bytes_of_value(const RowValues& values, Datum value);
 

@@ -85,7 +85,7 @@ bool has_own_default(const Heirs& heirs) {
 // What is lost without what it is: that stands in an error, and may be a plaintext.
 void describe_default(const Pair& pair, const Heirs& heirs, Lines& lines) {
     const HandedDefault found = handed_default(pair, heirs.table, heirs.from);
-    if (found.was == nullptr || has_own_default(heirs)) {
+    if (!found.is_there || has_own_default(heirs)) {
         return;
     }
     if (found.expression == nullptr) {

@@ -90,6 +90,12 @@ def refused_identify():
     served.end()
 
 
+def put_back(older):
+    """In one step, as a restore does."""
+    write("late.older", older)
+    os.rename("late.older", "late")
+
+
 def another_history():
     """A running agent has seen what an older keyring lacks, however often that is changed."""
     fresh("late")
@@ -98,8 +104,7 @@ def another_history():
     agent("rotate", *late, "a")
     served = Serving(*late)
     equal(served.ask("describe", "a")[1][0], "2", "an agent has seen version 2")
-    write("late.older", older)
-    os.rename("late.older", "late")
+    put_back(older)
     for _ in range(3):
         expect(agent("rotate", *late, "a"), DONE, "an older keyring is put back, and changed")
     code, _, text = later(served, "get", "a")
@@ -111,8 +116,7 @@ def another_history():
     older = read("late")
     agent("destroy", *late, "a", "1")
     equal(served.ask("get", "a")[0], "disabled", "an agent has seen that a version is destroyed")
-    write("late.older", older)
-    os.rename("late.older", "late")
+    put_back(older)
     for key in "bcd":
         agent("create", *late, key)
     equal(later(served, "get", "a")[0], "unavailable", "and does not give it when it comes back")
@@ -122,8 +126,7 @@ def another_history():
     older = read("late")
     agent("disable", *late, "a", "1")
     equal(served.ask("get", "a")[0], "disabled", "an agent has seen that a version is disabled")
-    write("late.older", older)
-    os.rename("late.older", "late")
+    put_back(older)
     agent("create", *late, "b")
     code, _, text = later(served, "get", "a")
     ok(code == "unavailable" and b"put back" in text, "another state of the same generation is none that it follows", text)
