@@ -55,7 +55,7 @@ sub ended { return { code => $? >> 8, signal => $? & 127, out => $_[0], err => $
 # unread.
 sub blob {
     my (@words) = @_;
-    my @piped = ref $words[-1] ? ('bash', '-c', 'cat "$0" | exec "$@"', file(${ pop @words })) : ();
+    my @piped = ref $words[-1] ? ('bash', '-c', 'cat "$0" 2>&- | exec "$@"', file(${ pop @words })) : ();
     my ($out, $err) = ('', '');
     IPC::Run::run([ @piped, $program, @words ], '<', \'', '>', \$out, '2>', \$err);
     my $ended = ended($out, $err);
