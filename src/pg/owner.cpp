@@ -87,6 +87,7 @@ void act_as(const Caller& caller) {
 
 void enter_owners_code(OwnersCode& code, Oid role, SearchPath path) {
     GetUserIdAndSecContext(&code.caller.role, &code.caller.security);
+    code.portals = portals_to_keep();
     code.outer = error_context_stack;
     if (path == SearchPath::safe) {
         code.caller.settings = fix_search_path();
@@ -100,6 +101,7 @@ void enter_owners_code(OwnersCode& code, Oid role, SearchPath path) {
 }
 
 void leave_owners_code(const OwnersCode& code) {
+    end_other_portals(code.portals);
     error_context_stack = code.outer;
     act_as(code.caller);
 }

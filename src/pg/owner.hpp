@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "pg/left_portals.hpp"
 #include "pg/pg.hpp"
 
 namespace kms::pg {
@@ -39,13 +40,14 @@ std::uint64_t change_as_owner(const Change& change);
 // Context expressions, casts, index expressions, constraints, triggers: whoever maintains the table
 // runs them, a superuser perhaps. As VACUUM, REINDEX and REFRESH do: as the table's owner, in a
 // SECURITY_RESTRICTED_OPERATION, with search_path = pg_catalog, pg_temp; and no key is bound to a
-// local id meanwhile. Whatever settings that code changes are as they were afterwards. Errors for
-// the lack of a name get a HINT.
+// local id meanwhile. Whatever settings that code changes are as they were afterwards, and cursors
+// that it leaves open are closed. Errors for the lack of a name get a HINT.
 //
 // No transaction begins or ends meanwhile, but subtransactions that begin and end inside. An error
 // ends the (sub)transaction it is entered in, which leaves it.
 struct OwnersCode {
     Caller caller;
+    Portals portals;
     ErrorContextCallback* outer;
     ErrorContextCallback hint;
 };
