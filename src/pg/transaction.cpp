@@ -31,6 +31,7 @@ void require_nothing_undone(const char* function) {
 }
 
 void require_nothing_changed(const char* function) {
+    require_read_committed(function);
     if (TransactionIdIsValid(GetTopTransactionIdIfAny())) {
         ereport(ERROR,
                 (errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),

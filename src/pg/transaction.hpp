@@ -16,7 +16,7 @@ void require_read_committed(const char* function);
 void require_nothing_undone(const char* function);
 
 // 25001 where the transaction has changed something: others still see the rows of before, and copy
-// them.
+// them; and where it sees for itself what others have deleted.
 void require_nothing_changed(const char* function);
 
 // What has been committed here is on disk, whatever synchronous_commit says: no crash brings it

@@ -164,6 +164,13 @@ foreach my $shred ('', ', shred => true') {
     }
 }
 is($keeper->get(q{SELECT convert_from(kms.decode_with('of persons', ssn), 'UTF8') FROM person}), 'x', 'what was brought along opens');
+# What others have deleted is still there for a transaction of before, which could copy it.
+foreach my $retire ("CALL kms.destroy_data_key('of persons', 5)", "SELECT kms.disable_data_key('of persons', 5)") {
+    $keeper->get('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM person');
+    $writer->get(q{SET kms.mode = 'envelope'; SELECT kms.rotate_data_key('of persons'); UPDATE person SET ssn = kms.recode_with('of persons', ssn); RESET kms.mode});
+    fails_with($keeper, $retire, '25001', 'nobody retires a version for which rows of before are there');
+    $keeper->get('ROLLBACK');
+}
 $keeper->get(q{DROP TABLE archive; RESET kms.mode; DELETE FROM person; INSERT INTO person VALUES (1, kms.encode(1, 'x'))});
 
 # --- agents that do not list their keys
