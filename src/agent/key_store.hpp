@@ -40,6 +40,14 @@ struct NewKey {
     std::uint32_t after = 0;  // a version number that was used before an older keyring was put back
 };
 
+// A version that was made elsewhere, and goes on here under its number.
+struct ImportedVersion {
+    KeyVersion version;
+    wire::VersionState state;
+    std::int64_t created;  // seconds since 1970, UTC
+    ByteView key;          // empty of a destroyed one
+};
+
 // What a search term is made of.
 struct WantedTerm {
     unsigned bits;
@@ -98,6 +106,9 @@ class KeyStore {
     virtual Status mac(ByteView, const WantedTerm&, ReplyBody&) { return unsupported(); }
 
     virtual Result<KeyVersion> create(ByteView, const NewKey&) { return unsupported(); }
+    virtual Result<KeyVersion> import_version(ByteView, const ImportedVersion&) {
+        return unsupported();
+    }
     virtual Result<KeyVersion> rotate(ByteView, std::uint32_t /*after*/) { return unsupported(); }
     virtual Status change_version(ByteView, std::uint32_t, wire::VersionState) {
         return unsupported();

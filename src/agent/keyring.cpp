@@ -65,6 +65,40 @@ Status check_key(Algorithm algorithm, ByteView key) {
     return {};
 }
 
+// Of a version from outside.
+Status check_imported(const ImportedVersion& imported) {
+    if (imported.created < 0 || imported.created > last_second) {
+        return Error{Code::invalid, "a key was created in the years 1970 to 9999"};
+    }
+    if (imported.state == VersionState::destroyed) {
+        return imported.key.empty() ? Status()
+                                    : Error{Code::invalid, "a destroyed version has no key"};
+    }
+    const KeyVersion& version = imported.version;
+    KMS_TRY(check_key(version.algorithm, imported.key));
+    KMS_ASSIGN(const KeyTag tag, compute_key_tag(version.algorithm, imported.key));
+    if (tag != version.tag) {
+        return Error{Code::invalid, "the key to import has the tag " + wire::tag_word(tag)};
+    }
+    return {};
+}
+
+Status check_goes_on(const KeyringEntry& newest, const KeyringEntry& next) {
+    if (newest.no_export) {
+        return Error{Code::denied,
+                     "the key here does not leave the agent, nor does one come to it"};
+    }
+    if (newest.algorithm != next.algorithm) {
+        return Error{Code::invalid,
+                     "the key is one of " + std::string(info_of(newest.algorithm).name)};
+    }
+    if (newest.version >= next.version) {
+        return Error{Code::invalid,
+                     "the key has a version " + std::to_string(newest.version) + " already"};
+    }
+    return {};
+}
+
 std::size_t stored_key_length(const KeyringEntry& entry) {
     return entry.state == VersionState::destroyed ? 0 : info_of(entry.algorithm).key_length;
 }
@@ -147,6 +181,7 @@ Result<const KeyringEntry*> Keyring::create(std::string_view key, const NewKey& 
     } else {
         KMS_TRY(check_key(wanted.algorithm, wanted.key));
     }
+    KMS_ASSIGN(entry.tag, compute_key_tag(entry.algorithm, entry.key.view()));
     return add(key, std::move(entry));
 }
 
@@ -160,11 +195,28 @@ Result<const KeyringEntry*> Keyring::rotate(std::string_view key, std::int64_t n
     entry.no_export = newest->no_export;
     entry.created = now;
     KMS_ASSIGN(entry.key, random_key(entry.algorithm));
+    KMS_ASSIGN(entry.tag, compute_key_tag(entry.algorithm, entry.key.view()));
+    return add(key, std::move(entry));
+}
+
+Result<const KeyringEntry*> Keyring::import_version(std::string_view key,
+                                                    const ImportedVersion& imported) {
+    KMS_TRY(check_identifier(key));
+    KMS_TRY(check_imported(imported));
+    KeyringEntry entry;
+    entry.version = imported.version.version;
+    entry.algorithm = imported.version.algorithm;
+    entry.state = imported.state;
+    entry.created = imported.created;
+    entry.tag = imported.version.tag;
+    entry.key = SecretBytes::copy_of(imported.key);
+    if (const auto newest = current(key)) {
+        KMS_TRY(check_goes_on(**newest, entry));
+    }
     return add(key, std::move(entry));
 }
 
 Result<const KeyringEntry*> Keyring::add(std::string_view key, KeyringEntry entry) {
-    KMS_ASSIGN(entry.tag, compute_key_tag(entry.algorithm, entry.key.view()));
     if (!tags_.emplace(entry.tag, entry.version).second) {
         return Error{Code::invalid, "the keyring holds this key already, under the tag " +
                                         wire::tag_word(entry.tag)};

@@ -49,6 +49,13 @@ class Keyring {
     Result<const KeyringEntry*> create(std::string_view key, const NewKey& wanted,
                                        std::int64_t now);
 
+    // A version that was made elsewhere: the first of a key that seals and may leave, or one more.
+    // Code::invalid: the number is not above those that the key has, its algorithm is another, the
+    // key has another tag, or cannot be imported at all. Code::denied: the key here is one that
+    // wraps, or does not leave.
+    Result<const KeyringEntry*> import_version(std::string_view key,
+                                               const ImportedVersion& imported);
+
     // A new version at random, whose number is above `after` too. Code::not_found; Code::failed
     // when the numbers are used up.
     Result<const KeyringEntry*> rotate(std::string_view key, std::int64_t now,

@@ -25,12 +25,12 @@ Result<const KeyringEntry*> chosen(const Keyring& keyring, ByteView key, const K
 }  // namespace
 
 std::vector<std::string_view> KeyringStore::capabilities() const {
-    return {wire::verb::describe,      wire::verb::get,        wire::verb::encrypt,
-            wire::verb::decrypt,       wire::verb::wrap,       wire::verb::unwrap,
-            wire::verb::encrypt_as,    wire::verb::mac,        wire::verb::create,
-            wire::verb::rotate,        wire::verb::list,       wire::verb::enable,
-            wire::verb::disable,       wire::verb::destroy,    wire::capability::no_export,
-            wire::capability::purpose, wire::capability::after};
+    return {wire::verb::describe,        wire::verb::get,           wire::verb::encrypt,
+            wire::verb::decrypt,         wire::verb::wrap,          wire::verb::unwrap,
+            wire::verb::encrypt_as,      wire::verb::mac,           wire::verb::create,
+            wire::verb::import,          wire::verb::rotate,        wire::verb::list,
+            wire::verb::enable,          wire::verb::disable,       wire::verb::destroy,
+            wire::capability::no_export, wire::capability::purpose, wire::capability::after};
 }
 
 Result<DescribedVersion> KeyringStore::describe(ByteView key) {
@@ -114,6 +114,11 @@ Status KeyringStore::open(Wanted wanted, ByteView sealed, ReplyBody& reply) {
 Result<KeyVersion> KeyringStore::create(ByteView key, const NewKey& wanted) {
     return apply_to_version(
         [&](Keyring& ring) { return ring.create(text_of(key), wanted, now()); });
+}
+
+Result<KeyVersion> KeyringStore::import_version(ByteView key, const ImportedVersion& imported) {
+    return apply_to_version(
+        [&](Keyring& ring) { return ring.import_version(text_of(key), imported); });
 }
 
 Result<KeyVersion> KeyringStore::rotate(ByteView key, std::uint32_t after) {

@@ -25,6 +25,7 @@ class KeyringStore : public KeyStore {
                       ReplyBody& reply) override;
     Status mac(ByteView key, const WantedTerm& wanted, ReplyBody& reply) override;
     Result<KeyVersion> create(ByteView key, const NewKey& wanted) override;
+    Result<KeyVersion> import_version(ByteView key, const ImportedVersion& imported) override;
     Result<KeyVersion> rotate(ByteView key, std::uint32_t after) override;
     Status change_version(ByteView key, std::uint32_t version, wire::VersionState state) override;
     Result<std::vector<wire::ListedVersion>> list(ByteView prefix) override;

@@ -12,10 +12,10 @@ namespace {
 
 namespace verb = wire::verb;
 
-constexpr std::array<std::string_view, 14> all_names = {
+constexpr std::array<std::string_view, 15> all_names = {
     verb::describe, verb::get,        verb::encrypt, verb::decrypt, verb::wrap,
-    verb::unwrap,   verb::encrypt_as, verb::mac,     verb::create,  verb::rotate,
-    verb::list,     verb::enable,     verb::disable, verb::destroy};
+    verb::unwrap,   verb::encrypt_as, verb::mac,     verb::create,  verb::import,
+    verb::rotate,   verb::list,       verb::enable,  verb::disable, verb::destroy};
 
 }  // namespace
 

@@ -111,10 +111,10 @@ const Requests::Verb Requests::verbs[] = {
     {wire::verb::unwrap, &Requests::unwrap},   {wire::verb::encrypt_as, &Requests::encrypt_as},
     {wire::verb::mac, &Requests::mac},         {wire::verb::describe, &Requests::describe},
     {wire::verb::ping, &Requests::ping},       {wire::verb::identify, &Requests::identify},
-    {wire::verb::create, &Requests::create},   {wire::verb::rotate, &Requests::rotate},
-    {wire::verb::list, &Requests::list},       {wire::verb::enable, &Requests::enable},
-    {wire::verb::disable, &Requests::disable}, {wire::verb::destroy, &Requests::destroy},
-    {wire::verb::hello, &Requests::hello},
+    {wire::verb::create, &Requests::create},   {wire::verb::import, &Requests::import_version},
+    {wire::verb::rotate, &Requests::rotate},   {wire::verb::list, &Requests::list},
+    {wire::verb::enable, &Requests::enable},   {wire::verb::disable, &Requests::disable},
+    {wire::verb::destroy, &Requests::destroy}, {wire::verb::hello, &Requests::hello},
 };
 
 const Requests::Verb* Requests::find(std::string_view name) {
@@ -278,6 +278,26 @@ Status Requests::create(const Head& head, ByteView body) {
     NewKey wanted{.algorithm = *algorithm, .key = body};
     KMS_TRY(read_wishes(head, wanted));
     KMS_ASSIGN(const KeyVersion version, store_.create(key, wanted));
+    return reply_version(head.id, version, {});
+}
+
+Status Requests::import_version(const Head& head, ByteView body) {
+    KMS_ASSIGN(const ByteView key, key_word(head));
+    const auto listed = wire::parse_listed_words(head.words);
+    if (!listed) {
+        return invalid(
+            "import takes the words of a line of list: KEY VERSION ALGORITHM TAG STATE "
+            "CREATED");
+    }
+    const auto algorithm = algorithm_named(listed->algorithm);
+    if (!algorithm) {
+        return invalid("the algorithm is not known");
+    }
+    KMS_ASSIGN(
+        const KeyVersion version,
+        store_.import_version(
+            key,
+            {{listed->version, *algorithm, listed->tag}, listed->state, listed->created, body}));
     return reply_version(head.id, version, {});
 }
 

@@ -54,6 +54,7 @@ class Requests {
     Status unwrap(const wire::Head& head, ByteView body);
     Status mac(const wire::Head& head, ByteView body);
     Status create(const wire::Head& head, ByteView body);
+    Status import_version(const wire::Head& head, ByteView body);
     Status rotate(const wire::Head& head, ByteView body);
     Status list(const wire::Head& head, ByteView body);
     Status enable(const wire::Head& head, ByteView body);

@@ -138,6 +138,25 @@ Result<DescribedKey> create_key(Line line, ByteView key, const KeyWish& wish) {
     return Call<DescribedKey>::make(line, request, parse_described);
 }
 
+Status import_version(Line line, const wire::ListedVersion& listed, ByteView key) {
+    const std::string number = std::to_string(listed.version);
+    const std::string tag = wire::tag_word(listed.tag);
+    std::string created;
+    wire::append_time(created, listed.created);
+    const Request request{
+        .verb = wire::verb::import,
+        .words = {bytes_of(listed.key), bytes_of(number), bytes_of(listed.algorithm), bytes_of(tag),
+                  bytes_of(wire::state_word(listed.state)), bytes_of(created)},
+        .body = {key}};
+    KMS_ASSIGN(const DescribedKey imported,
+               Call<DescribedKey>::make(line, request, parse_described));
+    if (imported.version != listed.version || imported.tag != listed.tag ||
+        info_of(imported.algorithm).name != listed.algorithm) {
+        return violation("a version was imported as another");
+    }
+    return {};
+}
+
 Result<DescribedKey> rotate_key(Line line, ByteView key, std::uint32_t after) {
     const std::string number = after_word(after);
     Request request{.verb = wire::verb::rotate, .words = {key}};

@@ -55,6 +55,11 @@ struct KeyWish {
 // Code::unsupported, and nothing is made, where the agent does not offer a purpose or no-export
 // that is wished.
 Result<DescribedKey> create_key(Line line, ByteView key, const KeyWish& wish);
+
+// A version that was made elsewhere goes on at the agent: `listed` as `list` will have it, `key`
+// empty where it is destroyed. Code::protocol where it goes on as another.
+Status import_version(Line line, const wire::ListedVersion& listed, ByteView key);
+
 Result<DescribedKey> rotate_key(Line line, ByteView key, std::uint32_t after);
 
 Result<std::vector<wire::ListedVersion>> list_keys(Line line, ByteView prefix);

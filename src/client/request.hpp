@@ -16,8 +16,7 @@ namespace kms {
 // The words behind a request's LENGTH, raw bytes, in place: a request is made once a value.
 class Words {
   public:
-    static constexpr std::size_t most =
-        4;  // create: KEY ALGORITHM, what restricts it, after=VERSION
+    static constexpr std::size_t most = 6;  // import: those of a line of `list`
 
     Words() = default;
     Words(std::initializer_list<ByteView> words) {

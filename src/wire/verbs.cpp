@@ -140,30 +140,8 @@ std::optional<std::int64_t> parse_time(std::string_view text) {
 }
 
 // "" where there are not so many.
-std::string_view word_at(const std::vector<std::string_view>& words, std::size_t index) {
+std::string_view word_at(std::span<const std::string_view> words, std::size_t index) {
     return index < words.size() ? words[index] : std::string_view();
-}
-
-// Words behind the eight that are defined are ignored, as in a frame's line.
-std::optional<ListedVersion> parse_listed_line(std::string_view line) {
-    const auto words = split_words(line);
-    if (!words || words->size() < 6) {
-        return std::nullopt;
-    }
-    const auto version = parse_number((*words)[1], max_version);
-    const auto tag = parse_tag((*words)[3]);
-    const auto state = parse_state((*words)[4]);
-    const auto created = parse_time((*words)[5]);
-    if (!version || *version == 0 || !tag || !state || !created) {
-        return std::nullopt;
-    }
-    return ListedVersion{word_text((*words)[0]),
-                         static_cast<std::uint32_t>(*version),
-                         word_text((*words)[2]),
-                         *tag,
-                         *state,
-                         *created,
-                         parse_uses(word_at(*words, 6), word_at(*words, 7))};
 }
 
 }  // namespace
@@ -334,12 +312,33 @@ KeyUses parse_uses(std::string_view purpose, std::string_view exported) {
     return uses;
 }
 
+std::optional<ListedVersion> parse_listed_words(std::span<const std::string_view> words) {
+    if (words.size() < 6) {
+        return std::nullopt;
+    }
+    const auto version = parse_number(words[1], max_version);
+    const auto tag = parse_tag(words[3]);
+    const auto state = parse_state(words[4]);
+    const auto created = parse_time(words[5]);
+    if (!version || *version == 0 || !tag || !state || !created) {
+        return std::nullopt;
+    }
+    return ListedVersion{word_text(words[0]),
+                         static_cast<std::uint32_t>(*version),
+                         word_text(words[2]),
+                         *tag,
+                         *state,
+                         *created,
+                         parse_uses(word_at(words, 6), word_at(words, 7))};
+}
+
 Result<std::vector<ListedVersion>> parse_listed(ByteView body) {
     std::vector<ListedVersion> versions;
     std::string_view rest = text_of(body);
     while (!rest.empty()) {
         const auto line = cut_line(rest);
-        auto parsed = line ? parse_listed_line(*line) : std::nullopt;
+        const auto words = line ? split_words(*line) : std::nullopt;
+        auto parsed = words ? parse_listed_words(*words) : std::nullopt;
         if (!parsed) {
             return Error{Code::protocol, "a line of the list of keys is not well-formed"};
         }

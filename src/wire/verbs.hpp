@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -28,6 +29,7 @@ constexpr std::string_view wrap = "wrap";
 constexpr std::string_view unwrap = "unwrap";
 constexpr std::string_view mac = "mac";
 constexpr std::string_view create = "create";
+constexpr std::string_view import = "import";
 constexpr std::string_view rotate = "rotate";
 constexpr std::string_view list = "list";
 constexpr std::string_view enable = "enable";
@@ -104,6 +106,10 @@ struct ListedVersion {
 };
 void append_listed(std::string& out, const ListedVersion& listed);
 Result<std::vector<ListedVersion>> parse_listed(ByteView body);
+
+// From the words of such a line, still escaped; those behind the eight are ignored. nullopt where
+// one of the first six is missing or malformed.
+std::optional<ListedVersion> parse_listed_words(std::span<const std::string_view> words);
 
 // The words of KeyUses; `purpose` and `exported` are escaped words, or empty.
 KeyUses parse_uses(std::string_view purpose, std::string_view exported);

@@ -10,6 +10,9 @@ const std::string id = "some key";
 const KeyWish siv = {.algorithm = Algorithm::aes_256_siv};
 constexpr KeyTag listed_tag{0, 1, 2, 3, 4, 5, 6, 7};
 
+const wire::ListedVersion imported{id, 7, "aes-256-siv", listed_tag, wire::VersionState::disabled,
+                                   1};
+
 class KeysTest : public AgentTest {};
 
 TEST_F(KeysTest, SendsWhatTheProtocolSays) {
@@ -21,6 +24,9 @@ TEST_F(KeysTest, SendsWhatTheProtocolSays) {
     EXPECT_EQ(said(describe_key(line(), key)), "describe 0 some%20key ");
     EXPECT_EQ(said(create_key(line(), key, siv)), "create 0 some%20key aes-256-siv ");
     EXPECT_EQ(said(rotate_key(line(), key, 0)), "rotate 0 some%20key ");
+    EXPECT_EQ(
+        said(import_version(line(), imported, bytes_of("raw"))),
+        "import 3 some%20key 7 aes-256-siv 0001020304050607 disabled 1970-01-01T00:00:01Z raw");
     EXPECT_EQ(said(list_keys(line(), {})), "list 0  ");
     EXPECT_EQ(said(list_keys(line(), bytes_of("so"))), "list 0 so ");
     EXPECT_EQ(said(change_version(line(), "destroy", key, 12)), "destroy 0 some%20key 12 ");
@@ -151,6 +157,16 @@ TEST_F(KeysTest, ReadsDescriptions) {
     }
     answering("ok {id} 1 4 aes-256-siv 0001020304050607\\nx");
     EXPECT_FALSE(create_key(line(), bytes_of(id), siv));
+}
+
+TEST_F(KeysTest, BelievesOnlyThatItWasImportedAsItIs) {
+    answering("ok {id} 0 7 aes-256-siv 0001020304050607\\n");
+    EXPECT_TRUE(import_version(line(), imported, {}));
+    for (const char* words : {"8 aes-256-siv 0001020304050607", "7 aes-256-gcm 0001020304050607",
+                              "7 aes-256-siv 0001020304050608", "7 aes-256-siv"}) {
+        answering("ok {id} 0 " + std::string(words) + "\\n");
+        EXPECT_TRUE(fails(import_version(line(), imported, {}), Code::protocol, "")) << words;
+    }
 }
 
 TEST_F(KeysTest, ReadsLists) {

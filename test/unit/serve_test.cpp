@@ -8,9 +8,9 @@ TEST(Serve, TheHandshakeNamesWhatIsOffered) {
     const auto greeting = parse(converse(store, "hello 0 11 kms/9 kms/1\nrole=a%20b\n").output);
     ASSERT_EQ(greeting.size(), 1u);
     const std::vector<std::string> words = {
-        "kms/1",  "identify", "ping",       "describe",  "get",     "encrypt", "decrypt",
-        "wrap",   "unwrap",   "encrypt-as", "mac",       "create",  "rotate",  "list",
-        "enable", "disable",  "destroy",    "no-export", "purpose", "after"};
+        "kms/1", "identify", "ping",       "describe", "get",       "encrypt", "decrypt",
+        "wrap",  "unwrap",   "encrypt-as", "mac",      "create",    "import",  "rotate",
+        "list",  "enable",   "disable",    "destroy",  "no-export", "purpose", "after"};
     EXPECT_EQ(greeting[0].words, words);
     EXPECT_EQ(greeting[0].body, "agent=kms-agent/" KMS_VERSION "\nmax-body=1073741824\n");
 }
