@@ -787,10 +787,12 @@ RETURNS float8 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_pi
 
 -- Data keys, wrapped by a KEK that stays with the agent
 
-CREATE FUNCTION kms.create_data_key(name text, kek text, algorithm text DEFAULT 'xaes-256-gcm')
+CREATE FUNCTION kms.create_data_key(
+    name text, kek text, algorithm text DEFAULT 'xaes-256-gcm', force bool DEFAULT false)
 RETURNS int LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_create_data_key';
 
-CREATE FUNCTION kms.create_data_key(name bytea, kek bytea, algorithm text DEFAULT 'xaes-256-gcm')
+CREATE FUNCTION kms.create_data_key(
+    name bytea, kek bytea, algorithm text DEFAULT 'xaes-256-gcm', force bool DEFAULT false)
 RETURNS int LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_create_data_key';
 
 CREATE FUNCTION kms.rotate_data_key(name text)
@@ -828,6 +830,20 @@ RETURNS int LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_rotat
 
 CREATE FUNCTION kms.rotate_kek(kek bytea)
 RETURNS int LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_rotate_kek';
+
+-- Every version of a key of the agent becomes one of a data key of the same name; and the way back.
+-- How many there were.
+CREATE FUNCTION kms.adopt_key(name text, kek text)
+RETURNS int LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_adopt_key';
+
+CREATE FUNCTION kms.adopt_key(name bytea, kek bytea)
+RETURNS int LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_adopt_key';
+
+CREATE FUNCTION kms.hand_back_key(name text)
+RETURNS int LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_hand_back_key';
+
+CREATE FUNCTION kms.hand_back_key(name bytea)
+RETURNS int LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_hand_back_key';
 
 CREATE FUNCTION kms.data_keys(
     OUT name text, OUT version int, OUT algorithm text, OUT key_tag bytea, OUT state text,
@@ -1200,6 +1216,7 @@ RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp A
     UNION ALL
     SELECT 'key_admin', told.functions || '{create_key, rotate_key, enable_key, disable_key, destroy_key,
         create_data_key, rotate_data_key, enable_data_key, disable_data_key, destroy_data_key, rotate_kek,
+        adopt_key, hand_back_key,
         register_column, unregister_column, encrypt_column, switch_column, reencrypt, rewrap_blobs, blob_expire}'::name[], told.relations FROM told
     UNION ALL
     SELECT 'auditor', told.functions || '{looks_sealed, inspect}'::name[], told.relations FROM told
@@ -1341,6 +1358,8 @@ BEGIN
             ('disable_data_key', 'Disables a version of a data key that no rows need.'),
             ('destroy_data_key', 'Destroys a version of a data key that no rows need; with shred, in all backups too.'),
             ('rotate_kek', 'Rotates a KEK, and wraps the data keys under it anew.'),
+            ('adopt_key', 'Makes a data key of a key of the agent, with all of its versions.'),
+            ('hand_back_key', 'Makes a key of the agent of a data key, with all of its versions.'),
             ('data_keys', 'The data keys of this database.'),
             ('key_age', 'Since when keys have been in use, and how many rows their current versions have.'),
             ('register_column', 'Says that a column holds values of a key.'),

@@ -122,7 +122,7 @@ GRANT USAGE ON SCHEMA kms TO regress_kms_user;
 SET ROLE regress_kms_user;
 SELECT kms.create_data_key('his', 'main');
 RESET ROLE;
-GRANT EXECUTE ON FUNCTION kms.create_data_key(text, text, text), kms.rotate_data_key(text), kms.disable_data_key(text, int, bool), kms.enable_data_key(text, int), kms.data_keys() TO regress_kms_user;
+GRANT EXECUTE ON FUNCTION kms.create_data_key(text, text, text, bool), kms.rotate_data_key(text), kms.disable_data_key(text, int, bool), kms.enable_data_key(text, int), kms.data_keys() TO regress_kms_user;
 GRANT SELECT ON kms.data_keys TO regress_kms_user;
 SET ROLE regress_kms_user;
 CREATE FUNCTION regress_kms_evil.as_superuser(bytea, bytea) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'evil runs as %', current_user; END $$;

@@ -101,7 +101,7 @@ SELECT kms.disable_key('of blobs', 1);
 SELECT kms.destroy_key('of blobs', 1);
 SELECT kms.disable_key('of blobs', 2);
 SET kms.mode = 'envelope';
-SELECT kms.create_data_key('of blobs', 'kek');
+SELECT kms.create_data_key('of blobs', 'kek', force => true);
 SELECT kms.blob_put(3, 'y') IS NULL, kms.rotate_data_key('of blobs');
 SELECT kms.disable_data_key('of blobs', 1);
 CALL kms.destroy_data_key('of blobs', 1, dry_run => true);

@@ -47,6 +47,7 @@ struct HeldKey {
     TimePoint fetched_at;
     std::chrono::system_clock::time_point fetched_on;  // for people
     bool wiped = false;
+    bool is_stored = false;       // the caller's mark: the database has it, and not the agent alone
     std::uint64_t locked_in = 0;  // the caller's mark of the epoch in which it may be sealed under
 
     // Code::unsupported where the algorithm is for something else.

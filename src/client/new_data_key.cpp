@@ -28,11 +28,15 @@ Status check_same(ByteView unwrapped, ByteView secret) {
 Result<NewDataKey> make_data_key(Line line, ByteView kek, const DataKeyId& id) {
     SecretBytes key(info_of(id.algorithm).key_length);
     KMS_TRY(random_secret(key.span()));
-    KMS_ASSIGN(const KeyTag tag, compute_key_tag(id.algorithm, key.view()));
+    return wrap_data_key(line, kek, id, key.view());
+}
+
+Result<NewDataKey> wrap_data_key(Line line, ByteView kek, const DataKeyId& id, ByteView key) {
+    KMS_ASSIGN(const KeyTag tag, compute_key_tag(id.algorithm, key));
     const std::string text = data_key_context(info_of(id.algorithm).name, id.version, id.name);
     const ByteView context = bytes_of(text);
-    KMS_ASSIGN(WrappedSecret wrapped, wrap_key(line, kek, context, key.view()));
-    KMS_TRY(check_opens(line, kek, context, wrapped.bytes.view(), key.view()));
+    KMS_ASSIGN(WrappedSecret wrapped, wrap_key(line, kek, context, key));
+    KMS_TRY(check_opens(line, kek, context, wrapped.bytes.view(), key));
     return NewDataKey{tag, std::move(wrapped)};
 }
 

@@ -1,4 +1,5 @@
-// New data keys for envelope mode: drawn here, wrapped by a KEK that stays with the agent.
+// New data keys of the database: drawn here or brought from elsewhere, and wrapped by a KEK that
+// stays with the agent.
 #pragma once
 
 #include "client/keys.hpp"
@@ -21,6 +22,9 @@ struct NewDataKey {
 // open would lose whatever is sealed under the key. Code::protocol where it opens as something
 // else.
 Result<NewDataKey> make_data_key(Line line, ByteView kek, const DataKeyId& id);
+
+// The same of a key that is there already. `key` has the algorithm's length.
+Result<NewDataKey> wrap_data_key(Line line, ByteView kek, const DataKeyId& id, ByteView key);
 
 // What was wrapped and unwrapped: Code::protocol where it is not the same. Takes equal time.
 Status check_same(ByteView unwrapped, ByteView secret);

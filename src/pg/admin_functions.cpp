@@ -4,9 +4,12 @@
 #include "crypto/random.hpp"
 #include "pg/administer.hpp"
 #include "pg/data_key_batches.hpp"
+#include "pg/data_key_writer.hpp"
+#include "pg/data_keys.hpp"
 #include "pg/kek_retirement.hpp"
 #include "pg/key_arguments.hpp"
 #include "pg/listed_versions.hpp"
+#include "pg/name_at_agent.hpp"
 #include "pg/retirement.hpp"
 #include "pg/settings.hpp"
 #include "pg/transaction.hpp"
@@ -52,12 +55,27 @@ void require_disabled(const KeyUse& use, const ListedVersion& listed) {
     }
 }
 
+// Whether a data key opens what the agent's version does: in local mode the version is not needed.
+// Nobody changes the data key until the transaction is over.
+bool is_adopted(const KeyUse& use, const ListedVersion& listed) {
+    if (mode() == Mode::remote || RecoveryInProgress() || !has_data_keys()) {
+        return false;
+    }
+    lock_data_key(use.identifier);
+    const DataKeyVersion* stored = read_data_key(use.identifier).with_tag(listed.tag);
+    return stored != nullptr && stored->state != wire::VersionState::destroyed;
+}
+
 // Rows are counted twice, so that who waits does not do so in vain. Who may have a row in flight is
 // waited for where there is none yet, too.
 void refuse_destruction_if_needed(const KeyUse& use, std::uint32_t version) {
     require_nothing_undone("kms.destroy_key()");
     const ListedVersion* listed = version_to_retire(use, version);
     if (listed == nullptr) {
+        refuse_if_wrapping(use, version);
+        return;
+    }
+    if (is_adopted(use, *listed)) {
         refuse_if_wrapping(use, version);
         return;
     }
@@ -94,6 +112,10 @@ void refuse_on_standby(const KeyUse& use) {
 void refuse_disabling_if_needed(const KeyUse& use, std::uint32_t version) {
     refuse_on_standby(use);
     const ListedVersion* listed = version_to_retire(use, version);
+    if (listed != nullptr && is_adopted(use, *listed)) {
+        refuse_if_wrapping(use, version);
+        return;
+    }
     if (listed != nullptr) {
         refuse_if_uncountable(use.action, use.identifier, version, listed->algorithm);
         without_keeping_locks(
@@ -153,16 +175,6 @@ void tell_of_data_keys(ByteView kek) {
     }
 }
 
-// Values that were sealed in one mode do not open in the other.
-void warn_if_data_key(ByteView identifier) {
-    if (read_data_key(identifier).newest() != nullptr) {
-        ereport(WARNING, (errmsg("a data key of this database is called \"%s\" too",
-                                 shown_identifier(identifier)),
-                          errhint("kms.mode = envelope uses that one, and the other modes the new "
-                                  "one: destroy either of them, or do not change the mode.")));
-    }
-}
-
 int key_bits(FunctionCallInfo fcinfo) {
     const std::int32_t bits = required_int(fcinfo, 0, "bits");
     if (bits != 128 && bits != 192 && bits != 256 && bits != 512) {
@@ -176,6 +188,7 @@ int key_bits(FunctionCallInfo fcinfo) {
 
 KMS_FUNCTION(kms_create_key) {
     const KeyUse use = use_of_identifier("create key", required_identifier(fcinfo, 0));
+    require_unknown_to_database(use.action, use.identifier, "Choose another name.");
     KeyWish wish;
     wish.algorithm = algorithm_argument(fcinfo, 1);
     wish.purpose = purpose_argument(fcinfo, 3);
@@ -188,13 +201,14 @@ KMS_FUNCTION(kms_create_key) {
         return {};
     });
     warn_if_used_before(use.identifier, version, wish.after);
-    warn_if_data_key(use.identifier);
     warn_of_limit(wish.algorithm);
     PG_RETURN_INT32(static_cast<std::int32_t>(version));
 }
 
 KMS_FUNCTION(kms_rotate_key) {
     const KeyUse use = use_of_identifier("rotate key", required_identifier(fcinfo, 0));
+    require_unknown_to_database(use.action, use.identifier,
+                                "kms.rotate_data_key() rotates the data key.");
     const std::uint32_t used = highest_used_version(use.identifier);
     std::uint32_t version = 0;
     Algorithm algorithm = default_algorithm;

@@ -17,6 +17,8 @@ KeyUse use_of(const char* action, std::int32_t local_id, ByteView identifier) {
             deadlines(), pstrdup(command()), GetUserId()};
 }
 
+constexpr std::chrono::days epochs_apart(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE);
+
 constexpr std::size_t most_value = MaxAllocSize - VARHDRSZ;
 
 // A tuplestore of so many kilobytes is never written to a file.
@@ -185,9 +187,12 @@ Datum identifier_datum(ByteView identifier) {
     return text_datum({text, static_cast<std::size_t>(out - text)});
 }
 
-TimestampTz timestamp_of(std::chrono::microseconds since_1970) {
-    constexpr std::chrono::days epochs_apart(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE);
-    return (since_1970 - epochs_apart).count();
+TimestampTz timestamp_of(std::chrono::microseconds since) {
+    return (since - epochs_apart).count();
+}
+
+std::chrono::microseconds since_1970(TimestampTz time) {
+    return std::chrono::microseconds(time) + epochs_apart;
 }
 
 KeyUse use_of_identifier(const char* action, ByteView identifier) {
@@ -207,11 +212,14 @@ KeyUse use_of_local_id(const char* action, std::int32_t local_id) {
 
 KeyUse use_of_data_key(KeyUse use) {
     use.circumstances = key_circumstances();
-    if (mode() == Mode::envelope) {
-        auto* stored = static_cast<DataKey*>(palloc(sizeof(DataKey)));
-        *stored = read_data_key(use.identifier);
+    if (mode() == Mode::remote || (mode() == Mode::local && !has_data_keys())) {
+        return use;
+    }
+    auto* stored = static_cast<DataKey*>(palloc(sizeof(DataKey)));
+    *stored = read_data_key(use.identifier);
+    use.circumstances = key_circumstances_as_of(stored->as_of);
+    if (mode() == Mode::envelope || stored->newest() != nullptr) {
         use.stored = stored;
-        use.circumstances = key_circumstances_as_of(stored->as_of);
     }
     return use;
 }

@@ -56,14 +56,16 @@ Datum bytes_datum(ByteView bytes);
 Datum oids_datum(const List* oids);
 Datum identifier_datum(ByteView identifier);  // text in the spelling of kms.keys
 
-TimestampTz timestamp_of(std::chrono::microseconds since_1970);  // UTC
+// UTC.
+TimestampTz timestamp_of(std::chrono::microseconds since_1970);
+std::chrono::microseconds since_1970(TimestampTz time);
 
 // A key named by its identifier, or by the local id that it is bound to (KM001 where it is not),
 // for a call that asks in the name of who is the current role now.
 KeyUse use_of_identifier(const char* action, ByteView identifier);
 KeyUse use_of_local_id(const char* action, std::int32_t local_id);
 
-// The same for a use of the DEK itself: reads what kms.data_key has of it, in envelope mode.
+// The same for a use of the DEK itself: reads what kms.data_key has of it, but in remote mode.
 KeyUse use_of_data_key(KeyUse use);
 
 // Whether a failure may be due to a form that is no longer in the table: who shreds a key destroys

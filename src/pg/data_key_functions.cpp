@@ -5,6 +5,8 @@
 #include "pg/data_key_lookup.hpp"
 #include "pg/data_key_writer.hpp"
 #include "pg/key_arguments.hpp"
+#include "pg/made_versions.hpp"
+#include "pg/name_at_agent.hpp"
 #include "pg/retirement.hpp"
 #include "pg/transaction.hpp"
 #include "pg/version_lock.hpp"
@@ -85,12 +87,29 @@ Datum add_version(ByteView kek, const DataKeyId& id) {
         return {};
     });
     finish(session, failure);
-    if (!insert_data_key(kek, id, tag, {kek_version, copy_of(session.reply.view())})) {
+    if (!insert_data_key({kek,
+                          id,
+                          tag,
+                          {kek_version, copy_of(session.reply.view())},
+                          wire::VersionState::enabled,
+                          GetCurrentTransactionStartTimestamp()})) {
         raise_existing(id.name);
     }
+    note_made(id.name, id.version, tag);
     warn_of_export(kek, exported);
     warn_of_limit(id.algorithm);
     return UInt32GetDatum(id.version);
+}
+
+// What the agent cannot tell, only a superuser may know better.
+bool force_argument(FunctionCallInfo fcinfo, int index) {
+    const bool force = required_bool(fcinfo, index, "force");
+    if (force && !superuser()) {
+        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+                        errmsg("only a superuser may force a data key that is called like a key of "
+                               "the agent")));
+    }
+    return force;
 }
 
 // Rows are counted twice, so that who waits for a table keeps nobody from the KEK, or from sealing.
@@ -155,11 +174,16 @@ KMS_FUNCTION(kms_create_data_key) {
     const ByteView name = required_identifier(fcinfo, 0, "name");
     const ByteView kek = required_identifier(fcinfo, 1, "kek");
     const Algorithm algorithm = algorithm_argument(fcinfo, 2);
+    const bool force = force_argument(fcinfo, 3);
     share_kek(kek);
     if (read_data_key(name).newest() != nullptr) {
         raise_existing(name);
     }
-    return add_version(kek, {name, 1, algorithm});
+    const Datum result = add_version(kek, {name, 1, algorithm});
+    if (!force) {
+        require_unknown_to_agent("create data key", name);
+    }
+    return result;
 }
 
 KMS_FUNCTION(kms_rotate_data_key) {

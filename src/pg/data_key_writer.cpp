@@ -4,7 +4,6 @@
 
 #include "pg/args.hpp"
 #include "pg/collected.hpp"
-#include "pg/made_versions.hpp"
 #include "pg/owner.hpp"
 #include "pg/transaction.hpp"
 
@@ -113,23 +112,25 @@ void lock_data_key(ByteView name) {
         parameters);
 }
 
-bool insert_data_key(ByteView kek, const DataKeyId& id, const KeyTag& tag,
-                     const WrappedForm& wrapped) {
-    const Parameters<7> parameters = {
-        {BYTEAOID, INT4OID, TEXTOID, BYTEAOID, BYTEAOID, INT4OID, BYTEAOID},
-        {bytes_datum(id.name), UInt32GetDatum(id.version), text_datum(info_of(id.algorithm).name),
-         bytes_datum(tag), bytes_datum(kek), UInt32GetDatum(wrapped.kek_version),
-         bytes_datum(wrapped.bytes)}};
-    const bool is_new =
-        execute(
-            "INSERT INTO kms.data_key (name, version, algorithm, key_tag, kek, kek_version,"
-            " wrapped, kek_version_first) VALUES ($1, $2, $3, $4, $5, $6, $7, $6)"
-            " ON CONFLICT (name, version) DO NOTHING",
-            parameters) == 1;
-    if (is_new) {
-        note_made(id.name, id.version, tag);
-    }
-    return is_new;
+bool insert_data_key(const NewRow& row) {
+    const Parameters<9> parameters = {
+        {BYTEAOID, INT4OID, TEXTOID, BYTEAOID, BYTEAOID, INT4OID, BYTEAOID, TEXTOID,
+         TIMESTAMPTZOID},
+        {bytes_datum(row.id.name), UInt32GetDatum(row.id.version),
+         text_datum(info_of(row.id.algorithm).name), bytes_datum(row.tag), bytes_datum(row.kek),
+         UInt32GetDatum(row.wrapped.kek_version), bytes_datum(row.wrapped.bytes),
+         text_datum(wire::state_word(row.state)), TimestampTzGetDatum(row.created)}};
+    return execute(
+               "INSERT INTO kms.data_key (name, version, algorithm, key_tag, kek, kek_version,"
+               " wrapped, kek_version_first, state, created)"
+               " VALUES ($1, $2, $3, $4, $5, $6, NULLIF($7, ''), $6, $8, $9)"
+               " ON CONFLICT (name, version) DO NOTHING",
+               parameters) == 1;
+}
+
+void delete_data_key(ByteView name, std::size_t versions) {
+    const Parameters<1> parameters = {{BYTEAOID}, {bytes_datum(name)}};
+    require_changed(execute("DELETE FROM kms.data_key WHERE name = $1", parameters), versions);
 }
 
 void set_data_key_state(ByteView name, std::uint32_t version, wire::VersionState state) {

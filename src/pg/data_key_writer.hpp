@@ -16,9 +16,21 @@ void require_own_data_keys(const char* function);
 // row, since the server's lock table is finite and a transaction may make a key for each tenant.
 void lock_data_key(ByteView name);
 
+// A version that becomes a row.
+struct NewRow {
+    ByteView kek;
+    DataKeyId id;
+    KeyTag tag;
+    WrappedForm wrapped;  // without bytes: it is destroyed
+    wire::VersionState state;
+    TimestampTz created;
+};
+
 // False, and nothing done, where there is this version already.
-[[nodiscard]] bool insert_data_key(ByteView kek, const DataKeyId& id, const KeyTag& tag,
-                                   const WrappedForm& wrapped);
+[[nodiscard]] bool insert_data_key(const NewRow& row);
+
+// All of its versions: they are elsewhere.
+void delete_data_key(ByteView name, std::size_t versions);
 
 // enabled or disabled.
 void set_data_key_state(ByteView name, std::uint32_t version, wire::VersionState state);

@@ -113,6 +113,22 @@ DataKey read_data_key(ByteView name) {
     return {versions.all(), as_of};
 }
 
+bool has_data_keys() {
+    static std::uint64_t empty_as_of = UINT64_MAX;
+    const Oid own = data_key_table();
+    if (empty_as_of == changes) {
+        return false;
+    }
+    const Relation table = table_open(own, AccessShareLock);
+    const std::uint64_t as_of = changes;
+    SysScanDesc scan = systable_beginscan(table, primary_key_of(table), true, nullptr, 0, nullptr);
+    const bool has_one = HeapTupleIsValid(systable_getnext(scan));
+    systable_endscan(scan);
+    table_close(table, AccessShareLock);
+    empty_as_of = has_one ? UINT64_MAX : as_of;
+    return has_one;
+}
+
 const DataKeyRow* find_data_key(const KeyTag& tag) {
     const Relation table = table_open(data_key_table(), AccessShareLock);
     ScanKeyData key;

@@ -46,6 +46,9 @@ struct DataKey {
 
 DataKey read_data_key(ByteView name);
 
+// Whether there is any. That there is none is remembered until the table changes.
+bool has_data_keys();
+
 struct DataKeyRow {
     ByteView name;
     DataKeyVersion key;

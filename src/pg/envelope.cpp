@@ -76,13 +76,19 @@ Result<FetchedKey> unwrap_version(Line line, ByteView name, const DataKeyVersion
     return about_kek(version.kek, opened.error());
 }
 
-void keep_what_is_stored(KeyCache& cache, HeldKeys& keys, const DataKey& stored) {
+void keep_what_is_there(KeyCache& cache, HeldKeys& keys, const KeyUse& use) {
     cache.drop_versions(keys, [&](const HeldKey& held) {
-        const DataKeyVersion* version = stored.with_tag(held.key.tag());
-        return version == nullptr || !is_usable(*version);
+        const KeyTag& tag = held.key.tag();
+        const DataKeyVersion* version = use.stored != nullptr ? use.stored->with_tag(tag) : nullptr;
+        return version != nullptr ? !is_usable(*version) : held.is_stored || use.is_stored(tag);
     });
-    const DataKeyVersion* newest = stored.newest();
-    keys.current = newest != nullptr ? keys.find(newest->tag) : nullptr;
+    for (const auto& held : keys.versions) {
+        held->is_stored = use.is_stored(held->key.tag());
+    }
+    if (use.stored != nullptr) {
+        const DataKeyVersion* newest = use.stored->newest();
+        keys.current = newest != nullptr ? keys.find(newest->tag) : nullptr;
+    }
 }
 
 }  // namespace kms::pg

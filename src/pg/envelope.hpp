@@ -6,6 +6,7 @@
 #include "client/fetch.hpp"
 #include "client/key_cache.hpp"
 #include "pg/data_keys.hpp"
+#include "pg/session.hpp"
 
 namespace kms::pg {
 
@@ -31,7 +32,8 @@ constexpr bool is_about_a_value(Code code) {
 // A failure with the key is none with the value, which try_decode would pass over.
 Code key_failure(Code code);
 
-// Drops what is held of a key and is not, or not enabled, in the database; says which is current.
-void keep_what_is_stored(KeyCache& cache, HeldKeys& keys, const DataKey& stored);
+// Drops what is held of a key and is not, or not enabled, in the database any more; what the agent
+// has given stays. Says where each version is, and which is current.
+void keep_what_is_there(KeyCache& cache, HeldKeys& keys, const KeyUse& use);
 
 }  // namespace kms::pg

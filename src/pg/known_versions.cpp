@@ -3,6 +3,7 @@
 #include "pg/args.hpp"
 #include "pg/collected.hpp"
 #include "pg/listed_versions.hpp"
+#include "pg/settings.hpp"
 
 namespace kms::pg {
 namespace {
@@ -15,25 +16,33 @@ struct KnownVersion {
     VersionState state;
 };
 
-template <typename Version>
-std::span<const KnownVersion> known(std::span<const Version> versions) {
-    Collected<KnownVersion> all;
-    for (const Version& each : versions) {
-        all.add({each.version, each.tag, each.state});
+// What the agent has beside the database, as far as it lists its keys; of a name that the database
+// does not know it must.
+void add_listed(const KeyUse& use, Collected<KnownVersion>& all) {
+    ListedVersions listed;
+    const Failure failure = list_versions_of_key(use, listed);
+    if (failure && (use.stored == nullptr || failure.cause.code != Code::unsupported)) {
+        raise(failure);
     }
-    return all.all();
+    for (const ListedVersion& each : listed) {
+        if (!use.is_stored(each.tag)) {
+            all.add({each.version, each.tag, each.state});
+        }
+    }
 }
 
 std::span<const KnownVersion> versions_of(KeyUse use) {
     use = use_of_data_key(use);
+    Collected<KnownVersion> all;
     if (use.stored != nullptr) {
-        return known(use.stored->versions);
+        for (const DataKeyVersion& each : use.stored->versions) {
+            all.add({each.version, each.tag, each.state});
+        }
     }
-    ListedVersions listed;
-    if (const Failure failure = list_versions_of_key(use, listed)) {
-        raise(failure);
+    if (mode() != Mode::envelope) {
+        add_listed(use, all);
     }
-    return known(listed);
+    return all.all();
 }
 
 }  // namespace

@@ -45,25 +45,24 @@ bool lock_version(Step& step) {
     return true;
 }
 
+bool may_seal(Step& step) {
+    return !step.key->is_stored || step.key->locked_in == sealing_epoch() || lock_version(step);
+}
+
 Failure look_up_and_lock_current(Session& session, const Call& call, Step& step) {
     for (;;) {
         const Failure failure = look_up(
             session, call, step, [&](const KeyUse& use) { return session.current_key(use); });
-        if (failure || mode() != Mode::envelope || lock_version(step)) {
+        if (failure || may_seal(step)) {
             return failure;
         }
     }
 }
 
-std::uint64_t locked_now() {
-    return mode() == Mode::envelope ? sealing_epoch() : 0;
-}
-
 [[gnu::hot]] Failure get_believed(Session& session, const Call& call, Step& step) {
     step.keys = remembered(session, call);
     step.key = step.keys != nullptr ? step.keys->current : nullptr;
-    if (step.key != nullptr && !step.key->wiped &&
-        (step.key->locked_in == locked_now() || lock_version(step))) {
+    if (step.key != nullptr && !step.key->wiped && may_seal(step)) {
         return {};
     }
     return look_up_and_lock_current(session, call, step);
@@ -74,7 +73,7 @@ std::uint64_t locked_now() {
 // database's is always the current one.
 bool may_be_outdated(const KeyTag& replaced, const Step& step) {
     const HeldKey& current = *step.key;
-    if (current.key.tag() == replaced || mode() == Mode::envelope) {
+    if (current.key.tag() == replaced || current.is_stored) {
         return false;
     }
     const HeldKey* under = step.keys->find(replaced);
@@ -105,7 +104,7 @@ bool may_be_outdated(const KeyTag& replaced, const Step& step) {
 Failure get_by_tag_and_lock(Session& session, const Call& call, const KeyTag& tag, Step& step) {
     for (;;) {
         const Failure failure = get_by_tag(session, call, tag, step);
-        if (failure || mode() != Mode::envelope || lock_version(step)) {
+        if (failure || may_seal(step)) {
             return failure;
         }
     }

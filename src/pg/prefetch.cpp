@@ -90,7 +90,7 @@ Status take(Session& session, const Wanted& wanted, const Result<FetchedKey>& fe
     return {};
 }
 
-Status fetch_held(Session& session, Line line, std::span<const Wanted> wanted) {
+Status fetch_at_agent(Session& session, Line line, std::span<const Wanted> wanted) {
     std::vector<WantedKey> keys;
     keys.reserve(wanted.size());
     for (const Wanted& key : wanted) {
@@ -122,18 +122,20 @@ void fetch(Session& session, std::span<const Wanted> wanted) {
     const KeyUse& use = wanted.front().use;
     const Failure failure = in_session(session, use.subject(), [&]() -> Status {
         // What is not remembered may be held all the same.
-        std::vector<Wanted> missing;
+        std::vector<Wanted> stored;
+        std::vector<Wanted> at_agent;
         for (const Wanted& key : wanted) {
-            if (!is_among(session.refresh_cache(key.use), key.wanted_tag())) {
-                missing.push_back(key);
+            const auto tag = key.wanted_tag();
+            if (!is_among(session.refresh_cache(key.use), tag)) {
+                (key.use.is_stored(tag) ? stored : at_agent).push_back(key);
             }
         }
-        if (missing.empty()) {
+        if (stored.empty() && at_agent.empty()) {
             return {};
         }
         KMS_ASSIGN(Line line, session.line(use));
-        return use.stored != nullptr ? fetch_stored(session, line, missing)
-                                     : fetch_held(session, line, missing);
+        KMS_TRY(fetch_stored(session, line, stored));
+        return fetch_at_agent(session, line, at_agent);
     });
     settle(session, failure);
 }

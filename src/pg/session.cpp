@@ -87,6 +87,14 @@ Status about_agent(Status ready) {
     return ready;
 }
 
+// The database has other versions of the key: an agent that gives no keys has none of this name.
+Error neither_here_nor_there(Error error) {
+    if (error.code == Code::not_found || error.code == Code::unsupported) {
+        error.code = Code::wrong_key;
+    }
+    return error;
+}
+
 // Who reloads the configuration may have mended an agent, too.
 bool was_reloaded() {
     static TimestampTz last = 0;
@@ -94,6 +102,11 @@ bool was_reloaded() {
 }
 
 }  // namespace
+
+bool KeyUse::is_stored(const std::optional<KeyTag>& tag) const {
+    return stored != nullptr &&
+           (mode() == Mode::envelope || !tag || stored->with_tag(*tag) != nullptr);
+}
 
 std::uint64_t key_circumstances() {
     return key_circumstances_as_of(data_key_changes());
@@ -184,6 +197,7 @@ HeldKeys* Session::remembered(ByteView identifier, std::uint32_t owner) {
 
 // What is held is used: it is remembered, and what was not for long may have to go for it.
 HeldKey* Session::used(const KeyUse& use, HeldKeys& keys, HeldKey* held) {
+    held->is_stored = use.is_stored(held->key.tag());
     keys.valid_under = use.circumstances;
     keys.by_name = keys.by_name || use.local_id == 0;
     cache.trim(max_cached_keys(), keys, held);
@@ -210,14 +224,14 @@ HeldKeys* Session::refresh_cache(const KeyUse& use) {
         cache.drop_expired(Clock::now(), cache_ttl());
     }
     HeldKeys* keys = cache.find(use.owner, use.identifier);
-    if (keys != nullptr && use.stored != nullptr) {
-        keep_what_is_stored(cache, *keys, *use.stored);
+    if (keys != nullptr) {
+        keep_what_is_there(cache, *keys, use);
     }
     return keys;
 }
 
 Result<FetchedKey> Session::ask_for(const KeyUse& use, const std::optional<KeyTag>& tag) {
-    if (use.stored == nullptr) {
+    if (!use.is_stored(tag)) {
         KMS_ASSIGN(Line agent_line, line(use, prepare_sealing));
         return about_key(get_key(agent_line, use.identifier, tag));
     }
@@ -262,15 +276,23 @@ Result<HeldKey*> Session::key_with_tag(const KeyUse& use, const KeyTag& tag) {
         return used(use, *keys, held);
     }
     auto fetched = fetch(use, tag);
-    if (!fetched && fetched.error().code == Code::not_found && use.stored == nullptr) {
-        // The agent does not say whether it lacks the key or this version of it.
+    if (fetched || use.is_stored(tag)) {
+        return fetched;
+    }
+    return use.stored != nullptr ? neither_here_nor_there(std::move(fetched.error()))
+                                 : after_current_key(use, tag, std::move(fetched.error()));
+}
+
+// The agent does not say whether it lacks the key or this version of it.
+Result<HeldKey*> Session::after_current_key(const KeyUse& use, const KeyTag& tag, Error error) {
+    if (error.code == Code::not_found) {
         KMS_ASSIGN(HeldKey * current, current_key(use));
         if (current->key.tag() == tag) {
             return current;
         }
-        fetched.error().code = Code::wrong_key;
+        error.code = Code::wrong_key;
     }
-    return fetched;
+    return error;
 }
 
 }  // namespace kms::pg

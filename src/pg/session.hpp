@@ -31,12 +31,18 @@ struct KeyUse {
     const IdentityTexts* identity;
     Deadlines deadlines;
     const char* command;
-    std::uint32_t owner;              // the current role
-    const DataKey* stored = nullptr;  // envelope mode: what the database has of the key
+    std::uint32_t owner;  // the current role
+    // What the database has of the key. nullptr: the agent alone knows the name. In envelope mode
+    // there is always something, if it is empty.
+    const DataKey* stored = nullptr;
     // The circumstances that it was looked up in: see key_circumstances().
     std::uint64_t circumstances = 0;
 
     Subject subject() const { return {action, local_id, identifier}; }
+
+    // Whether a version is looked for in the database, and not at the agent: the current one, or
+    // the one with `tag`. In local mode a name may stand for keys in both places.
+    bool is_stored(const std::optional<KeyTag>& tag) const;
 };
 
 // Rises with every change of a setting, of kms.data_key or of the session's user: what was derived
@@ -90,6 +96,7 @@ class Session {
     const Identity& identity(const KeyUse& use);
     Result<FetchedKey> ask_for(const KeyUse& use, const std::optional<KeyTag>& tag);
     Result<HeldKey*> fetch(const KeyUse& use, const std::optional<KeyTag>& tag);
+    Result<HeldKey*> after_current_key(const KeyUse& use, const KeyTag& tag, Error error);
     HeldKey* used(const KeyUse& use, HeldKeys& keys, HeldKey* held);
 
     // For the fast path of local mode: what a local id stood for when it was last used.

@@ -63,7 +63,7 @@ enum class As { bytes, text };
 }
 
 std::optional<wire::VersionState> state_of(const KeyUse& use, const KeyTag& tag) {
-    if (use.stored != nullptr) {
+    if (use.is_stored(tag)) {
         const DataKeyVersion* version = use.stored->with_tag(tag);
         return version != nullptr ? std::optional(version->state) : std::nullopt;
     }

@@ -30,7 +30,7 @@ constexpr Report reports[] = {
      "The server's log has the agent's own messages."},
     {Code::not_found, "KM002", "key not found",
      "kms.list_keys() shows the agent's keys, and the view kms.data_keys those of the database, "
-     "which kms.mode = envelope uses."},
+     "which kms.mode = remote does not use."},
     {Code::denied, "KM003", "denied by the key agent",
      "A key made with no-export is used with kms.mode = remote; data keys and kms.wrap() need one "
      "made with purpose => 'wrap', which does nothing else."},

@@ -1,0 +1,60 @@
+#include "pg/name_at_agent.hpp"
+
+#include "client/fetch.hpp"
+#include "pg/args.hpp"
+#include "pg/data_keys.hpp"
+#include "pg/key_arguments.hpp"
+
+namespace kms::pg {
+namespace {
+
+// By whatever the agent offers. One that neither gives keys nor encrypts has none that seals.
+Status ask_for_key(Line line, ByteView name) {
+    if (line.agent.offers(wire::verb::describe)) {
+        KMS_TRY(describe_key(line, name));
+        return {};
+    }
+    if (line.agent.offers(wire::verb::get)) {
+        KMS_TRY(get_key(line, name, std::nullopt));
+        return {};
+    }
+    if (line.agent.offers(wire::verb::encrypt)) {
+        return Error{Code::unsupported, "the key agent does not offer describe"};
+    }
+    return Error{Code::not_found, {}};
+}
+
+}  // namespace
+
+void require_unknown_to_agent(const char* action, ByteView name) {
+    const KeyUse use = use_of_identifier(action, name);
+    Session& session = pg::session();
+    const Failure failure = in_session(session, use.subject(), [&]() -> Status {
+        KMS_ASSIGN(Line line, session.line(use));
+        return ask_for_key(line, name);
+    });
+    settle(session, failure);
+    if (!failure || failure.cause.code == Code::disabled) {
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("could not %s \"%s\": the agent has a key of that name", action,
+                               shown_identifier(name)),
+                        errdetail("In local mode, nobody could tell which of them is meant."),
+                        errhint("Choose another name, or make a data key of that one with "
+                                "kms.adopt_key().")));
+    }
+    if (failure.cause.code != Code::not_found) {
+        raise(failure);
+    }
+}
+
+void require_unknown_to_database(const char* action, ByteView name, const char* instead) {
+    if (has_data_keys() && read_data_key(name).newest() != nullptr) {
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("could not %s \"%s\": a data key of this database has that name",
+                               action, shown_identifier(name)),
+                        errdetail("In local mode, nobody could tell which of them is meant."),
+                        errhint("%s", instead)));
+    }
+}
+
+}  // namespace kms::pg
