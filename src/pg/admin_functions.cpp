@@ -128,6 +128,42 @@ void refuse_disabling_if_needed(const KeyUse& use, std::uint32_t version) {
     }
 }
 
+// The version that has taken the place of one that sessions may have fetched; nullptr: there is
+// none.
+const ListedVersion* successor(ListedVersions listed, ByteView identifier, std::uint32_t version) {
+    const ListedVersion* old = listed_version(listed, identifier, version);
+    const ListedVersion* newest = newest_listed(listed, identifier);
+    const bool may_be_held = old != nullptr && old->state == wire::VersionState::enabled &&
+                             old->exportable.value_or(true) && mode() == Mode::local;
+    return may_be_held && newest != old ? newest : nullptr;
+}
+
+// Who holds a version as the current one seals under it until its time is over, though a newer one
+// has been made.
+void warn_of_those_who_seal(const KeyUse& use, std::uint32_t version) {
+    const ListedVersion* newer =
+        successor(try_list_versions(use.identifier), use.identifier, version);
+    if (newer == nullptr || !may_be_needed()) {
+        return;
+    }
+    const bool has_end = cache_ttl().count() != 0;
+    const auto age =
+        std::chrono::microseconds(GetCurrentTimestamp() - timestamp_of(newer->created));
+    if (!has_end || age < cache_ttl()) {
+        ereport(
+            WARNING,
+            (errmsg("sessions may still seal under version %u of \"%s\"", version,
+                    shown_identifier(use.identifier)),
+             has_end ? errdetail("Version %u is younger than kms.cache_ttl, for which a session "
+                                 "holds what it has fetched.",
+                                 newer->version)
+                     : errdetail("By kms.cache_ttl a session holds what it has fetched until it "
+                                 "ends."),
+             errhint("Such rows do not open. When that time is over, enable the version with "
+                     "kms.enable_key(), CALL kms.reencrypt(), and disable it again.")));
+    }
+}
+
 void add_row(RowSet& rows, const ListedVersion& listed) {
     Datum values[8] = {identifier_datum(listed.key),
                        Int32GetDatum(static_cast<std::int32_t>(listed.version)),
@@ -235,6 +271,7 @@ KMS_FUNCTION(kms_disable_key) {
     const std::uint32_t version = version_argument(fcinfo, 1);
     if (!required_bool(fcinfo, 2, "force")) {
         refuse_disabling_if_needed(use, version);
+        warn_of_those_who_seal(use, version);
     }
     change(use, version, wire::verb::disable);
     PG_RETURN_VOID();
