@@ -6,11 +6,11 @@
 #include <ctime>
 #include <optional>
 
-#include "agent/kek.hpp"
 #include "agent/keyring_access.hpp"
 #include "agent/keyring_file_store.hpp"
 #include "agent/output.hpp"
 #include "agent/serve.hpp"
+#include "agent/unlock_key.hpp"
 #include "base/escape.hpp"
 #include "base/output.hpp"
 
@@ -71,8 +71,8 @@ OutputFormat format_of(const Options& options) {
     return options.json ? OutputFormat::json : OutputFormat::text;
 }
 
-std::unique_ptr<KekSource> source_from(const Options& options, const KekChoice& choice,
-                                       Asking asking) {
+std::unique_ptr<UnlockSource> source_from(const Options& options, const UnlockChoice& choice,
+                                          Asking asking) {
     if (!choice.key_file.empty()) {
         return key_file_source(choice.key_file);
     }
@@ -88,32 +88,32 @@ std::optional<KernelMemory> memory_from(const Options& options) {
         return std::nullopt;
     }
     // A person at a terminal is asked at once.
-    const std::string turns_at = !options.kek.passphrase_command.empty() ? options.keyring : "";
+    const std::string turns_at = !options.unlock.passphrase_command.empty() ? options.keyring : "";
     return KernelMemory({std::chrono::seconds(options.remember_for), turns_at,
                          std::chrono::seconds(options.passphrase_timeout)},
                         complain);
 }
 
-struct BegunKek {
-    Kek kek;
-    KekRecipe recipe;
+struct BegunKey {
+    UnlockKey unlock_key;
+    UnlockRecipe recipe;
 };
 
-// The KEK of a keyring to come.
-Result<BegunKek> begin_kek(const Options& options, const KekChoice& choice) {
-    Kek kek(source_from(options, choice, Asking::twice));
-    KMS_ASSIGN(const KekRecipe recipe, kek.begin());
-    return BegunKek{std::move(kek), recipe};
+// The unlock key of a keyring to come.
+Result<BegunKey> begin_unlock_key(const Options& options, const UnlockChoice& choice) {
+    UnlockKey unlock_key(source_from(options, choice, Asking::twice));
+    KMS_ASSIGN(const UnlockRecipe recipe, unlock_key.begin());
+    return BegunKey{std::move(unlock_key), recipe};
 }
 
-Kek kek_from(const Options& options, const KekChoice& choice) {
-    return Kek(source_from(options, choice, Asking::once), memory_from(options));
+UnlockKey unlock_key_from(const Options& options, const UnlockChoice& choice) {
+    return UnlockKey(source_from(options, choice, Asking::once), memory_from(options));
 }
 
 KeyringAccess access_to(const Options& options) {
-    KeyringAccess access(options.keyring, kek_from(options, options.kek));
-    if (options.next_kek.given()) {
-        access.expect(kek_from(options, options.next_kek));
+    KeyringAccess access(options.keyring, unlock_key_from(options, options.unlock));
+    if (options.next_unlock.given()) {
+        access.expect(unlock_key_from(options, options.next_unlock));
     }
     return access;
 }
@@ -185,14 +185,14 @@ Exit run_init(const Options& options) {
     if (KeyringFile(options.keyring).exists()) {
         return fail({Code::invalid, options.keyring + " exists already"});
     }
-    auto begun = begin_kek(options, options.kek);
+    auto begun = begin_unlock_key(options, options.unlock);
     if (!begun) {
         return fail(begun.error(), Exit::unusable);
     }
-    if (const auto settled = begun->kek.settle(begun->recipe); !settled) {
+    if (const auto settled = begun->unlock_key.settle(begun->recipe); !settled) {
         return fail(settled.error(), Exit::unusable);
     }
-    KeyringAccess access(options.keyring, std::move(begun->kek));
+    KeyringAccess access(options.keyring, std::move(begun->unlock_key));
     const auto header = access.create(begun->recipe);
     if (!header) {
         return fail(header.error());
@@ -253,11 +253,11 @@ Exit run_rekey(const Options& options) {
     if (const auto opened = access.load(); !opened) {
         return fail(opened.error(), Exit::unusable);
     }
-    auto begun = begin_kek(options, options.new_kek);
+    auto begun = begin_unlock_key(options, options.new_unlock);
     if (!begun) {
         return fail(begun.error(), Exit::unusable);
     }
-    const auto header = access.rekey(begun->kek, begun->recipe, lock_patience);
+    const auto header = access.rekey(begun->unlock_key, begun->recipe, lock_patience);
     if (!header) {
         return fail(header.error());
     }

@@ -22,8 +22,8 @@ enum class Exit : int {
     busy = 6,       // locked by another process
 };
 
-// Where a KEK comes from; neither: a prompt.
-struct KekChoice {
+// Where an unlock key comes from; neither: a prompt.
+struct UnlockChoice {
     std::string key_file;
     std::string passphrase_command;
 
@@ -32,7 +32,7 @@ struct KekChoice {
 
 struct Options {
     std::string keyring;
-    KekChoice kek;
+    UnlockChoice unlock;
     unsigned passphrase_timeout = 60;  // seconds that a passphrase command may take
     bool json = false;
     bool escaped = false;  // identifiers are written with %XX
@@ -45,8 +45,8 @@ struct Options {
     std::uint32_t after = 0;  // a version number that was used before an older keyring was put back
     std::string import_from;  // "-": the standard input; empty: nothing
     ImportForm import_form = ImportForm::unsaid;
-    KekChoice new_kek;
-    KekChoice next_kek;  // of serve: where a rekey leads to
+    UnlockChoice new_unlock;
+    UnlockChoice next_unlock;  // of serve: where a rekey leads to
     bool ephemeral = false;
     std::vector<std::string> verbs;  // that serve offers; none: all
     unsigned remember_for = 0;       // seconds; 0: not at all

@@ -30,13 +30,13 @@ long keyctl(unsigned long operation, Arguments... arguments) {
     return syscall(SYS_keyctl, operation, arguments...);
 }
 
-std::string description_of(const KekRecipe& recipe) {
+std::string description_of(const UnlockRecipe& recipe) {
     const ScryptCost& cost = recipe.cost;
     return std::string(prefix) + to_hex(recipe.salt) + ':' + std::to_string(cost.log2_n) + ',' +
            std::to_string(cost.r) + ',' + std::to_string(cost.p);
 }
 
-long find(const KekRecipe& recipe) {
+long find(const UnlockRecipe& recipe) {
     return keyctl(KEYCTL_SEARCH, KEY_SPEC_USER_KEYRING, type, description_of(recipe).c_str(), 0);
 }
 
@@ -51,9 +51,9 @@ bool share(long key, std::chrono::seconds time) {
 }
 
 // Made in the process's own keyring, so that nobody finds it before it has its time and its rights.
-bool add(const std::string& description, ByteView kek, std::chrono::seconds time) {
-    const long key = syscall(SYS_add_key, type, description.c_str(), kek.data(), kek.size(),
-                             KEY_SPEC_PROCESS_KEYRING);
+bool add(const std::string& description, ByteView unlock_key, std::chrono::seconds time) {
+    const long key = syscall(SYS_add_key, type, description.c_str(), unlock_key.data(),
+                             unlock_key.size(), KEY_SPEC_PROCESS_KEYRING);
     if (key < 0) {
         return false;
     }
@@ -92,23 +92,24 @@ bool is_ours(Serial key) {
 
 }  // namespace
 
-SecretBytes KernelMemory::recall(const KekRecipe& recipe) {
+SecretBytes KernelMemory::recall(const UnlockRecipe& recipe) {
     const long key = find(recipe);
-    SecretBytes kek(kek_length);
-    const long length = key < 0 ? key : keyctl(KEYCTL_READ, key, kek.data(), kek.size());
+    SecretBytes unlock_key(unlock_key_length);
+    const long length =
+        key < 0 ? key : keyctl(KEYCTL_READ, key, unlock_key.data(), unlock_key.size());
     if (length < 0 && !is_absence(errno)) {
         complain_once("find");
     }
-    return length == static_cast<long>(kek_length) ? std::move(kek) : SecretBytes();
+    return length == static_cast<long>(unlock_key_length) ? std::move(unlock_key) : SecretBytes();
 }
 
-void KernelMemory::keep(const KekRecipe& recipe, ByteView kek) {
-    if (!add(description_of(recipe), kek, terms_.time)) {
+void KernelMemory::keep(const UnlockRecipe& recipe, ByteView unlock_key) {
+    if (!add(description_of(recipe), unlock_key, terms_.time)) {
         complain_once("remember");
     }
 }
 
-void KernelMemory::drop(const KekRecipe& recipe) {
+void KernelMemory::drop(const UnlockRecipe& recipe) {
     if (const long key = find(recipe); key >= 0) {
         keyctl(KEYCTL_INVALIDATE, key);
     }

@@ -1,9 +1,9 @@
-// KEKs that were derived from a passphrase, kept by the kernel (keyrings(7)) so that the next
-// process of the same user need not derive them again.
+// unlock keys that were derived from a passphrase, kept by the kernel (keyrings(7)) so that the
+// next process of the same user need not derive them again.
 //
-// A KEK stands in the user keyring as a key of the type "user". Its description has the salt and
-// the cost: after a rekey it is not found. Only processes of the same user may find and read it; it
-// is not written to swap, and the kernel destroys it when its time is over.
+// An unlock key stands in the user keyring as a key of the type "user". Its description has the
+// salt and the cost: after a rekey it is not found. Only processes of the same user may find and
+// read it; it is not written to swap, and the kernel destroys it when its time is over.
 #pragma once
 
 #include <chrono>
@@ -24,8 +24,8 @@ class KernelMemory {
     using Complain = std::function<void(std::string_view)>;
 
     struct Terms {
-        std::chrono::seconds time;      // from a derivation on, however often the KEK is used
-        std::string keyring;            // the file at which agents take turns
+        std::chrono::seconds time;  // from a derivation on, however often the unlock key is used
+        std::string keyring;        // the file at which agents take turns
         std::chrono::seconds patience;  // of one that waits for its turn
     };
 
@@ -39,13 +39,14 @@ class KernelMemory {
     std::unique_ptr<AskingTurn> wait_for_turn(const std::function<bool()>& is_needless) const;
 
     // Empty where there is none. Whoever runs as the same user can have put it there, so it is to
-    // be checked like any other KEK: by opening the keyring with it.
-    SecretBytes recall(const KekRecipe& recipe);
+    // be checked like any other unlock key: by opening the keyring with it.
+    SecretBytes recall(const UnlockRecipe& recipe);
 
-    void keep(const KekRecipe& recipe, ByteView kek);
-    void drop(const KekRecipe& recipe);
+    void keep(const UnlockRecipe& recipe, ByteView unlock_key);
+    void drop(const UnlockRecipe& recipe);
 
-    // Every KEK that is kept for this user; returns how many. Code::io where the kernel refuses.
+    // Every unlock key that is kept for this user; returns how many. Code::io where the kernel
+    // refuses.
     static Result<std::size_t> drop_all();
 
   private:

@@ -1,14 +1,14 @@
-// A keyring's file together with its KEK: load it, change it, protect it anew.
+// A keyring's file together with its unlock key: load it, change it, protect it anew.
 #pragma once
 
 #include <functional>
 #include <string>
 #include <vector>
 
-#include "agent/kek.hpp"
 #include "agent/keyring.hpp"
 #include "agent/keyring_file.hpp"
 #include "agent/keyring_format.hpp"
+#include "agent/unlock_key.hpp"
 #include "base/clock.hpp"
 #include "base/result.hpp"
 
@@ -29,20 +29,20 @@ using KeyringChange = std::function<Status(const KeyringHeader&, Keyring&)>;
 
 class KeyringAccess {
   public:
-    KeyringAccess(std::string path, Kek kek) : file_(std::move(path)) {
-        keks_.push_back(std::move(kek));
+    KeyringAccess(std::string path, UnlockKey unlock_key) : file_(std::move(path)) {
+        unlock_keys_.push_back(std::move(unlock_key));
     }
 
-    // The KEK that a rekey will lead to: tried where the first does not open the keyring.
-    void expect(Kek next) { keks_.push_back(std::move(next)); }
+    // The unlock key that a rekey will lead to: tried where the first does not open the keyring.
+    void expect(UnlockKey next) { unlock_keys_.push_back(std::move(next)); }
 
     const KeyringFile& file() const { return file_; }
 
-    // An empty keyring in a new file, by a recipe that the KEK has begun and settled. Code::invalid
-    // where the file exists.
-    Result<KeyringHeader> create(const KekRecipe& recipe);
+    // An empty keyring in a new file, by a recipe that the unlock key has begun and settled.
+    // Code::invalid where the file exists.
+    Result<KeyringHeader> create(const UnlockRecipe& recipe);
 
-    // The errors of KeyringFile::read, Kek::by and open_keyring.
+    // The errors of KeyringFile::read, UnlockKey::by and open_keyring.
     Result<LoadedKeyring> load();
 
     // Takes the writers' lock, loads, changes, and writes the next generation, whose header it
@@ -50,20 +50,22 @@ class KeyringAccess {
     // load, of `change`, and Code::io.
     Result<KeyringHeader> update(const KeyringChange& change, milliseconds patience);
 
-    // The same keyring under a new KEK, by a recipe that the new KEK has begun. It settles once the
-    // keyring is locked and open: only then a key file that is missing is made.
-    Result<KeyringHeader> rekey(Kek& new_kek, const KekRecipe& recipe, milliseconds patience);
+    // The same keyring under a new unlock key, by a recipe that the new unlock key has begun. It
+    // settles once the keyring is locked and open: only then a key file that is missing is made.
+    Result<KeyringHeader> rekey(UnlockKey& new_unlock_key, const UnlockRecipe& recipe,
+                                milliseconds patience);
 
   private:
     Result<OpenedKeyring> open(ByteView bytes);
     Result<Keyring> open(const KeyringHeader& header, ByteView bytes);
-    static Result<Keyring> open_with(Kek& kek, const KeyringHeader& header, ByteView bytes);
+    static Result<Keyring> open_with(UnlockKey& unlock_key, const KeyringHeader& header,
+                                     ByteView bytes);
     static Result<KeyringHeader> write_next(KeyringLock& lock, KeyringHeader header,
-                                            const Keyring& keyring, ByteView kek);
+                                            const Keyring& keyring, ByteView unlock_key);
 
     KeyringFile file_;
-    std::vector<Kek> keks_;   // one or two
-    std::size_t opener_ = 0;  // that opened the keyring last
+    std::vector<UnlockKey> unlock_keys_;  // one or two
+    std::size_t opener_ = 0;              // that opened the keyring last
 };
 
 }  // namespace kms::agent

@@ -1,8 +1,8 @@
 // A key store over a keyring file: sees what others change, and fails closed.
 //
-// Where the file cannot be read any more, is damaged, has another KEK, or is older than one seen
-// before or made from such an older one, every request is answered with Code::unavailable and the
-// reason, until it is right again.
+// Where the file cannot be read any more, is damaged, has another unlock key, or is older than one
+// seen before or made from such an older one, every request is answered with Code::unavailable and
+// the reason, until it is right again.
 #pragma once
 
 #include <optional>

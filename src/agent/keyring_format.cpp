@@ -123,7 +123,7 @@ Status check_magic(ByteView file) {
     return Error{Code::malformed, "the file is not a keyring"};
 }
 
-Status check_protection(const KekRecipe& recipe, std::uint64_t guard_length) {
+Status check_protection(const UnlockRecipe& recipe, std::uint64_t guard_length) {
     if (recipe.kdf > Kdf::scrypt || guard_length != 0) {
         return Error{Code::unsupported,
                      "the keyring is protected in a way that this program does "
@@ -135,11 +135,11 @@ Status check_protection(const KekRecipe& recipe, std::uint64_t guard_length) {
     return {};
 }
 
-Result<SealingKey> body_key(ByteView kek) {
-    SecretArray<kek_length> subkey;
+Result<SealingKey> body_key(ByteView unlock_key) {
+    SecretArray<unlock_key_length> subkey;
     KeyTag tag;
-    KMS_TRY(hkdf_sha256(kek, bytes_of("kms/1 keyring"), subkey.span()));
-    KMS_TRY(hkdf_sha256(kek, bytes_of("kms/1 keyring tag"), tag));
+    KMS_TRY(hkdf_sha256(unlock_key, bytes_of("kms/1 keyring"), subkey.span()));
+    KMS_TRY(hkdf_sha256(unlock_key, bytes_of("kms/1 keyring tag"), tag));
     return SealingKey::from_subkey(Algorithm::xaes_256_gcm, subkey.view(), tag);
 }
 
@@ -155,7 +155,7 @@ Error why_not_opened(Error error) {
 
 }  // namespace
 
-bool operator==(const KekRecipe& left, const KekRecipe& right) {
+bool operator==(const UnlockRecipe& left, const UnlockRecipe& right) {
     return left.kdf == right.kdf && left.cost.log2_n == right.cost.log2_n &&
            left.cost.r == right.cost.r && left.cost.p == right.cost.p && left.salt == right.salt;
 }
@@ -180,11 +180,11 @@ Result<KeyringHeader> parse_header(ByteView file) {
     return header;
 }
 
-Result<Keyring> open_keyring(ByteView file, ByteView kek) {
+Result<Keyring> open_keyring(ByteView file, ByteView unlock_key) {
     KMS_TRY(parse_header(file));
     const ByteView header = file.first(header_length);
     const ByteView body = file.subspan(header_length);
-    KMS_ASSIGN(SealingKey key, body_key(kek));
+    KMS_ASSIGN(SealingKey key, body_key(unlock_key));
     if (body.size() < key.sealed_size(0)) {
         return cut_short();
     }
@@ -200,10 +200,10 @@ Result<Keyring> open_keyring(ByteView file, ByteView kek) {
 }
 
 Result<SecretBytes> seal_keyring(const KeyringHeader& header, const Keyring& keyring,
-                                 ByteView kek) {
+                                 ByteView unlock_key) {
     SecretBytes file = write_header(header);
     const SecretBytes entries = write_entries(keyring);
-    KMS_ASSIGN(SealingKey key, body_key(kek));
+    KMS_ASSIGN(SealingKey key, body_key(unlock_key));
     const std::size_t body_length = key.sealed_size(entries.size());
     if (body_length > max_keyring_size - header_length) {
         return Error{Code::too_large, "a keyring has at most 64 MiB"};

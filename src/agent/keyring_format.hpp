@@ -3,7 +3,8 @@
 //     header = "kmsring1"(8) | keyring id(16) | generation(8) | kdf(1) | scrypt log2 N(1), r(1),
 //     p(1)
 //            | salt(32) | guard length(4) | guard
-//     body   = sealed value of suite 0x01 under HKDF-SHA256(KEK, "kms/1 keyring"), context = header
+//     body   = sealed value of suite 0x01 under HKDF-SHA256(unlock key, "kms/1 keyring"), context =
+//     header
 //
 // The sealed entries are sorted by identifier (as bytes), then by version:
 //
@@ -28,35 +29,37 @@
 namespace kms::agent {
 
 constexpr std::size_t max_keyring_size = std::size_t{64} << 20;
-constexpr std::size_t kek_length = 32;
+constexpr std::size_t unlock_key_length = 32;
 
 enum class Kdf : Byte { key_file = 0, scrypt = 1, guarded = 2 };
 
-// How the KEK comes from what the administrator keeps. A key file has no cost and no salt: zeros.
-struct KekRecipe {
+// How the unlock key comes from what the administrator keeps. A key file has no cost and no salt:
+// zeros.
+struct UnlockRecipe {
     Kdf kdf = Kdf::key_file;
     ScryptCost cost{0, 0, 0};
     std::array<Byte, 32> salt{};
 };
-bool operator==(const KekRecipe& left, const KekRecipe& right);
+bool operator==(const UnlockRecipe& left, const UnlockRecipe& right);
 
 using KeyringId = std::array<Byte, 16>;
 
 struct KeyringHeader {
     KeyringId id{};
     std::uint64_t generation = 1;
-    KekRecipe recipe;
+    UnlockRecipe recipe;
 };
 
 // Code::malformed: no keyring, or cut short. Code::unsupported: another version of the format, or a
 // way of protection that this build does not know.
 Result<KeyringHeader> parse_header(ByteView file);
 
-// As parse_header, and Code::wrong_key: sealed under another KEK; Code::corrupt: damaged.
-Result<Keyring> open_keyring(ByteView file, ByteView kek);
+// As parse_header, and Code::wrong_key: sealed under another unlock key; Code::corrupt: damaged.
+Result<Keyring> open_keyring(ByteView file, ByteView unlock_key);
 
 // Code::too_large beyond 64 MiB.
-Result<SecretBytes> seal_keyring(const KeyringHeader& header, const Keyring& keyring, ByteView kek);
+Result<SecretBytes> seal_keyring(const KeyringHeader& header, const Keyring& keyring,
+                                 ByteView unlock_key);
 
 // What is sealed. Code::corrupt for anything but what write_entries writes.
 SecretBytes write_entries(const Keyring& keyring);

@@ -40,12 +40,12 @@ constexpr const char* exit_codes =
 
 // An agent's next key file may be its first: a rekey ends so.
 Status check_files(const Options& options) {
-    const GivenFile key_file{"--key-file", options.kek.key_file};
-    const GivenFile new_key_file{"--new-key-file", options.new_kek.key_file};
+    const GivenFile key_file{"--key-file", options.unlock.key_file};
+    const GivenFile new_key_file{"--new-key-file", options.new_unlock.key_file};
     const GivenFile import_from{"--import", options.import_from == "-" ? "" : options.import_from};
     KMS_TRY(check_differs(
         {"--keyring", options.keyring},
-        {key_file, new_key_file, import_from, {"--next-key-file", options.next_kek.key_file}}));
+        {key_file, new_key_file, import_from, {"--next-key-file", options.next_unlock.key_file}}));
     return check_differs(key_file, {new_key_file, import_from});
 }
 
@@ -125,10 +125,10 @@ class CommandLine {
     }
 
     // Returns --key-file.
-    CLI::Option* kek_options(CLI::App* command) {
-        auto* file = add_words(command, "--key-file", options_.kek.key_file,
+    CLI::Option* unlock_options(CLI::App* command) {
+        auto* file = add_words(command, "--key-file", options_.unlock.key_file,
                                "File of 32 bytes: the key that protects the keyring");
-        add_words(command, "--passphrase-command", options_.kek.passphrase_command,
+        add_words(command, "--passphrase-command", options_.unlock.passphrase_command,
                   "Shell command that prints the passphrase that protects the keyring.\n"
                   "Without either option the passphrase is asked for on the terminal")
             ->excludes(file);
@@ -146,7 +146,7 @@ class CommandLine {
         add_words(command, "--keyring", options_.keyring, "The keyring file")
             ->envname("KMS_KEYRING")
             ->required();
-        kek_options(command)->description(
+        unlock_options(command)->description(
             "File of 32 bytes: the key that protects the keyring;\n"
             "KMS_KEY_FILE unless this or a passphrase command is given");
         command->parse_complete_callback([this] { take_key_file_of_environment(); });
@@ -155,8 +155,8 @@ class CommandLine {
 
     void take_key_file_of_environment() {
         const char* const path = std::getenv("KMS_KEY_FILE");
-        if (path != nullptr && !options_.kek.given()) {
-            options_.kek.key_file = path;
+        if (path != nullptr && !options_.unlock.given()) {
+            options_.unlock.key_file = path;
         }
     }
 
@@ -173,17 +173,17 @@ class CommandLine {
 
     void serve_options(CLI::App* command) {
         auto* keyring = add_words(command, "--keyring", options_.keyring, "The keyring file");
-        auto* key_file = kek_options(command);
+        auto* key_file = unlock_options(command);
         command
             ->add_option("--remember-for", options_.remember_for,
                          "Seconds for which the kernel keeps what is derived from the passphrase,\n"
                          "for this user's next agents; at most a day")
             ->excludes(key_file)
             ->check(number_up_to(86400));
-        auto* next_file = add_words(command, "--next-key-file", options_.next_kek.key_file,
+        auto* next_file = add_words(command, "--next-key-file", options_.next_unlock.key_file,
                                     "The key file that a rekey leads to, where the first "
                                     "does not\nopen the keyring");
-        add_words(command, "--next-passphrase-command", options_.next_kek.passphrase_command,
+        add_words(command, "--next-passphrase-command", options_.next_unlock.passphrase_command,
                   "The passphrase command that a rekey leads to")
             ->excludes(next_file);
         std::vector<std::string> names(OfferedVerbs::names().begin(), OfferedVerbs::names().end());
@@ -268,9 +268,9 @@ class CommandLine {
 
     void rekey_options(CLI::App* command) {
         keyring_options(command);
-        auto* file = add_words(command, "--new-key-file", options_.new_kek.key_file,
+        auto* file = add_words(command, "--new-key-file", options_.new_unlock.key_file,
                                "The new key file; made where it is missing");
-        add_words(command, "--new-passphrase-command", options_.new_kek.passphrase_command,
+        add_words(command, "--new-passphrase-command", options_.new_unlock.passphrase_command,
                   "Shell command that prints the new passphrase. Without either option\n"
                   "it is asked for on the terminal")
             ->excludes(file);

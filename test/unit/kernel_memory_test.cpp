@@ -9,7 +9,7 @@
 #include <algorithm>
 #include <thread>
 
-#include "agent/kek.hpp"
+#include "agent/unlock_key.hpp"
 #include "crypto/random.hpp"
 
 #include "base/floor.hpp"
@@ -25,11 +25,11 @@ class KernelMemoryTest : public testing::Test {
         recipe_.kdf = Kdf::scrypt;
         recipe_.cost = {15, 8, 1};
         EXPECT_TRUE(random_public(recipe_.salt));
-        EXPECT_TRUE(random_secret(kek_.span()));
+        EXPECT_TRUE(random_secret(unlock_key_.span()));
     }
 
     void SetUp() override {
-        memory_.keep(recipe_, kek_.view());
+        memory_.keep(recipe_, unlock_key_.view());
         if (!complaint_.empty()) {
             GTEST_SKIP() << complaint_;
         }
@@ -42,17 +42,19 @@ class KernelMemoryTest : public testing::Test {
                             [this](std::string_view text) { complaint_ += text; });
     }
 
-    bool holds(ByteView kek) { return std::ranges::equal(memory_.recall(recipe_).view(), kek); }
+    bool holds(ByteView unlock_key) {
+        return std::ranges::equal(memory_.recall(recipe_).view(), unlock_key);
+    }
 
     std::string complaint_;
     KernelMemory memory_ = memory(seconds(60));
-    KekRecipe recipe_;
-    SecretArray<kek_length> kek_;
+    UnlockRecipe recipe_;
+    SecretArray<unlock_key_length> unlock_key_;
 };
 
 TEST_F(KernelMemoryTest, GivesBackWhatItKeeps) {
-    EXPECT_TRUE(holds(kek_.view()));
-    SecretArray<kek_length> other;
+    EXPECT_TRUE(holds(unlock_key_.view()));
+    SecretArray<unlock_key_length> other;
     memory_.keep(recipe_, other.view());
     EXPECT_TRUE(holds(other.view()));
     memory_.drop(recipe_);
@@ -62,7 +64,7 @@ TEST_F(KernelMemoryTest, GivesBackWhatItKeeps) {
 }
 
 TEST_F(KernelMemoryTest, TellsRecipesApart) {
-    KekRecipe other = recipe_;
+    UnlockRecipe other = recipe_;
     other.salt[31] ^= 1;
     EXPECT_TRUE(memory_.recall(other).empty());
     for (unsigned ScryptCost::*part : {&ScryptCost::log2_n, &ScryptCost::r, &ScryptCost::p}) {
@@ -73,8 +75,8 @@ TEST_F(KernelMemoryTest, TellsRecipesApart) {
 }
 
 TEST_F(KernelMemoryTest, KeepsForItsTime) {
-    memory(seconds(1)).keep(recipe_, kek_.view());
-    EXPECT_TRUE(holds(kek_.view()));
+    memory(seconds(1)).keep(recipe_, unlock_key_.view());
+    EXPECT_TRUE(holds(unlock_key_.view()));
     std::this_thread::sleep_for(std::chrono::milliseconds(1200));
     EXPECT_TRUE(holds({}));
     EXPECT_EQ(complaint_, "");
@@ -84,31 +86,31 @@ TEST_F(KernelMemoryTest, OutlivesAProcess) {
     memory_.drop(recipe_);
     const pid_t pid = fork();
     if (pid == 0) {
-        memory_.keep(recipe_, kek_.view());
+        memory_.keep(recipe_, unlock_key_.view());
         _exit(0);
     }
     waitpid(pid, nullptr, 0);
-    EXPECT_TRUE(holds(kek_.view()));
+    EXPECT_TRUE(holds(unlock_key_.view()));
 }
 
-TEST_F(KernelMemoryTest, SparesAKekItsSource) {
-    Kek kek(command_source("exit 1", seconds(60)), memory(seconds(60)));
-    EXPECT_TRUE(kek.remembers(recipe_));
-    const auto recalled = kek.by(recipe_);
+TEST_F(KernelMemoryTest, SparesAnUnlockKeyItsSource) {
+    UnlockKey unlock_key(command_source("exit 1", seconds(60)), memory(seconds(60)));
+    EXPECT_TRUE(unlock_key.remembers(recipe_));
+    const auto recalled = unlock_key.by(recipe_);
     ASSERT_TRUE(recalled);
-    EXPECT_TRUE(std::ranges::equal(*recalled, kek_.view()));
-    kek.forget();
-    EXPECT_FALSE(kek.remembers(recipe_));
+    EXPECT_TRUE(std::ranges::equal(*recalled, unlock_key_.view()));
+    unlock_key.forget();
+    EXPECT_FALSE(unlock_key.remembers(recipe_));
     EXPECT_TRUE(holds({}));
-    EXPECT_FALSE(kek.by(recipe_));
+    EXPECT_FALSE(unlock_key.by(recipe_));
 }
 
 TEST_F(KernelMemoryTest, IsNotAskedForAKeyFile) {
-    KekRecipe recipe = recipe_;
+    UnlockRecipe recipe = recipe_;
     recipe.kdf = Kdf::key_file;
-    Kek kek(command_source("echo secret", seconds(60)), memory(seconds(60)));
-    EXPECT_FALSE(kek.remembers(recipe));
-    EXPECT_EQ(kek.by(recipe).error().code, Code::wrong_key);
+    UnlockKey unlock_key(command_source("echo secret", seconds(60)), memory(seconds(60)));
+    EXPECT_FALSE(unlock_key.remembers(recipe));
+    EXPECT_EQ(unlock_key.by(recipe).error().code, Code::wrong_key);
 }
 
 }  // namespace

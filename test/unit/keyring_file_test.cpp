@@ -43,17 +43,17 @@ class KeyringFileTest : public testing::Test {
 
     // A keyring with one key, whose key file is beside it; an earlier keyring's is used again.
     KeyringAccess new_keyring() {
-        EXPECT_TRUE(fs::exists(path("kek")) || make_key_file(path("kek")));
-        Kek kek(key_file_source(path("kek")));
-        const auto recipe = kek.begin();
-        KeyringAccess access(path(), std::move(kek));
+        EXPECT_TRUE(fs::exists(path("unlock_key")) || make_key_file(path("unlock_key")));
+        UnlockKey unlock_key(key_file_source(path("unlock_key")));
+        const auto recipe = unlock_key.begin();
+        KeyringAccess access(path(), std::move(unlock_key));
         EXPECT_TRUE(access.create(*recipe));
         EXPECT_TRUE(add_key(access, "a"));
         return access;
     }
 
-    KeyringAccess same_keyring(const char* kek = "kek") {
-        return KeyringAccess(path(), Kek(key_file_source(path(kek))));
+    KeyringAccess same_keyring(const char* unlock_key = "unlock_key") {
+        return KeyringAccess(path(), UnlockKey(key_file_source(path(unlock_key))));
     }
 
     static Result<KeyringHeader> add_key(KeyringAccess& access, std::string_view key) {
@@ -250,11 +250,11 @@ TEST_F(KeyringFileTest, AChangedKeyFileIsReadAgain) {
     ASSERT_TRUE(access.load());
     KeyringAccess administrator = same_keyring();
     ASSERT_TRUE(make_key_file(path("new")));
-    Kek new_kek(key_file_source(path("new")));
-    const auto recipe = new_kek.begin();
-    ASSERT_TRUE(administrator.rekey(new_kek, *recipe, at_once));
+    UnlockKey new_unlock_key(key_file_source(path("new")));
+    const auto recipe = new_unlock_key.begin();
+    ASSERT_TRUE(administrator.rekey(new_unlock_key, *recipe, at_once));
     EXPECT_EQ(access.load().error().code, Code::wrong_key);
-    fs::rename(path("new"), path("kek"));
+    fs::rename(path("new"), path("unlock_key"));
     EXPECT_TRUE(access.load());
 }
 

@@ -8,7 +8,7 @@ namespace kms::agent {
 namespace {
 
 constexpr std::size_t header_length = 72;
-const std::string kek(32, 'K');
+const std::string unlock_key(32, 'K');
 
 Keyring small_keyring() {
     Keyring keyring;
@@ -27,7 +27,7 @@ SecretBytes sealed(const Keyring& keyring) {
     KeyringHeader header;
     header.id.fill(7);
     header.generation = 5;
-    return std::move(*seal_keyring(header, keyring, bytes_of(kek)));
+    return std::move(*seal_keyring(header, keyring, bytes_of(unlock_key)));
 }
 
 std::string hex(const SecretBytes& bytes) {
@@ -35,7 +35,7 @@ std::string hex(const SecretBytes& bytes) {
 }
 
 Code code_of_open(ByteView file) {
-    const auto opened = open_keyring(file, bytes_of(kek));
+    const auto opened = open_keyring(file, bytes_of(unlock_key));
     EXPECT_FALSE(opened);
     return opened.error().code;
 }
@@ -75,7 +75,7 @@ TEST(KeyringFormat, ReadsWhatItWrites) {
     EXPECT_EQ(header->generation, 5u);
     EXPECT_EQ(header->id[15], 7);
     EXPECT_EQ(header->recipe.kdf, Kdf::key_file);
-    const auto opened = open_keyring(file.view(), bytes_of(kek));
+    const auto opened = open_keyring(file.view(), bytes_of(unlock_key));
     ASSERT_TRUE(opened);
     EXPECT_EQ(hex(write_entries(*opened)), hex(write_entries(keyring)));
 }
@@ -85,7 +85,7 @@ TEST(KeyringFormat, KeepsTheRecipeOfAPassphrase) {
     header.recipe.kdf = Kdf::scrypt;
     header.recipe.cost = {15, 8, 4};
     header.recipe.salt.fill(9);
-    const SecretBytes file = std::move(*seal_keyring(header, Keyring(), bytes_of(kek)));
+    const SecretBytes file = std::move(*seal_keyring(header, Keyring(), bytes_of(unlock_key)));
     EXPECT_EQ(parse_header(file.view())->recipe, header.recipe);
 }
 
@@ -116,7 +116,7 @@ TEST(KeyringFormat, EveryTruncationIsNoticed) {
     EXPECT_EQ(code_of_open(longer.view()), Code::corrupt);
 }
 
-TEST(KeyringFormat, TellsAnotherKekFromDamage) {
+TEST(KeyringFormat, TellsAnotherUnlockKeyFromDamage) {
     const SecretBytes file = sealed(small_keyring());
     const auto opened = open_keyring(file.view(), bytes_of(std::string(32, 'X')));
     EXPECT_EQ(opened.error().code, Code::wrong_key);
@@ -133,7 +133,7 @@ Code code_of_header(std::size_t at, Byte value, Kdf kdf) {
     KeyringHeader header;
     header.recipe.kdf = kdf;
     header.recipe.cost = {17, 8, 1};
-    SecretBytes file = std::move(*seal_keyring(header, Keyring(), bytes_of(kek)));
+    SecretBytes file = std::move(*seal_keyring(header, Keyring(), bytes_of(unlock_key)));
     EXPECT_TRUE(parse_header(file.view()));
     file.span()[at] = value;
     const auto parsed = parse_header(file.view());

@@ -1,4 +1,4 @@
-#include "agent/kek.hpp"
+#include "agent/unlock_key.hpp"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -23,16 +23,16 @@ using std::chrono::seconds;
 
 constexpr seconds a_minute{60};
 
-class KekTest : public testing::Test {
+class UnlockKeyTest : public testing::Test {
   protected:
-    KekTest() {
-        std::string name = (fs::temp_directory_path() / "kek_XXXXXX").string();
+    UnlockKeyTest() {
+        std::string name = (fs::temp_directory_path() / "unlock_XXXXXX").string();
         folder_ = mkdtemp(name.data());
     }
-    ~KekTest() override { fs::remove_all(folder_); }
+    ~UnlockKeyTest() override { fs::remove_all(folder_); }
 
     std::string file(std::string_view text, unsigned mode) const {
-        const std::string path = folder_ / "kek";
+        const std::string path = folder_ / "unlock_key";
         fs::remove(path);
         std::ofstream(path, std::ios::binary) << text;
         fs::permissions(path, static_cast<fs::perms>(mode));
@@ -47,7 +47,7 @@ class KekTest : public testing::Test {
     fs::path folder_;
 };
 
-TEST_F(KekTest, AKeyFileHasExactly32Bytes) {
+TEST_F(UnlockKeyTest, AKeyFileHasExactly32Bytes) {
     for (const std::size_t size : {0u, 1u, 31u, 32u, 33u, 64u, 100000u}) {
         const auto key = key_file_source(file(std::string(size, 'k'), 0600))->ask();
         EXPECT_EQ(static_cast<bool>(key), size == 32) << size;
@@ -57,7 +57,7 @@ TEST_F(KekTest, AKeyFileHasExactly32Bytes) {
     }
 }
 
-TEST_F(KekTest, AKeyFileIsForOneUser) {
+TEST_F(UnlockKeyTest, AKeyFileIsForOneUser) {
     const std::string key(32, 'k');
     for (const unsigned mode : {0600u, 0400u, 0500u}) {
         EXPECT_TRUE(key_file_source(file(key, mode))->ask()) << std::oct << mode;
@@ -70,7 +70,7 @@ TEST_F(KekTest, AKeyFileIsForOneUser) {
     EXPECT_FALSE(key_file_source(folder_)->ask());
 }
 
-TEST_F(KekTest, AKeyFileIsMadeOnce) {
+TEST_F(UnlockKeyTest, AKeyFileIsMadeOnce) {
     const std::string path = folder_ / "new";
     const auto source = key_file_source(path);
     EXPECT_TRUE(source->is_missing());
@@ -85,7 +85,7 @@ TEST_F(KekTest, AKeyFileIsMadeOnce) {
     EXPECT_FALSE(make_key_file(folder_ / "no" / "folder"));
 }
 
-TEST_F(KekTest, ACommandsOutputIsThePassphrase) {
+TEST_F(UnlockKeyTest, ACommandsOutputIsThePassphrase) {
     EXPECT_EQ(passphrase("echo secret"), "secret");
     EXPECT_EQ(passphrase("printf 'two\\nlines\\n\\n'"), "two\nlines\n");
     EXPECT_EQ(passphrase("printf ' spaces '"), " spaces ");
@@ -93,11 +93,11 @@ TEST_F(KekTest, ACommandsOutputIsThePassphrase) {
     EXPECT_EQ(passphrase("head -c 4096 /dev/zero | tr '\\0' x; echo"), std::string(4096, 'x'));
 }
 
-TEST_F(KekTest, ACommandGetsNoInputOfOurs) {
+TEST_F(UnlockKeyTest, ACommandGetsNoInputOfOurs) {
     EXPECT_EQ(passphrase("cat; echo end"), "end");
 }
 
-TEST_F(KekTest, ABrokenCommandIsAClearError) {
+TEST_F(UnlockKeyTest, ABrokenCommandIsAClearError) {
     const auto says = [](const std::string& command, std::string_view text) {
         return passphrase(command).find(text) != std::string::npos;
     };
@@ -111,7 +111,7 @@ TEST_F(KekTest, ABrokenCommandIsAClearError) {
 }
 
 // Writes its process to the file before it goes on with `rest`.
-class LastingCommand : public KekTest {
+class LastingCommand : public UnlockKeyTest {
   protected:
     // As under a server: at a terminal a command stays in the terminal's group.
     LastingCommand() {
@@ -195,85 +195,85 @@ TEST_F(LastingCommand, IsNotCutShort) {
     EXPECT_NE(passphrase("head -c 1000000 /dev/zero").find("4096 bytes"), std::string::npos);
 }
 
-TEST_F(KekTest, ADerivedKekIsRemembered) {
+TEST_F(UnlockKeyTest, ADerivedKeyIsRemembered) {
     const std::string counter = folder_ / "asked";
-    Kek kek(command_source("echo x >> " + counter + "; echo secret", a_minute));
-    KekRecipe recipe;
+    UnlockKey unlock_key(command_source("echo x >> " + counter + "; echo secret", a_minute));
+    UnlockRecipe recipe;
     recipe.kdf = Kdf::scrypt;
     recipe.cost = {15, 8, 1};
     const auto asked = [&] { return fs::exists(counter) ? fs::file_size(counter) / 2 : 0; };
-    EXPECT_FALSE(kek.remembers(recipe));
-    const SecretBytes first = SecretBytes::copy_of(*kek.by(recipe));
-    EXPECT_TRUE(kek.remembers(recipe));
-    EXPECT_TRUE(std::ranges::equal(first.view(), *kek.by(recipe)));
+    EXPECT_FALSE(unlock_key.remembers(recipe));
+    const SecretBytes first = SecretBytes::copy_of(*unlock_key.by(recipe));
+    EXPECT_TRUE(unlock_key.remembers(recipe));
+    EXPECT_TRUE(std::ranges::equal(first.view(), *unlock_key.by(recipe)));
     EXPECT_EQ(asked(), 1u);
     recipe.salt[31] = 1;
-    EXPECT_FALSE(std::ranges::equal(first.view(), *kek.by(recipe)));
+    EXPECT_FALSE(std::ranges::equal(first.view(), *unlock_key.by(recipe)));
     EXPECT_EQ(asked(), 2u);
     recipe.cost.p = 2;
-    EXPECT_TRUE(kek.by(recipe));
+    EXPECT_TRUE(unlock_key.by(recipe));
     EXPECT_EQ(asked(), 3u);
-    kek.forget();
-    EXPECT_FALSE(kek.remembers(recipe));
+    unlock_key.forget();
+    EXPECT_FALSE(unlock_key.remembers(recipe));
 }
 
 // Between the two a writer waits for the keyring's lock.
-TEST_F(KekTest, AKeyFileCountsAsItIsWhenItSettles) {
-    Kek kek(key_file_source(file(std::string(32, 'o'), 0600)));
-    const auto recipe = kek.begin();
+TEST_F(UnlockKeyTest, AKeyFileCountsAsItIsWhenItSettles) {
+    UnlockKey unlock_key(key_file_source(file(std::string(32, 'o'), 0600)));
+    const auto recipe = unlock_key.begin();
     ASSERT_TRUE(recipe);
     file(std::string(32, 'n'), 0600);
-    EXPECT_EQ(text_of(*kek.settle(*recipe)), std::string(32, 'n'));
-    fs::remove(folder_ / "kek");
-    const auto made = kek.settle(*recipe);
+    EXPECT_EQ(text_of(*unlock_key.settle(*recipe)), std::string(32, 'n'));
+    fs::remove(folder_ / "unlock_key");
+    const auto made = unlock_key.settle(*recipe);
     ASSERT_TRUE(made);
-    EXPECT_TRUE(std::ranges::equal(*made, key_file_source(folder_ / "kek")->ask()->view()));
+    EXPECT_TRUE(std::ranges::equal(*made, key_file_source(folder_ / "unlock_key")->ask()->view()));
     file("short", 0600);
-    EXPECT_EQ(kek.settle(*recipe).error().code, Code::invalid);
+    EXPECT_EQ(unlock_key.settle(*recipe).error().code, Code::invalid);
     file(std::string(32, 'k'), 0640);
-    EXPECT_EQ(kek.settle(*recipe).error().code, Code::denied);
+    EXPECT_EQ(unlock_key.settle(*recipe).error().code, Code::denied);
 }
 
-TEST_F(KekTest, APipeGivesItsKeyOnce) {
+TEST_F(UnlockKeyTest, APipeGivesItsKeyOnce) {
     const std::string pipe = folder_ / "pipe";
     ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
     std::thread writer([&] { std::ofstream(pipe, std::ios::binary) << std::string(32, 'p'); });
-    Kek kek(key_file_source(pipe));
-    const auto recipe = kek.begin();
+    UnlockKey unlock_key(key_file_source(pipe));
+    const auto recipe = unlock_key.begin();
     writer.join();
     ASSERT_TRUE(recipe);
-    EXPECT_EQ(text_of(*kek.settle(*recipe)), std::string(32, 'p'));
+    EXPECT_EQ(text_of(*unlock_key.settle(*recipe)), std::string(32, 'p'));
 }
 
-TEST_F(KekTest, ANewPassphraseIsPrintedTwice) {
+TEST_F(UnlockKeyTest, ANewPassphraseIsPrintedTwice) {
     const std::string counter = folder_ / "asked";
-    Kek changing(command_source("echo x >> " + counter + "; cat " + counter, a_minute));
+    UnlockKey changing(command_source("echo x >> " + counter + "; cat " + counter, a_minute));
     const auto begun = changing.begin();
     ASSERT_TRUE(begun);
     EXPECT_EQ(changing.settle(*begun).error().code, Code::denied);
-    Kek constant(command_source("echo secret", a_minute));
+    UnlockKey constant(command_source("echo secret", a_minute));
     const auto recipe = constant.begin();
     ASSERT_TRUE(recipe);
     const auto settled = constant.settle(*recipe);
     ASSERT_TRUE(settled);
-    EXPECT_TRUE(
-        std::ranges::equal(*settled, *Kek(command_source("echo secret", a_minute)).by(*recipe)));
+    EXPECT_TRUE(std::ranges::equal(
+        *settled, *UnlockKey(command_source("echo secret", a_minute)).by(*recipe)));
 }
 
-TEST_F(KekTest, TheKindOfSourceMustFit) {
-    Kek file_kek(key_file_source(file(std::string(32, 'k'), 0600)));
-    Kek passphrase_kek(command_source("echo secret", a_minute));
-    KekRecipe scrypt;
+TEST_F(UnlockKeyTest, TheKindOfSourceMustFit) {
+    UnlockKey file_key(key_file_source(file(std::string(32, 'k'), 0600)));
+    UnlockKey passphrase_key(command_source("echo secret", a_minute));
+    UnlockRecipe scrypt;
     scrypt.kdf = Kdf::scrypt;
     scrypt.cost = {15, 8, 1};
-    EXPECT_EQ(file_kek.by(scrypt).error().code, Code::wrong_key);
-    EXPECT_EQ(passphrase_kek.by(KekRecipe{}).error().code, Code::wrong_key);
+    EXPECT_EQ(file_key.by(scrypt).error().code, Code::wrong_key);
+    EXPECT_EQ(passphrase_key.by(UnlockRecipe{}).error().code, Code::wrong_key);
 }
 
-TEST_F(KekTest, ANewRecipeHasAFreshSalt) {
-    Kek kek(command_source("echo secret", a_minute));
-    const auto first = kek.begin();
-    const auto second = kek.begin();
+TEST_F(UnlockKeyTest, ANewRecipeHasAFreshSalt) {
+    UnlockKey unlock_key(command_source("echo secret", a_minute));
+    const auto first = unlock_key.begin();
+    const auto second = unlock_key.begin();
     ASSERT_TRUE(first && second);
     EXPECT_EQ(first->kdf, Kdf::scrypt);
     EXPECT_TRUE(acceptable(first->cost));

@@ -1,4 +1,4 @@
-#include "agent/kek.hpp"
+#include "agent/unlock_key.hpp"
 
 #include "crypto/random.hpp"
 
@@ -18,8 +18,8 @@ Error wrong_kind(Kdf needed) {
 
 }  // namespace
 
-Result<KekRecipe> Kek::begin() {
-    KekRecipe recipe;
+Result<UnlockRecipe> UnlockKey::begin() {
+    UnlockRecipe recipe;
     recipe.kdf = source_->kdf();
     if (recipe.kdf == Kdf::scrypt) {
         recipe.cost = ScryptCost{};
@@ -34,12 +34,12 @@ Result<KekRecipe> Kek::begin() {
     return recipe;
 }
 
-Result<ByteView> Kek::settle(const KekRecipe& recipe, const std::optional<Owner>& owner) {
+Result<ByteView> UnlockKey::settle(const UnlockRecipe& recipe, const std::optional<Owner>& owner) {
     KMS_ASSIGN(SecretBytes key, source_->settle(std::move(begun_), owner));
     return recipe.kdf == Kdf::scrypt ? by(recipe) : keep(recipe, std::move(key));
 }
 
-Result<ByteView> Kek::by(const KekRecipe& recipe) {
+Result<ByteView> UnlockKey::by(const UnlockRecipe& recipe) {
     has_asked_ = false;
     if (remembers(recipe)) {
         return key_.view();
@@ -54,15 +54,15 @@ Result<ByteView> Kek::by(const KekRecipe& recipe) {
     return remembers(recipe) ? Result<ByteView>(key_.view()) : ask(recipe);
 }
 
-Result<ByteView> Kek::ask(const KekRecipe& recipe) {
+Result<ByteView> UnlockKey::ask(const UnlockRecipe& recipe) {
     has_asked_ = true;
     KMS_ASSIGN(SecretBytes key, source_->ask());
     return keep(recipe, std::move(key));
 }
 
-Result<ByteView> Kek::keep(const KekRecipe& recipe, SecretBytes key) {
+Result<ByteView> UnlockKey::keep(const UnlockRecipe& recipe, SecretBytes key) {
     if (recipe.kdf == Kdf::scrypt) {
-        SecretBytes derived(kek_length);
+        SecretBytes derived(unlock_key_length);
         KMS_TRY(scrypt(key.view(), recipe.salt, recipe.cost, derived.span()));
         key = std::move(derived);
         if (shared_) {
@@ -74,7 +74,7 @@ Result<ByteView> Kek::keep(const KekRecipe& recipe, SecretBytes key) {
     return key_.view();
 }
 
-bool Kek::remembers(const KekRecipe& recipe) {
+bool UnlockKey::remembers(const UnlockRecipe& recipe) {
     if (holds(recipe)) {
         return true;
     }
@@ -90,11 +90,11 @@ bool Kek::remembers(const KekRecipe& recipe) {
     return true;
 }
 
-bool Kek::holds(const KekRecipe& recipe) const {
+bool UnlockKey::holds(const UnlockRecipe& recipe) const {
     return !key_.empty() && recipe_ == recipe;
 }
 
-void Kek::forget() {
+void UnlockKey::forget() {
     key_.release();
     if (shared_) {
         shared_->drop(recipe_);

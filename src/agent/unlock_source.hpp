@@ -1,5 +1,5 @@
-// Where a key-encrypting key (KEK) comes from: a key file, a command that prints a passphrase, or a
-// person at a terminal.
+// Where a key-encrypting key (unlock key) comes from: a key file, a command that prints a
+// passphrase, or a person at a terminal.
 #pragma once
 
 #include <chrono>
@@ -15,12 +15,12 @@
 
 namespace kms::agent {
 
-class KekSource {
+class UnlockSource {
   public:
-    virtual ~KekSource() = default;
+    virtual ~UnlockSource() = default;
     virtual Kdf kdf() const = 0;
 
-    // The KEK itself (Kdf::key_file) or a passphrase, 1 to 4,096 bytes. May be asked again.
+    // The unlock key itself (Kdf::key_file) or a passphrase, 1 to 4,096 bytes. May be asked again.
     virtual Result<SecretBytes> ask() = 0;
 
     // A key file that is not there.
@@ -34,14 +34,14 @@ class KekSource {
 };
 
 // Exactly 32 bytes. A regular file that group or others may read or write is refused.
-std::unique_ptr<KekSource> key_file_source(std::string path);
+std::unique_ptr<UnlockSource> key_file_source(std::string path);
 
 // See passphrase_command.hpp.
-std::unique_ptr<KekSource> command_source(std::string command, std::chrono::seconds patience);
+std::unique_ptr<UnlockSource> command_source(std::string command, std::chrono::seconds patience);
 
 // Asks on /dev/tty, without echo, and twice for a new passphrase; another time only by a new
 // object, so that a running agent never waits for a person.
-std::unique_ptr<KekSource> terminal_source(Asking asking);
+std::unique_ptr<UnlockSource> terminal_source(Asking asking);
 
 // A new key file of 32 random bytes, on disk. Errors, and whose it is: see create_private_file.
 Status make_key_file(const std::string& path, const std::optional<Owner>& owner = std::nullopt);

@@ -1,4 +1,4 @@
-#include "agent/kek_source.hpp"
+#include "agent/unlock_source.hpp"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -24,7 +24,7 @@ bool put_on_disk(int fd) {
     return fsync(fd) == 0 || errno == EINVAL || errno == EROFS;
 }
 
-class KeyFile : public KekSource {
+class KeyFile : public UnlockSource {
   public:
     explicit KeyFile(std::string path) : path_(std::move(path)) {}
 
@@ -71,11 +71,11 @@ class KeyFile : public KekSource {
 
     Result<SecretBytes> read_key(const Opened& opened) const {
         KMS_TRY(check_closed_to_others(opened.status, "the key file " + path_));
-        auto key = read_all(opened.fd.get(), kek_length, path_);
+        auto key = read_all(opened.fd.get(), unlock_key_length, path_);
         if (!key && key.error().code != Code::too_large) {
             return key;
         }
-        if (!key || key->size() != kek_length) {
+        if (!key || key->size() != unlock_key_length) {
             return Error{Code::invalid, "the key file " + path_ + " has not exactly 32 bytes"};
         }
         return key;
@@ -103,7 +103,7 @@ Result<SecretBytes> checked_passphrase(SecretBytes passphrase, std::string_view 
     return passphrase;
 }
 
-class Command : public KekSource {
+class Command : public UnlockSource {
   public:
     Command(std::string command, std::chrono::seconds patience)
         : command_(std::move(command)), patience_(patience) {}
@@ -129,7 +129,7 @@ class Command : public KekSource {
     std::chrono::seconds patience_;
 };
 
-class Terminal : public KekSource {
+class Terminal : public UnlockSource {
   public:
     explicit Terminal(Asking asking) : asking_(asking) {}
 
@@ -168,20 +168,20 @@ class Terminal : public KekSource {
 
 }  // namespace
 
-std::unique_ptr<KekSource> key_file_source(std::string path) {
+std::unique_ptr<UnlockSource> key_file_source(std::string path) {
     return std::make_unique<KeyFile>(std::move(path));
 }
 
-std::unique_ptr<KekSource> command_source(std::string command, std::chrono::seconds patience) {
+std::unique_ptr<UnlockSource> command_source(std::string command, std::chrono::seconds patience) {
     return std::make_unique<Command>(std::move(command), patience);
 }
 
-std::unique_ptr<KekSource> terminal_source(Asking asking) {
+std::unique_ptr<UnlockSource> terminal_source(Asking asking) {
     return std::make_unique<Terminal>(asking);
 }
 
 Status make_key_file(const std::string& path, const std::optional<Owner>& owner) {
-    SecretArray<kek_length> key;
+    SecretArray<unlock_key_length> key;
     KMS_TRY(random_secret(key.span()));
     return create_private_file(path, key.view(), owner);
 }
