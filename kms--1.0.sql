@@ -897,7 +897,7 @@ SELECT
     END AS estimated_end,
     r.running
 FROM kms.reencryption p
-JOIN pg_catalog.pg_attribute a ON a.attrelid = p.relation AND a.attnum = p.attribute
+JOIN pg_catalog.pg_attribute a ON a.attrelid = p.relation AND a.attnum = p.attribute AND NOT a.attisdropped
 CROSS JOIN LATERAL (
     SELECT p.rows_done / nullif(extract(epoch FROM p.updated - p.started)::float8, 0) AS rate) s
 CROSS JOIN LATERAL (

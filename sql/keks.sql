@@ -192,6 +192,7 @@ SET kms.mode = envelope;
 
 -- An agent that cannot wrap, or not do the rest.
 SET kms.mode = local;
+SET kms.request_timeout = '200ms';
 SET kms.command = 'printf ''ok 0 0 kms/1 get rotate describe\n''; cat > /dev/null';
 \set VERBOSITY sqlstate
 SELECT kms.wrap('main', 'x');
@@ -200,6 +201,7 @@ SELECT kms.create_data_key('new', 'main');
 SELECT kms.rotate_data_key('a');
 SELECT kms.rotate_kek('main');
 CALL kms.destroy_data_key('a', 3, shred => true);
+RESET kms.request_timeout;
 \set VERBOSITY default
 SELECT name, version, state FROM kms.data_keys ORDER BY 1, 2;
 DELETE FROM kms.data_key;

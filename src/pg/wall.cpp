@@ -34,12 +34,15 @@ constexpr Report reports[] = {
     {Code::denied, "KM003", "denied by the key agent",
      "A key made with no-export is used with kms.mode = remote; data keys and kms.wrap() need one "
      "made with purpose => 'wrap', which does nothing else."},
-    {Code::wrong_key, "KM004", "sealed under another key or version", ""},
+    {Code::wrong_key, "KM004", "sealed under another key or version",
+     "kms.session_keys shows which key is bound, kms.inspect() the key tag of the value, and "
+     "kms.list_keys() and kms.data_keys whose it is."},
     {Code::corrupt, "KM005", "tampered with, or sealed with another context",
      "Give the context that it was sealed with: that of its own row, where rows have theirs."},
     {Code::damaged_key, "XX001", "what is stored of the data key is damaged",
      "Restore its row of kms.data_key from a backup."},
-    {Code::malformed, "KM006", "not a kms ciphertext", ""},
+    {Code::malformed, "KM006", "not a kms ciphertext",
+     "kms.looks_sealed() tells plaintexts in the column, which kms.encode() would have sealed."},
     {Code::not_text, "22021", "the plaintext is not text in the database's encoding",
      "Use kms.decode, which returns bytea."},
     {Code::unavailable, "KM007", "key agent unavailable",
@@ -48,9 +51,13 @@ constexpr Report reports[] = {
     {Code::timed_out, "KM008", "the key agent did not answer in time",
      "The deadlines are kms.start_timeout and kms.request_timeout. Where a start asks for a "
      "passphrase, kms-agent serve --remember-for, run once before, warms the next starts up."},
-    {Code::protocol, "KM009", "the key agent broke the protocol", ""},
-    {Code::unsupported, "KM010", "not offered by this key agent, mode or key", ""},
-    {Code::disabled, "KM011", "key version disabled or destroyed", ""},
+    {Code::protocol, "KM009", "the key agent broke the protocol",
+     "kms.command must start an agent that speaks kms/1, as kms-agent serve does."},
+    {Code::unsupported, "KM010", "not offered by this key agent, mode or key",
+     "kms.status() shows what the agent offers, and kms.list_keys() of what algorithm a key is."},
+    {Code::disabled, "KM011", "key version disabled or destroyed",
+     "kms.list_keys() and kms.data_keys show which; what is disabled can be enabled again, what is "
+     "destroyed is gone. Where it is the current version, rotate the key."},
     {Code::invalid, "22023", "refused as invalid", ""},
     {Code::too_large, "54000", "too large", ""},
 };
