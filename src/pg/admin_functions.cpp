@@ -143,7 +143,8 @@ const ListedVersion* successor(ListedVersions listed, ByteView identifier, std::
 void warn_of_those_who_seal(const KeyUse& use, std::uint32_t version) {
     const ListedVersion* newer =
         successor(try_list_versions(use.identifier), use.identifier, version);
-    if (newer == nullptr || !may_be_needed()) {
+    const bool is_data_key = has_data_keys() && read_data_key(use.identifier).newest() != nullptr;
+    if (newer == nullptr || is_data_key || !may_be_needed()) {
         return;
     }
     const bool has_end = cache_ttl().count() != 0;

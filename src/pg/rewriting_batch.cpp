@@ -250,10 +250,11 @@ bool begins_under(ByteView sealed, ByteView tag) {
 }
 
 // The snapshot is taken behind the lock: rows of a table that was rewritten while it was waited for
-// are nothing that an older one sees.
+// are nothing that an older one sees. What the run is for is locked as its parts are: whoever
+// changes all of them would else be waited for at a part, and wait for this here.
 void rewrite_batch(Rewriting& run, Place& place) {
     begin_batch();
-    LockRelationOid(run.relation, AccessShareLock);
+    LockRelationOid(run.relation, RowExclusiveLock);
     const Relation table = try_relation_open(place.table, RowExclusiveLock);
     if (table == nullptr) {
         place.ended = true;  // dropped meanwhile

@@ -136,6 +136,36 @@ $keeper->get("SELECT kms.destroy_key('agents', $_)") foreach 1, 2, 4;
 is(kms_session($node, user => 'app')->get("SET kms.keys = '2=agents'; $everybody"), $people, '... nor has any');
 fails_with($keeper, "SELECT kms.disable_data_key('agents', 1)", 'KM012', 'rows keep the data key from being retired');
 
+# Blobs, batches, parallel workers and re-encryption go by the same rule.
+$app->quit;
+$keeper->get("SELECT kms.create_key('moving')");
+my $holder = local_session();
+$holder->get("SET kms.keys = '1=moving'; CREATE TABLE thing (id int, v bytea); SELECT kms.register_column('thing', 'v', 'moving')");
+my $blob = $holder->get("SELECT kms.blob_put(1, 'contents')");
+$holder->get("INSERT INTO thing SELECT i, kms.encode(1, 'thing ' || i) FROM generate_series(1, 5000) i");
+is($keeper->get("SELECT kms.adopt_key('moving', 'kek')"), 1, 'a key of blobs and of a table is adopted');
+$keeper->get("SELECT kms.destroy_key('moving', 1, force => true)");
+my $things = "SELECT count(*) FROM thing WHERE kms.decode_text(1, v) = 'thing ' || id";
+my $contents = "SELECT convert_from(kms.blob_get('$blob'), 'UTF8')";
+foreach my $reader ($holder, local_session(), envelope_session()) {
+    $reader->get("SET kms.keys = '1=moving'");
+    is($reader->get($contents), 'contents', 'its blob is read');
+    is($reader->get($things), 5000, '... and its table');
+}
+$holder->get('SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; SET max_parallel_workers_per_gather = 2');
+like($holder->get("EXPLAIN $things"), qr/Gather/, 'by parallel workers');
+is($holder->get($things), 5000, '... too');
+is($holder->get("SELECT count(*) FROM (SELECT kms.decode_batch_text(1, v) OVER () v, id FROM thing) s WHERE v = 'thing ' || id"), 5000, 'by a window form');
+$keeper->get("SELECT kms.rotate_data_key('moving')");
+$holder->get("SET client_min_messages = warning; CALL kms.reencrypt('thing', 'v')");
+is($holder->get("SELECT string_agg(version || ' ' || rows, ', ') FROM kms.census('thing', 'v')"), '2 5000', 'a table comes to the newest version in local mode');
+is($holder->get('SELECT kms.rewrap_blobs(1)'), 1, '... and a blob');
+is($holder->get("SELECT version || ' ' || rows FROM kms.key_age() WHERE key_identifier = 'moving'"), '2 5001', '... and both count');
+$keeper->get("SELECT kms.disable_data_key('moving', 1)");
+is($holder->get($contents), 'contents', 'without the version of before');
+$holder->quit;
+$app = local_session(user => 'app');
+
 # --- what is not adopted
 
 $keeper->get("SELECT kms.create_key('stays', exportable => false), kms.create_key('asleep'), kms.create_key('gone')");
