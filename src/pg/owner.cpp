@@ -15,6 +15,48 @@ void hint_at_search_path(void* /*argument*/) {
     }
 }
 
+// Of owners' code that is running, one inside the other.
+int depth = 0;
+object_access_hook_type hook_of_before = nullptr;
+
+// What has just been made is seen by no other snapshot yet.
+Oid namespace_of_new(Oid catalog_id, Oid object) {
+    const AttrNumber column = get_object_attnum_namespace(catalog_id);
+    if (column == InvalidAttrNumber) {
+        return InvalidOid;
+    }
+    const Relation catalog = table_open(catalog_id, AccessShareLock);
+    ScanKeyData key;
+    ScanKeyInit(&key, get_object_attnum_oid(catalog_id), BTEqualStrategyNumber, F_OIDEQ,
+                ObjectIdGetDatum(object));
+    SysScanDesc scan =
+        systable_beginscan(catalog, get_object_oid_index(catalog_id), true, SnapshotSelf, 1, &key);
+    bool is_null = true;
+    const HeapTuple tuple = systable_getnext(scan);
+    const Datum name = HeapTupleIsValid(tuple)
+                           ? heap_getattr(tuple, column, RelationGetDescr(catalog), &is_null)
+                           : Datum{0};
+    const Oid found = is_null ? InvalidOid : DatumGetObjectId(name);
+    systable_endscan(scan);
+    table_close(catalog, AccessShareLock);
+    return found;
+}
+
+// It would stay in the session, where the caller may name it: PostgreSQL refuses temporary tables,
+// and not functions.
+void at_object_access(ObjectAccessType access, Oid catalog, Oid object, int part, void* argument) {
+    if (hook_of_before != nullptr) {
+        hook_of_before(access, catalog, object, part, argument);
+    }
+    if (depth != 0 && access == OAT_POST_CREATE && part == 0 &&
+        isAnyTempNamespace(namespace_of_new(catalog, object))) {
+        ereport(ERROR,
+                (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+                 errmsg("cannot create anything in pg_temp where the code of a table's owner "
+                        "runs for somebody else")));
+    }
+}
+
 }  // namespace
 
 void set_meanwhile(const char* setting, const char* value) {
@@ -87,7 +129,8 @@ void act_as(const Caller& caller) {
 
 void enter_owners_code(OwnersCode& code, Oid role, SearchPath path) {
     GetUserIdAndSecContext(&code.caller.role, &code.caller.security);
-    code.portals = portals_to_keep();
+    code.portals = shut_portals();
+    ++depth;
     code.outer = error_context_stack;
     if (path == SearchPath::safe) {
         code.caller.settings = fix_search_path();
@@ -101,9 +144,19 @@ void enter_owners_code(OwnersCode& code, Oid role, SearchPath path) {
 }
 
 void leave_owners_code(const OwnersCode& code) {
-    end_other_portals(code.portals);
+    abandon_owners_code(code);
     error_context_stack = code.outer;
     act_as(code.caller);
+}
+
+void abandon_owners_code(const OwnersCode& code) {
+    --depth;
+    put_back_portals(code.portals);
+}
+
+void watch_owners_code() {
+    hook_of_before = object_access_hook;
+    object_access_hook = at_object_access;
 }
 
 }  // namespace kms::pg

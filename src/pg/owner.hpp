@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "pg/left_portals.hpp"
+#include "pg/callers_portals.hpp"
 #include "pg/pg.hpp"
 
 namespace kms::pg {
@@ -40,14 +40,15 @@ std::uint64_t change_as_owner(const Change& change);
 // Context expressions, casts, index expressions, constraints, triggers: whoever maintains the table
 // runs them, a superuser perhaps. As VACUUM, REINDEX and REFRESH do: as the table's owner, in a
 // SECURITY_RESTRICTED_OPERATION, with search_path = pg_catalog, pg_temp; and no key is bound to a
-// local id meanwhile. Whatever settings that code changes are as they were afterwards, and cursors
-// that it leaves open are closed. Errors for the lack of a name get a HINT.
+// local id meanwhile. Whatever settings that code changes are as they were afterwards. It reaches
+// no cursor of the caller's, those that it leaves open are closed, and it makes nothing in pg_temp
+// (42501). Errors for the lack of a name get a HINT.
 //
 // No transaction begins or ends meanwhile, but subtransactions that begin and end inside. An error
 // ends the (sub)transaction it is entered in, which leaves it.
 struct OwnersCode {
     Caller caller;
-    Portals portals;
+    CallersPortals portals;
     ErrorContextCallback* outer;
     ErrorContextCallback hint;
 };
@@ -57,15 +58,30 @@ enum class SearchPath { safe, callers };
 
 void enter_owners_code(OwnersCode& code, Oid role, SearchPath path = SearchPath::safe);
 void leave_owners_code(const OwnersCode& code);
+void abandon_owners_code(const OwnersCode& code);  // with an error
 
 // `body()` is foreign code and nothing else: who asks the key agent is the caller.
 template <typename Body>
 void run_owners_code(Oid role, Body&& body, SearchPath path = SearchPath::safe) {
     OwnersCode code;
     enter_owners_code(code, role, path);
-    body();
+    PG_TRY()
+        ;
+        {
+            body();
+            end_new_portals(code.portals);
+        }
+        PG_CATCH();
+        {
+            abandon_owners_code(code);
+            PG_RE_THROW();
+        }
+    PG_END_TRY();
     leave_owners_code(code);
 }
+
+// When the library is loaded: watches what owners' code makes.
+void watch_owners_code();
 
 // A command that answers nothing, in an SPI connection. XX000 where SPI does not take it; what the
 // command raises is raised as it is.
