@@ -109,9 +109,9 @@ SELECT kms.rewrap_blobs(3), kms.rewrap_blobs(3);
 SELECT version, rows FROM kms.key_age() WHERE key_identifier = 'of%20blobs';
 CALL kms.destroy_data_key('of blobs', 1);
 SELECT count(*), count(kms.blob_get(id)) FROM kms.blob_list();
-CALL kms.destroy_data_key('of blobs', 2, force => true);
+CALL kms.destroy_data_key('of blobs', 3, force => true);
 SELECT count(*) FROM kms.blob_list();
 \set VERBOSITY sqlstate
-SELECT kms.blob_get(id) FROM kms.blob WHERE key_tag = (SELECT key_tag FROM kms.data_keys WHERE name = 'of%20blobs' AND version = 2);
+SELECT kms.blob_get(id) FROM kms.blob WHERE key_tag = (SELECT key_tag FROM kms.data_keys WHERE name = 'of%20blobs' AND version = 3);
 RESET kms.mode;
 SELECT DISTINCT kms.blob_delete(id) FROM kms.blob;

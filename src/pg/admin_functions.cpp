@@ -3,8 +3,8 @@
 #include "base/hex.hpp"
 #include "crypto/random.hpp"
 #include "pg/administer.hpp"
+#include "pg/change_lock.hpp"
 #include "pg/data_key_batches.hpp"
-#include "pg/data_key_writer.hpp"
 #include "pg/data_keys.hpp"
 #include "pg/kek_retirement.hpp"
 #include "pg/key_arguments.hpp"
@@ -55,17 +55,6 @@ void require_disabled(const KeyUse& use, const ListedVersion& listed) {
     }
 }
 
-// Whether a data key opens what the agent's version does: in local mode the version is not needed.
-// Nobody changes the data key until the transaction is over.
-bool is_adopted(const KeyUse& use, const ListedVersion& listed) {
-    if (mode() == Mode::remote || RecoveryInProgress() || !has_data_keys()) {
-        return false;
-    }
-    lock_data_key(use.identifier);
-    const DataKeyVersion* stored = read_data_key(use.identifier).with_tag(listed.tag);
-    return stored != nullptr && stored->state != wire::VersionState::destroyed;
-}
-
 // Rows are counted twice, so that who waits does not do so in vain. Who may have a row in flight is
 // waited for where there is none yet, too.
 void refuse_destruction_if_needed(const KeyUse& use, std::uint32_t version) {
@@ -75,11 +64,11 @@ void refuse_destruction_if_needed(const KeyUse& use, std::uint32_t version) {
         refuse_if_wrapping(use, version);
         return;
     }
+    require_disabled(use, *listed);
     if (is_adopted(use, *listed)) {
         refuse_if_wrapping(use, version);
         return;
     }
-    require_disabled(use, *listed);
     refuse_if_uncountable(use.action, use.identifier, version, listed->algorithm);
     without_keeping_locks([&] {
         refuse_if_needed(use.action, use.identifier, version, listed->tag);
@@ -225,6 +214,7 @@ int key_bits(FunctionCallInfo fcinfo) {
 
 KMS_FUNCTION(kms_create_key) {
     const KeyUse use = use_of_identifier("create key", required_identifier(fcinfo, 0));
+    share_kek(use.identifier);
     require_unknown_to_database(use.action, use.identifier, "Choose another name.");
     KeyWish wish;
     wish.algorithm = algorithm_argument(fcinfo, 1);
@@ -244,6 +234,7 @@ KMS_FUNCTION(kms_create_key) {
 
 KMS_FUNCTION(kms_rotate_key) {
     const KeyUse use = use_of_identifier("rotate key", required_identifier(fcinfo, 0));
+    share_kek(use.identifier);
     require_unknown_to_database(use.action, use.identifier,
                                 "kms.rotate_data_key() rotates the data key.");
     const std::uint32_t used = highest_used_version(use.identifier);

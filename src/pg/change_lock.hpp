@@ -7,10 +7,12 @@
 
 namespace kms::pg {
 
-// Nobody rotates the KEK, or retires a version of it.
+// Nobody rotates the KEK, or retires a version of it; nor moves a key of that name between the
+// agent and the database.
 void share_kek(ByteView kek);
 
-// Nobody changes a data key that the KEK wraps.
+// Nobody changes a data key that the KEK wraps; nor makes a version of a key of that name at the
+// agent.
 void lock_kek(ByteView kek);
 
 }  // namespace kms::pg

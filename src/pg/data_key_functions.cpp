@@ -1,5 +1,7 @@
 // Data keys of envelope mode, rows of kms.data_key: create_data_key, rotate_data_key,
 // enable_data_key, disable_data_key, and the view data_keys. Rolled back, nothing of it has been.
+#include <algorithm>
+
 #include "client/new_data_key.hpp"
 #include "pg/change_lock.hpp"
 #include "pg/data_key_lookup.hpp"
@@ -26,11 +28,14 @@ Algorithm require_known(const char* action, ByteView name, std::string_view algo
     return *known;
 }
 
+// A copy at the agent may have gone on by itself: no number shall stand for two keys.
 std::uint32_t version_after(const DataKeyVersion& newest, ByteView name) {
-    if (newest.version >= wire::max_version) {
+    const ListedVersion* listed = newest_listed(try_list_versions(name), name);
+    const std::uint32_t highest = std::max(newest.version, listed != nullptr ? listed->version : 0);
+    if (highest >= wire::max_version) {
         raise_error({"rotate data key", 0, name}, Code::too_large, "It has too many versions.");
     }
-    return newest.version + 1;
+    return highest + 1;
 }
 
 bool is_no_answer(Code code) {
@@ -91,6 +96,7 @@ Datum add_version(ByteView kek, const DataKeyId& id) {
                           id,
                           tag,
                           {kek_version, copy_of(session.reply.view())},
+                          kek_version,
                           wire::VersionState::enabled,
                           GetCurrentTransactionStartTimestamp()})) {
         raise_existing(id.name);

@@ -106,24 +106,27 @@ void require_own_data_keys(const char* function) {
 
 void lock_data_key(ByteView name) {
     const Parameters<1> parameters = {{BYTEAOID}, {bytes_datum(name)}};
-    (void)execute(
-        "SELECT FROM kms.data_key WHERE name = $1 ORDER BY version LIMIT 1"
-        " FOR NO KEY UPDATE",
-        parameters);
+    // While it was waited for, the row may have gone, and others have come in its place.
+    while (execute("SELECT FROM kms.data_key WHERE name = $1 ORDER BY version LIMIT 1"
+                   " FOR NO KEY UPDATE",
+                   parameters) == 0 &&
+           read_data_key(name).newest() != nullptr) {
+    }
 }
 
 bool insert_data_key(const NewRow& row) {
-    const Parameters<9> parameters = {
-        {BYTEAOID, INT4OID, TEXTOID, BYTEAOID, BYTEAOID, INT4OID, BYTEAOID, TEXTOID,
+    const Parameters<10> parameters = {
+        {BYTEAOID, INT4OID, TEXTOID, BYTEAOID, BYTEAOID, INT4OID, BYTEAOID, INT4OID, TEXTOID,
          TIMESTAMPTZOID},
         {bytes_datum(row.id.name), UInt32GetDatum(row.id.version),
          text_datum(info_of(row.id.algorithm).name), bytes_datum(row.tag), bytes_datum(row.kek),
          UInt32GetDatum(row.wrapped.kek_version), bytes_datum(row.wrapped.bytes),
-         text_datum(wire::state_word(row.state)), TimestampTzGetDatum(row.created)}};
+         UInt32GetDatum(row.kek_version_first), text_datum(wire::state_word(row.state)),
+         TimestampTzGetDatum(row.created)}};
     return execute(
                "INSERT INTO kms.data_key (name, version, algorithm, key_tag, kek, kek_version,"
                " wrapped, kek_version_first, state, created)"
-               " VALUES ($1, $2, $3, $4, $5, $6, NULLIF($7, ''), $6, $8, $9)"
+               " VALUES ($1, $2, $3, $4, $5, $6, NULLIF($7, ''), $8, $9, $10)"
                " ON CONFLICT (name, version) DO NOTHING",
                parameters) == 1;
 }

@@ -21,7 +21,8 @@ struct NewRow {
     ByteView kek;
     DataKeyId id;
     KeyTag tag;
-    WrappedForm wrapped;  // without bytes: it is destroyed
+    WrappedForm wrapped;              // without bytes: it is destroyed
+    std::uint32_t kek_version_first;  // that may have wrapped it
     wire::VersionState state;
     TimestampTz created;
 };

@@ -11,6 +11,7 @@
 #include "pg/kek_retirement.hpp"
 #include "pg/kek_versions.hpp"
 #include "pg/key_arguments.hpp"
+#include "pg/name_at_agent.hpp"
 #include "pg/retirement.hpp"
 #include "pg/rewrap_data_keys.hpp"
 #include "pg/sqlstates.hpp"
@@ -238,8 +239,24 @@ std::int64_t shred(const Destruction& what, const KeyUse& kek, const Past& past)
     return rows_lost;
 }
 
+// What was adopted, or was to be handed back, is at the agent, too, and opens all that this does.
+void look_at_agent(const Destruction& what, const KeyTag& tag) {
+    const ListedVersion* copy = copy_at_agent(what.name, tag);
+    if (copy == nullptr) {
+        return;
+    }
+    const bool refuses = what.shred && !what.force && !what.dry_run;
+    ereport(refuses ? ERROR : WARNING,
+            (errcode(refuses ? ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE : ERRCODE_WARNING),
+             errmsg("the agent has version %u of \"%s\" as well", copy->version,
+                    shown_identifier(what.name)),
+             errdetail("Whoever may use or fetch it there opens what is sealed under it."),
+             errhint("Destroy it there first, with kms.destroy_key().")));
+}
+
 std::int64_t destroy(const Destruction& what) {
     DataKeyVersion key = version_of(action, what.name, what.version);
+    look_at_agent(what, key.tag);
     if (what.shred) {
         add_later_versions(kek_of(key), key);
     }

@@ -9,6 +9,7 @@
 #include "pg/data_key_lookup.hpp"
 #include "pg/data_key_writer.hpp"
 #include "pg/envelope.hpp"
+#include "pg/kek_retirement.hpp"
 #include "pg/key_arguments.hpp"
 #include "pg/listed_versions.hpp"
 #include "pg/sqlstates.hpp"
@@ -135,11 +136,14 @@ WrappedForm wrap_fetched(const Move& move, ByteView kek, const ListedVersion& li
     return {kek_version, copy_of(session.reply.view())};
 }
 
+// It may have been a data key before, of which nothing is left here.
+constexpr std::uint32_t first_kek_version = 1;
+
 void add_adopted(const Move& move, ByteView kek, const ListedVersion& listed,
                  const WrappedForm& wrapped) {
     const DataKeyId id{move.name, listed.version, known_algorithm(move, listed)};
-    if (!insert_data_key(
-            {kek, id, listed.tag, wrapped, listed.state, timestamp_of(listed.created)})) {
+    if (!insert_data_key({kek, id, listed.tag, wrapped, first_kek_version, listed.state,
+                          timestamp_of(listed.created)})) {
         ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
                         errmsg("rows of kms.data_key have changed meanwhile")));
     }
@@ -181,22 +185,49 @@ std::span<const ListedVersion> not_stored(const Move& move) {
     return missing.all();
 }
 
+bool lists_the_same(const ListedVersion& one, const ListedVersion& other) {
+    return one.version == other.version && one.tag == other.tag && one.state == other.state;
+}
+
+// What the agent has destroyed or disabled meanwhile would live on here.
+void require_as_listed(const Move& move) {
+    if (!std::ranges::equal(move.listed, list_or_raise(move.action, move.name), lists_the_same)) {
+        ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+                        errmsg("the agent's key \"%s\" was changed meanwhile",
+                               shown_identifier(move.name)),
+                        errhint("Call it again.")));
+    }
+}
+
 std::size_t adopt(const Move& move, ByteView kek) {
     require_may_leave(move);
     require_same_key(move);
     const std::span<const ListedVersion> missing = not_stored(move);
-    std::uint32_t kek_version = add_living(move, kek, missing);
-    if (kek_version == 0 && !move.stored.empty()) {
-        kek_version = move.stored.back().kek_version_last;
-    }
-    if (kek_version == 0) {
+    const std::uint32_t kek_version = add_living(move, kek, missing);
+    if (kek_version != 0) {
+        add_destroyed(move, kek, kek_version, missing);
+    } else if (!move.stored.empty()) {
+        const DataKeyVersion& newest = move.stored.back();
+        add_destroyed(move, newest.kek, newest.kek_version_last, missing);
+    } else {
         raise_error(move.subject(), Code::disabled, "All of its versions are destroyed.");
     }
-    add_destroyed(move, kek, kek_version, missing);
+    require_as_listed(move);
     return missing.size();
 }
 
 // --- hand_back_key
+
+// The agent would keep what a ROLLBACK takes back, under a number that is given again.
+void require_committed(const Move& move) {
+    for (const DataKeyVersion& stored : move.stored) {
+        if (TransactionIdIsCurrentTransactionId(stored.written_by)) {
+            refuse(move, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                   psprintf("its version %u was changed by this transaction", stored.version),
+                   "Commit first.");
+        }
+    }
+}
 
 void require_same_versions(const Move& move) {
     require_same_key(move);
@@ -211,8 +242,11 @@ void require_same_versions(const Move& move) {
             refuse(move, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                    psprintf("its version %u is %s here, and %s at the agent", listed.version,
                             shown_state(stored->state), shown_state(listed.state)),
-                   "Bring the agent's to the state of here, with kms.enable_key(), "
-                   "kms.disable_key() or kms.destroy_key().");
+                   listed.state == VersionState::destroyed
+                       ? "What the agent has destroyed never comes back to it: the data key stays "
+                         "in the database."
+                       : "Bring the agent's to the state of here, with kms.enable_key(), "
+                         "kms.disable_key() or kms.destroy_key().");
         }
     }
 }
@@ -223,15 +257,6 @@ Result<SecretBytes> unwrapped(Line line, ByteView name, const DataKeyVersion& ve
     }
     KMS_ASSIGN(FetchedKey fetched, unwrap_version(line, name, version));
     return std::move(fetched.key);
-}
-
-// What was imported is seen to be there before the database lets go of it.
-Status check_given(Line line, ByteView name, const DataKeyVersion& version) {
-    if (version.state != VersionState::enabled) {
-        return {};
-    }
-    KMS_TRY(get_key(line, name, version.tag));
-    return {};
 }
 
 void import_at_agent(const Move& move, const DataKeyVersion& version) {
@@ -251,12 +276,41 @@ void import_at_agent(const Move& move, const DataKeyVersion& version) {
             std::chrono::floor<std::chrono::seconds>(created).count()};
         KMS_TRY(import_version(line, as_listed, key.view()));
         ++session.changes;
-        return check_given(line, move.name, version);
+        return {};
     });
     finish(session, failure);
 }
 
+// What the agent lists is seen to be there before the database lets go of it.
+void require_given(const Move& move, const DataKeyVersion& version) {
+    const KeyUse use =
+        use_of_identifier(psprintf("%s version %u of", move.action, version.version), move.name);
+    Session& session = pg::session();
+    const Failure failure = in_session(session, use.subject(), [&]() -> Status {
+        KMS_ASSIGN(Line line, session.line(use));
+        KMS_TRY(get_key(line, move.name, version.tag));
+        return {};
+    });
+    finish(session, failure);
+}
+
+// Who destroys the key at the agent some day does not reach these.
+void notice_backups(const Move& move) {
+    const DataKeyVersion& newest = move.stored.back();
+    std::uint32_t first = newest.kek_version_first;
+    for (const DataKeyVersion& stored : move.stored) {
+        first = std::min(first, stored.kek_version_first);
+    }
+    ereport(
+        NOTICE,
+        (errmsg("data key \"%s\" is at the agent now", shown_identifier(move.name)),
+         errdetail("Backups, WAL, dead tuples and replicas may hold it, wrapped by %s of the "
+                   "KEK \"%s\", for as long as that KEK lives.",
+                   shown_range({first, newest.kek_version_last}), shown_identifier(newest.kek))));
+}
+
 std::size_t hand_back(const Move& move) {
+    require_committed(move);
     require_same_versions(move);
     std::size_t imported = 0;
     for (const DataKeyVersion& version : move.stored) {
@@ -265,7 +319,13 @@ std::size_t hand_back(const Move& move) {
             ++imported;
         }
     }
+    for (const DataKeyVersion& version : move.stored) {
+        if (version.state == VersionState::enabled) {
+            require_given(move, version);
+        }
+    }
     delete_data_key(move.name, move.stored.size());
+    notice_backups(move);
     return imported;
 }
 
@@ -276,6 +336,7 @@ KMS_FUNCTION(kms_adopt_key) {
     const ByteView name = required_identifier(fcinfo, 0, "name");
     const ByteView kek = required_identifier(fcinfo, 1, "kek");
     share_kek(kek);
+    lock_kek(name);
     lock_data_key(name);
     const ListedVersions listed = list_or_raise("adopt key", name);
     const std::size_t adopted =
@@ -286,6 +347,8 @@ KMS_FUNCTION(kms_adopt_key) {
 KMS_FUNCTION(kms_hand_back_key) {
     require_own_data_keys("kms.hand_back_key()");
     const ByteView name = required_identifier(fcinfo, 0, "name");
+    (void)newest_version("hand back data key", name);
+    lock_kek(name);
     (void)lock_newest_version("hand back data key", name);
     const ListedVersions listed = list_or_raise("hand back data key", name);
     const std::size_t imported =

@@ -2,8 +2,10 @@
 
 #include "client/fetch.hpp"
 #include "pg/args.hpp"
-#include "pg/data_keys.hpp"
+#include "pg/data_key_writer.hpp"
+#include "pg/envelope.hpp"
 #include "pg/key_arguments.hpp"
+#include "pg/settings.hpp"
 
 namespace kms::pg {
 namespace {
@@ -24,7 +26,50 @@ Status ask_for_key(Line line, ByteView name) {
     return Error{Code::not_found, {}};
 }
 
+// What a ROLLBACK may take away does not count.
+const DataKeyVersion* living(ByteView name, const KeyTag& tag) {
+    const DataKeyVersion* stored = read_data_key(name).with_tag(tag);
+    const bool lives = stored != nullptr && stored->state != wire::VersionState::destroyed &&
+                       !TransactionIdIsCurrentTransactionId(stored->written_by);
+    return lives ? stored : nullptr;
+}
+
+// The KEK may be gone, or another one.
+bool opens(const KeyUse& use, const DataKeyVersion& stored) {
+    Session& session = pg::session();
+    const Failure failure = in_session(session, use.subject(), [&]() -> Status {
+        KMS_ASSIGN(Line line, session.line(use));
+        KMS_TRY(unwrap_version(line, use.identifier, stored));
+        return {};
+    });
+    settle(session, failure);
+    return !failure;
+}
+
 }  // namespace
+
+bool is_adopted(const KeyUse& use, const ListedVersion& listed) {
+    if (mode() == Mode::remote || RecoveryInProgress() || !has_data_keys()) {
+        return false;
+    }
+    const DataKeyVersion* stored = living(use.identifier, listed.tag);
+    if (stored == nullptr || !opens(use, *stored)) {
+        return false;
+    }
+    lock_data_key(use.identifier);
+    if (living(use.identifier, listed.tag) == nullptr) {
+        ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+                        errmsg("the data key \"%s\" was changed meanwhile",
+                               shown_identifier(use.identifier)),
+                        errhint("Call it again.")));
+    }
+    return true;
+}
+
+const ListedVersion* copy_at_agent(ByteView name, const KeyTag& tag) {
+    const ListedVersion* copy = listed_version(try_list_versions(name), name, tag);
+    return copy != nullptr && copy->state != wire::VersionState::destroyed ? copy : nullptr;
+}
 
 void require_unknown_to_agent(const char* action, ByteView name) {
     const KeyUse use = use_of_identifier(action, name);

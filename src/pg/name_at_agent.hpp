@@ -2,7 +2,7 @@
 // to three.
 #pragma once
 
-#include "base/bytes.hpp"
+#include "pg/listed_versions.hpp"
 
 namespace kms::pg {
 
@@ -12,5 +12,14 @@ void require_unknown_to_agent(const char* action, ByteView name);
 
 // 22023 where a data key of this database has the name. `instead`: what to call, for a HINT.
 void require_unknown_to_database(const char* action, ByteView name, const char* instead);
+
+// Whether a data key of the same name opens what the agent's version does, as the agent shows: but
+// in remote mode the version is not needed then. Nobody changes the data key until the transaction
+// is over.
+bool is_adopted(const KeyUse& use, const ListedVersion& listed);
+
+// The agent's version that is the same key, and not destroyed; nullptr: it has none, or does not
+// say.
+const ListedVersion* copy_at_agent(ByteView name, const KeyTag& tag);
 
 }  // namespace kms::pg

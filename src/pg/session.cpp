@@ -95,6 +95,13 @@ Error neither_here_nor_there(Error error) {
     return error;
 }
 
+// A KEK that is not there, or not what it was, need not keep what the agent itself has from
+// opening.
+bool may_be_at_agent(Code failure) {
+    return mode() == Mode::local && (failure == Code::not_found || failure == Code::disabled ||
+                                     failure == Code::damaged_key || failure == Code::denied);
+}
+
 // Who reloads the configuration may have mended an agent, too.
 bool was_reloaded() {
     static TimestampTz last = 0;
@@ -237,7 +244,13 @@ Result<FetchedKey> Session::ask_for(const KeyUse& use, const std::optional<KeyTa
     }
     KMS_ASSIGN(const DataKeyVersion* version, usable_version(*use.stored, tag));
     KMS_ASSIGN(Line agent_line, line(use, prepare_sealing));
-    return unwrap_version(agent_line, use.identifier, *version);
+    auto unwrapped = unwrap_version(agent_line, use.identifier, *version);
+    if (!unwrapped && tag && may_be_at_agent(unwrapped.error().code)) {
+        if (auto fetched = get_key(agent_line, use.identifier, tag)) {
+            return fetched;
+        }
+    }
+    return unwrapped;
 }
 
 Result<HeldKey*> Session::fetch(const KeyUse& use, const std::optional<KeyTag>& tag) {

@@ -210,7 +210,7 @@ constexpr const char* dependents =
     " UNION SELECT t.typbasetype FROM domain d JOIN pg_type t ON t.oid = d.oid WHERE t.typtype = "
     "'d')"
     " SELECT oid FROM domain)"
-    " UNION SELECT false, format('publication %I, whose subscribers keep what they have of the column, and get no more',"
+    " UNION SELECT false, format('publication %I, whose subscribers keep the column as it is',"
     " p.pubname) FROM pg_publication_tables p, pg_class c, pg_namespace n"
     " WHERE c.oid = $1 AND n.oid = c.relnamespace AND n.nspname = p.schemaname"
     " AND c.relname = p.tablename"

@@ -10,15 +10,10 @@ namespace {
 
 std::uint32_t highest_in(const DataKeyRow& row, ByteView identifier) {
     const DataKeyVersion& key = row.key;
-    std::uint32_t highest = 0;
-    if (std::ranges::equal(row.name, identifier)) {
-        highest = key.version;
-    }
-    if (std::ranges::equal(key.kek, identifier)) {
-        highest = std::max({highest, key.kek_version_first, key.kek_version_last,
-                            key.wrapped.kek_version, key.wrapped_before.kek_version});
-    }
-    return highest;
+    return std::ranges::equal(key.kek, identifier)
+               ? std::max({key.kek_version_first, key.kek_version_last, key.wrapped.kek_version,
+                           key.wrapped_before.kek_version})
+               : 0;
 }
 
 }  // namespace

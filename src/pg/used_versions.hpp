@@ -6,8 +6,7 @@
 
 namespace kms::pg {
 
-// The highest that kms.data_key has of this key: as a KEK, or as a data key of the same name. 0:
-// none. Act one.
+// The highest that kms.data_key has of this KEK. 0: none. Act one.
 std::uint32_t highest_used_version(ByteView identifier);
 
 // Warns where the agent gave a new version a number that was used before. Act three.

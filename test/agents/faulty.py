@@ -10,7 +10,7 @@ import hashlib, os, re, select, signal, sys, time
 
 mode, arguments = sys.argv[1], sys.argv[2:]
 source, sink = os.fdopen(0, "rb", 65536), os.fdopen(1, "wb", 65536)
-CAPABILITIES = "echo source sink whoami pid get encrypt decrypt wrap unwrap describe list ping disable create rotate"
+CAPABILITIES = "echo source sink whoami pid get encrypt decrypt wrap unwrap describe list ping disable create rotate import"
 identity = b""
 
 

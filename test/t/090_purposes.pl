@@ -39,9 +39,11 @@ says = {"silent": "", "leaves": " seal exportable", "stays": " seal no-export", 
 while line := sys.stdin.buffer.readline():
     verb, number, length, *words = line.decode().split()
     body = sys.stdin.buffer.read(int(length))
-    answer, content = "", b""
+    status, answer, content = "ok", "", b""
     if verb == "hello":
         answer, content = "kms/1 identify " + " ".join(sys.argv[1:]), b""
+    elif verb == "describe" and words[0] not in says:
+        status, answer = "error", "not-found"
     elif verb == "describe":
         answer = "1 xaes-256-gcm 0011223344556677" + says[words[0]]
     elif verb == "list":
@@ -50,7 +52,7 @@ while line := sys.stdin.buffer.readline():
     elif verb in ("wrap", "unwrap"):
         context = int(words[1])
         content = bytes(byte ^ 1 for byte in body[context:])
-    sys.stdout.buffer.write(f"ok {number} {len(content)} {answer}".rstrip().encode() + b"\n" + content)
+    sys.stdout.buffer.write(f"{status} {number} {len(content)} {answer}".rstrip().encode() + b"\n" + content)
     sys.stdout.buffer.flush()
 PYTHON
 use_agent("/usr/bin/python3 $agent get wrap unwrap describe list");

@@ -132,6 +132,8 @@ is($local->get("SELECT cardinality(kms.encode_all(3, 'a\@b'))"), 1, 'what both p
 # The agent's versions may go: rows need the tags, and the database has them.
 $keeper->get("SELECT kms.disable_key('agents', 1)");
 is(kms_session($node, user => 'app')->get("SET kms.keys = '2=agents'; $everybody"), $people, 'the agent gives a version no more, and rows open');
+fails_with($keeper, "SELECT kms.destroy_key('agents', 2)", '55000', 'what is not disabled is not destroyed');
+$keeper->get("SELECT kms.disable_key('agents', $_)") foreach 2, 4;
 $keeper->get("SELECT kms.destroy_key('agents', $_)") foreach 1, 2, 4;
 is(kms_session($node, user => 'app')->get("SET kms.keys = '2=agents'; $everybody"), $people, '... nor has any');
 fails_with($keeper, "SELECT kms.disable_data_key('agents', 1)", 'KM012', 'rows keep the data key from being retired');
@@ -196,19 +198,23 @@ is($keeper->get("SELECT kms.rotate_key('ours')"), 3, '... and the agent rotates 
 is($keeper->get("SELECT kms.adopt_key('ours', 'kek')"), 3, 'there and back again');
 is($local->get("SELECT kms.decode_text(1, '$of_ours')"), 'value 1', '... values open');
 
-fails_with($keeper, "SELECT kms.hand_back_key('agents')", '55000', 'what is destroyed at the agent does not come back');
+my $one_way = fails_with($keeper, "SELECT kms.hand_back_key('agents')", '55000', 'what is destroyed at the agent does not come back');
+like($one_way->{err}, qr/never comes back/, '... which says so');
 fails_with($keeper, "SELECT kms.hand_back_key('nobody')", 'KM002', 'no such data key');
 $keeper->get("SELECT kms.disable_key('ours', 1)");
 fails_with($keeper, "SELECT kms.hand_back_key('ours')", '55000', 'two states of one version');
 $keeper->get("SELECT kms.enable_key('ours', 1)");
-$keeper->get('BEGIN');
-$keeper->get("SELECT kms.rotate_data_key('ours'), kms.hand_back_key('ours')");
+$keeper->get("BEGIN; SELECT kms.rotate_data_key('ours')");
+fails_with($keeper, "SELECT kms.hand_back_key('ours')", '55000', 'a version that may be rolled back does not go');
+$keeper->get('ROLLBACK');
+$keeper->get("SELECT kms.rotate_data_key('ours')");
+$keeper->get("BEGIN; SELECT kms.hand_back_key('ours')");
 is($keeper->get("SELECT count(*) FROM kms.list_keys('ours')"), 4, 'the agent has imported a version');
 $keeper->get('ROLLBACK');
 is($local->get("SELECT kms.decode_text(1, '$of_ours')"), 'value 1', '... which nobody took: values open');
-fails_with($keeper, "SELECT kms.hand_back_key('ours')", '55000', '... and the two places differ');
-is($keeper->get("SELECT kms.adopt_key('ours', 'kek')"), 1, '... until the database takes it');
-is($keeper->get("SELECT kms.hand_back_key('ours')"), 0, '... and then it goes without importing anything');
+my $told = $keeper->ask("SELECT kms.hand_back_key('ours')");
+is($told->{out}, 0, '... and then it goes without importing anything');
+like($told->{err}, qr/wrapped by versions? 1 .*of the KEK "kek"/, '... which says what backups hold');
 
 $keeper->get("SELECT kms.create_data_key('mixed', 'kek')");
 $keeper->get("SELECT kms.rotate_data_key('mixed')") foreach 1, 2;
@@ -222,6 +228,41 @@ my $without = kms_session($node);
 $without->get("SET kms.command = '$serve --verbs wrap,unwrap,get,list'");
 fails_with($without, "SELECT kms.hand_back_key('no way')", 'KM010', 'an agent that does not import');
 is($node->safe_psql('postgres', "SELECT count(*) FROM kms.data_key WHERE name = 'no way'"), 1, '... leaves the data key where it is');
+
+# --- what a data key stands for
+
+$node->safe_psql('postgres', "CREATE TABLE lasting (id int, v bytea); SELECT kms.create_key('lasting'), kms.create_key('brittle', purpose => 'wrap'); SELECT kms.register_column('lasting', 'v', 'lasting')");
+$local->get("INSERT INTO lasting SELECT 1, kms.encode_with('lasting', 'x')");
+$keeper->get("BEGIN; SELECT kms.adopt_key('lasting', 'brittle')");
+fails_with($keeper, "SELECT kms.disable_key('lasting', 1)", 'KM012', 'a data key that may be rolled back stands for nothing');
+$keeper->get('ROLLBACK');
+$keeper->get("SELECT kms.adopt_key('lasting', 'brittle')");
+$keeper->get("SELECT kms.destroy_key('brittle', 1, force => true)");
+fails_with($keeper, "SELECT kms.disable_key('lasting', 1)", 'KM012', '... nor does one whose KEK does not open it');
+fails_with($keeper, "SELECT kms.destroy_key('lasting', 1)", '55000', '... so that the agent\'s copy is not destroyed');
+is(local_session()->get("SELECT kms.decode_with_text('lasting', v) FROM lasting"), 'x', '... which opens');
+fails_with($strict, "SELECT kms.decode_with_text('lasting', v) FROM lasting", 'KM011', '... but not in envelope mode');
+is($keeper->get("SELECT kms.hand_back_key('lasting')"), 0, '... and the data key goes');
+is($local->get("SELECT kms.decode_with_text('lasting', v) FROM lasting"), 'x', '... without harm');
+
+# Shredding means nobody opens it.
+$node->safe_psql('postgres', "SELECT kms.create_key('doomed'), kms.create_key('k1', purpose => 'wrap'); SELECT kms.create_data_key('kept', 'k1')");
+my $doomed = $local->get("SELECT kms.encode_with('doomed', 'x')");
+$keeper->get("SELECT kms.rotate_kek('k1'), kms.adopt_key('doomed', 'k1')");
+my $super = kms_session($node);
+my $warned = $super->ask("CALL kms.destroy_data_key('doomed', 1, dry_run => true, shred => true)");
+like($warned->{err}, qr/the agent has version 1 of "doomed" as well/, 'a rehearsal tells of the agent\'s copy');
+fails_with($super, "CALL kms.destroy_data_key('doomed', 1, shred => true)", '55000', '... which keeps a key from being shredded');
+is($local->get("SELECT kms.decode_with_text('doomed', '$doomed')"), 'x', '... and nothing is done');
+$keeper->get("SELECT kms.disable_key('doomed', 1)");
+$keeper->get("SELECT kms.destroy_key('doomed', 1)");
+$super->get("CALL kms.destroy_data_key('doomed', 1, shred => true)");
+fails_with($local, "SELECT kms.decode_with_text('doomed', '$doomed')", 'KM011', 'shredded');
+is($super->get("SELECT string_agg(state, ' ' ORDER BY version) FROM kms.list_keys('k1')"), 'destroyed destroyed enabled', '... with every version of the KEK that it may ever have been wrapped by');
+is($local->get("SELECT kms.decode_with_text('kept', kms.encode_with('kept', 'y'))"), 'y', 'other data keys live');
+$super->get("SELECT kms.create_key('twice')");
+$super->get("SELECT kms.adopt_key('twice', 'k1')");
+like($super->ask("CALL kms.destroy_data_key('twice', 1)")->{err}, qr/WARNING: .*the agent has version 1 of "twice" as well/, 'a plain destruction warns');
 
 # --- two keys of one name, by a superuser's force or by a restore
 
