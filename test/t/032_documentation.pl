@@ -153,10 +153,12 @@ is($rows, join("\n", '7|078-05-1120', map { "$_|ssn $_" } 8 .. 300), 'rows are s
 
 my $envelope = keys_session($node, { 'kms.mode' => 'envelope' });
 my @statements = map { split /(?<=;)(?: +--.*)?\n/ } grep { /^(?:SELECT|CALL)/ } blocks_of(page('envelope.md'));
-is(scalar @statements, 8, 'envelope.md has its examples');
+is(scalar @statements, 10, 'envelope.md has its examples');
+$envelope->get(q{SELECT kms.create_key('customer-pii') WHERE NOT EXISTS (SELECT FROM kms.list_keys('customer-pii'))});
 my @outcomes = map { $envelope->get($_) } @statements;
 is("@outcomes[0, 1, 3, 4]", '1 1 2 2', 'keys are made and rotated');
-is("@outcomes[5, 6, 7]", '0 0 password of the mail server', '... destroyed and wrapped');
+is("@outcomes[5, 6]", '1 0', '... adopted and handed back');
+is("@outcomes[7, 8, 9]", '0 0 password of the mail server', '... destroyed and wrapped');
 $envelope->quit;
 
 # --- doc/blobs.md and doc/search.md: their statements, in their order, as one session of psql

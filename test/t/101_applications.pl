@@ -287,6 +287,13 @@ is($writer->answer->{out}, '', '... and finds none');
 fails_with($app, "INSERT INTO patient VALUES (77, 'x', 'y') ON CONFLICT $_", '42P10', "ON CONFLICT $_ fails") foreach '(id) DO NOTHING', q{(id) DO UPDATE SET name = 'z'};
 fails_with($app, q{INSERT INTO patient VALUES (1, 'x', 'y') ON CONFLICT DO NOTHING}, '23505', '... and DO NOTHING alone raises the conflict');
 fails_with($app, 'UPDATE patient SET id = 77 WHERE id = 1', 'P0001', 'so does a new id');
+my ($fixed) = $text =~ /whose\s+function then fixes what the text depends on: `(SET [^`]+)`/ or die 'no settings';
+$session->get("CREATE TABLE shift (born date, at timestamptz, spent interval, part float8, paid money); INSERT INTO shift VALUES ('2024-06-05', '2024-06-05 12:00+02', '-1 days -02:00:00', 0.1::float8 + 0.2::float8, 12.5);"
+      . " CREATE FUNCTION as_text(s shift) RETURNS text LANGUAGE plpgsql $fixed AS \$\$ BEGIN RETURN concat_ws('|', s.born::text, s.at::text, s.spent::text, s.part::text, s.paid::text); END \$\$");
+is($session->get("SET datestyle = 'SQL, DMY'; SET intervalstyle = 'sql_standard'; SET timezone = 'Asia/Tokyo'; SET extra_float_digits = 0; SELECT as_text(s) FROM shift s"),
+    $session->get("RESET ALL; SET client_min_messages = warning; SELECT as_text(s) FROM shift s"), 'a text that is the same in every session');
+is($session->get(q{SELECT (t[1]::date, t[2]::timestamptz, t[3]::interval, t[4]::float8) = (s.born, s.at, s.spent, s.part) FROM shift s, string_to_array(as_text(s), '|') t}), 't', '... and becomes the value again');
+fails_with($app, q{SELECT p.id, p.name, count(*) FROM patient p GROUP BY p.id}, '42803', 'a view has no primary key');
 fails_with($app, 'COPY patient TO STDOUT', '42809', '... and COPY TO');
 is($app->get('COPY (SELECT name FROM patient WHERE id = 1) TO STDOUT'), 'Rob', '... but not of a query');
 fails_with($session, 'TRUNCATE patient', '42809', '... and TRUNCATE');
