@@ -225,7 +225,7 @@ rename "$keys/back", $kek or die $!;
 kms_admin($keys, 'create', '--purpose', 'wrap', 'kek');
 my $lasting = "$command --next-key-file $keys/next";
 my %running = map { $_ => keys_session($node, { %binding, 'kms.command' => $lasting, 'kms.mode' => $_ }) } qw(local remote envelope);
-$running{envelope}->get("SELECT kms.create_data_key('kept', 'kek')");
+$running{envelope}->get("SELECT kms.create_data_key('kept', 'kek', force => true)");
 my %ask = (
     # Bound anew, it is asked for again.
     local => "SET kms.keys = ''; SET kms.keys = '$binding{'kms.keys'}'; SELECT kms.decode_text(2, kms.encode(2, 'local'::text))",

@@ -13,8 +13,8 @@ sub faulty { return join ' ', 'exec /usr/bin/python3 -IS', example_agent('faulty
 my $right = faulty('keys');
 my $node = kms_node('faulty_kek', 'kms.command' => $right, 'kms.mode' => 'envelope');
 my $session = kms_session($node);
-$session->get("SELECT kms.create_data_key(name, 'kek') FROM unnest('{orders,people}'::text[]) name");
-$session->get("SELECT kms.create_data_key('short', 'kek', 'aes-192-gcm')");
+$session->get("SELECT kms.create_data_key(name, 'kek', force => true) FROM unnest('{orders,people}'::text[]) name");
+$session->get("SELECT kms.create_data_key('short', 'kek', 'aes-192-gcm', force => true)");
 my $sealed = $session->get("SELECT kms.encode_with('orders', 'still here'::text)");
 
 # A session that holds nothing, with this agent.
@@ -76,14 +76,14 @@ my %wrapping = (
     'unwrap=long' => 'KM009', 'unwrap=version' => 'KM009', 'unwrap=denied' => 'KM003',
 );
 foreach my $fault (sort keys %wrapping) {
-    foreach my $change ("create_data_key('new', 'kek')", "rotate_data_key('orders')") {
+    foreach my $change ("create_data_key('new', 'kek', force => true)", "rotate_data_key('orders')") {
         fresh_session(faulty('keys', 0, $fault));
         fails_with($session, "SELECT kms.$change", $wrapping{$fault}, "$fault: $change");
     }
 }
 foreach my $offered ('get encrypt decrypt', 'get wrap', 'unwrap') {
     fresh_session(faulty('offer', qq{"$offered"}, '""'));
-    fails_with($session, "SELECT kms.create_data_key('new', 'kek')", 'KM010', "an agent that offers only $offered");
+    fails_with($session, "SELECT kms.create_data_key('new', 'kek', force => true)", 'KM010', "an agent that offers only $offered");
 }
 serves('data keys that could not be made');
 is($session->get('SELECT count(*) FROM kms.data_key'), $rows, 'none of them was stored');
