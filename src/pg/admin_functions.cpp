@@ -47,11 +47,14 @@ const ListedVersion* version_to_retire(const KeyUse& use, std::uint32_t version)
 
 void require_disabled(const KeyUse& use, const ListedVersion& listed) {
     if (listed.state != wire::VersionState::disabled) {
-        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                        errmsg("could not destroy key \"%s\": its version %u is not disabled",
-                               shown_identifier(use.identifier), listed.version),
-                        errdetail("Values may be sealed under it while their rows are counted."),
-                        errhint("Disable it first with kms.disable_key(), or use force => true.")));
+        ereport(
+            ERROR,
+            (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+             errmsg("could not destroy key \"%s\": its version %u is not disabled",
+                    shown_identifier(use.identifier), listed.version),
+             errdetail("Values may be sealed under it while their rows are counted."),
+             errhint(
+                 "Disable it first with kms.disable_key(), which tells of rows that need it.")));
     }
 }
 
@@ -94,7 +97,7 @@ void refuse_on_standby(const KeyUse& use) {
                  errmsg("could not %s \"%s\": this is a standby", use.action,
                         shown_identifier(use.identifier)),
                  errdetail("Rows that need the version may be on the primary, and not here yet."),
-                 errhint("Call it on the primary, or use force => true.")));
+                 errhint("Call it on the primary.")));
     }
 }
 

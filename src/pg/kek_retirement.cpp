@@ -106,8 +106,8 @@ void refuse_if_wrapping(const KeyUse& kek, std::uint32_t version) {
                  "Versions of data keys that the agent does not open by another one: " UINT64_FORMAT
                  ".",
                  count),
-             errhint("Wrap them by another version with kms.rotate_kek(), or use "
-                     "force => true.")));
+             errhint("Wrap them by another version with kms.rotate_kek(). force => true makes them "
+                     "unreadable.")));
     }
 }
 

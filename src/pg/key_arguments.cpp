@@ -45,7 +45,8 @@ void warn_of_new_terms(ByteView identifier, std::uint32_t version, Algorithm alg
                         shown_identifier(identifier)),
                  errdetail("kms.blind_index() does not find rows whose terms are of an older "
                            "version; kms.blind_indexes() does."),
-                 errhint("Make the terms of all rows anew.")));
+                 errhint("When kms.cache_ttl has passed, which other sessions may hold the older "
+                         "version for, make the terms of all rows anew.")));
     }
 }
 

@@ -122,14 +122,15 @@ bool are_all_there(std::span<const CountedPlace> places) {
 void refuse_for(std::span<const ColumnRows> columns, const char* action, ByteView identifier,
                 std::uint32_t version) {
     if (!columns.empty()) {
-        ereport(ERROR,
-                (errcode(sqlstate::still_needed),
-                 errmsg("could not %s \"%s\": rows need its version %u", action,
-                        shown_identifier(identifier), version),
-                 errdetail("%s", shown_rows(columns)),
-                 errhint("Where it is the current version, rotate first. Bring them to the current "
-                         "version with CALL kms.reencrypt(), blobs with kms.rewrap_blobs(), or use "
-                         "force => true.")));
+        ereport(
+            ERROR,
+            (errcode(sqlstate::still_needed),
+             errmsg("could not %s \"%s\": rows need its version %u", action,
+                    shown_identifier(identifier), version),
+             errdetail("%s", shown_rows(columns)),
+             errhint("Where it is the current version, rotate first. Bring them to the current "
+                     "version with CALL kms.reencrypt(), blobs with kms.rewrap_blobs(). force => "
+                     "true makes them unreadable.")));
     }
 }
 
@@ -290,8 +291,8 @@ void refuse_if_uncountable(const char* action, ByteView identifier, std::uint32_
                         shown_identifier(identifier), version),
                  errdetail("A search term does not tell which key has made it, so that they cannot "
                            "be counted."),
-                 errhint("When all have been made anew under another version, use "
-                         "force => true.")));
+                 errhint("When kms.cache_ttl has passed since the rotation, and then all have been "
+                         "made anew under another version, use force => true.")));
     }
 }
 

@@ -49,8 +49,8 @@ void require_quiet_triggers(const Rewriting& run, Relation table) {
                    psprintf("Trigger \"%s\" of \"%s\" fires on an update of the column.",
                             trigger.tgname, name_of(table)),
                    run.triggers == Triggers::skip
-                       ? "It fires in replicas too: disable it meanwhile."
-                       : "Say triggers => 'fire' or triggers => 'skip', or disable it meanwhile.");
+                       ? "It fires in replicas too. Where nobody writes meanwhile, disable it."
+                       : "Say triggers => 'fire' or, as a superuser, triggers => 'skip'.");
         }
     }
 }
@@ -65,7 +65,7 @@ void require_no_transition_tables(const Rewriting& run, Relation table) {
             refuse(run, ERRCODE_FEATURE_NOT_SUPPORTED,
                    psprintf("Trigger \"%s\" of \"%s\" has a transition table.", trigger.tgname,
                             name_of(table)),
-                   "Say triggers => 'skip', or disable it meanwhile.");
+                   "Say triggers => 'skip', as a superuser.");
         }
     }
 }

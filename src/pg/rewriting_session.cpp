@@ -45,7 +45,9 @@ Triggers triggers_argument(FunctionCallInfo fcinfo, int index) {
             ERROR,
             (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied to skip triggers"),
              errdetail("It is as with session_replication_role: a superuser may."),
-             errhint("ALTER TABLE … DISABLE TRIGGER meanwhile, and say triggers => 'refuse'.")));
+             errhint(
+                 "Let a superuser call it. Do not disable a trigger that seals: what is written "
+                 "meanwhile would go past it.")));
     }
     return Triggers::skip;
 }

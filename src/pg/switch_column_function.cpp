@@ -96,14 +96,16 @@ void require_nothing_in_the_way(const Pair& pair, const Succession& succession) 
 
 void require_nothing_lost(const Pair& pair, const Succession& succession) {
     if (succession.lost[0] != '\0') {
-        ereport(ERROR, (errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-                        errmsg("column \"%s\" of \"%s\" would be dropped with what column \"%s\" "
-                               "cannot take over",
-                               pair.from(), get_rel_name(pair.relation), pair.to()),
-                        errdetail("%s", succession.lost),
-                        errhint("Make over column \"%s\" what you need of it, and say "
-                                "drop_constraints => true.",
-                                pair.to())));
+        ereport(ERROR,
+                (errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+                 errmsg("column \"%s\" of \"%s\" would be dropped with what column \"%s\" "
+                        "cannot take over",
+                        pair.from(), get_rel_name(pair.relation), pair.to()),
+                 errdetail("%s", succession.lost),
+                 errhint("Make over column \"%s\" what you need of it, UNIQUE and indexes over "
+                         "a blind index where equal values are not sealed alike, and say "
+                         "drop_constraints => true.",
+                         pair.to())));
     }
 }
 
@@ -206,9 +208,10 @@ void tell_end(const Pair& pair, std::int64_t compared) {
                  ? errdetail("They are in plaintext, and column \"%s\" is no longer registered.",
                              pair.from())
                  : errdetail("The plaintext is still in the table's files, in WAL and in backups."),
-             pair.opens ? 0
-                        : errhint("VACUUM FULL rewrites the table; WAL and backups go as they are "
-                                  "recycled.")));
+             pair.opens
+                 ? 0
+                 : errhint("VACUUM FULL rewrites the table, and pg_statistic, which had values of "
+                           "it; a WAL segment keeps its bytes until it is written again.")));
 }
 
 }  // namespace

@@ -26,7 +26,7 @@ void require_nothing_undone(const char* function) {
                  errmsg("%s cannot run inside a transaction block", function),
                  errdetail("Nothing takes it back, and a ROLLBACK would bring back the rows that "
                            "need what is destroyed."),
-                 errhint("Commit first, and call it by itself; or use force => true.")));
+                 errhint("Commit first, and call it by itself.")));
     }
 }
 
@@ -37,7 +37,7 @@ void require_nothing_changed(const char* function) {
                 (errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
                  errmsg("%s cannot run in a transaction that has changed something", function),
                  errdetail("Others still see the rows of before, and may copy them."),
-                 errhint("Commit first, and call it then; or use force => true.")));
+                 errhint("Commit first, and call it then.")));
     }
 }
 
