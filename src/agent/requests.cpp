@@ -293,6 +293,11 @@ Status Requests::import_version(const Head& head, ByteView body) {
     if (!algorithm) {
         return invalid("the algorithm is not known");
     }
+    const auto& [purpose, exportable] = listed->uses;
+    if (!(purpose.empty() || purpose == wire::purpose_word(wire::Purpose::seal)) ||
+        !exportable.value_or(true)) {
+        return Error{Code::denied, "what wraps, or does not leave, is not imported"};
+    }
     KMS_ASSIGN(
         const KeyVersion version,
         store_.import_version(

@@ -58,6 +58,14 @@ void require_disabled(const KeyUse& use, const ListedVersion& listed) {
     }
 }
 
+void notice_adopted(const KeyUse& use, std::uint32_t version) {
+    ereport(NOTICE,
+            (errmsg("version %u of \"%s\" is in the database alone now", version,
+                    shown_identifier(use.identifier)),
+             errdetail("Backups and standbys of a time before it was adopted do not have it, and "
+                       "nor has remote mode, or any other database.")));
+}
+
 // Rows are counted twice, so that who waits does not do so in vain. Who may have a row in flight is
 // waited for where there is none yet, too.
 void refuse_destruction_if_needed(const KeyUse& use, std::uint32_t version) {
@@ -70,6 +78,7 @@ void refuse_destruction_if_needed(const KeyUse& use, std::uint32_t version) {
     require_disabled(use, *listed);
     if (is_adopted(use, *listed)) {
         refuse_if_wrapping(use, version);
+        notice_adopted(use, version);
         return;
     }
     refuse_if_uncountable(use.action, use.identifier, version, listed->algorithm);
@@ -217,7 +226,7 @@ int key_bits(FunctionCallInfo fcinfo) {
 
 KMS_FUNCTION(kms_create_key) {
     const KeyUse use = use_of_identifier("create key", required_identifier(fcinfo, 0));
-    share_kek(use.identifier);
+    lock_name(use.identifier, KeyPlace::agent);
     require_unknown_to_database(use.action, use.identifier, "Choose another name.");
     KeyWish wish;
     wish.algorithm = algorithm_argument(fcinfo, 1);
@@ -237,7 +246,7 @@ KMS_FUNCTION(kms_create_key) {
 
 KMS_FUNCTION(kms_rotate_key) {
     const KeyUse use = use_of_identifier("rotate key", required_identifier(fcinfo, 0));
-    share_kek(use.identifier);
+    lock_name(use.identifier, KeyPlace::agent);
     require_unknown_to_database(use.action, use.identifier,
                                 "kms.rotate_data_key() rotates the data key.");
     const std::uint32_t used = highest_used_version(use.identifier);

@@ -7,12 +7,15 @@
 
 namespace kms::pg {
 
-// Nobody rotates the KEK, or retires a version of it; nor moves a key of that name between the
-// agent and the database.
+// Nobody rotates the KEK, or retires a version of it.
 void share_kek(ByteView kek);
 
-// Nobody changes a data key that the KEK wraps; nor makes a version of a key of that name at the
-// agent.
+// Nobody changes a data key that the KEK wraps.
 void lock_kek(ByteView kek);
+
+// Where a version of a key of that name is made: while it is in one place, nobody makes one in the
+// other, and while it moves between them, nobody does in either.
+enum class KeyPlace { database, agent, both };
+void lock_name(ByteView name, KeyPlace place);
 
 }  // namespace kms::pg

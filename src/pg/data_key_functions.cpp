@@ -30,8 +30,7 @@ Algorithm require_known(const char* action, ByteView name, std::string_view algo
 
 // A copy at the agent may have gone on by itself: no number shall stand for two keys.
 std::uint32_t version_after(const DataKeyVersion& newest, ByteView name) {
-    const ListedVersion* listed = newest_listed(try_list_versions(name), name);
-    const std::uint32_t highest = std::max(newest.version, listed != nullptr ? listed->version : 0);
+    const std::uint32_t highest = std::max(newest.version, newest_at_agent(name));
     if (highest >= wire::max_version) {
         raise_error({"rotate data key", 0, name}, Code::too_large, "It has too many versions.");
     }
@@ -182,6 +181,7 @@ KMS_FUNCTION(kms_create_data_key) {
     const Algorithm algorithm = algorithm_argument(fcinfo, 2);
     const bool force = force_argument(fcinfo, 3);
     share_kek(kek);
+    lock_name(name, KeyPlace::database);
     if (read_data_key(name).newest() != nullptr) {
         raise_existing(name);
     }

@@ -154,8 +154,32 @@ Past outlast_copies(const Destruction& what, const KeyTag& tag) {
     return outlast_rows(action, what.name, what.version, tag);
 }
 
+// What was adopted, or was to be handed back, is at the agent, too, and opens all that this does.
+// Behind the lock on the data key nobody moves it: who was warned before is not warned again.
+enum class Look { early, behind_lock };
+
+void look_at_agent(const Destruction& what, const KeyTag& tag, Look look) {
+    const KeyUse use = use_of_identifier("look at the agent for key", what.name);
+    bool is_there = false;
+    const Failure failure = look_for_copy(use, tag, is_there);
+    if (failure && what.shred && !what.force) {
+        raise_unlisted(use, failure);
+    }
+    const bool refuses = what.shred && !what.force && !what.dry_run;
+    if (is_there && (refuses || look == Look::early)) {
+        ereport(refuses ? ERROR : WARNING,
+                (errcode(refuses ? ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE : ERRCODE_WARNING),
+                 errmsg("the agent has version %u of \"%s\" as well", what.version,
+                        shown_identifier(what.name)),
+                 errdetail("Whoever may use or fetch it there opens what is sealed under it."),
+                 errhint("Destroy it there first, with kms.disable_key() and "
+                         "kms.destroy_key().")));
+    }
+}
+
 // `past`: when others were waited for, if they were.
 std::int64_t destroy_row(const Destruction& what, const DataKeyVersion& key, const Past& past) {
+    look_at_agent(what, key.tag, Look::behind_lock);
     if (key.state == wire::VersionState::destroyed) {
         return tell_lost_rows(count_rows_behind_lock(tags_lost(what, key)), "are");
     }
@@ -239,24 +263,9 @@ std::int64_t shred(const Destruction& what, const KeyUse& kek, const Past& past)
     return rows_lost;
 }
 
-// What was adopted, or was to be handed back, is at the agent, too, and opens all that this does.
-void look_at_agent(const Destruction& what, const KeyTag& tag) {
-    const ListedVersion* copy = copy_at_agent(what.name, tag);
-    if (copy == nullptr) {
-        return;
-    }
-    const bool refuses = what.shred && !what.force && !what.dry_run;
-    ereport(refuses ? ERROR : WARNING,
-            (errcode(refuses ? ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE : ERRCODE_WARNING),
-             errmsg("the agent has version %u of \"%s\" as well", copy->version,
-                    shown_identifier(what.name)),
-             errdetail("Whoever may use or fetch it there opens what is sealed under it."),
-             errhint("Destroy it there first, with kms.destroy_key().")));
-}
-
 std::int64_t destroy(const Destruction& what) {
     DataKeyVersion key = version_of(action, what.name, what.version);
-    look_at_agent(what, key.tag);
+    look_at_agent(what, key.tag, Look::early);
     if (what.shred) {
         add_later_versions(kek_of(key), key);
     }

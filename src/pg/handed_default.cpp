@@ -47,7 +47,7 @@ Node* canonical(Relation table, AttrNumber attribute, Node* value) {
 
 Node* sealing(Node* key, Node* value) {
     const char* signature =
-        psprintf("kms.encode_with(%s, %s, bytea)", format_type_be(exprType(key)),
+        psprintf("kms.encode_with(%s, %s, pg_catalog.bytea)", format_type_be(exprType(key)),
                  format_type_be(exprType(value)));
     const Oid function =
         DatumGetObjectId(DirectFunctionCall1(regprocedurein, CStringGetDatum(signature)));

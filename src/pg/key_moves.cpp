@@ -294,24 +294,68 @@ void require_given(const Move& move, const DataKeyVersion& version) {
     finish(session, failure);
 }
 
+// What is disabled or destroyed cannot be fetched: the agent lists it.
+void require_all_there(const Move& move) {
+    const ListedVersions listed = list_or_raise(move.action, move.name);
+    for (const DataKeyVersion& version : move.stored) {
+        const ListedVersion* there = of_number(listed, version.version);
+        if (there == nullptr || there->tag != version.tag || there->state != version.state) {
+            refuse(
+                move, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                psprintf("the agent does not list its version %u as it is here", version.version),
+                "Call it again.");
+        }
+        if (version.state == VersionState::enabled) {
+            require_given(move, version);
+        }
+    }
+}
+
+// The KEK versions that have wrapped them, and those that may have in what was rolled back.
+const char* shown_wrappings(const Move& move) {
+    StringInfoData keks;
+    initStringInfo(&keks);
+    for (const DataKeyVersion& each : move.stored) {
+        appendStringInfo(&keks, "%sversion %u by %s of the KEK \"%s\", or a later one",
+                         keks.len == 0 ? "" : "; ", each.version,
+                         shown_range({each.kek_version_first, each.kek_version_last}),
+                         shown_identifier(each.kek));
+    }
+    return keks.data;
+}
+
 // Who destroys the key at the agent some day does not reach these.
 void notice_backups(const Move& move) {
-    const DataKeyVersion& newest = move.stored.back();
-    std::uint32_t first = newest.kek_version_first;
-    for (const DataKeyVersion& stored : move.stored) {
-        first = std::min(first, stored.kek_version_first);
-    }
     ereport(
         NOTICE,
         (errmsg("data key \"%s\" is at the agent now", shown_identifier(move.name)),
-         errdetail("Backups, WAL, dead tuples and replicas may hold it, wrapped by %s of the "
-                   "KEK \"%s\", for as long as that KEK lives.",
-                   shown_range({first, newest.kek_version_last}), shown_identifier(newest.kek))));
+         errdetail("Backups, WAL, dead tuples and replicas may hold it, for as long as what has "
+                   "wrapped it lives: %s.",
+                   shown_wrappings(move)),
+         errhint("Back up the agent's keys.")));
+}
+
+// Before anything is imported that would stay.
+void require_verbs(const Move& move) {
+    const KeyUse use = use_of_identifier(move.action, move.name);
+    Session& session = pg::session();
+    const Failure failure = in_session(session, use.subject(), [&]() -> Status {
+        KMS_ASSIGN(Line line, session.line(use));
+        for (const std::string_view verb : {wire::verb::get, wire::verb::import}) {
+            if (!line.agent.offers(verb)) {
+                return Error{Code::unsupported,
+                             "the key agent does not offer " + std::string(verb)};
+            }
+        }
+        return {};
+    });
+    finish(session, failure);
 }
 
 std::size_t hand_back(const Move& move) {
     require_committed(move);
     require_same_versions(move);
+    require_verbs(move);
     std::size_t imported = 0;
     for (const DataKeyVersion& version : move.stored) {
         if (of_number(move.listed, version.version) == nullptr) {
@@ -319,11 +363,7 @@ std::size_t hand_back(const Move& move) {
             ++imported;
         }
     }
-    for (const DataKeyVersion& version : move.stored) {
-        if (version.state == VersionState::enabled) {
-            require_given(move, version);
-        }
-    }
+    require_all_there(move);
     delete_data_key(move.name, move.stored.size());
     notice_backups(move);
     return imported;
@@ -336,7 +376,7 @@ KMS_FUNCTION(kms_adopt_key) {
     const ByteView name = required_identifier(fcinfo, 0, "name");
     const ByteView kek = required_identifier(fcinfo, 1, "kek");
     share_kek(kek);
-    lock_kek(name);
+    lock_name(name, KeyPlace::both);
     lock_data_key(name);
     const ListedVersions listed = list_or_raise("adopt key", name);
     const std::size_t adopted =
@@ -348,7 +388,7 @@ KMS_FUNCTION(kms_hand_back_key) {
     require_own_data_keys("kms.hand_back_key()");
     const ByteView name = required_identifier(fcinfo, 0, "name");
     (void)newest_version("hand back data key", name);
-    lock_kek(name);
+    lock_name(name, KeyPlace::both);
     (void)lock_newest_version("hand back data key", name);
     const ListedVersions listed = list_or_raise("hand back data key", name);
     const std::size_t imported =

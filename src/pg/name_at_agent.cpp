@@ -66,9 +66,31 @@ bool is_adopted(const KeyUse& use, const ListedVersion& listed) {
     return true;
 }
 
-const ListedVersion* copy_at_agent(ByteView name, const KeyTag& tag) {
-    const ListedVersion* copy = listed_version(try_list_versions(name), name, tag);
-    return copy != nullptr && copy->state != wire::VersionState::destroyed ? copy : nullptr;
+std::uint32_t newest_at_agent(ByteView name) {
+    if (const ListedVersion* listed = newest_listed(try_list_versions(name), name)) {
+        return listed->version;
+    }
+    const KeyUse use = use_of_identifier("describe key", name);
+    Session& session = pg::session();
+    std::uint32_t version = 0;
+    const Failure failure = in_session(session, use.subject(), [&]() -> Status {
+        KMS_ASSIGN(Line line, session.line(use));
+        if (line.agent.offers(wire::verb::describe)) {
+            KMS_ASSIGN(const DescribedKey described, describe_key(line, name));
+            version = described.version;
+        }
+        return {};
+    });
+    settle(session, failure);
+    return version;
+}
+
+Failure look_for_copy(const KeyUse& use, const KeyTag& tag, bool& is_there) {
+    ListedVersions listed;
+    const Failure failure = list_versions_of_key(use, listed);
+    const ListedVersion* copy = listed_version(listed, use.identifier, tag);
+    is_there = copy != nullptr && copy->state != wire::VersionState::destroyed;
+    return failure;
 }
 
 void require_unknown_to_agent(const char* action, ByteView name) {

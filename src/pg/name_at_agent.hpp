@@ -18,8 +18,11 @@ void require_unknown_to_database(const char* action, ByteView name, const char* 
 // is over.
 bool is_adopted(const KeyUse& use, const ListedVersion& listed);
 
-// The agent's version that is the same key, and not destroyed; nullptr: it has none, or does not
-// say.
-const ListedVersion* copy_at_agent(ByteView name, const KeyTag& tag);
+// The highest number that the agent has given to a key of that name; 0: none, or it does not say.
+std::uint32_t newest_at_agent(ByteView name);
+
+// Whether the agent has a version that is the same key, and not destroyed. A failure where it does
+// not say.
+Failure look_for_copy(const KeyUse& use, const KeyTag& tag, bool& is_there);
 
 }  // namespace kms::pg

@@ -162,7 +162,7 @@ my $needed = $session->answer;
 is($needed->{state}, 'KM012', '... and is refused');
 like($needed->{err}, qr/kms\.blob: 1 row/, '... for a blob');
 is($creator->get("SELECT convert_from(kms.blob_get('$blob'), 'UTF8')"), 'precious', '... which opens');
-foreach my $case (['hello 1 hide list', 'KM010'], ['list 2 fail denied', 'KM003']) {
+foreach my $case (['hello 1 hide list', 'KM010'], ['list 1 fail denied', 'KM003']) {
     my ($point, $state) = @$case;
     write_text("$folder/plan", $point);
     foreach my $call (shred($victim), shred($victim) =~ s/\)$/, dry_run => true)/r) {
@@ -171,6 +171,7 @@ foreach my $case (['hello 1 hide list', 'KM010'], ['list 2 fail denied', 'KM003'
         $unlisted->quit;
     }
 }
+write_text("$folder/plan", 'list 2 fail denied');
 my $unlisted = keys_session($node, { 'kms.command' => $relay });
 $needed = $unlisted->ask(shred($victim) =~ s/\)$/, dry_run => true, force => true)/r);
 is($needed->{out}, 0, '... counts nothing by force');

@@ -119,7 +119,7 @@ class AgentTest : public testing::Test {
     // line as an error's text.
     std::string mirror() {
         return "read -r v i n w; head -c $n >/dev/null; echo ok 0 0 kms/1 get encrypt decrypt "
-               "wrap unwrap describe create rotate list enable disable destroy; "
+               "wrap unwrap describe create import rotate list enable disable destroy; "
                "while read -r v i n w; do t=\"$v $n $w \"; t=\"$t\"$(head -c $n); "
                "echo error $i ${#t} failed; printf %s \"$t\"; done";
     }

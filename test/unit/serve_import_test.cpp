@@ -82,6 +82,15 @@ TEST_F(ServeImport, GoesToNoKeyThatStays) {
     EXPECT_EQ(ask(store, "list", "a").words.at(0), "1");
 }
 
+TEST_F(ServeImport, TakesNothingThatWrapsOrStays) {
+    for (const char* uses : {" wrap no-export", " seal no-export", " wrap", " mac"}) {
+        EXPECT_EQ(ask(store, "import", words("1", tag_of(first)) + uses, first).verb, "denied")
+            << uses;
+    }
+    EXPECT_EQ(ask(store, "import", words("1", tag_of(first)) + " seal exportable more", first).verb,
+              "ok");
+}
+
 TEST_F(ServeImport, IsOfferedByNameOnly) {
     const OfferedVerbs few({"get", "create"});
     const auto answers = parse(
