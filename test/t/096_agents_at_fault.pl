@@ -63,7 +63,7 @@ foreach my $code (@codes) {
 
 $session->get("SET kms.mode = envelope");
 use_agent($stage);
-$session->get("SELECT kms.create_data_key('plain', 'plain')");
+$session->get("SELECT kms.create_data_key('plain', 'plain', force => true)");
 $node->safe_psql('postgres', 'CREATE ROLE other; GRANT USAGE ON SCHEMA kms TO other; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA kms TO other');
 foreach my $mode ('local', 'remote', 'envelope') {
     $session->get("SET kms.mode = $mode; SET kms.keys = '1=plain'");
