@@ -172,8 +172,8 @@ void look_at_agent(const Destruction& what, const KeyTag& tag, Look look) {
                  errmsg("the agent has version %u of \"%s\" as well", what.version,
                         shown_identifier(what.name)),
                  errdetail("Whoever may use or fetch it there opens what is sealed under it."),
-                 errhint("Destroy it there first, with kms.disable_key() and "
-                         "kms.destroy_key().")));
+                 errhint("Where no other database and no remote mode needs it, destroy it there "
+                         "first, with kms.disable_key() and kms.destroy_key().")));
     }
 }
 

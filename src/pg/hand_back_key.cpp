@@ -49,7 +49,8 @@ void require_same_versions(const Move& move) {
                     ? "What the agent has destroyed never comes back to it: the data key stays "
                       "in the database."
                     : "Bring the agent's to the state of here, with kms.enable_key(), "
-                      "kms.disable_key() or kms.destroy_key().");
+                      "kms.disable_key() or, where no other database and no remote mode needs it, "
+                      "kms.destroy_key().");
         }
     }
 }

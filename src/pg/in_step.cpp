@@ -179,8 +179,8 @@ void require_whole(const Prepared& prepared, const TriggerData* call) {
                 (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                  errmsg("column \"%s\" of \"%s\" is not registered", names[prepared.opens ? 0 : 1],
                         RelationGetRelationName(call->tg_relation)),
-                 errhint("Say which key it has with kms.register_column(), or restore the "
-                         "data of schema kms first.")));
+                 errhint("Restore the data of schema kms first, or say with "
+                         "kms.register_column() which key and context it has.")));
     }
 }
 

@@ -218,12 +218,11 @@ void require_rows_here(Oid table) {
 
 void require_visible_rows(Oid table) {
     if (check_enable_rls(table, InvalidOid, true) == RLS_ENABLED) {
-        ereport(ERROR,
-                (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-                 errmsg("rows of \"%s\" may be hidden by its row-level security policies",
-                        get_rel_name(table)),
-                 errhint("ALTER TABLE … NO FORCE ROW LEVEL SECURITY lets its owner see all of "
-                         "them.")));
+        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+                        errmsg("rows of \"%s\" may be hidden by its row-level security policies",
+                               get_rel_name(table)),
+                        errhint("Call it as a superuser, or as a member of the owning role with "
+                                "BYPASSRLS.")));
     }
 }
 

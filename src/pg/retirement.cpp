@@ -122,15 +122,15 @@ bool are_all_there(std::span<const CountedPlace> places) {
 void refuse_for(std::span<const ColumnRows> columns, const char* action, ByteView identifier,
                 std::uint32_t version) {
     if (!columns.empty()) {
-        ereport(
-            ERROR,
-            (errcode(sqlstate::still_needed),
-             errmsg("could not %s \"%s\": rows need its version %u", action,
-                    shown_identifier(identifier), version),
-             errdetail("%s", shown_rows(columns)),
-             errhint("Where it is the current version, rotate first. Bring them to the current "
-                     "version with CALL kms.reencrypt(), blobs with kms.rewrap_blobs(). force => "
-                     "true makes them unreadable.")));
+        ereport(ERROR,
+                (errcode(sqlstate::still_needed),
+                 errmsg("could not %s \"%s\": rows need its version %u", action,
+                        shown_identifier(identifier), version),
+                 errdetail("%s", shown_rows(columns)),
+                 errhint("Where it is the current version, rotate first. Bring them to the current "
+                         "version with CALL kms.reencrypt(), blobs with kms.rewrap_blobs(), while "
+                         "it is enabled. force => "
+                         "true makes them unreadable.")));
     }
 }
 

@@ -75,7 +75,7 @@ void require_visible_rows(const Rewriting& run, Relation table) {
         refuse(run, ERRCODE_INSUFFICIENT_PRIVILEGE,
                psprintf("Rows of \"%s\" may be hidden by its row-level security policies.",
                         name_of(table)),
-               "ALTER TABLE … NO FORCE ROW LEVEL SECURITY lets its owner see all of them.");
+               "Call it as a superuser, or as a member of the owning role with BYPASSRLS.");
     }
 }
 
@@ -97,14 +97,14 @@ void require_no_deferrable_index(const Rewriting& run, Relation table) {
     for (int i = 0; i < list_length(indexes); ++i) {
         const Relation index = index_open(list_nth_oid(indexes, i), AccessShareLock);
         if (!index->rd_index->indimmediate && is_in_index(index, target)) {
-            refuse(
-                run, ERRCODE_FEATURE_NOT_SUPPORTED,
-                psprintf("Constraint \"%s\" of \"%s\" is deferrable, and only a trigger of the "
-                         "system's finds its duplicates.",
-                         name_of(index), name_of(table)),
-                run.triggers == Triggers::skip
-                    ? "Disable the triggers that are to be skipped, and say triggers => 'refuse'."
-                    : "RESET session_replication_role.");
+            refuse(run, ERRCODE_FEATURE_NOT_SUPPORTED,
+                   psprintf("Constraint \"%s\" of \"%s\" is deferrable, and only a trigger of the "
+                            "system's finds its duplicates.",
+                            name_of(index), name_of(table)),
+                   run.triggers == Triggers::skip ? "Make the constraint anew for the run, not "
+                                                    "deferrable: no trigger that seals is to "
+                                                    "be disabled."
+                                                  : "RESET session_replication_role.");
         }
         index_close(index, AccessShareLock);
     }

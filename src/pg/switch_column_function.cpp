@@ -1,6 +1,7 @@
 // switch_column: the column that another is kept in step with goes, and the other takes over.
 #include "pg/in_step.hpp"
 #include "pg/inheritance.hpp"
+#include "pg/older_snapshots.hpp"
 #include "pg/opening.hpp"
 #include "pg/pair_comparison.hpp"
 #include "pg/registry_writer.hpp"
@@ -90,7 +91,9 @@ void require_nothing_in_the_way(const Pair& pair, const Succession& succession) 
                         errmsg("column \"%s\" of \"%s\" cannot be dropped, since others need it",
                                pair.from(), get_rel_name(pair.relation)),
                         errdetail("%s", succession.in_the_way),
-                        errhint("Drop them, or make them anew over column \"%s\".", pair.to())));
+                        errhint("Make them anew over column \"%s\", policies in one transaction "
+                                "with the switch; or drop what nobody needs.",
+                                pair.to())));
     }
 }
 
@@ -185,6 +188,7 @@ std::int64_t carry_out(const Switch& what, bool drop_constraints) {
         require_nothing_lost(what.pair, succession);
     }
     require_may_open(get_rel_name(what.pair.relation), what.pair.from());
+    require_no_older_snapshot(what.pair);
     const std::int64_t compared = compare_pair(what.pair);
     require_unchanged(what.pair);
     drop_trigger(what);

@@ -94,7 +94,7 @@ my $rows = keys_session($node);
 $rows->get(q{BEGIN; DELETE FROM kms.registered_column; SAVEPOINT unregistered});
 foreach my $values (q{(id, c) VALUES (1, 'alone')}, q{(id, c_encrypted) VALUES (1, 'alone')}) {
     my $refused = fails_with($rows, "INSERT INTO app.early $values", '55000', 'a row that is not whole');
-    like($refused->{hint}, qr/restore the data of schema kms first/, '... says what to restore first');
+    like($refused->{hint}, qr/Restore the data of schema kms first/, '... says what to restore first');
     $rows->get('ROLLBACK TO unregistered');
 }
 fails_with($rows, 'UPDATE app.early SET id = id', '55000', 'nor is one changed without the registration');
