@@ -13,7 +13,7 @@ namespace {
 
 using wire::VersionState;
 
-void require_may_leave(const Move& move) {
+void require_may_leave(const KeyMove& move) {
     if (move.listed.empty()) {
         raise_error(move.subject(), Code::not_found, "The agent has no key of this name.");
     }
@@ -30,7 +30,7 @@ void require_may_leave(const Move& move) {
 }
 
 // Nobody could tell whose the values under it are.
-void require_of_no_other_name(const Move& move, const ListedVersion& listed) {
+void require_of_no_other_name(const KeyMove& move, const ListedVersion& listed) {
     const DataKeyRow* row = find_data_key(listed.tag);
     if (row != nullptr) {
         refuse_move(move, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -40,7 +40,7 @@ void require_of_no_other_name(const Move& move, const ListedVersion& listed) {
     }
 }
 
-Algorithm known_algorithm(const Move& move, const ListedVersion& listed) {
+Algorithm known_algorithm(const KeyMove& move, const ListedVersion& listed) {
     const auto algorithm = algorithm_named(listed.algorithm);
     if (!algorithm) {
         raise_error(move.subject(), Code::unsupported, "Its algorithm is not known here.");
@@ -57,7 +57,7 @@ Status check_same_version(const FetchedKey& fetched, const ListedVersion& listed
 }
 
 // The agent gives the version, and its KEK wraps it.
-WrappedForm wrap_fetched(const Move& move, ByteView kek, const ListedVersion& listed,
+WrappedForm wrap_fetched(const KeyMove& move, ByteView kek, const ListedVersion& listed,
                          Algorithm algorithm) {
     const KeyUse use =
         use_of_identifier(psprintf("%s version %u of", move.action, listed.version), move.name);
@@ -80,7 +80,7 @@ WrappedForm wrap_fetched(const Move& move, ByteView kek, const ListedVersion& li
 // It may have been a data key before, of which nothing is left here.
 constexpr std::uint32_t first_kek_version = 1;
 
-void add_adopted(const Move& move, ByteView kek, const ListedVersion& listed,
+void add_adopted(const KeyMove& move, ByteView kek, const ListedVersion& listed,
                  const WrappedForm& wrapped) {
     const DataKeyId id{move.name, listed.version, known_algorithm(move, listed)};
     if (!insert_data_key({kek, id, listed.tag, wrapped, first_kek_version, listed.state,
@@ -92,7 +92,7 @@ void add_adopted(const Move& move, ByteView kek, const ListedVersion& listed,
 
 // Of destroyed versions there is no more than the number and the tag, which shall not come again.
 // `kek_version`: one that the KEK had by now.
-void add_destroyed(const Move& move, ByteView kek, std::uint32_t kek_version,
+void add_destroyed(const KeyMove& move, ByteView kek, std::uint32_t kek_version,
                    std::span<const ListedVersion> missing) {
     for (const ListedVersion& listed : missing) {
         if (listed.state == VersionState::destroyed) {
@@ -102,7 +102,8 @@ void add_destroyed(const Move& move, ByteView kek, std::uint32_t kek_version,
 }
 
 // The KEK version that has wrapped the last of them; 0: none was wrapped.
-std::uint32_t add_living(const Move& move, ByteView kek, std::span<const ListedVersion> missing) {
+std::uint32_t add_living(const KeyMove& move, ByteView kek,
+                         std::span<const ListedVersion> missing) {
     std::uint32_t kek_version = 0;
     for (const ListedVersion& listed : missing) {
         if (listed.state != VersionState::destroyed) {
@@ -115,7 +116,7 @@ std::uint32_t add_living(const Move& move, ByteView kek, std::span<const ListedV
     return kek_version;
 }
 
-std::span<const ListedVersion> not_stored(const Move& move) {
+std::span<const ListedVersion> not_stored(const KeyMove& move) {
     Collected<ListedVersion> missing;
     for (const ListedVersion& listed : move.listed) {
         if (with_number(move.stored, listed.version) == nullptr) {
@@ -131,7 +132,7 @@ bool lists_the_same(const ListedVersion& one, const ListedVersion& other) {
 }
 
 // What the agent has destroyed or disabled meanwhile would live on here.
-void require_as_listed(const Move& move) {
+void require_as_listed(const KeyMove& move) {
     if (!std::ranges::equal(move.listed, list_of_key(move.action, move.name), lists_the_same)) {
         ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
                         errmsg("the agent's key \"%s\" was changed meanwhile",
@@ -140,7 +141,7 @@ void require_as_listed(const Move& move) {
     }
 }
 
-std::size_t adopt(const Move& move, ByteView kek) {
+std::size_t adopt(const KeyMove& move, ByteView kek) {
     require_may_leave(move);
     require_same_key(move);
     const std::span<const ListedVersion> missing = not_stored(move);

@@ -20,7 +20,7 @@ const char* shown_state(VersionState state) {
 }
 
 // The agent would keep what a ROLLBACK takes back, under a number that is given again.
-void require_committed(const Move& move) {
+void require_committed(const KeyMove& move) {
     for (const DataKeyVersion& stored : move.stored) {
         if (TransactionIdIsCurrentTransactionId(stored.written_by)) {
             refuse_move(move, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -30,7 +30,7 @@ void require_committed(const Move& move) {
     }
 }
 
-void require_same_versions(const Move& move) {
+void require_same_versions(const KeyMove& move) {
     require_same_key(move);
     for (const ListedVersion& listed : move.listed) {
         const DataKeyVersion* stored = with_number(move.stored, listed.version);
@@ -63,7 +63,7 @@ Result<SecretBytes> unwrapped(Line line, ByteView name, const DataKeyVersion& ve
     return std::move(fetched.key);
 }
 
-void import_at_agent(const Move& move, const DataKeyVersion& version) {
+void import_at_agent(const KeyMove& move, const DataKeyVersion& version) {
     const KeyUse use =
         use_of_identifier(psprintf("%s version %u of", move.action, version.version), move.name);
     const std::chrono::microseconds created = since_1970(version.created);
@@ -86,7 +86,7 @@ void import_at_agent(const Move& move, const DataKeyVersion& version) {
 }
 
 // What the agent lists is seen to be there before the database lets go of it.
-void require_given(const Move& move, const DataKeyVersion& version) {
+void require_given(const KeyMove& move, const DataKeyVersion& version) {
     const KeyUse use =
         use_of_identifier(psprintf("%s version %u of", move.action, version.version), move.name);
     Session& session = pg::session();
@@ -99,7 +99,7 @@ void require_given(const Move& move, const DataKeyVersion& version) {
 }
 
 // What is disabled or destroyed cannot be fetched: the agent lists it.
-void require_all_there(const Move& move) {
+void require_all_there(const KeyMove& move) {
     const ListedVersions listed = list_of_key(move.action, move.name);
     for (const DataKeyVersion& version : move.stored) {
         const ListedVersion* there = with_number(listed, version.version);
@@ -116,7 +116,7 @@ void require_all_there(const Move& move) {
 }
 
 // The KEK versions that have wrapped them, and those that may have in what was rolled back.
-const char* shown_wrappings(const Move& move) {
+const char* shown_wrappings(const KeyMove& move) {
     StringInfoData keks;
     initStringInfo(&keks);
     for (const DataKeyVersion& each : move.stored) {
@@ -129,7 +129,7 @@ const char* shown_wrappings(const Move& move) {
 }
 
 // Who destroys the key at the agent some day does not reach these.
-void notice_backups(const Move& move) {
+void notice_backups(const KeyMove& move) {
     ereport(
         NOTICE,
         (errmsg("data key \"%s\" is at the agent now", shown_identifier(move.name)),
@@ -140,7 +140,7 @@ void notice_backups(const Move& move) {
 }
 
 // Before anything is imported that would stay.
-void require_verbs(const Move& move) {
+void require_verbs(const KeyMove& move) {
     const KeyUse use = use_of_identifier(move.action, move.name);
     Session& session = pg::session();
     const Failure failure = in_session(session, use.subject(), [&]() -> Status {
@@ -156,7 +156,7 @@ void require_verbs(const Move& move) {
     finish(session, failure);
 }
 
-std::size_t hand_back(const Move& move) {
+std::size_t hand_back(const KeyMove& move) {
     require_committed(move);
     require_same_versions(move);
     require_verbs(move);

@@ -5,7 +5,7 @@
 
 namespace kms::pg {
 
-void refuse_move(const Move& move, int sqlstate, const char* why, const char* hint) {
+void refuse_move(const KeyMove& move, int sqlstate, const char* why, const char* hint) {
     ereport(ERROR,
             (errcode(sqlstate),
              errmsg("could not %s \"%s\": %s", move.action, shown_identifier(move.name), why),
@@ -21,7 +21,7 @@ ListedVersions list_of_key(const char* action, ByteView name) {
     return listed;
 }
 
-void require_same_key(const Move& move) {
+void require_same_key(const KeyMove& move) {
     for (const ListedVersion& listed : move.listed) {
         const DataKeyVersion* stored = with_number(move.stored, listed.version);
         if (stored != nullptr && stored->tag != listed.tag) {

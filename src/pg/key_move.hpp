@@ -11,7 +11,7 @@
 namespace kms::pg {
 
 // The same name in both places.
-struct Move {
+struct KeyMove {
     const char* action;
     ByteView name;
     std::span<const DataKeyVersion> stored;
@@ -21,13 +21,13 @@ struct Move {
 };
 
 // `hint`: nullptr for none.
-[[noreturn]] void refuse_move(const Move& move, int sqlstate, const char* why, const char* hint);
+[[noreturn]] void refuse_move(const KeyMove& move, int sqlstate, const char* why, const char* hint);
 
 // What the agent has of this very key. Raises its error.
 ListedVersions list_of_key(const char* action, ByteView name);
 
 // A name may stand in both places only for one key: 55000.
-void require_same_key(const Move& move);
+void require_same_key(const KeyMove& move);
 
 // nullptr: there is none of this number.
 template <typename Version>
