@@ -80,6 +80,9 @@ class KeyStore {
     // answers Code::unavailable with the reason until it can.
     virtual void refresh() {}
 
+    // Where replies go. A change that had to wait is not made for a client that has gone meanwhile.
+    void answer_to(int client) { client_ = client; }
+
     // Who asks from now on (claims of the server): for stores that have a policy.
     virtual void identify(const std::vector<wire::Field>&) {}
 
@@ -118,7 +121,12 @@ class KeyStore {
     virtual Result<std::vector<wire::ListedVersion>> list(ByteView) { return unsupported(); }
 
   protected:
+    bool is_awaited() const;
+
     static Error unsupported() { return {Code::unsupported, "this key store does not offer that"}; }
+
+  private:
+    int client_ = -1;
 };
 
 }  // namespace kms::agent

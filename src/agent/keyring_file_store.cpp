@@ -37,6 +37,9 @@ Status KeyringFileStore::apply(const Change& change) {
             KMS_TRY(check_not_older(header));
             KMS_TRY(check_continues(header, keyring));
             opened = true;
+            if (!is_awaited()) {
+                return Error{Code::unavailable, "nobody waits for this change any more"};
+            }
             return change(keyring);
         },
         lock_patience);

@@ -64,7 +64,9 @@ Status write_all(int fd, ByteView bytes) {
 class Session {
   public:
     Session(int in, int out, KeyStore& store, const OfferedVerbs& offered)
-        : in_(in), out_(out), store_(store), requests_(store, offered, replies_) {}
+        : in_(in), out_(out), store_(store), requests_(store, offered, replies_) {
+        store_.answer_to(out);
+    }
 
     Status run() {
         for (;;) {

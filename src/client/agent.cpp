@@ -302,6 +302,12 @@ void KeyAgent::stop(Waiter& waiter) {
     }
 }
 
+void KeyAgent::stop_now(Waiter& waiter) {
+    const pid_t child = pid();
+    stop(waiter);
+    ending_.hurry(child);
+}
+
 void KeyAgent::abandon() noexcept {
     if (connection_) {
         ending_.add(connection_->pid(), Clock::now());

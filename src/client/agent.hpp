@@ -80,6 +80,10 @@ class KeyAgent {
     // Closes the agent's standard input and lets the process end by itself.
     void stop(Waiter& waiter);
 
+    // The same, at once: whatever it was asked is not carried out later. It is killed and waited
+    // for; where it cannot be signalled, it ends by itself, or is let go of after a while.
+    void stop_now(Waiter& waiter);
+
     // For the end of the session: closes and wipes, waits for nothing.
     void abandon() noexcept;
 

@@ -57,6 +57,10 @@ class EndingChildren {
     // The same where another waits for this process: for a moment, and what is left then gets TERM.
     void wait_a_moment() noexcept;
 
+    // Kills one of them at once, where it may be signalled, and waits for its end, which another
+    // may be too late for: until it is gone, or its patience is.
+    void hurry(pid_t pid) noexcept;
+
     bool empty() const { return count_ == 0; }
     std::size_t size() const { return count_; }
     pid_t pid(std::size_t index) const { return endings_[index].pid; }

@@ -96,6 +96,21 @@ void EndingChildren::advance(TimePoint now) noexcept {
     }
 }
 
+void EndingChildren::hurry(pid_t pid) noexcept {
+    const auto is_it = [pid](const Ending& ending) { return ending.pid == pid; };
+    {
+        const Busy busy(busy_);
+        Ending* found = std::find_if(endings_, endings_ + count_, is_it);
+        if (found != endings_ + count_ && signal_group(pid, SIGKILL)) {
+            *found = {pid, Stage::killed, Clock::now()};
+        }
+    }
+    poll_until(Clock::now() + patience, [&] {
+        advance(Clock::now());
+        return std::none_of(endings_, endings_ + count_, is_it);
+    });
+}
+
 void EndingChildren::wait_for_all() noexcept {
     wait(patience);
     poll_until(Clock::now() + moment, [] { return are_gone(WAIT_ANY); });

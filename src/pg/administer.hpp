@@ -5,7 +5,14 @@
 
 namespace kms::pg {
 
-// Speaks to the agent about a key, and forgets what the session holds of it.
+// Whether nobody knows what became of a request.
+constexpr bool is_no_answer(Code code) {
+    return code == Code::interrupted || code == Code::protocol || code == Code::timed_out;
+}
+
+// Speaks to the agent about a key, and forgets what the session holds of it. A change that nobody
+// waits for any more, after a cancel say, must not be made later, when the locks that it was asked
+// for under are gone: the agent is ended before.
 template <typename Body>
 void administer(const KeyUse& use, Body&& body) {
     Session& session = pg::session();
@@ -13,7 +20,11 @@ void administer(const KeyUse& use, Body&& body) {
         KMS_ASSIGN(Line line, session.line(use));
         session.cache.drop(use.identifier);
         ++session.changes;
-        return body(line);
+        Status done = body(line);
+        if (!done && is_no_answer(done.error().code)) {
+            session.agent.stop_now(session.waiter);
+        }
+        return done;
     });
     finish(session, failure);
 }

@@ -19,6 +19,8 @@ void acquire(uint16 kind, uint32 count, ByteView name, LOCKMODE mode) {
     LOCKTAG lock;
     SET_LOCKTAG_ADVISORY(lock, MyDatabaseId, 0, hash % count, kind);
     (void)LockAcquire(&lock, mode, false, false);
+    // Of those who were waited for.
+    AcceptInvalidationMessages();
 }
 
 }  // namespace

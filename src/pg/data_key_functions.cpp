@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "client/new_data_key.hpp"
+#include "pg/administer.hpp"
 #include "pg/change_lock.hpp"
 #include "pg/data_key_lookup.hpp"
 #include "pg/data_key_writer.hpp"
@@ -35,10 +36,6 @@ std::uint32_t version_after(const DataKeyVersion& newest, ByteView name) {
         raise_error({"rotate data key", 0, name}, Code::too_large, "It has too many versions.");
     }
     return highest + 1;
-}
-
-bool is_no_answer(Code code) {
-    return code == Code::interrupted || code == Code::protocol || code == Code::timed_out;
 }
 
 // Whether whoever may start the agent can have the KEK itself.

@@ -86,6 +86,10 @@ Oid subscription_to(Oid table) {
 
 }  // namespace
 
+bool are_data_keys_own() {
+    return subscription_to(data_key_table()) == InvalidOid;
+}
+
 void require_own_data_keys(const char* function) {
     require_writable(function);
     const Oid subscription = subscription_to(data_key_table());

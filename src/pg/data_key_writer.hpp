@@ -12,6 +12,9 @@ namespace kms::pg {
 // (55000): what is changed here and there would end it at the next row of the same version.
 void require_own_data_keys(const char* function);
 
+// Whether kms.data_key is filled here, and not by a subscription.
+bool are_data_keys_own();
+
 // Before a data key's rows are read to be changed: waits for others who change it. On its first
 // row, since the server's lock table is finite and a transaction may make a key for each tenant.
 void lock_data_key(ByteView name);

@@ -144,9 +144,10 @@ void refuse_early(const Destruction& what, const DataKeyVersion& key) {
 }
 
 // Rows are counted before and after, so that nobody is waited for in vain. Without a snapshot where
-// there are none to be counted, and whoever has sealed under the version holds a lock on it.
-Past outlast_copies(const Destruction& what, const KeyTag& tag) {
-    if (!may_be_needed()) {
+// there are none to be counted, and whoever has sealed under the version holds a lock on it: but
+// who did so while the key was the agent's.
+Past outlast_copies(const Destruction& what, const KeyTag& tag, bool was_at_agent) {
+    if (!may_be_needed() && !was_at_agent) {
         return {};
     }
     without_keeping_locks([&] { refuse_if_needed(action, what.name, what.version, tag); });
@@ -158,15 +159,16 @@ Past outlast_copies(const Destruction& what, const KeyTag& tag) {
 // Behind the lock on the data key nobody moves it: who was warned before is not warned again.
 enum class Look { early, behind_lock };
 
-void look_at_agent(const Destruction& what, const KeyTag& tag, Look look) {
+// Whether the key was ever there.
+bool look_at_agent(const Destruction& what, const KeyTag& tag, Look look) {
     const KeyUse use = use_of_identifier("look at the agent for key", what.name);
-    bool is_there = false;
-    const Failure failure = look_for_copy(use, tag, is_there);
+    Copy copy = {false, false};
+    const Failure failure = look_for_copy(use, tag, copy);
     if (failure && what.shred && !what.force) {
         raise_unlisted(use, failure);
     }
     const bool refuses = what.shred && !what.force && !what.dry_run;
-    if (is_there && (refuses || look == Look::early)) {
+    if (copy.is_there && (refuses || look == Look::early)) {
         ereport(refuses ? ERROR : WARNING,
                 (errcode(refuses ? ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE : ERRCODE_WARNING),
                  errmsg("the agent has version %u of \"%s\" as well", what.version,
@@ -175,11 +177,12 @@ void look_at_agent(const Destruction& what, const KeyTag& tag, Look look) {
                  errhint("Where no other database and no remote mode needs it, destroy it there "
                          "first, with kms.disable_key() and kms.destroy_key().")));
     }
+    return copy.was_there;
 }
 
 // `past`: when others were waited for, if they were.
 std::int64_t destroy_row(const Destruction& what, const DataKeyVersion& key, const Past& past) {
-    look_at_agent(what, key.tag, Look::behind_lock);
+    (void)look_at_agent(what, key.tag, Look::behind_lock);
     if (key.state == wire::VersionState::destroyed) {
         return tell_lost_rows(count_rows_behind_lock(tags_lost(what, key)), "are");
     }
@@ -265,7 +268,7 @@ std::int64_t shred(const Destruction& what, const KeyUse& kek, const Past& past)
 
 std::int64_t destroy(const Destruction& what) {
     DataKeyVersion key = version_of(action, what.name, what.version);
-    look_at_agent(what, key.tag, Look::early);
+    const bool was_at_agent = look_at_agent(what, key.tag, Look::early);
     if (what.shred) {
         add_later_versions(kek_of(key), key);
     }
@@ -276,7 +279,7 @@ std::int64_t destroy(const Destruction& what) {
     Past past = {};
     if (!what.force && key.state != wire::VersionState::destroyed) {
         refuse_if_uncountable(action, what.name, what.version, key.algorithm);
-        past = outlast_copies(what, key.tag);
+        past = outlast_copies(what, key.tag, was_at_agent);
     }
     if (what.shred) {
         return shred(what, kek_of(key), past);

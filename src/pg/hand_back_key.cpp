@@ -2,6 +2,7 @@
 // imported is not undone by ROLLBACK.
 #include <chrono>
 
+#include "pg/administer.hpp"
 #include "pg/change_lock.hpp"
 #include "pg/data_key_lookup.hpp"
 #include "pg/data_key_writer.hpp"
@@ -67,9 +68,7 @@ void import_at_agent(const KeyMove& move, const DataKeyVersion& version) {
     const KeyUse use =
         use_of_identifier(psprintf("%s version %u of", move.action, version.version), move.name);
     const std::chrono::microseconds created = since_1970(version.created);
-    Session& session = pg::session();
-    const Failure failure = in_session(session, use.subject(), [&]() -> Status {
-        KMS_ASSIGN(Line line, session.line(use));
+    administer(use, [&](Line line) -> Status {
         KMS_ASSIGN(const SecretBytes key, unwrapped(line, move.name, version));
         const wire::ListedVersion as_listed{
             std::string(text_of(move.name)),
@@ -78,11 +77,8 @@ void import_at_agent(const KeyMove& move, const DataKeyVersion& version) {
             version.tag,
             version.state,
             std::chrono::floor<std::chrono::seconds>(created).count()};
-        KMS_TRY(import_version(line, as_listed, key.view()));
-        ++session.changes;
-        return {};
+        return import_version(line, as_listed, key.view());
     });
-    finish(session, failure);
 }
 
 // What the agent lists is seen to be there before the database lets go of it.

@@ -49,7 +49,8 @@ bool opens(const KeyUse& use, const DataKeyVersion& stored) {
 }  // namespace
 
 bool is_adopted(const KeyUse& use, const ListedVersion& listed) {
-    if (mode() == Mode::remote || RecoveryInProgress() || !has_data_keys()) {
+    if (mode() == Mode::remote || RecoveryInProgress() || !has_data_keys() ||
+        !are_data_keys_own()) {
         return false;
     }
     const DataKeyVersion* stored = living(use.identifier, listed.tag);
@@ -85,11 +86,11 @@ std::uint32_t newest_at_agent(ByteView name) {
     return version;
 }
 
-Failure look_for_copy(const KeyUse& use, const KeyTag& tag, bool& is_there) {
+Failure look_for_copy(const KeyUse& use, const KeyTag& tag, Copy& found) {
     ListedVersions listed;
     const Failure failure = list_versions_of_key(use, listed);
     const ListedVersion* copy = listed_version(listed, use.identifier, tag);
-    is_there = copy != nullptr && copy->state != wire::VersionState::destroyed;
+    found = {copy != nullptr && copy->state != wire::VersionState::destroyed, copy != nullptr};
     return failure;
 }
 

@@ -21,8 +21,13 @@ bool is_adopted(const KeyUse& use, const ListedVersion& listed);
 // The highest number that the agent has given to a key of that name; 0: none, or it does not say.
 std::uint32_t newest_at_agent(ByteView name);
 
-// Whether the agent has a version that is the same key, and not destroyed. A failure where it does
-// not say.
-Failure look_for_copy(const KeyUse& use, const KeyTag& tag, bool& is_there);
+// What the agent has of the very key that a data key is. `was_there`: if destroyed by now.
+struct Copy {
+    bool is_there;
+    bool was_there;
+};
+
+// A failure where it does not say.
+Failure look_for_copy(const KeyUse& use, const KeyTag& tag, Copy& found);
 
 }  // namespace kms::pg

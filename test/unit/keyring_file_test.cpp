@@ -284,6 +284,21 @@ TEST_F(StoreTest, SeesWhatOthersChange) {
     EXPECT_TRUE(store.describe(bytes_of("b")));
 }
 
+TEST_F(StoreTest, MakesNoChangeForAClientThatHasGone) {
+    new_keyring();
+    KeyringFileStore store(same_keyring(), pause);
+    ASSERT_TRUE(store.open());
+    int ends[2];
+    ASSERT_EQ(pipe(ends), 0);
+    UniqueFd reader(ends[0]);
+    const UniqueFd writer(ends[1]);
+    store.answer_to(writer.get());
+    EXPECT_TRUE(store.create(bytes_of("b"), {}));
+    reader = UniqueFd();
+    EXPECT_EQ(code_of(store.create(bytes_of("c"), {})), Code::unavailable);
+    EXPECT_EQ(store.describe(bytes_of("c")).error().code, Code::not_found);
+}
+
 class Reply : public ReplyBody {
   public:
     Result<ByteSpan> allot(std::size_t length, const KeyVersion* sealed_by) override {
