@@ -36,7 +36,10 @@ SELECT id, born, note FROM back WHERE id IN (1, 2, 3, 4, 5, 2006) OR id BETWEEN 
 
 BEGIN;
 ALTER TABLE back ALTER born_encrypted DROP NOT NULL;
+SAVEPOINT s;
 INSERT INTO back (id, born_encrypted, born) VALUES (1004, NULL, '1999-01-01');
+ROLLBACK TO s;
+INSERT INTO back (id, born_encrypted, born) VALUES (1004, NULL, NULL);
 UPDATE back SET born_encrypted = NULL WHERE id = 2;
 SELECT id, born FROM back WHERE id IN (2, 1004) ORDER BY id;
 ROLLBACK;

@@ -20,7 +20,9 @@ UPDATE person SET ssn = NULL WHERE id = 2;
 UPDATE person SET ssn = 'was null' WHERE id = 5;
 UPDATE person SET id = 2003 WHERE id = 3;
 UPDATE person SET ssn_encrypted = NULL WHERE id = 4;
-INSERT INTO person (id, ssn, ssn_encrypted) VALUES (1003, NULL, '\x00'), (1004, 'mine', '\x00');
+INSERT INTO person (id, ssn, ssn_encrypted) VALUES (1003, NULL, '\x00');
+INSERT INTO person (id, ssn, ssn_encrypted) VALUES (1003, NULL, NULL), (1004, 'mine', '\x00');
+UPDATE person SET ssn_encrypted = '\x00' WHERE id = 1003;
 SELECT id, ssn, kms.decode_with_text('pii', ssn_encrypted, id::text::bytea) FROM person WHERE id IN (1, 2, 4, 5, 2003) OR id BETWEEN 1001 AND 1004 ORDER BY id;
 SELECT ssn_encrypted AS before FROM person WHERE id = 6 \gset
 UPDATE person SET note = 'touched', ssn = ssn WHERE id = 6;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "pg/context_expression.hpp"
+#include "pg/lone_value.hpp"
 #include "pg/owner.hpp"
 #include "pg/plain_input.hpp"
 #include "pg/registry.hpp"
@@ -382,7 +383,8 @@ KMS_FUNCTION(kms_keep_in_step) {
     Prepared& prepared = prepared_for(fcinfo, call);
     if (!prepared.is_registered) {
         require_whole(prepared, call);
-    } else if (!is_left_to_run(prepared, call) && !is_in_step(prepared, call)) {
+    } else if (!is_left_to_run(prepared, call) && !is_in_step(prepared, call) &&
+               !is_lone_value(call, prepared.source, prepared.target)) {
         tuple = with_target(prepared, call, tuple);
     }
     PG_RETURN_POINTER(tuple);

@@ -80,7 +80,8 @@ class Ages {
             ereport(WARNING, (errmsg("keys older than kms.max_age: %zu", old_),
                               errdetail("%s%s", names_.data, old_ > most_names ? ", ..." : ""),
                               errhint("Rotate them, and bring their rows to the new version with "
-                                      "CALL kms.reencrypt().")));
+                                      "CALL kms.reencrypt(); keys of search terms, or under "
+                                      "UNIQUE, as doc/search.md says.")));
         }
     }
 
@@ -181,10 +182,11 @@ void warn_if_old(const KeyUse& use) {
     }
     const auto created = creation_of(use);
     if (created && is_old(*created)) {
-        ereport(WARNING,
-                (errmsg("key \"%s\" is older than kms.max_age", shown_identifier(use.identifier)),
-                 errdetail("Its current version was created %s ago.", shown_age(*created)),
-                 errhint("Rotate it.")));
+        ereport(
+            WARNING,
+            (errmsg("key \"%s\" is older than kms.max_age", shown_identifier(use.identifier)),
+             errdetail("Its current version was created %s ago.", shown_age(*created)),
+             errhint("Rotate it; a key of search terms, or under UNIQUE, as doc/search.md says.")));
     }
 }
 

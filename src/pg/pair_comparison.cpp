@@ -56,6 +56,13 @@ const char* how_to_make_anew(const Pair& pair) {
                     pair.to());
 }
 
+const char* how_to_save(const Pair& pair) {
+    return psprintf(
+        "Its value is in column \"%s\" alone: write it into column \"%s\", of which the "
+        "trigger makes the other anew.",
+        pair.to(), pair.from());
+}
+
 const char* how_to_fill(const Pair& pair) {
     return psprintf("CALL %s() again, with the same arguments: it fills what is left.",
                     pair.opens ? "kms.decrypt_column" : "kms.encrypt_column");
@@ -137,7 +144,7 @@ void take_row(Comparison& comparison, TupleTableSlot* row) {
         const Pair& pair = comparison.pair;
         const bool is_unfilled = pair.opens ? !plaintext : is_null;
         raise_difference(comparison, row->tts_tid, "is not encrypted, or has no plaintext",
-                         is_unfilled ? how_to_fill(pair) : how_to_make_anew(pair));
+                         is_unfilled ? how_to_fill(pair) : how_to_save(pair));
     }
     const auto context = context_of_row(comparison.values, row);
     if (!context) {

@@ -57,7 +57,7 @@ constexpr Report reports[] = {
      "kms.status() shows what the agent offers, and kms.list_keys() of what algorithm a key is."},
     {Code::disabled, "KM011", "key version disabled or destroyed",
      "kms.list_keys() and kms.data_keys show which; what is disabled can be enabled again, what is "
-     "destroyed is gone. Where it is the current version, rotate the key."},
+     "destroyed is gone. Where it is the current version, enable it, or rotate the key."},
     {Code::invalid, "22023", "refused as invalid", ""},
     {Code::too_large, "54000", "too large", ""},
 };

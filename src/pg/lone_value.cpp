@@ -1,0 +1,39 @@
+#include "pg/lone_value.hpp"
+
+#include "pg/row_writer.hpp"
+
+namespace kms::pg {
+namespace {
+
+bool is_same_target(const TriggerData* call, AttrNumber target) {
+    const TupleDesc shape = RelationGetDescr(call->tg_relation);
+    bool was_null = false;
+    bool is_null = false;
+    const Datum before = heap_getattr(call->tg_trigtuple, target, shape, &was_null);
+    const Datum after = heap_getattr(call->tg_newtuple, target, shape, &is_null);
+    return !was_null && !is_null && is_same_image(shape, target, before, after);
+}
+
+}  // namespace
+
+bool is_lone_value(const TriggerData* call, AttrNumber source, AttrNumber target) {
+    const TupleDesc shape = RelationGetDescr(call->tg_relation);
+    const bool is_update = TRIGGER_FIRED_BY_UPDATE(call->tg_event);
+    const HeapTuple tuple = is_update ? call->tg_newtuple : call->tg_trigtuple;
+    const bool had_source = is_update && !heap_attisnull(call->tg_trigtuple, source, shape);
+    if (had_source || !heap_attisnull(tuple, source, shape) ||
+        heap_attisnull(tuple, target, shape)) {
+        return false;
+    }
+    if (!is_update || !is_same_target(call, target)) {
+        const char* const* names = call->tg_trigger->tgargs;
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("column \"%s\" of \"%s\" is made of column \"%s\", which is NULL",
+                               names[1], RelationGetRelationName(call->tg_relation), names[0]),
+                        errhint("Write column \"%s\" until kms.switch_column() has dropped it.",
+                                names[0])));
+    }
+    return true;
+}
+
+}  // namespace kms::pg
