@@ -135,17 +135,20 @@ const ListedVersion* successor(ListedVersions listed, ByteView identifier, std::
     const ListedVersion* old = listed_version(listed, identifier, version);
     const ListedVersion* newest = newest_listed(listed, identifier);
     const bool may_be_held = old != nullptr && old->state == wire::VersionState::enabled &&
-                             old->exportable.value_or(true) && mode() == Mode::local;
+                             old->exportable.value_or(true);
     return may_be_held && newest != old ? newest : nullptr;
 }
 
 // Who holds a version as the current one seals under it until its time is over, though a newer one
 // has been made.
 void warn_of_those_who_seal(const KeyUse& use, std::uint32_t version) {
+    const bool is_data_key = has_data_keys() && read_data_key(use.identifier).newest() != nullptr;
+    if (mode() != Mode::local || is_data_key || !may_be_needed()) {
+        return;
+    }
     const ListedVersion* newer =
         successor(try_list_versions(use.identifier), use.identifier, version);
-    const bool is_data_key = has_data_keys() && read_data_key(use.identifier).newest() != nullptr;
-    if (newer == nullptr || is_data_key || !may_be_needed()) {
+    if (newer == nullptr) {
         return;
     }
     const bool has_end = cache_ttl().count() != 0;

@@ -155,20 +155,22 @@ Past outlast_copies(const Destruction& what, const KeyTag& tag, bool was_at_agen
     return outlast_rows(action, what.name, what.version, tag);
 }
 
-// What was adopted, or was to be handed back, is at the agent, too, and opens all that this does.
-// Behind the lock on the data key nobody moves it: who was warned before is not warned again.
-enum class Look { early, behind_lock };
+// Whoever shreds promises that nobody opens it any more.
+bool must_be_alone(const Destruction& what) {
+    return what.shred && !what.force;
+}
 
+// What was adopted, or was to be handed back, is at the agent, too, and opens all that this does.
 // Whether the key was ever there.
-bool look_at_agent(const Destruction& what, const KeyTag& tag, Look look) {
+bool look_at_agent(const Destruction& what, const KeyTag& tag) {
     const KeyUse use = use_of_identifier("look at the agent for key", what.name);
     Copy copy = {false, false};
     const Failure failure = look_for_copy(use, tag, copy);
-    if (failure && what.shred && !what.force) {
+    if (failure && must_be_alone(what)) {
         raise_unlisted(use, failure);
     }
-    const bool refuses = what.shred && !what.force && !what.dry_run;
-    if (copy.is_there && (refuses || look == Look::early)) {
+    if (copy.is_there) {
+        const bool refuses = must_be_alone(what) && !what.dry_run;
         ereport(refuses ? ERROR : WARNING,
                 (errcode(refuses ? ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE : ERRCODE_WARNING),
                  errmsg("the agent has version %u of \"%s\" as well", what.version,
@@ -182,7 +184,9 @@ bool look_at_agent(const Destruction& what, const KeyTag& tag, Look look) {
 
 // `past`: when others were waited for, if they were.
 std::int64_t destroy_row(const Destruction& what, const DataKeyVersion& key, const Past& past) {
-    (void)look_at_agent(what, key.tag, Look::behind_lock);
+    if (must_be_alone(what)) {
+        (void)look_at_agent(what, key.tag);  // nobody moves it behind the lock
+    }
     if (key.state == wire::VersionState::destroyed) {
         return tell_lost_rows(count_rows_behind_lock(tags_lost(what, key)), "are");
     }
@@ -268,7 +272,7 @@ std::int64_t shred(const Destruction& what, const KeyUse& kek, const Past& past)
 
 std::int64_t destroy(const Destruction& what) {
     DataKeyVersion key = version_of(action, what.name, what.version);
-    const bool was_at_agent = look_at_agent(what, key.tag, Look::early);
+    const bool was_at_agent = look_at_agent(what, key.tag);
     if (what.shred) {
         add_later_versions(kek_of(key), key);
     }

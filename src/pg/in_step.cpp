@@ -132,16 +132,6 @@ ByteView source_of(Prepared& prepared, HeapTuple tuple) {
     return bytes_of_row(prepared.values, row_of(prepared, tuple)).value_or(ByteView{});
 }
 
-// And not NULL.
-bool is_unchanged(const TriggerData* call, AttrNumber attribute) {
-    const TupleDesc shape = RelationGetDescr(call->tg_relation);
-    bool was_null = false;
-    bool is_null = false;
-    const Datum before = heap_getattr(call->tg_trigtuple, attribute, shape, &was_null);
-    const Datum after = heap_getattr(call->tg_newtuple, attribute, shape, &is_null);
-    return !was_null && !is_null && is_same_image(shape, attribute, before, after);
-}
-
 // What else is written to the target would be another value than the source's.
 bool is_written_by_run(const TriggerData* call, AttrNumber target) {
     bool is_null = false;

@@ -3,18 +3,15 @@
 #include "pg/row_writer.hpp"
 
 namespace kms::pg {
-namespace {
 
-bool is_same_target(const TriggerData* call, AttrNumber target) {
+bool is_unchanged(const TriggerData* call, AttrNumber attribute) {
     const TupleDesc shape = RelationGetDescr(call->tg_relation);
     bool was_null = false;
     bool is_null = false;
-    const Datum before = heap_getattr(call->tg_trigtuple, target, shape, &was_null);
-    const Datum after = heap_getattr(call->tg_newtuple, target, shape, &is_null);
-    return !was_null && !is_null && is_same_image(shape, target, before, after);
+    const Datum before = heap_getattr(call->tg_trigtuple, attribute, shape, &was_null);
+    const Datum after = heap_getattr(call->tg_newtuple, attribute, shape, &is_null);
+    return !was_null && !is_null && is_same_image(shape, attribute, before, after);
 }
-
-}  // namespace
 
 bool is_lone_value(const TriggerData* call, AttrNumber source, AttrNumber target) {
     const TupleDesc shape = RelationGetDescr(call->tg_relation);
@@ -25,7 +22,7 @@ bool is_lone_value(const TriggerData* call, AttrNumber source, AttrNumber target
         heap_attisnull(tuple, target, shape)) {
         return false;
     }
-    if (!is_update || !is_same_target(call, target)) {
+    if (!is_update || !is_unchanged(call, target)) {
         const char* const* names = call->tg_trigger->tgargs;
         ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                         errmsg("column \"%s\" of \"%s\" is made of column \"%s\", which is NULL",

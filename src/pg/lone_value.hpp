@@ -1,10 +1,13 @@
-// A row of two columns that are kept in step, with a value in the one that is made and none in the
-// one that it is made of. Act one.
+// What a command does to a row of two columns that are kept in step; and a row with a value in the
+// one that is made and none in the one that it is made of. Act one.
 #pragma once
 
 #include "pg/pg.hpp"
 
 namespace kms::pg {
+
+// Of an UPDATE: the column has the value that it had, and not NULL.
+bool is_unchanged(const TriggerData* call, AttrNumber attribute);
 
 // Whether it is one, and stays as it was: there is nothing to make its value of, and it may be the
 // only one. 55000 where such a value is written: it would go without a word.

@@ -68,10 +68,12 @@ bool is_adopted(const KeyUse& use, const ListedVersion& listed) {
 }
 
 std::uint32_t newest_at_agent(ByteView name) {
-    if (const ListedVersion* listed = newest_listed(try_list_versions(name), name)) {
-        return listed->version;
-    }
     const KeyUse use = use_of_identifier("describe key", name);
+    ListedVersions listed;
+    if (!list_versions(use, listed)) {
+        const ListedVersion* newest = newest_listed(listed, name);
+        return newest != nullptr ? newest->version : 0;
+    }
     Session& session = pg::session();
     std::uint32_t version = 0;
     const Failure failure = in_session(session, use.subject(), [&]() -> Status {
