@@ -73,6 +73,13 @@ bool KeyAgent::offers(std::string_view capability) const {
     return connection_ && connection_->offer().includes(capability);
 }
 
+Status KeyAgent::require(std::string_view capability) const {
+    if (!offers(capability)) {
+        return Error{Code::unsupported, "the key agent does not offer " + std::string(capability)};
+    }
+    return {};
+}
+
 Status KeyAgent::ensure(std::string_view command, const Identity& identity,
                         const Deadlines& deadlines, Waiter& waiter, void (*meanwhile)()) {
     const TimePoint now = Clock::now();
@@ -239,12 +246,14 @@ Status KeyAgent::exchange(Errand& errand, const Deadlines& deadlines, Waiter& wa
 }
 
 Status KeyAgent::check_offered(Errand& errand) {
-    if (errand.count() == 0 || offers(errand.request(0).verb)) {
+    if (errand.count() == 0) {
         return {};
     }
     const std::string_view verb = errand.request(0).verb;
-    lacks_ = lacks_ || std::ranges::find(needed_by_a_mode, verb) != std::end(needed_by_a_mode);
-    return Error{Code::unsupported, "the key agent does not offer " + std::string(verb)};
+    Status offered = require(verb);
+    lacks_ = lacks_ ||
+             (!offered && std::ranges::find(needed_by_a_mode, verb) != std::end(needed_by_a_mode));
+    return offered;
 }
 
 Status KeyAgent::run(Errand& errand, RequestClock clock, Waiter& waiter, bool goes_on) {

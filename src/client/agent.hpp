@@ -67,6 +67,7 @@ class KeyAgent {
     const std::string& product() const;  // the agent's `agent` line, cut to printable bytes
     const std::vector<std::string>& capabilities() const;
     bool offers(std::string_view capability) const;
+    Status require(std::string_view capability) const;  // Code::unsupported where it does not
 
     // Sends the requests of `errand`, pipelined, and hands it the replies, in the order of the
     // requests (of arrival where the agent is `unordered`). With a verb that the agent did not

@@ -80,10 +80,7 @@ Status check_offered(Line line, const KeyWish& wish) {
     const bool needs_purpose = wish.purpose != wire::Purpose::seal;
     const std::string_view needed =
         needs_purpose ? wire::capability::purpose : wire::capability::no_export;
-    if ((needs_purpose || !wish.exportable) && !line.agent.offers(needed)) {
-        return Error{Code::unsupported, "the key agent does not offer " + std::string(needed)};
-    }
-    return {};
+    return needs_purpose || !wish.exportable ? line.agent.require(needed) : Status();
 }
 
 std::string after_word(std::uint32_t after) {

@@ -1,7 +1,7 @@
 // Changes of keys at the agent. What the agent does is not undone by ROLLBACK.
 #pragma once
 
-#include "pg/session.hpp"
+#include "pg/asking.hpp"
 
 namespace kms::pg {
 
@@ -15,9 +15,7 @@ constexpr bool is_no_answer(Code code) {
 // for under are gone: the agent is ended before.
 template <typename Body>
 void administer(const KeyUse& use, Body&& body) {
-    Session& session = pg::session();
-    const Failure failure = in_session(session, use.subject(), [&]() -> Status {
-        KMS_ASSIGN(Line line, session.line(use));
+    ask(use, [&](Session& session, Line line) -> Status {
         session.cache.drop(use.identifier);
         ++session.changes;
         Status done = body(line);
@@ -26,7 +24,6 @@ void administer(const KeyUse& use, Body&& body) {
         }
         return done;
     });
-    finish(session, failure);
 }
 
 }  // namespace kms::pg

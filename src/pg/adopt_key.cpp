@@ -1,6 +1,7 @@
 // adopt_key: a key of the agent becomes a data key of the database, version by version, so that
 // what was sealed before opens as before.
 #include "client/new_data_key.hpp"
+#include "pg/asking.hpp"
 #include "pg/change_lock.hpp"
 #include "pg/collected.hpp"
 #include "pg/data_key_writer.hpp"
@@ -40,14 +41,6 @@ void require_of_no_other_name(const KeyMove& move, const ListedVersion& listed) 
     }
 }
 
-Algorithm known_algorithm(const KeyMove& move, const ListedVersion& listed) {
-    const auto algorithm = algorithm_named(listed.algorithm);
-    if (!algorithm) {
-        raise_error(move.subject(), Code::unsupported, "Its algorithm is not known here.");
-    }
-    return *algorithm;
-}
-
 Status check_same_version(const FetchedKey& fetched, const ListedVersion& listed,
                           Algorithm algorithm) {
     if (fetched.version != listed.version || fetched.algorithm != algorithm) {
@@ -61,10 +54,8 @@ WrappedForm wrap_fetched(const KeyMove& move, ByteView kek, const ListedVersion&
                          Algorithm algorithm) {
     const KeyUse use =
         use_of_identifier(psprintf("%s version %u of", move.action, listed.version), move.name);
-    Session& session = pg::session();
     std::uint32_t kek_version = 0;
-    const Failure failure = in_session(session, use.subject(), [&]() -> Status {
-        KMS_ASSIGN(Line line, session.line(use));
+    ask(use, [&](Session& session, Line line) -> Status {
         KMS_ASSIGN(const FetchedKey fetched, get_key(line, move.name, listed.tag));
         KMS_TRY(check_same_version(fetched, listed, algorithm));
         KMS_ASSIGN(NewDataKey made, wrap_data_key(line, kek, {move.name, listed.version, algorithm},
@@ -73,8 +64,7 @@ WrappedForm wrap_fetched(const KeyMove& move, ByteView kek, const ListedVersion&
         session.reply = std::move(made.wrapped.bytes);
         return {};
     });
-    finish(session, failure);
-    return {kek_version, copy_of(session.reply.view())};
+    return {kek_version, copy_of(session().reply.view())};
 }
 
 // It may have been a data key before, of which nothing is left here.
@@ -82,11 +72,11 @@ constexpr std::uint32_t first_kek_version = 1;
 
 void add_adopted(const KeyMove& move, ByteView kek, const ListedVersion& listed,
                  const WrappedForm& wrapped) {
-    const DataKeyId id{move.name, listed.version, known_algorithm(move, listed)};
+    const DataKeyId id{move.name, listed.version,
+                       required_algorithm(move.subject(), listed.algorithm)};
     if (!insert_data_key({kek, id, listed.tag, wrapped, first_kek_version, listed.state,
                           timestamp_of(listed.created)})) {
-        ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-                        errmsg("rows of kms.data_key have changed meanwhile")));
+        raise_data_keys_changed();
     }
 }
 
@@ -107,8 +97,8 @@ std::uint32_t add_living(const KeyMove& move, ByteView kek,
     std::uint32_t kek_version = 0;
     for (const ListedVersion& listed : missing) {
         if (listed.state != VersionState::destroyed) {
-            const WrappedForm wrapped =
-                wrap_fetched(move, kek, listed, known_algorithm(move, listed));
+            const WrappedForm wrapped = wrap_fetched(
+                move, kek, listed, required_algorithm(move.subject(), listed.algorithm));
             add_adopted(move, kek, listed, wrapped);
             kek_version = wrapped.kek_version;
         }

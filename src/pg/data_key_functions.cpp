@@ -21,14 +21,6 @@ namespace {
     raise_error({"create data key", 0, name}, Code::invalid, "There is a data key of that name.");
 }
 
-Algorithm require_known(const char* action, ByteView name, std::string_view algorithm) {
-    const auto known = algorithm_named(algorithm);
-    if (!known) {
-        raise_error({action, 0, name}, Code::unsupported, "Its algorithm is not known here.");
-    }
-    return *known;
-}
-
 // A copy at the agent may have gone on by itself: no number shall stand for two keys.
 std::uint32_t version_after(const DataKeyVersion& newest, ByteView name) {
     const std::uint32_t highest = std::max(newest.version, newest_at_agent(name));
@@ -74,12 +66,10 @@ void warn_of_export(ByteView kek, KekExport exported) {
 Datum add_version(ByteView kek, const DataKeyId& id) {
     const KeyUse use = use_of_identifier(
         psprintf("wrap data key \"%s\" with key", shown_identifier(id.name)), kek);
-    Session& session = pg::session();
     KeyTag tag;
     std::uint32_t kek_version = 0;
     KekExport exported = KekExport::unknown;
-    const Failure failure = in_session(session, use.subject(), [&]() -> Status {
-        KMS_ASSIGN(Line line, session.line(use));
+    ask(use, [&](Session& session, Line line) -> Status {
         KMS_ASSIGN(NewDataKey made, make_data_key(line, kek, id));
         KMS_ASSIGN(exported, export_of(line, kek));
         tag = made.tag;
@@ -87,11 +77,10 @@ Datum add_version(ByteView kek, const DataKeyId& id) {
         session.reply = std::move(made.wrapped.bytes);
         return {};
     });
-    finish(session, failure);
     if (!insert_data_key({kek,
                           id,
                           tag,
-                          {kek_version, copy_of(session.reply.view())},
+                          {kek_version, copy_of(session().reply.view())},
                           kek_version,
                           wire::VersionState::enabled,
                           GetCurrentTransactionStartTimestamp()})) {
@@ -193,7 +182,7 @@ KMS_FUNCTION(kms_rotate_data_key) {
     require_own_data_keys("kms.rotate_data_key()");
     const ByteView name = required_identifier(fcinfo, 0, "name");
     const DataKeyVersion newest = lock_newest_version("rotate data key", name);
-    const Algorithm algorithm = require_known("rotate data key", name, newest.algorithm);
+    const Algorithm algorithm = required_algorithm({"rotate data key", 0, name}, newest.algorithm);
     const std::uint32_t version = version_after(newest, name);
     const Datum result = add_version(newest.kek, {name, version, algorithm});
     warn_of_new_terms(name, version, algorithm);

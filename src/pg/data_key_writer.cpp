@@ -30,8 +30,7 @@ std::uint64_t execute(const char* statement, Parameters<N> parameters) {
 // Who holds the lock has just read them.
 void require_changed(std::uint64_t found, std::uint64_t expected) {
     if (found != expected) {
-        ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-                        errmsg("rows of kms.data_key have changed meanwhile")));
+        raise_data_keys_changed();
     }
 }
 
@@ -85,6 +84,11 @@ Oid subscription_to(Oid table) {
 }
 
 }  // namespace
+
+void raise_data_keys_changed() {
+    ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+                    errmsg("rows of kms.data_key have changed meanwhile")));
+}
 
 bool are_data_keys_own() {
     return subscription_to(data_key_table()) == InvalidOid;

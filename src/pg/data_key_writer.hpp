@@ -30,6 +30,9 @@ struct NewRow {
     TimestampTz created;
 };
 
+// 40001: others have written them since they were read.
+[[noreturn]] void raise_data_keys_changed();
+
 // False, and nothing done, where there is this version already.
 [[nodiscard]] bool insert_data_key(const NewRow& row);
 

@@ -85,13 +85,10 @@ void import_at_agent(const KeyMove& move, const DataKeyVersion& version) {
 void require_given(const KeyMove& move, const DataKeyVersion& version) {
     const KeyUse use =
         use_of_identifier(psprintf("%s version %u of", move.action, version.version), move.name);
-    Session& session = pg::session();
-    const Failure failure = in_session(session, use.subject(), [&]() -> Status {
-        KMS_ASSIGN(Line line, session.line(use));
+    ask(use, [&](Session&, Line line) -> Status {
         KMS_TRY(get_key(line, move.name, version.tag));
         return {};
     });
-    finish(session, failure);
 }
 
 // What is disabled or destroyed cannot be fetched: the agent lists it.
@@ -138,18 +135,10 @@ void notice_backups(const KeyMove& move) {
 // Before anything is imported that would stay.
 void require_verbs(const KeyMove& move) {
     const KeyUse use = use_of_identifier(move.action, move.name);
-    Session& session = pg::session();
-    const Failure failure = in_session(session, use.subject(), [&]() -> Status {
-        KMS_ASSIGN(Line line, session.line(use));
-        for (const std::string_view verb : {wire::verb::get, wire::verb::import}) {
-            if (!line.agent.offers(verb)) {
-                return Error{Code::unsupported,
-                             "the key agent does not offer " + std::string(verb)};
-            }
-        }
-        return {};
+    ask(use, [&](Session&, Line line) -> Status {
+        KMS_TRY(line.agent.require(wire::verb::get));
+        return line.agent.require(wire::verb::import);
     });
-    finish(session, failure);
 }
 
 std::size_t hand_back(const KeyMove& move) {

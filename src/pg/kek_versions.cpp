@@ -7,13 +7,6 @@
 namespace kms::pg {
 namespace {
 
-Status require_offered(const KeyAgent& agent, std::string_view verb) {
-    if (!agent.offers(verb)) {
-        return Error{Code::unsupported, "the key agent does not offer " + std::string(verb)};
-    }
-    return {};
-}
-
 Status destroy_versions(Line line, ByteView kek, std::uint32_t first, std::uint32_t last,
                         std::uint64_t& missing) {
     for (std::uint64_t version = first; version <= last; ++version) {
@@ -43,8 +36,8 @@ std::uint32_t rotate_kek_at_agent(const KeyUse& kek) {
     const std::uint32_t used = highest_used_version(kek.identifier);
     std::uint32_t version = 0;
     administer(kek, [&](Line line) -> Status {
-        KMS_TRY(require_offered(line.agent, wire::verb::wrap));
-        KMS_TRY(require_offered(line.agent, wire::verb::unwrap));
+        KMS_TRY(line.agent.require(wire::verb::wrap));
+        KMS_TRY(line.agent.require(wire::verb::unwrap));
         KMS_ASSIGN(const DescribedKey rotated, rotate_key(line, kek.identifier, used));
         version = rotated.version;
         return {};
@@ -56,7 +49,7 @@ std::uint32_t rotate_kek_at_agent(const KeyUse& kek) {
 std::uint32_t current_kek_version(const KeyUse& kek) {
     std::uint32_t version = 0;
     administer(kek, [&](Line line) -> Status {
-        KMS_TRY(require_offered(line.agent, wire::verb::destroy));
+        KMS_TRY(line.agent.require(wire::verb::destroy));
         KMS_ASSIGN(const DescribedKey described, describe_key(line, kek.identifier));
         version = described.version;
         return {};

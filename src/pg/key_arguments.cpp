@@ -26,6 +26,14 @@ std::uint32_t version_argument(FunctionCallInfo fcinfo, int index) {
     return static_cast<std::uint32_t>(version);
 }
 
+Algorithm required_algorithm(const Subject& subject, std::string_view name) {
+    const auto algorithm = algorithm_named(name);
+    if (!algorithm) {
+        raise_error(subject, Code::unsupported, "Its algorithm is not known here.");
+    }
+    return *algorithm;
+}
+
 void warn_of_limit(Algorithm algorithm) {
     const AlgorithmInfo& info = info_of(algorithm);
     if (info.random_nonce_limit) {

@@ -9,6 +9,9 @@ namespace kms::pg {
 Algorithm algorithm_argument(FunctionCallInfo fcinfo, int index);
 std::uint32_t version_argument(FunctionCallInfo fcinfo, int index);
 
+// Code::unsupported for one that this build does not know.
+Algorithm required_algorithm(const Subject& subject, std::string_view name);
+
 // A WARNING where a key version of the algorithm may seal but so many values.
 void warn_of_limit(Algorithm algorithm);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "pg/args.hpp"
+#include "pg/asking.hpp"
 #include "pg/collected.hpp"
 #include "pg/settings.hpp"
 
@@ -42,15 +43,12 @@ ListedVersions copied(std::span<const wire::ListedVersion> versions) {
 }  // namespace
 
 Failure list_versions(const KeyUse& use, ListedVersions& listed) {
-    Session& session = pg::session();
-    const Failure failure = in_session(session, use.subject(), [&]() -> Status {
-        KMS_ASSIGN(Line line, session.line(use));
+    const Failure failure = try_ask(use, [&](Session& session, Line line) -> Status {
         KMS_ASSIGN(session.listed, list_keys(line, use.identifier));
         return {};
     });
-    settle(session, failure);
     if (!failure) {
-        listed = copied(session.listed);
+        listed = copied(session().listed);
     }
     return failure;
 }

@@ -2,6 +2,7 @@
 
 #include "client/fetch.hpp"
 #include "pg/args.hpp"
+#include "pg/asking.hpp"
 #include "pg/data_key_writer.hpp"
 #include "pg/envelope.hpp"
 #include "pg/key_arguments.hpp"
@@ -21,7 +22,7 @@ Status ask_for_key(Line line, ByteView name) {
         return {};
     }
     if (line.agent.offers(wire::verb::encrypt)) {
-        return Error{Code::unsupported, "the key agent does not offer describe"};
+        return line.agent.require(wire::verb::describe);
     }
     return Error{Code::not_found, {}};
 }
@@ -36,14 +37,10 @@ const DataKeyVersion* living(ByteView name, const KeyTag& tag) {
 
 // The KEK may be gone, or another one.
 bool opens(const KeyUse& use, const DataKeyVersion& stored) {
-    Session& session = pg::session();
-    const Failure failure = in_session(session, use.subject(), [&]() -> Status {
-        KMS_ASSIGN(Line line, session.line(use));
+    return !try_ask(use, [&](Session&, Line line) -> Status {
         KMS_TRY(unwrap_version(line, use.identifier, stored));
         return {};
     });
-    settle(session, failure);
-    return !failure;
 }
 
 }  // namespace
@@ -74,17 +71,14 @@ std::uint32_t newest_at_agent(ByteView name) {
         const ListedVersion* newest = newest_listed(listed, name);
         return newest != nullptr ? newest->version : 0;
     }
-    Session& session = pg::session();
     std::uint32_t version = 0;
-    const Failure failure = in_session(session, use.subject(), [&]() -> Status {
-        KMS_ASSIGN(Line line, session.line(use));
+    (void)try_ask(use, [&](Session&, Line line) -> Status {
         if (line.agent.offers(wire::verb::describe)) {
             KMS_ASSIGN(const DescribedKey described, describe_key(line, name));
             version = described.version;
         }
         return {};
     });
-    settle(session, failure);
     return version;
 }
 
@@ -98,12 +92,8 @@ Failure look_for_copy(const KeyUse& use, const KeyTag& tag, Copy& found) {
 
 void require_unknown_to_agent(const char* action, ByteView name) {
     const KeyUse use = use_of_identifier(action, name);
-    Session& session = pg::session();
-    const Failure failure = in_session(session, use.subject(), [&]() -> Status {
-        KMS_ASSIGN(Line line, session.line(use));
-        return ask_for_key(line, name);
-    });
-    settle(session, failure);
+    const Failure failure =
+        try_ask(use, [&](Session&, Line line) { return ask_for_key(line, name); });
     if (!failure || failure.cause.code == Code::disabled) {
         ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
                         errmsg("could not %s \"%s\": the agent has a key of that name", action,

@@ -9,15 +9,6 @@
 namespace kms::pg {
 namespace {
 
-Algorithm algorithm_of(const DataKeyRow& row) {
-    const auto algorithm = algorithm_named(row.key.algorithm);
-    if (!algorithm) {
-        raise_error({"wrap data key", 0, row.name}, Code::unsupported,
-                    "Its algorithm is not known here.");
-    }
-    return *algorithm;
-}
-
 WrappedDataKey wrapped_key(const DataKeyRow& row) {
     const DataKeyVersion& key = row.key;
     return {{row.name, key.version, *algorithm_named(key.algorithm)},
@@ -45,7 +36,7 @@ Status wrap_batch(const KeyUse& kek, DataKeyBatch& batch, NewForm* forms) {
 
 void rewrap_batch(const KeyUse& kek, DataKeyBatch& batch) {
     for (const DataKeyRow& row : batch.all()) {
-        (void)algorithm_of(row);
+        (void)required_algorithm({"wrap data key", 0, row.name}, row.key.algorithm);
     }
     auto* forms = allocate_many<NewForm>(batch.count);
     Session& session = pg::session();

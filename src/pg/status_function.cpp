@@ -1,5 +1,6 @@
 // status(): the session's key agent, for people. Starts nothing. ping() asks it.
 #include "pg/agent_count.hpp"
+#include "pg/asking.hpp"
 #include "pg/collected.hpp"
 #include "pg/settings.hpp"
 #include "pg/values.hpp"
@@ -67,16 +68,13 @@ void fill_agents(Datum* values) {
 
 KMS_FUNCTION(kms_ping) {
     const KeyUse use = use_of_identifier("have an answer of the key agent", {});
-    Session& session = pg::session();
     std::chrono::duration<double, std::milli> took{};
-    const Failure failure = in_session(session, use.subject(), [&]() -> Status {
-        KMS_ASSIGN(Line line, session.line(use));
+    ask(use, [&](Session&, Line line) -> Status {
         const TimePoint began = Clock::now();
         KMS_TRY(ping(line));
         took = Clock::now() - began;
         return {};
     });
-    finish(session, failure);
     PG_RETURN_FLOAT8(took.count());
 }
 

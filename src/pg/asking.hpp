@@ -1,0 +1,28 @@
+// A talk with the agent about one key: all three acts. `body` is act two, given the session and
+// the line, and answers with a Status.
+#pragma once
+
+#include "pg/session.hpp"
+
+namespace kms::pg {
+
+template <typename Body>
+Failure try_ask(const KeyUse& use, Body&& body) {
+    Session& session = pg::session();
+    const Failure failure = in_session(session, use.subject(), [&]() -> Status {
+        KMS_ASSIGN(Line line, session.line(use));
+        return body(session, line);
+    });
+    settle(session, failure);
+    return failure;
+}
+
+// The same, and raises the failure if there is one.
+template <typename Body>
+void ask(const KeyUse& use, Body&& body) {
+    if (const Failure failure = try_ask(use, body)) {
+        raise(failure);
+    }
+}
+
+}  // namespace kms::pg
