@@ -61,6 +61,17 @@ void add_row(RowSet& rows, const OpenBlob& blob, const BlobRow& row) {
     rows.add(values, nulls);
 }
 
+// They would be taken for gone: what they are called cannot be told.
+void warn_of_retired(std::uint64_t count) {
+    if (count != 0) {
+        ereport(WARNING,
+                (errmsg("not listed: " UINT64_FORMAT " blobs under key versions that are disabled "
+                        "or destroyed",
+                        count),
+                 errhint("Where one is disabled, kms.enable_key() brings its blobs back.")));
+    }
+}
+
 }  // namespace
 
 KMS_FUNCTION(kms_blob_meta) {
@@ -95,6 +106,7 @@ KMS_FUNCTION(kms_blob_list) {
     }
     scan.end();
     MemoryContextDelete(memory);
+    warn_of_retired(found.retired());
     PG_RETURN_NULL();
 }
 

@@ -68,7 +68,7 @@ struct Sought {
 
 struct Found {
     Sought sought;
-    std::int32_t local_id;
+    BoundKey key;
 };
 
 Sought sought_by(TryKey try_key, const Call& call) {
@@ -87,16 +87,16 @@ FoundKeys::FoundKeys() {
     entries_ = hash_create("kms found keys", 64, &shape, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
-std::optional<std::int32_t> FoundKeys::find(TryKey try_key, const Call& call) const {
+std::optional<BoundKey> FoundKeys::find(TryKey try_key, const Call& call) const {
     const Sought sought = sought_by(try_key, call);
     const auto* found =
         static_cast<const Found*>(hash_search(entries_, &sought, HASH_FIND, nullptr));
-    return found != nullptr ? std::optional(found->local_id) : std::nullopt;
+    return found != nullptr ? std::optional(found->key) : std::nullopt;
 }
 
-void FoundKeys::add(TryKey try_key, const Call& call, std::int32_t local_id) {
+void FoundKeys::add(TryKey try_key, const Call& call, const BoundKey& key) {
     const Sought sought = sought_by(try_key, call);
-    static_cast<Found*>(hash_search(entries_, &sought, HASH_ENTER, nullptr))->local_id = local_id;
+    static_cast<Found*>(hash_search(entries_, &sought, HASH_ENTER, nullptr))->key = key;
 }
 
 bool tries(TryKey try_key, const Call& call, std::int32_t local_id, varlena** result) {
@@ -106,29 +106,35 @@ bool tries(TryKey try_key, const Call& call, std::int32_t local_id, varlena** re
 std::int32_t find_bound_key(TryKey try_key, const Call& call, const KeyTag& tag, varlena** result,
                             FoundKeys* found) {
     const auto known = found != nullptr ? found->find(try_key, call) : std::nullopt;
-    if (known == 0) {
+    if (known && known->local_id == 0) {
+        found->count(*known);
         return 0;
     }
+    BoundKey bound = {0, false};
     bool is_for_all = true;
     const auto does = [&](std::int32_t local_id) {
         const Failure failure = attempt(try_key, call, local_id, result);
         is_for_all = is_for_all && (!failure || is_for_all_of_version(failure));
+        bound.is_retired = bound.is_retired || (failure && failure.cause.code == Code::disabled);
         return !failure;
     };
     const KeyList& keys = key_list();
     std::int32_t& hint = hints[tag[0] % hints_count];
-    const std::int32_t first = known.value_or(hint);
-    std::int32_t local_id = keys.find(first) != nullptr && does(first) ? first : 0;
+    const std::int32_t first = known ? known->local_id : hint;
+    bound.local_id = keys.find(first) != nullptr && does(first) ? first : 0;
     for (const Binding& binding : keys.bindings()) {
-        if (local_id == 0 && binding.local_id != first && does(binding.local_id)) {
-            local_id = binding.local_id;
+        if (bound.local_id == 0 && binding.local_id != first && does(binding.local_id)) {
+            bound.local_id = binding.local_id;
         }
     }
-    hint = local_id != 0 ? local_id : hint;
+    hint = bound.local_id != 0 ? bound.local_id : hint;
     if (found != nullptr && is_for_all) {
-        found->add(try_key, call, local_id);
+        found->add(try_key, call, bound);
     }
-    return local_id;
+    if (found != nullptr) {
+        found->count(bound);
+    }
+    return bound.local_id;
 }
 
 void raise_no_bound_key(TryKey try_key, const Call& call) {
