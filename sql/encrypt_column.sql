@@ -23,6 +23,10 @@ UPDATE person SET ssn_encrypted = NULL WHERE id = 4;
 INSERT INTO person (id, ssn, ssn_encrypted) VALUES (1003, NULL, '\x00');
 INSERT INTO person (id, ssn, ssn_encrypted) VALUES (1003, NULL, NULL), (1004, 'mine', '\x00');
 UPDATE person SET ssn_encrypted = '\x00' WHERE id = 1003;
+-- Who moves the value by hand would lose both.
+UPDATE person SET ssn_encrypted = kms.encode_with('pii', 'moved', id::text::bytea), ssn = NULL WHERE id = 1004;
+INSERT INTO person (id, ssn) VALUES (1004, 'x') ON CONFLICT (id) DO UPDATE SET ssn = NULL, ssn_encrypted = '\x00';
+SELECT id, ssn, ssn_encrypted IS NULL FROM person WHERE id = 1004;
 SELECT id, ssn, kms.decode_with_text('pii', ssn_encrypted, id::text::bytea) FROM person WHERE id IN (1, 2, 4, 5, 2003) OR id BETWEEN 1001 AND 1004 ORDER BY id;
 SELECT ssn_encrypted AS before FROM person WHERE id = 6 \gset
 UPDATE person SET note = 'touched', ssn = ssn WHERE id = 6;

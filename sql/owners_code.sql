@@ -122,7 +122,7 @@ INSERT INTO theirs.parted VALUES (1, kms.encode_with('pii', 'v', int4send(1)::by
 INSERT INTO theirs.heired VALUES (1, kms.encode_with('pii', 'v'));
 INSERT INTO theirs.heir VALUES (1, kms.encode_with('pii', 'v'));
 SELECT kms.register_column('theirs.parted', 'c', 'pii'::text, 'theirs.context(id)');
-SELECT kms.register_column('theirs.heired', 'c', 'pii'::text), kms.register_column('theirs.heir', 'c', 'pii'::text);
+SELECT kms.register_column('theirs.heir', 'c', 'pii'::text), kms.register_column('theirs.heired', 'c', 'pii'::text);
 SELECT kms.rotate_key('pii');
 RESET client_min_messages;
 CALL kms.reencrypt('theirs.parted', 'c');
@@ -487,6 +487,15 @@ INSERT INTO theirs.of_kind VALUES ('b', NULL, 'z');
 DROP CAST (theirs.kind AS text);
 CALL kms.reencrypt('theirs.of_kind', 'c');
 SELECT kms.decode_text(7, c, 'a'), kms.decode_text(7, p_encrypted, 'a') FROM theirs.of_kind;
+
+-- A large object that the owner's code makes is none of pg_temp's.
+CREATE TABLE theirs.with_large (c bytea, lo oid);
+INSERT INTO theirs.with_large VALUES (kms.encode(7, 'x'));
+CREATE FUNCTION theirs.keeps_copy() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.lo := lo_from_bytea(0, 'x'); RETURN NEW; END $$;
+CREATE TRIGGER keeps_copy BEFORE UPDATE ON theirs.with_large FOR EACH ROW EXECUTE FUNCTION theirs.keeps_copy();
+SELECT kms.register_column('theirs.with_large', 'c', 'pii'), kms.rotate_key('pii');
+CALL kms.reencrypt('theirs.with_large', 'c', triggers => 'fire');
+SELECT kms.decode_text(7, c), lo_get(lo) = 'x', lo_unlink(lo) FROM theirs.with_large;
 
 SET client_min_messages = warning;
 DROP SCHEMA regress_kms_a, regress_kms_b CASCADE;

@@ -83,7 +83,16 @@ Status check_imported(const ImportedVersion& imported) {
     return {};
 }
 
-Status check_goes_on(const KeyringEntry& newest, const KeyringEntry& next) {
+// nullptr: there is no such version. Keyring::Versions, const or not.
+template <typename Versions>
+auto find_version(Versions& versions, std::uint32_t version) -> decltype(versions.data()) {
+    const auto found = std::ranges::lower_bound(versions, version, {}, &KeyringEntry::version);
+    return found != versions.end() && found->version == version ? &*found : nullptr;
+}
+
+// What was restored from a backup may lack one in the middle.
+Status check_joins(const Keyring::Versions& versions, const KeyringEntry& next) {
+    const KeyringEntry& newest = versions.back();
     if (newest.no_export) {
         return Error{Code::denied,
                      "the key here does not leave the agent, nor does one come to it"};
@@ -92,9 +101,9 @@ Status check_goes_on(const KeyringEntry& newest, const KeyringEntry& next) {
         return Error{Code::invalid,
                      "the key is one of " + std::string(info_of(newest.algorithm).name)};
     }
-    if (newest.version >= next.version) {
+    if (find_version(versions, next.version) != nullptr) {
         return Error{Code::invalid,
-                     "the key has a version " + std::to_string(newest.version) + " already"};
+                     "the key has a version " + std::to_string(next.version) + " already"};
     }
     return {};
 }
@@ -120,13 +129,6 @@ Result<std::uint32_t> number_after(std::uint32_t last, std::uint32_t known) {
         return Error{Code::failed, "the key has no version numbers left"};
     }
     return highest + 1;
-}
-
-// nullptr: there is no such version. Keyring::Versions, const or not.
-template <typename Versions>
-auto find_version(Versions& versions, std::uint32_t version) -> decltype(versions.data()) {
-    const auto found = std::ranges::lower_bound(versions, version, {}, &KeyringEntry::version);
-    return found != versions.end() && found->version == version ? &*found : nullptr;
 }
 
 bool may_become(VersionState before, VersionState after) {
@@ -210,8 +212,8 @@ Result<const KeyringEntry*> Keyring::import_version(std::string_view key,
     entry.created = imported.created;
     entry.tag = imported.version.tag;
     entry.key = SecretBytes::copy_of(imported.key);
-    if (const auto newest = current(key)) {
-        KMS_TRY(check_goes_on(**newest, entry));
+    if (const auto found = keys_.find(key); found != keys_.end()) {
+        KMS_TRY(check_joins(found->second, entry));
     }
     return add(key, std::move(entry));
 }
@@ -222,8 +224,9 @@ Result<const KeyringEntry*> Keyring::add(std::string_view key, KeyringEntry entr
                                         wire::tag_word(entry.tag)};
     }
     Versions& versions = keys_.try_emplace(std::string(key)).first->second;
-    versions.push_back(std::move(entry));
-    return &versions.back();
+    const auto place =
+        std::ranges::lower_bound(versions, entry.version, {}, &KeyringEntry::version);
+    return &*versions.insert(place, std::move(entry));
 }
 
 Result<const KeyringEntry*> Keyring::change_state(std::string_view key, std::uint32_t version,

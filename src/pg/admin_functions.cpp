@@ -92,8 +92,12 @@ void refuse_destruction_if_needed(const KeyUse& use, std::uint32_t version) {
     const Past past = outlast_rows(use.action, use.identifier, version, listed->tag);
     refuse_if_wrapping(use, version);
     if (const ListedVersion* still = version_to_retire(use, version)) {
-        require_disabled(use, *still);  // somebody may have enabled it meanwhile
-        refuse_if_needed_behind_lock(use.action, use.identifier, version, still->tag, past);
+        require_disabled(use, *still);  // somebody may have enabled it meanwhile, or adopted it
+        if (is_adopted(use, *still)) {
+            notice_adopted(use, version);
+        } else {
+            refuse_if_needed_behind_lock(use.action, use.identifier, version, still->tag, past);
+        }
     }
     UnregisterSnapshot(past.snapshot);
 }

@@ -71,8 +71,9 @@ class DamagedBlobs {
             ereport(WARNING,
                     (errmsg("blobs that stay as they are, since they are damaged: %zu", count_),
                      errdetail("%s%s", lines_.data, count_ > most_shown ? "\n..." : ""),
-                     errhint("They need the version that they are under. The owner of kms.blob "
-                             "removes them with kms.blob_delete().")));
+                     errhint("They need the version that they are under. Restore their rows from a "
+                             "backup that has them whole; where there is none, the owner of "
+                             "kms.blob removes them with kms.blob_delete().")));
         }
     }
 

@@ -4,6 +4,7 @@
 
 #include "pg/collected.hpp"
 #include "pg/key_arguments.hpp"
+#include "pg/sqlstates.hpp"
 
 namespace kms::pg {
 namespace {
@@ -19,6 +20,12 @@ void add_context(void* argument) {
     if (batch->failed < batch->count) {
         const DataKeyRow& row = batch->rows[batch->failed];
         errcontext("data key \"%s\", version %u", shown_identifier(row.name), row.key.version);
+        if (geterrcode() == sqlstate::wrong_key) {
+            errhint(
+                "The agent's keys are as a rule older ones than those that have wrapped it, or "
+                "other ones: give it the newest copy of them. Else restore the row of "
+                "kms.data_key from a backup.");
+        }
     }
 }
 

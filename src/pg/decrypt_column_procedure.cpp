@@ -1,6 +1,7 @@
 // decrypt_column: the way back from encrypt_column. A new column that holds the values of a
 // registered one in plaintext; from the start a trigger keeps both in step, and what was there
 // before is filled in as reencrypt does it.
+#include "pg/column_state.hpp"
 #include "pg/in_step.hpp"
 #include "pg/inheritance.hpp"
 #include "pg/new_column.hpp"
@@ -48,21 +49,6 @@ const RegisteredColumn& require_registered(Oid relation, AttrNumber encrypted) {
     }
     require_not_moving(*column);
     return *column;
-}
-
-// Two triggers would seal and open in turn.
-void require_not_being_encrypted(Oid relation, const char* encrypted) {
-    const Relation table = relation_open(relation, AccessShareLock);
-    const InStepTrigger trigger = find_in_step_trigger_into(table, encrypted);
-    relation_close(table, NoLock);
-    if (trigger.name != nullptr) {
-        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                        errmsg("column \"%s\" of \"%s\" is being encrypted into column \"%s\"",
-                               trigger.source, get_rel_name(relation), encrypted),
-                        errhint("Its plaintext is there until the switch: drop trigger \"%s\" "
-                                "and column \"%s\" instead.",
-                                trigger.name, encrypted)));
-    }
 }
 
 // Empty where there is none.
@@ -152,7 +138,9 @@ AttrNumber prepare_column(const NewColumn& column, const RegisteredColumn& regis
                         errmsg("column \"%s\" of \"%s\" is of type %s", column.name,
                                get_rel_name(column.relation), type_name(type, typmod)),
                         errhint("Call it again with that one. To begin anew with another, drop the "
-                                "trigger that kms.decrypt_column made, and the column.")));
+                                "trigger that kms.decrypt_column made; and then the column, where "
+                                "every value is in column \"%s\" still.",
+                                column.source)));
     }
     return found;
 }
@@ -190,6 +178,7 @@ KMS_FUNCTION(kms_decrypt_column) {
     require_own_table(procedure, run.relation);
     require_named(run.relation, run.source, wanted.source);
     require_replaceable(run.relation, run.source);
+    require_whole_pairs(run.relation);
     const RegisteredColumn& column = require_registered(run.relation, run.source);
     run.began_with = &column;
     require_said_key(run, column.now());

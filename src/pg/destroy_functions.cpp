@@ -131,8 +131,8 @@ void refuse_if_kek_needed(const Destruction& what, const DataKeyVersion& key, Co
                         shown_identifier(key.kek)),
                  errdetail("%s", shown_rows(columns)),
                  errhint("Bring blobs to another key with kms.blob_recode() and columns with CALL "
-                         "kms.reencrypt(), and not to another version of the KEK; or use force => "
-                         "true.")));
+                         "kms.reencrypt(), and not to another version of the KEK. force => true "
+                         "makes these rows unreadable for good.")));
     }
 }
 

@@ -2,6 +2,7 @@
 // trigger keeps both in step; what was there before is filled in as reencrypt does it.
 #include <algorithm>
 
+#include "pg/column_state.hpp"
 #include "pg/context_expression.hpp"
 #include "pg/in_step.hpp"
 #include "pg/inheritance.hpp"
@@ -63,7 +64,9 @@ bool is_same_context(Relation table, AttrNumber attribute, const char* wanted, c
                            wanted.encrypted, get_rel_name(relation), what),
                     errdetail("It is registered with %s.", stored),
                     errhint("Call it again with that one. To begin anew with another, drop the "
-                            "trigger that kms.encrypt_column made, and the column.")));
+                            "trigger that kms.encrypt_column made; and then the column, where "
+                            "every value is in column \"%s\" still.",
+                            wanted.plain)));
     pg_unreachable();
 }
 
@@ -174,6 +177,7 @@ KMS_FUNCTION(kms_encrypt_column) {
     require_own_table(procedure, run.relation);
     require_named(run.relation, run.source, wanted.plain);
     require_replaceable(run.relation, run.source);
+    require_whole_pairs(run.relation);
     require_unregistered(run.relation, run.source);
     prepare_column(run, column_of(run.relation, wanted, published), wanted);
     require_usable_context(run);

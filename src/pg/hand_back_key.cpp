@@ -129,7 +129,8 @@ void notice_backups(const KeyMove& move) {
          errdetail("Backups, WAL, dead tuples and replicas may hold it, for as long as what has "
                    "wrapped it lives: %s.",
                    shown_wrappings(move)),
-         errhint("Back up the agent's keys.")));
+         errhint("Back up the agent's keys, and bring them to the agents of standbys and "
+                 "subscribers: their databases have the key no more.")));
 }
 
 // Before anything is imported that would stay.

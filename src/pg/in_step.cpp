@@ -48,13 +48,17 @@ const TriggerData* require_trigger(FunctionCallInfo fcinfo) {
     return call;
 }
 
-AttrNumber require_column(Relation table, const char* name) {
+AttrNumber require_column(const TriggerData* call, const char* name) {
+    const Relation table = call->tg_relation;
     const AttrNumber attribute = get_attnum(RelationGetRelid(table), name);
     if (attribute <= 0) {
-        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
-                        errmsg("table \"%s\" has no column \"%s\" that could be kept in step",
-                               RelationGetRelationName(table), name),
-                        errhint("The columns are renamed when kms.switch_column is done.")));
+        ereport(ERROR,
+                (errcode(ERRCODE_UNDEFINED_COLUMN),
+                 errmsg("table \"%s\" has no column \"%s\" that could be kept in step",
+                        RelationGetRelationName(table), name),
+                 errhint("Where it was renamed, name it \"%s\" again until kms.switch_column() is "
+                         "done; where it was dropped, drop trigger \"%s\".",
+                         name, call->tg_trigger->tgname)));
     }
     return attribute;
 }
@@ -79,8 +83,8 @@ Prepared* prepare(const TriggerData* call) {
     char** names = call->tg_trigger->tgargs;
     const RegisteredColumn* column = registration_of(table, names[opens ? 0 : 1]);
     auto* prepared = static_cast<Prepared*>(palloc0(sizeof(Prepared)));
-    prepared->source = require_column(table, names[0]);
-    prepared->target = require_column(table, names[1]);
+    prepared->source = require_column(call, names[0]);
+    prepared->target = require_column(call, names[1]);
     prepared->opens = opens;
     require_bytea(table, opens ? prepared->source : prepared->target);
     prepared->is_registered = column != nullptr;
@@ -233,18 +237,29 @@ InStepTrigger in_step_trigger(const Trigger& trigger) {
             .opens_as = opens ? OpensAs{pstrdup(names[3]), pstrdup(names[4])} : OpensAs{}};
 }
 
-// The one of which an argument is the column's name.
-InStepTrigger find_trigger(Relation table, int argument, const char* column) {
+// The first that fits.
+template <typename Fits>
+InStepTrigger find_trigger(Relation table, Fits&& fits) {
     const Oid function = in_step_function();
     const TriggerDesc* triggers = table->trigdesc;  // replaced whenever catalogs are looked into
     for (int i = 0; triggers != nullptr && i < triggers->numtriggers; ++i) {
         const Trigger& trigger = triggers->triggers[i];
-        if (trigger.tgfoid == function && has_our_arguments(trigger) &&
-            strcmp(trigger.tgargs[argument], column) == 0) {
+        if (trigger.tgfoid == function && has_our_arguments(trigger) && fits(trigger.tgargs)) {
             return in_step_trigger(trigger);
         }
     }
     return {};
+}
+
+bool has_column(Relation table, const char* name) {
+    const TupleDesc shape = RelationGetDescr(table);
+    for (int i = 0; i < shape->natts; ++i) {
+        const auto* column = TupleDescAttr(shape, i);
+        if (!column->attisdropped && strcmp(NameStr(column->attname), name) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 // Cut between characters where it is long, and then not that of another column.
@@ -299,11 +314,17 @@ Oid in_step_function() {
 }
 
 InStepTrigger find_in_step_trigger(Relation table, const char* source) {
-    return find_trigger(table, 0, source);
+    return find_trigger(table, [&](char** names) { return strcmp(names[0], source) == 0; });
 }
 
 InStepTrigger find_in_step_trigger_into(Relation table, const char* target) {
-    return find_trigger(table, 1, target);
+    return find_trigger(table, [&](char** names) { return strcmp(names[1], target) == 0; });
+}
+
+InStepTrigger find_torn_trigger(Relation table) {
+    return find_trigger(table, [&](char** names) {
+        return !has_column(table, names[0]) || !has_column(table, names[1]);
+    });
 }
 
 // A transaction of its own, in which nobody else's code runs and no table is locked: all whose
@@ -329,41 +350,6 @@ void make_in_step_trigger(Oid relation, const InStepTrigger& trigger) {
     InStepTrigger named = trigger;
     named.name = trigger_name(relation, trigger.target);
     run_owners_code(owner_of(relation), [&] { create_trigger(relation, named); });
-}
-
-void require_not_moving(const RegisteredColumn& column) {
-    if (column.is_moving) {
-        ereport(ERROR,
-                (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                 errmsg("column \"%s\" of \"%s\" is being moved to another key or context",
-                        column.column_name, column.relation_name),
-                 errhint("CALL kms.reencrypt() with its new_key or new_context until all rows are "
-                         "there.")));
-    }
-}
-
-void require_not_opened(Oid relation, AttrNumber column) {
-    const Relation table = relation_open(relation, AccessShareLock);
-    const InStepTrigger trigger = find_in_step_trigger(table, get_attname(relation, column, false));
-    relation_close(table, NoLock);
-    if (trigger.opens) {
-        ereport(ERROR,
-                (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                 errmsg("column \"%s\" of \"%s\" is being decrypted into column \"%s\"",
-                        trigger.source, get_rel_name(relation), trigger.target),
-                 errhint("Call kms.switch_column(); or drop trigger \"%s\" and column \"%s\".",
-                         trigger.name, trigger.target)));
-    }
-}
-
-void require_unregistered(Oid relation, AttrNumber source) {
-    if (const RegisteredColumn* column = find_registration(relation, source)) {
-        ereport(ERROR,
-                (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                 errmsg("column \"%s\" of \"%s\" is registered: its values are sealed already",
-                        column->column_name, column->relation_name),
-                 errhint("kms.reencrypt() with new_key brings them to another key.")));
-    }
 }
 
 KMS_FUNCTION(kms_keep_in_step) {

@@ -26,6 +26,9 @@ InStepTrigger find_in_step_trigger(Relation table, const char* source);
 // The one that writes the column that is named `target`.
 InStepTrigger find_in_step_trigger_into(Relation table, const char* target);
 
+// One whose source or target is no more in the table: renamed, or dropped.
+InStepTrigger find_torn_trigger(Relation table);
+
 // Who makes a trigger needs EXECUTE on its function, and so does who makes a partition of its table
 // later: gives it to the table's owner, once and for all, and commits that. Without USAGE of the
 // function's schema it is good for nothing else.
@@ -34,15 +37,5 @@ void let_make_triggers(Oid relation);
 // Makes one, behind all triggers of the user's, which may change the source yet. In an SPI
 // connection.
 void make_in_step_trigger(Oid relation, const InStepTrigger& trigger);
-
-// 55000 in the middle of a move: its values are sealed in two ways.
-void require_not_moving(const RegisteredColumn& column);
-
-// 55000 where such a trigger opens the column: it would go on as it began.
-void require_not_opened(Oid relation, AttrNumber column);
-
-// 55000 where the column is registered: its values would be sealed twice, and dropped with it what
-// says under which key they are inside.
-void require_unregistered(Oid relation, AttrNumber source);
 
 }  // namespace kms::pg

@@ -66,6 +66,10 @@ void require_own_rows(Relation table) {
     }
 }
 
+const List* find_all_ancestors(Oid table) {
+    return list_delete_first(const_cast<List*>(with_ancestors(table)));
+}
+
 bool is_part_of(Oid table, Oid ancestor) {
     return list_member_oid(with_ancestors(table), ancestor);
 }

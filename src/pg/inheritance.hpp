@@ -18,6 +18,9 @@ void require_none_detaching(Oid relation);
 // transactions.
 void require_own_rows(Relation table);
 
+// What it is a partition or a child table of, and what those are, without a lock.
+const List* find_all_ancestors(Oid table);
+
 // Whether `table` is `ancestor`, one of its partitions or child tables, or one of theirs.
 bool is_part_of(Oid table, Oid ancestor);
 

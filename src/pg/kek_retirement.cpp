@@ -81,7 +81,8 @@ void raise_unlisted(const KeyUse& use, const Failure& failure) {
     if (failure.cause.code == Code::unsupported) {
         raise_error(use.subject(), Code::unsupported,
                     "Whether rows need the version is told by its key tag, which this agent does "
-                    "not list; force => true does without.");
+                    "not list; force => true does without knowing, and what needs it is then "
+                    "unreadable.");
     }
     raise(failure);
 }

@@ -17,9 +17,7 @@ bool is_lone_value(const TriggerData* call, AttrNumber source, AttrNumber target
     const TupleDesc shape = RelationGetDescr(call->tg_relation);
     const bool is_update = TRIGGER_FIRED_BY_UPDATE(call->tg_event);
     const HeapTuple tuple = is_update ? call->tg_newtuple : call->tg_trigtuple;
-    const bool had_source = is_update && !heap_attisnull(call->tg_trigtuple, source, shape);
-    if (had_source || !heap_attisnull(tuple, source, shape) ||
-        heap_attisnull(tuple, target, shape)) {
+    if (!heap_attisnull(tuple, source, shape) || heap_attisnull(tuple, target, shape)) {
         return false;
     }
     if (!is_update || !is_unchanged(call, target)) {
@@ -30,7 +28,7 @@ bool is_lone_value(const TriggerData* call, AttrNumber source, AttrNumber target
                         errhint("Write column \"%s\" until kms.switch_column() has dropped it.",
                                 names[0])));
     }
-    return true;
+    return heap_attisnull(call->tg_trigtuple, source, shape);
 }
 
 }  // namespace kms::pg

@@ -1,6 +1,7 @@
 #include "pg/new_column.hpp"
 
 #include "pg/args.hpp"
+#include "pg/column_state.hpp"
 #include "pg/context_expression.hpp"
 #include "pg/in_step.hpp"
 #include "pg/owner.hpp"
@@ -140,7 +141,10 @@ AttrNumber find_new_column(const NewColumn& column) {
         ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                         errmsg("column \"%s\" of \"%s\" is being %s into column \"%s\"",
                                column.source, get_rel_name(column.relation),
-                               trigger.opens ? "decrypted" : "encrypted", trigger.target)));
+                               trigger.opens ? "decrypted" : "encrypted", trigger.target),
+                        errhint("Say that one with %s => … %s",
+                                column.opens ? "plain_column" : "encrypted_column",
+                                how_to_give_up(trigger))));
     }
     if (exists && !fires_everywhere(column.relation, column.source)) {
         fire_always(column);

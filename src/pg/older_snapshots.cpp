@@ -1,44 +1,134 @@
 #include "pg/older_snapshots.hpp"
 
+#include "pg/collected.hpp"
 #include "pg/owner.hpp"
 #include "pg/registry.hpp"
+#include "pg/settings.hpp"
 
 namespace kms::pg {
 namespace {
 
-// The caller's own counts where its snapshot is its transaction's. Who has none will see the rows
-// of today.
-constexpr const char* older =
-    "SELECT string_agg(DISTINCT a.pid::text, ', ')"
-    " FROM kms.reencryption r, pg_stat_activity a"
-    " WHERE r.relation = $1 AND r.attribute = $2 AND a.xact_start < r.updated"
-    " AND a.datname = current_database() AND a.backend_xmin IS NOT NULL"
-    " AND a.backend_type <> 'autovacuum worker' AND a.pid <> pg_backend_pid()";
+constexpr int tries = 50;
+constexpr long pause_milliseconds = 20;
 
-// nullptr: nobody is.
-const char* processes_before(const Pair& pair) {
-    const AttrNumber filled = get_attnum(pair.relation, pair.to());
-    Oid types[] = {OIDOID, INT2OID};
-    Datum values[] = {ObjectIdGetDatum(pair.relation), Int16GetDatum(filled)};
+// Of a version that no other session has seen there is nothing to be missed.
+bool was_committed(const HeapTupleHeaderData& version) {
+    return TransactionIdDidCommit(HeapTupleHeaderGetXmin(&version));
+}
+
+// By whom the version was replaced or deleted. Invalid: it was not.
+TransactionId ended_by(HeapTupleHeader version) {
+    if ((version->t_infomask & HEAP_XMAX_INVALID) != 0 ||
+        HEAP_XMAX_IS_LOCKED_ONLY(version->t_infomask)) {
+        return InvalidTransactionId;
+    }
+    const TransactionId xid = HeapTupleHeaderGetUpdateXid(version);
+    return TransactionIdIsCurrentTransactionId(xid) || TransactionIdDidCommit(xid)
+               ? xid
+               : InvalidTransactionId;
+}
+
+TransactionId later(TransactionId one, TransactionId other) {
+    return !TransactionIdIsValid(one) || TransactionIdFollows(other, one) ? other : one;
+}
+
+TransactionId unfilled_until(Relation table, AttrNumber from, AttrNumber to) {
+    TransactionId last = InvalidTransactionId;
+    TupleTableSlot* row = table_slot_create(table, nullptr);
+    TableScanDesc scan = begin_scan(table, SnapshotAny);
+    while (table_scan_getnextslot(scan, ForwardScanDirection, row)) {
+        CHECK_FOR_INTERRUPTS();
+        if (!slot_attisnull(row, from) && slot_attisnull(row, to)) {
+            bool is_copy = false;
+            const HeapTuple tuple = ExecFetchSlotHeapTuple(row, false, &is_copy);
+            const TransactionId end = ended_by(tuple->t_data);
+            if (TransactionIdIsValid(end) && was_committed(*tuple->t_data)) {
+                last = later(last, end);
+            }
+        }
+    }
+    table_endscan(scan);
+    ExecDropSingleTupleTableSlot(row);
+    return last;
+}
+
+// The transaction that ended the last version of a row with a value in the column that goes, and
+// none in the other. Invalid: there is no such version any more, so that nobody sees one.
+TransactionId unfilled_until(const Pair& pair) {
+    TransactionId last = InvalidTransactionId;
+    for (const PairTable& each : pair.tables) {
+        const Relation table = open_unchanged(pair, each);
+        if (RELKIND_HAS_STORAGE(table->rd_rel->relkind)) {
+            const TransactionId end =
+                unfilled_until(table, pair.from(each).number, pair.to(each).number);
+            last = TransactionIdIsValid(end) ? later(last, end) : last;
+        }
+        table_close(table, NoLock);
+    }
+    return last;
+}
+
+// Those of others that may not see what `last` has done: their snapshots regard a transaction as
+// running that is not newer. As pg_locks shows them.
+Datum transactions_before(TransactionId last, int& count) {
+    const VirtualTransactionId* running = GetCurrentVirtualXIDs(
+        last, true, false, PROC_IS_AUTOVACUUM | PROC_IN_VACUUM | PROC_IN_SAFE_IC, &count);
+    auto* shown = allocate_many<Datum>(static_cast<std::size_t>(count));
+    for (int i = 0; i < count; ++i) {
+        shown[i] = CStringGetTextDatum(shown_transaction(running[i]));
+    }
+    return PointerGetDatum(construct_array(shown, count, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+// Empty where they have ended since.
+const char* processes_of(Datum transactions) {
+    Oid types[] = {TEXTARRAYOID};
     const MemoryContext caller_memory = CurrentMemoryContext;
     const Caller caller = act_as_owner_of(registered_column_table());
     SPI_connect();
-    run_command("SELECT pg_stat_clear_snapshot()");
-    if (SPI_execute_with_args(older, lengthof(types), types, values, nullptr, true, 1) !=
-        SPI_OK_SELECT) {
-        elog(ERROR, "could not read pg_stat_activity");
+    if (SPI_execute_with_args("SELECT coalesce(string_agg(DISTINCT pid::text, ', '), '')"
+                              " FROM pg_locks WHERE locktype = 'virtualxid' AND granted"
+                              " AND virtualtransaction = ANY ($1)",
+                              lengthof(types), types, &transactions, nullptr, true,
+                              1) != SPI_OK_SELECT) {
+        elog(ERROR, "could not read pg_locks");
     }
     const char* found = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-    const char* processes = found != nullptr ? MemoryContextStrdup(caller_memory, found) : nullptr;
+    const char* processes = MemoryContextStrdup(caller_memory, found);
     SPI_finish();
     act_as(caller);
+    return processes;
+}
+
+// Empty: nobody is.
+const char* processes_before(TransactionId last) {
+    int count = 0;
+    const Datum transactions = transactions_before(last, count);
+    return count == 0 ? "" : processes_of(transactions);
+}
+
+void pause() {
+    (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, pause_milliseconds,
+                    PG_WAIT_EXTENSION);
+    ResetLatch(MyLatch);
+    CHECK_FOR_INTERRUPTS();
+}
+
+const char* outlast_statements(TransactionId last) {
+    const char* processes = processes_before(last);
+    for (int i = 1; i < tries && processes[0] != '\0'; ++i) {
+        pause();
+        processes = processes_before(last);
+    }
     return processes;
 }
 
 }  // namespace
 
 void require_no_older_snapshot(const Pair& pair) {
-    if (const char* processes = processes_before(pair)) {
+    const TransactionId last = unfilled_until(pair);
+    const char* processes = TransactionIdIsValid(last) ? outlast_statements(last) : "";
+    if (processes[0] != '\0') {
         ereport(ERROR,
                 (errcode(ERRCODE_OBJECT_IN_USE),
                  errmsg("transactions may still see rows of \"%s\" as they were before column "
@@ -46,7 +136,8 @@ void require_no_older_snapshot(const Pair& pair) {
                         get_rel_name(pair.relation), pair.to()),
                  errdetail("Without column \"%s\" they would read NULL. Processes: %s.",
                            pair.from(), processes),
-                 errhint("Let them end, and call it again.")));
+                 errhint("Let them end, and whatever has written since before then and goes on "
+                         "(backend_xid in pg_stat_activity), and call it again.")));
     }
 }
 

@@ -286,7 +286,8 @@ void require_complete(const OpenBlob& blob) {
     if (!blob.manifest.complete) {
         ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                         errmsg("could not %s: it is not complete", blob.action),
-                        errhint("kms.blob_append() with complete => true completes it.")));
+                        errhint("Its upload is under way, or broke off: who has the file goes on "
+                                "with it (kms-blob put --resume).")));
     }
 }
 

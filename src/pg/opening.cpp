@@ -28,8 +28,10 @@ void require_opens_as(const OpensAs& trigger, const RegisteredColumn& column) {
                  errmsg("column \"%s\" of \"%s\" is registered with another key or context than "
                         "kms.decrypt_column began with",
                         column.column_name, column.relation_name),
-                 errhint("Register it as it was; or drop the trigger that kms.decrypt_column made, "
-                         "and the new column, and begin anew.")));
+                 errhint("Register it as it was. To begin anew instead, drop the trigger that "
+                         "kms.decrypt_column made; and then the new column, where every value is "
+                         "in column \"%s\" still.",
+                         column.column_name)));
     }
 }
 

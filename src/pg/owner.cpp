@@ -21,7 +21,9 @@ object_access_hook_type hook_of_before = nullptr;
 
 // What has just been made is seen by no other snapshot yet.
 Oid namespace_of_new(Oid catalog_id, Oid object) {
-    const AttrNumber column = get_object_attnum_namespace(catalog_id);
+    const AttrNumber column = is_objectclass_supported(catalog_id)
+                                  ? get_object_attnum_namespace(catalog_id)
+                                  : InvalidAttrNumber;
     if (column == InvalidAttrNumber) {
         return InvalidOid;
     }
@@ -129,8 +131,6 @@ void act_as(const Caller& caller) {
 
 void enter_owners_code(OwnersCode& code, Oid role, SearchPath path) {
     GetUserIdAndSecContext(&code.caller.role, &code.caller.security);
-    code.portals = shut_portals();
-    ++depth;
     code.outer = error_context_stack;
     if (path == SearchPath::safe) {
         code.caller.settings = fix_search_path();
@@ -140,6 +140,8 @@ void enter_owners_code(OwnersCode& code, Oid role, SearchPath path) {
         code.caller.settings = NewGUCNestLevel();
     }
     set_meanwhile("kms.keys", "");
+    code.portals = shut_portals();
+    ++depth;
     SetUserIdAndSecContext(role, code.caller.security | SECURITY_RESTRICTED_OPERATION);
 }
 

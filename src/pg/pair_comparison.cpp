@@ -4,8 +4,10 @@
 
 #include "pg/collected.hpp"
 #include "pg/elsewhere.hpp"
+#include "pg/key_arguments.hpp"
 #include "pg/owner.hpp"
 #include "pg/row_values.hpp"
+#include "pg/sqlstates.hpp"
 #include "pg/table_column.hpp"
 #include "pg/values.hpp"
 
@@ -97,14 +99,35 @@ void require_agreement(const Comparison& comparison, std::size_t count) {
     }
 }
 
-void show_place(void* argument) {
-    const auto& place = *static_cast<const ItemPointerData*>(argument);
-    errcontext("row at ctid (%u,%u)", ItemPointerGetBlockNumber(&place),
-               ItemPointerGetOffsetNumber(&place));
+const char* how_to_open(const Pair& pair) {
+    const char* registered = psprintf(
+        "Where it was sealed under another key than \"%s\", or with another context than "
+        "the column is registered with, say which with kms.unregister_column() and "
+        "kms.register_column().",
+        shown_identifier(pair.key_identifier));
+    return pair.opens ? registered
+                      : psprintf(
+                            "%s Where it was not: set \"%s\" of the row to NULL, and the "
+                            "trigger makes its value anew.",
+                            registered, pair.to());
 }
 
-[[noreturn]] void raise_at(ItemPointerData& place, const Failure& failure) {
-    ErrorContextCallback callback = {error_context_stack, show_place, &place};
+struct FailedRow {
+    const Pair& pair;
+    ItemPointerData place;
+};
+
+void tell_of_row(void* argument) {
+    const auto& row = *static_cast<const FailedRow*>(argument);
+    errcontext("row at ctid (%u,%u)", ItemPointerGetBlockNumber(&row.place),
+               ItemPointerGetOffsetNumber(&row.place));
+    if (geterrcode() == sqlstate::wrong_key || geterrcode() == sqlstate::corrupt) {
+        errhint("%s", how_to_open(row.pair));
+    }
+}
+
+[[noreturn]] void raise_at(FailedRow row, const Failure& failure) {
+    ErrorContextCallback callback = {error_context_stack, tell_of_row, &row};
     error_context_stack = &callback;
     raise(failure);
 }
@@ -116,7 +139,7 @@ void compare_chunk(Comparison& comparison) {
     const Failure failure = transform(Way::open, {chunk.calls, chunk.count}, chunk.results, done);
     require_agreement(comparison, done);
     if (failure) {
-        raise_at(chunk.places[done], failure);
+        raise_at({comparison.pair, chunk.places[done]}, failure);
     }
     MemoryContextSwitchTo(caller);
     comparison.compared += static_cast<std::int64_t>(chunk.count);

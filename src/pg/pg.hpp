@@ -315,4 +315,13 @@ inline bool has_local_value(const config_generic* setting) {
     return false;
 }
 
+// As pg_locks shows it.
+inline const char* shown_transaction(const VirtualTransactionId& id) {
+#if PG_VERSION_NUM >= 170000
+    return psprintf("%d/%u", id.procNumber, id.localTransactionId);
+#else
+    return psprintf("%d/%u", id.backendId, id.localTransactionId);
+#endif
+}
+
 }  // namespace kms::pg

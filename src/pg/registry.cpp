@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "pg/collected.hpp"
+#include "pg/inheritance.hpp"
 #include "pg/registered_place.hpp"
 #include "pg/registry_rows.hpp"
 
@@ -209,12 +210,6 @@ const RegisteredColumn* find(Oid relation, AttrNumber attribute, const char* col
     });
 }
 
-const List* ancestors_of(const RegisteredColumn& column) {
-    return column.relation != InvalidOid && get_rel_relispartition(column.relation)
-               ? get_partition_ancestors(column.relation)
-               : static_cast<List*>(NIL);
-}
-
 const char* detail_of_fault(const RegisteredColumn& column, Oid type) {
     if (column.relation != InvalidOid) {
         return psprintf("Its context expression is broken: %s.", column.broken);
@@ -288,7 +283,8 @@ std::span<const RegisteredColumn> locked_registered_columns() {
 
 const RegisteredColumn* covering(const RegisteredColumn& column,
                                  std::span<const RegisteredColumn> registered) {
-    const List* ancestors = ancestors_of(column);
+    const List* ancestors = column.relation != InvalidOid ? find_all_ancestors(column.relation)
+                                                          : static_cast<List*>(NIL);
     for (const RegisteredColumn& other : registered) {
         if (list_member_oid(ancestors, other.relation) &&
             strcmp(other.column_name, column.column_name) == 0) {
@@ -299,7 +295,10 @@ const RegisteredColumn* covering(const RegisteredColumn& column,
 }
 
 const char* root_above(const RegisteredColumn& column) {
-    const List* ancestors = ancestors_of(column);
+    if (column.relation == InvalidOid || !get_rel_relispartition(column.relation)) {
+        return nullptr;
+    }
+    const List* ancestors = get_partition_ancestors(column.relation);
     return ancestors == NIL ? nullptr : get_rel_name(llast_oid(ancestors));
 }
 

@@ -62,8 +62,8 @@ const RegisteredColumn* find_registration(Oid relation, AttrNumber attribute);
 // The same of a name that may be none of the relation's columns any more.
 const RegisteredColumn* find_registration(Oid relation, const char* column);
 
-// Where the column has become one of a partition of a table whose column of that name is
-// registered, which is what counts then: that one. nullptr otherwise.
+// Where the column is one of a partition, or of a child table, of a table whose column of that name
+// is registered, which is what counts then: that one. nullptr otherwise.
 const RegisteredColumn* covering(const RegisteredColumn& column,
                                  std::span<const RegisteredColumn> registered);
 

@@ -73,6 +73,18 @@ void refuse_registered(Relation table, const char* column, AttrNumber attribute)
     }
 }
 
+void refuse_covered(Relation table, const char* column) {
+    RegisteredColumn wanted = {};
+    wanted.relation = RelationGetRelid(table);
+    wanted.column_name = column;
+    if (const RegisteredColumn* above = covering(wanted, registered_columns())) {
+        ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
+                        errmsg("column \"%s\" of table \"%s\" is registered as %s", column,
+                               RelationGetRelationName(table), full_name(*above)),
+                        errdetail("What is registered of a table covers its child tables.")));
+    }
+}
+
 void refuse_in_context(Relation table, const char* column) {
     if (const RegisteredColumn* sealed = sealed_under(RelationGetRelid(table), column)) {
         ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -92,6 +104,7 @@ AttrNumber require_registrable(Relation table, const char* column) {
     require_bytea(table, attribute);
     refuse_generated(table, attribute);
     refuse_registered(table, column, attribute);
+    refuse_covered(table, column);
     refuse_in_context(table, column);
     return attribute;
 }

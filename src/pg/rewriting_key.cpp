@@ -53,21 +53,18 @@ const char* registered_label(const Rewriting& run) {
                     get_rel_name(run.relation));
 }
 
-// A partition that was registered before it was attached.
+// A part that was registered before it became one.
 void require_not_covered(const Rewriting& run, const RegisteredColumn& column) {
-    if (!get_rel_relispartition(run.relation)) {
-        return;
-    }
     if (const RegisteredColumn* root = covering(column, registered_columns())) {
         ereport(ERROR,
                 (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                  errmsg("%s is registered as %s", registered_label(run), full_name(*root)),
-                 errdetail("\"%s\" is a partition, and what it was registered with before does "
-                           "not count.",
+                 errdetail("\"%s\" is a part of that table, and what it was registered with before "
+                           "does not count.",
                            get_rel_name(run.relation)),
-                 errhint("CALL %s for \"%s\", and take back the registration of the partition "
-                         "with kms.unregister_column().",
-                         run.procedure, root->relation_name)));
+                 errhint("CALL %s for \"%s\", and take back the registration of \"%s\" with "
+                         "kms.unregister_column().",
+                         run.procedure, root->relation_name, get_rel_name(run.relation))));
     }
 }
 

@@ -2,6 +2,7 @@
 // and where from as soon as the run begins, and so whoever goes on with it knows both.
 #include <algorithm>
 
+#include "pg/column_state.hpp"
 #include "pg/context_expression.hpp"
 #include "pg/in_step.hpp"
 #include "pg/key_arguments.hpp"

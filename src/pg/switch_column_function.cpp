@@ -1,4 +1,5 @@
 // switch_column: the column that another is kept in step with goes, and the other takes over.
+#include "pg/column_state.hpp"
 #include "pg/in_step.hpp"
 #include "pg/inheritance.hpp"
 #include "pg/older_snapshots.hpp"
@@ -49,6 +50,7 @@ const RegisteredColumn* registration_of(Oid relation, const InStepTrigger& trigg
 Switch find_switch(FunctionCallInfo fcinfo, bool dry_run) {
     const Oid relation = relation_argument(fcinfo, 0);
     require_own_table(function, relation);
+    require_whole_pairs(relation);
     const char* source = get_attname(relation, column_argument(fcinfo, 1, relation), false);
     const Relation table = relation_open(relation, AccessShareLock);
     const InStepTrigger trigger = find_in_step_trigger(table, source);
@@ -214,8 +216,10 @@ void tell_end(const Pair& pair, std::int64_t compared) {
                  : errdetail("The plaintext is still in the table's files, in WAL and in backups."),
              pair.opens
                  ? 0
-                 : errhint("VACUUM FULL rewrites the table, and pg_statistic, which had values of "
-                           "it; a WAL segment keeps its bytes until it is written again.")));
+                 : errhint("VACUUM (FULL, VERBOSE) rewrites the table, and pg_statistic, which had "
+                           "values of it: all, where it says that 0 dead row versions cannot be "
+                           "removed yet. A WAL segment keeps its bytes until it is written "
+                           "again.")));
 }
 
 }  // namespace

@@ -13,7 +13,9 @@ void require_writable(const char* function) {
 void require_read_committed(const char* function) {
     if (IsolationUsesXactSnapshot()) {
         ereport(ERROR, (errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-                        errmsg("%s needs the isolation level READ COMMITTED", function)));
+                        errmsg("%s needs the isolation level READ COMMITTED", function),
+                        errhint("BEGIN ISOLATION LEVEL READ COMMITTED, or SET "
+                                "default_transaction_isolation.")));
     }
 }
 

@@ -3,6 +3,7 @@
 use strict;
 use warnings FATAL => 'all';
 
+use File::Copy qw(copy);
 use FindBin;
 use lib "$FindBin::RealBin/lib";
 use KmsKeys;
@@ -223,6 +224,21 @@ $keeper->get("SELECT kms.disable_data_key('mixed', 2)");
 $node->safe_psql('postgres', "CALL kms.destroy_data_key('mixed', 1)");
 is($keeper->get("SELECT kms.hand_back_key('mixed')"), 3, 'versions in each state go');
 is($keeper->get("SELECT string_agg(version || state, ' ' ORDER BY version) FROM kms.list_keys('mixed')"), '1destroyed 2disabled 3enabled', '... and stay in it');
+
+# An older copy of the keyring was put back and went on behind the number that it lacks.
+$keeper->get("SELECT kms.create_key('gap')");
+copy("$folder/ring", "$folder/older") or die "copy: $!";
+chmod 0600, "$folder/older";
+$keeper->get("SELECT kms.rotate_key('gap')");
+is($keeper->get("SELECT kms.adopt_key('gap', 'kek')"), 2, 'two versions are adopted');
+rename "$folder/older", "$folder/ring" or die "rename: $!";
+kms_admin($folder, 'rotate', 'gap', '--after', 2);
+$keeper->quit;  # its agent takes no older file
+$keeper = kms_session($node, user => 'key_keeper');
+fails_with($keeper, "SELECT kms.hand_back_key('gap')", '55000', 'the agent has a version that the database has not');
+is($keeper->get("SELECT kms.adopt_key('gap', 'kek')"), 1, '... which is adopted');
+is($keeper->get("SELECT kms.hand_back_key('gap')"), 1, '... and the one that the agent lacks goes back');
+is($keeper->get("SELECT string_agg(version || state, ' ' ORDER BY version) FROM kms.list_keys('gap')"), '1enabled 2enabled 3enabled', '... in its place');
 
 $keeper->get("SELECT kms.create_data_key('no way', 'kek')");
 my $without = kms_session($node);

@@ -35,6 +35,61 @@ foreach my $way ([ q{CALL kms.encrypt_column('person', 'ssn', 'pii')}, 'ssn', 's
 }
 is($owner->get(q{SELECT string_agg(ssn, ' ' ORDER BY id) FROM person}), 'ssn 1 ssn 2 ssn 3', 'all is there');
 
+# A snapshot that was handed on to a transaction of after the run; and a session that the server
+# does not watch.
+my $read_old = 'BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM person_archive';
+my $sees = q{SELECT string_agg(ssn, ' ' ORDER BY id) FROM person};
+my $switch = q{SELECT kms.switch_column('person', 'ssn')};
+$other->get('BEGIN ISOLATION LEVEL REPEATABLE READ');
+my $snapshot = $other->get('SELECT pg_export_snapshot()');
+$owner->get(q{CALL kms.encrypt_column('person', 'ssn', 'pii')});
+$reader->get("BEGIN ISOLATION LEVEL REPEATABLE READ; SET TRANSACTION SNAPSHOT '$snapshot'; $sees");
+$other->get('ROLLBACK');
+fails_with($owner, $switch, '55006', 'a transaction was given a snapshot of before');
+$reader->get("ROLLBACK; SET track_activities = off; $read_old");
+$owner->get('UPDATE person SET id = id');
+is($owner->ask($switch)->{state}, '', 'what was filled before the snapshot is seen, whatever was written since');
+is($reader->get(q{SELECT kms.decode_with_text('pii', ssn_encrypted) FROM person WHERE id = 1}), 'ssn 1', '... by whoever has it');
+$reader->get('ROLLBACK');
+
+$reader->get($read_old);
+$owner->get(q{CALL kms.decrypt_column('person', 'ssn_encrypted', 'text')});
+fails_with($owner, q{SELECT kms.switch_column('person', 'ssn_encrypted')}, '55006', 'track_activities = off hides nobody');
+$reader->get('ROLLBACK; RESET track_activities');
+is($owner->ask(q{SELECT kms.switch_column('person', 'ssn_encrypted')})->{state}, '', '... and then the switch is made');
+
+# A row that the run has left, and that the trigger fills later.
+sub empty {
+    my ($rows) = @_;
+    $owner->get("BEGIN; ALTER TABLE person DISABLE TRIGGER ALL; UPDATE person SET ssn_encrypted = NULL WHERE $rows; ALTER TABLE person ENABLE ALWAYS TRIGGER zzz_kms_ssn_encrypted; COMMIT");
+}
+my $encrypt = q{CALL kms.encrypt_column('person', 'ssn', 'pii')};
+$owner->get($encrypt);
+empty('id = 2');
+$other->get('BEGIN; SELECT FROM person WHERE id = 2 FOR UPDATE');
+is($owner->ask($encrypt)->{state}, '', 'a run leaves a row to another transaction');
+$reader->get($read_old);
+$other->get(q{UPDATE person SET ssn = 'ssn of later' WHERE id = 2; COMMIT});
+fails_with($owner, $switch, '55006', 'a transaction sees a row that was filled after the run');
+is($reader->get($sees), 'ssn 1 ssn 2 ssn 3', '... as it was');
+$reader->get('ROLLBACK');
+# What this transaction itself fills, others do not see filled.
+empty('true');
+$owner->get(q{BEGIN; UPDATE person SET ssn = ssn || '!'});
+$reader->get($read_old);
+fails_with($owner, $switch, '55006', 'a transaction fills rows and switches');
+$_->get('ROLLBACK') foreach $owner, $reader;
+
+# A statement that ends soon is waited for.
+$owner->get(q{UPDATE person SET ssn = 'ssn 2' WHERE id = 2});
+$reader->get($read_old);
+$owner->get($encrypt);
+$owner->send($switch);
+ok(becomes(sub { $other->get(q{SELECT count(*) FROM pg_locks WHERE relation = 'person'::regclass AND mode = 'ShareRowExclusiveLock'}) }, 1), 'a switch that has its lock');
+$reader->get('ROLLBACK');
+is($owner->answer->{state}, '', '... waits for a snapshot that goes');
+is($owner->get(q{SELECT string_agg(kms.decode_with_text('pii', ssn_encrypted), ' ' ORDER BY id) FROM person}), 'ssn 1 ssn 2 ssn 3', 'all is there');
+
 $_->quit foreach $owner, $reader, $other;
 $node->stop;
 no_crash($node);
