@@ -26,7 +26,7 @@ BEGIN
     IF others IS NOT NULL THEN
         RAISE object_not_in_prerequisite_state USING
             MESSAGE = 'schema "kms" is not empty', DETAIL = format('It holds %s.', others),
-            HINT = 'Drop it, and CREATE EXTENSION makes its own.';
+            HINT = 'Move that elsewhere, and drop the schema: CREATE EXTENSION makes its own.';
     END IF;
 END $$;
 
@@ -1491,6 +1491,6 @@ BEGIN
     IF others IS NOT NULL THEN
         RAISE object_not_in_prerequisite_state USING
             MESSAGE = 'the schemas of kms hold what is no part of it', DETAIL = format('It is %s.', others),
-            HINT = 'Drop it, and make the extension again.';
+            HINT = 'Move that elsewhere, and make the extension again.';
     END IF;
 END $$;
