@@ -135,6 +135,7 @@ SELECT kms.rotate_data_key('t'), kms.rotate_data_key('ti');
 SELECT count(*), (SELECT count(*) FROM enveloped WHERE term = kms.blind_index(3, 'a')) AS by_current, cardinality(kms.encode_all(2, 'a')) AS versions
 FROM enveloped WHERE email = ANY (kms.encode_all(2, 'a')) AND term = ANY (kms.blind_indexes(3, 'a'));
 SELECT kms.disable_data_key('ti', 1);
+CALL kms.destroy_data_key('ti', 1, dry_run => true);
 CALL kms.destroy_data_key('ti', 1);
 SELECT kms.disable_data_key('t', 1);
 SELECT kms.encode_all(2, 'a');

@@ -113,6 +113,13 @@ std::int64_t tell_lost_rows(std::span<const ColumnRows> columns, const char* bec
 }
 
 std::int64_t rehearse(const Destruction& what, const DataKeyVersion& key) {
+    if (makes_search_terms(key.algorithm)) {
+        ereport(WARNING,
+                (errmsg("rows may have search terms of version %u of \"%s\", which are not "
+                        "counted",
+                        key.version, shown_identifier(what.name)),
+                 errdetail("A search term does not tell which key has made it.")));
+    }
     if (what.shred) {
         notice_shred(key, "would be");
     }

@@ -281,10 +281,14 @@ void refuse_if_needed_behind_lock(const char* action, ByteView identifier, std::
     refuse_for(count_rows_behind_lock({&tag, 1}, past), action, identifier, version);
 }
 
+bool makes_search_terms(std::string_view algorithm) {
+    const auto known = algorithm_named(algorithm);
+    return known && !info_of(*known).seals();
+}
+
 void refuse_if_uncountable(const char* action, ByteView identifier, std::uint32_t version,
                            std::string_view algorithm) {
-    const auto known = algorithm_named(algorithm);
-    if (known && !info_of(*known).seals()) {
+    if (makes_search_terms(algorithm)) {
         ereport(ERROR,
                 (errcode(sqlstate::still_needed),
                  errmsg("could not %s \"%s\": rows may have search terms of its version %u", action,

@@ -60,7 +60,10 @@ void refuse_if_needed(const char* action, ByteView identifier, std::uint32_t ver
 void refuse_if_needed_behind_lock(const char* action, ByteView identifier, std::uint32_t version,
                                   const KeyTag& tag, const Past& past = {});
 
-// The same for a version that makes search terms, of which nothing tells where they are stored.
+// Whether nothing tells where what it has made is stored.
+bool makes_search_terms(std::string_view algorithm);
+
+// KM012 for a version that does.
 void refuse_if_uncountable(const char* action, ByteView identifier, std::uint32_t version,
                            std::string_view algorithm);
 
