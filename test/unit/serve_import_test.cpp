@@ -52,9 +52,8 @@ TEST_F(ServeImport, GoesOnAsItWas) {
 TEST_F(ServeImport, FillsAGapThatAnOlderCopyLeft) {
     ASSERT_EQ(import_key("3", first).verb, "ok");
     ASSERT_EQ(import_key("1", second).verb, "ok");
-    EXPECT_EQ(ask(store, "list", "a").body,
-              words("1", tag_of(second)) + " seal exportable\n" + words("3", tag_of(first)) +
-                  " seal exportable\n");
+    EXPECT_EQ(ask(store, "list", "a").body, words("1", tag_of(second)) + " seal exportable\n" +
+                                                words("3", tag_of(first)) + " seal exportable\n");
     EXPECT_EQ(ask(store, "get", "a").body, first);
     EXPECT_EQ(ask(store, "get", "a " + tag_of(second)).body, second);
     EXPECT_EQ(ask(store, "rotate", "a").words.at(0), "4");
