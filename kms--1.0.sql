@@ -228,7 +228,7 @@ BEGIN
             RAISE WARNING USING
                 MESSAGE = format('%I.%I.%I is registered already', NEW.relation_schema, NEW.relation_name, NEW.column_name),
                 DETAIL = 'Another registration of it is of no effect, and no key version can be retired while there is one.',
-                HINT = 'Look at kms.registered_columns, and take back what does not hold.';
+                HINT = 'kms.unregister_column() takes back the one that is of effect, kms.forget_column() those that are not.';
         END IF;
     ELSIF (NEW.context_expression, NEW.was_context_expression)
             IS DISTINCT FROM (OLD.context_expression, OLD.was_context_expression) THEN
@@ -257,6 +257,9 @@ RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_regi
 
 CREATE FUNCTION kms.unregister_column(relation regclass, column_name name)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_unregister_column';
+
+CREATE FUNCTION kms.forget_column(full_name text)
+RETURNS int LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_forget_column';
 
 CREATE FUNCTION kms.registered_columns(
     OUT relation regclass, OUT column_name name, OUT key_identifier text,
@@ -1364,6 +1367,7 @@ BEGIN
             ('key_age', 'Since when keys have been in use, and how many rows their current versions have.'),
             ('register_column', 'Says that a column holds values of a key.'),
             ('unregister_column', 'Takes back what register_column has said.'),
+            ('forget_column', 'Takes back what is registered of a column that is not here.'),
             ('registered_columns', 'The columns that hold values of a key.'),
             ('census', 'Under which versions the values of a column are sealed.'),
             ('reencrypt', 'Brings a column to the current version of its key, or to another key or context.'),

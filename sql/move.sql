@@ -268,3 +268,15 @@ DROP TABLE t;
 DROP FUNCTION full_disk;
 DROP SEQUENCE rows_written;
 DROP ROLE regress_kms_owner;
+
+-- In the middle of a move: nobody undoes it without a word.
+CREATE TABLE half (id int, c bytea);
+INSERT INTO half SELECT n, kms.encode_with('old', 'v' || n) FROM generate_series(1, 2) n;
+SELECT kms.register_column('half', 'c', 'old'::text);
+INSERT INTO half VALUES (3, '\x00');
+\set VERBOSITY terse
+CALL kms.reencrypt('half', 'c', new_context => 'int4send(id)', was_key => 'old');
+\set VERBOSITY default
+SELECT kms.register_column('half', 'c', 'old'::text, 'int4send(id)');
+SELECT kms.unregister_column('half', 'c');
+DROP TABLE half;

@@ -555,3 +555,27 @@ REVOKE ALL ON kms.registered_columns FROM PUBLIC;
 DROP SCHEMA kms_renamed;
 DROP OWNED BY regress_kms_owner, regress_kms_member, regress_kms_other;
 DROP ROLE regress_kms_owner, regress_kms_member, regress_kms_other;
+
+-- What is registered of no column here is taken back by its name: it keeps every key from being retired.
+RESET search_path;
+SELECT setting || '/kms-agent serve --ephemeral' AS command FROM pg_config WHERE name = 'BINDIR' \gset
+SET kms.command = :'command';
+CREATE TABLE twofold (c bytea);
+SELECT kms.create_key('of twofold');
+SELECT kms.register_column('twofold', 'c', 'of twofold');
+INSERT INTO kms.registered_column (relation_schema, relation_name, column_name, key_identifier) VALUES ('public', 'twofold', 'c', 'other'), ('gone', 'staff', 'c', 'other');
+SELECT relation, full_name, key_identifier FROM kms.registered_columns WHERE key_identifier IN ('of twofold', 'other') ORDER BY 2, 3;
+SELECT kms.disable_key('of twofold', 1);
+SELECT kms.forget_column('public.twofold.c'), kms.forget_column('gone.staff.c');
+SELECT kms.forget_column('gone.staff.c');
+SELECT kms.forget_column(NULL);
+SELECT kms.disable_key('of twofold', 1);
+CREATE ROLE regress_kms_forgets;
+GRANT USAGE ON SCHEMA kms TO regress_kms_forgets;
+GRANT EXECUTE ON FUNCTION kms.forget_column TO regress_kms_forgets;
+SET ROLE regress_kms_forgets;
+SELECT kms.forget_column('gone.staff.c');
+RESET ROLE;
+DROP TABLE twofold;
+DROP OWNED BY regress_kms_forgets;
+DROP ROLE regress_kms_forgets;

@@ -54,7 +54,14 @@ CALL kms.encrypt_column('torn', 'c', 'torn', encrypted_column => 'other');
 SELECT kms.create_key('wrong');
 SELECT kms.unregister_column('torn', 'c_encrypted'), kms.register_column('torn', 'c_encrypted', 'wrong');
 CALL kms.encrypt_column('torn', 'c', 'wrong');
-SELECT kms.switch_column('torn', 'c');
+DO $$
+DECLARE said text; hint text;
+BEGIN
+    PERFORM kms.switch_column('torn', 'c');
+EXCEPTION WHEN SQLSTATE 'KM004' THEN
+    GET STACKED DIAGNOSTICS said = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
+    RAISE NOTICE '%: %', said, hint;
+END $$;
 SELECT kms.unregister_column('torn', 'c_encrypted'), kms.register_column('torn', 'c_encrypted', 'torn', 'int4send(id)');
 SELECT kms.switch_column('torn', 'c');
 SELECT kms.unregister_column('torn', 'c_encrypted'), kms.register_column('torn', 'c_encrypted', 'torn');

@@ -10,8 +10,11 @@
 namespace kms {
 namespace {
 
-Status check_opens(Line line, ByteView kek, ByteView context, ByteView wrapped, ByteView key) {
-    KMS_ASSIGN(const WrappedSecret opened, unwrap_key(line, kek, context, wrapped, key.size()));
+Status check_opens(Line line, ByteView kek, ByteView context, const WrappedSecret& wrapped,
+                   ByteView key) {
+    KMS_ASSIGN(const WrappedSecret opened,
+               unwrap_key(line, kek, context, wrapped.bytes.view(), key.size()));
+    KMS_TRY(check_same_version(opened.version, wrapped.version));
     return check_same(opened.bytes.view(), key);
 }
 
@@ -21,6 +24,14 @@ Status check_same(ByteView unwrapped, ByteView secret) {
     if (unwrapped.size() != secret.size() ||
         CRYPTO_memcmp(unwrapped.data(), secret.data(), secret.size()) != 0) {
         return Error{Code::protocol, "what the key agent has wrapped opens as something else"};
+    }
+    return {};
+}
+
+Status check_same_version(std::uint32_t opened_by, std::uint32_t wrapped_by) {
+    if (opened_by != wrapped_by) {
+        return Error{Code::protocol,
+                     "the key agent wraps by one version, and says that another opens it"};
     }
     return {};
 }
@@ -36,7 +47,7 @@ Result<NewDataKey> wrap_data_key(Line line, ByteView kek, const DataKeyId& id, B
     const std::string text = data_key_context(info_of(id.algorithm).name, id.version, id.name);
     const ByteView context = bytes_of(text);
     KMS_ASSIGN(WrappedSecret wrapped, wrap_key(line, kek, context, key));
-    KMS_TRY(check_opens(line, kek, context, wrapped.bytes.view(), key));
+    KMS_TRY(check_opens(line, kek, context, wrapped, key));
     return NewDataKey{tag, std::move(wrapped)};
 }
 

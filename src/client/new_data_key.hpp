@@ -29,4 +29,7 @@ Result<NewDataKey> wrap_data_key(Line line, ByteView kek, const DataKeyId& id, B
 // What was wrapped and unwrapped: Code::protocol where it is not the same. Takes equal time.
 Status check_same(ByteView unwrapped, ByteView secret);
 
+// By which versions: the same. Others would be told to destroy the wrong one some day.
+Status check_same_version(std::uint32_t opened_by, std::uint32_t wrapped_by);
+
 }  // namespace kms

@@ -51,12 +51,23 @@ Status check_encrypted(const Reply& reply, std::size_t plaintext_length) {
     if (!reply.head.words.empty()) {
         KMS_TRY(read_version(reply.head));
     }
-    if (reply.head.words.size() > 1) {
-        KMS_TRY(read_tag(reply.head.raw_word(1)));
-    }
     const auto header = read_sealed_header(reply.body);
     if (!header || header->plaintext_length != plaintext_length) {
         return violation("what was encrypted is no sealed value");
+    }
+    if (reply.head.words.size() > 1) {
+        KMS_ASSIGN(const KeyTag tag, read_tag(reply.head.raw_word(1)));
+        if (tag != header->tag) {
+            return violation("what was encrypted has another key tag than the reply says");
+        }
+    }
+    return {};
+}
+
+Status check_decrypted(const Reply& reply, ByteView sealed) {
+    const auto header = read_sealed_header(sealed);
+    if (header && header->plaintext_length != reply.body.size()) {
+        return violation("what was decrypted has another length than was sealed");
     }
     return {};
 }

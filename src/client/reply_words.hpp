@@ -33,8 +33,13 @@ Result<Algorithm> read_algorithm(const wire::Head& head);
 
 Result<KeyTag> read_tag(std::string_view word);
 
-// The reply to encrypt: VERSION and TAG may be left out, but not be wrong. What takes the
+// The reply to encrypt: VERSION and TAG may be left out, but not be wrong, nor another than that of
+// the value. What takes the
 // plaintext's place, and may be all that is left of it, must be a sealed value of as many bytes.
 Status check_encrypted(const Reply& reply, std::size_t plaintext_length);
+
+// The reply to decrypt: as many bytes as the header of `sealed` tells, where it has one. They may
+// take the place of the only copy.
+Status check_decrypted(const Reply& reply, ByteView sealed);
 
 }  // namespace kms

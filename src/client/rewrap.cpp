@@ -140,9 +140,15 @@ class Rewrapping {
     }
 
     Status take_again(std::size_t index, const Result<FetchedKey>& key) {
-        const Status same =
-            key ? check_same(key->key.view(), secrets_[index].view()) : Status(key.error());
+        const Status same = key ? check_again(index, *key) : Status(key.error());
         return same ? Status() : about(index, same.error());
+    }
+
+    Status check_again(std::size_t index, const FetchedKey& key) const {
+        const bool is_told = key.kek_version != 0;
+        const std::uint32_t wrapped_by = wrapped_[index].wrapped.version;
+        KMS_TRY(check_same_version(is_told ? key.kek_version : wrapped_by, wrapped_by));
+        return check_same(key.key.view(), secrets_[index].view());
     }
 
     Error about(std::size_t index, const Error& error) {

@@ -90,7 +90,7 @@ class ValueErrand : public Errand {
 
   protected:
     virtual std::uint64_t reply_limit(std::uint64_t sent) const = 0;
-    virtual Status check(const Reply& reply, std::size_t index, std::size_t data_length) const = 0;
+    virtual Status check(const Reply& reply, std::size_t index, ByteView data) const = 0;
     virtual Error failure(Error error) const = 0;
     virtual Words words(std::size_t index, ByteView key, ByteView context_length) {
         (void)index;
@@ -104,7 +104,7 @@ class ValueErrand : public Errand {
     }
 
     Status take_result(std::size_t index, const Reply& reply) {
-        KMS_TRY(check(reply, index, values_.at(index).data.size()));
+        KMS_TRY(check(reply, index, values_.at(index).data));
         if (!reply.body.empty() && reply.body.data() == placed_) {
             return {};
         }
@@ -126,8 +126,8 @@ class Encryption : public ValueErrand {
         : ValueErrand(verb, values, done) {}
 
   protected:
-    Status check(const Reply& reply, std::size_t, std::size_t data_length) const override {
-        return check_encrypted(reply, data_length);
+    Status check(const Reply& reply, std::size_t, ByteView data) const override {
+        return check_encrypted(reply, data.size());
     }
 
   private:
@@ -146,8 +146,8 @@ class EncryptionAs : public Encryption {
         return {key, bytes_of({tag_, sizeof tag_}), context_length};
     }
 
-    Status check(const Reply& reply, std::size_t index, std::size_t data_length) const override {
-        KMS_TRY(check_encrypted(reply, data_length));
+    Status check(const Reply& reply, std::size_t index, ByteView data) const override {
+        KMS_TRY(check_encrypted(reply, data.size()));
         const auto header = read_sealed_header(reply.body);
         if (header->suite != Suite::aes_siv || header->tag != tags_[index]) {
             return violation("what was encrypted under a version is no value of it");
@@ -166,7 +166,9 @@ class Decryption : public ValueErrand {
 
   private:
     std::uint64_t reply_limit(std::uint64_t sent) const override { return sent; }
-    Status check(const Reply&, std::size_t, std::size_t) const override { return {}; }
+    Status check(const Reply& reply, std::size_t, ByteView data) const override {
+        return check_decrypted(reply, data);
+    }
     Error failure(Error error) const override { return opening_failure(std::move(error)); }
 };
 

@@ -66,6 +66,18 @@ void notice_adopted(const KeyUse& use, std::uint32_t version) {
                        "nor has remote mode, or any other database.")));
 }
 
+// A restored or copied database has the data keys of the first, under the same KEK.
+void notice_other_databases(const KeyUse& use, const ListedVersion& listed) {
+    if (listed.purpose == wire::purpose_word(wire::Purpose::wrap)) {
+        ereport(NOTICE,
+                (errmsg("data keys of other databases that version %u of \"%s\" has wrapped are "
+                        "not looked at",
+                        listed.version, shown_identifier(use.identifier)),
+                 errdetail("A database that was restored from a dump of this one, or copied, "
+                           "shares its KEKs.")));
+    }
+}
+
 // Rows are counted twice, so that who waits does not do so in vain. Who may have a row in flight is
 // waited for where there is none yet, too.
 void refuse_destruction_if_needed(const KeyUse& use, std::uint32_t version) {
@@ -76,6 +88,7 @@ void refuse_destruction_if_needed(const KeyUse& use, std::uint32_t version) {
         return;
     }
     require_disabled(use, *listed);
+    notice_other_databases(use, *listed);
     if (is_adopted(use, *listed)) {
         refuse_if_wrapping(use, version);
         notice_adopted(use, version);
@@ -122,6 +135,7 @@ void refuse_disabling_if_needed(const KeyUse& use, std::uint32_t version) {
         return;
     }
     if (listed != nullptr) {
+        notice_other_databases(use, *listed);
         refuse_if_uncountable(use.action, use.identifier, version, listed->algorithm);
         without_keeping_locks(
             [&] { refuse_if_needed(use.action, use.identifier, version, listed->tag); });

@@ -18,16 +18,11 @@ void administer(const KeyUse& use, Body&& body) {
     ask(use, [&](Session& session, Line line) -> Status {
         session.cache.drop(use.identifier);
         ++session.changes;
-        try {
-            Status done = body(line);
-            if (!done && is_no_answer(done.error().code)) {
-                session.agent.stop_now(session.waiter);
-            }
-            return done;
-        } catch (...) {  // out of memory, behind a request that is sent
+        Status done = body(line);
+        if (!done && is_no_answer(done.error().code)) {
             session.agent.stop_now(session.waiter);
-            throw;
         }
+        return done;
     });
 }
 

@@ -16,6 +16,33 @@ const char* missing_of(Oid relation, const InStepTrigger& trigger) {
                                                                      : trigger.target;
 }
 
+// PostgreSQL fires them in the order of their names, byte by byte.
+bool fires_before_each_write(const Trigger& trigger) {
+    return trigger.tgenabled != TRIGGER_DISABLED && TRIGGER_FOR_ROW(trigger.tgtype) &&
+           TRIGGER_FOR_BEFORE(trigger.tgtype) &&
+           (TRIGGER_FOR_INSERT(trigger.tgtype) || TRIGGER_FOR_UPDATE(trigger.tgtype));
+}
+
+void require_fires_last_in(Relation table) {
+    const Oid ours = in_step_function();
+    const TriggerDesc* triggers = table->trigdesc;  // in that order
+    const char* own = nullptr;
+    for (int i = 0; triggers != nullptr && i < triggers->numtriggers; ++i) {
+        const Trigger& trigger = triggers->triggers[i];
+        if (trigger.tgfoid == ours) {
+            own = trigger.tgname;
+        } else if (own != nullptr && fires_before_each_write(trigger)) {
+            ereport(ERROR,
+                    (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                     errmsg("trigger \"%s\" of \"%s\" fires behind \"%s\"", trigger.tgname,
+                            RelationGetRelationName(table), own),
+                     errdetail("What it changes of the row would not be in the column that is kept "
+                               "in step."),
+                     errhint("ALTER TRIGGER … RENAME TO a name that comes before, byte by byte.")));
+        }
+    }
+}
+
 }  // namespace
 
 void require_not_moving(const RegisteredColumn& column) {
@@ -49,6 +76,27 @@ void require_not_being_encrypted(Oid relation, const char* encrypted) {
                         errmsg("column \"%s\" of \"%s\" is being encrypted into column \"%s\"",
                                trigger.source, get_rel_name(relation), encrypted),
                         errhint("%s", how_to_give_up(trigger))));
+    }
+}
+
+void require_not_made(Oid relation, AttrNumber column) {
+    const char* name = get_attname(relation, column, false);
+    const InStepTrigger trigger =
+        look_in(relation, [&](Relation table) { return find_in_step_trigger_into(table, name); });
+    if (trigger.name != nullptr) {
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("column \"%s\" of \"%s\" is made of column \"%s\"", name,
+                               get_rel_name(relation), trigger.source),
+                        errhint("Call kms.switch_column() before. %s", how_to_give_up(trigger))));
+    }
+}
+
+void require_fires_last(Oid relation) {
+    const List* tables = find_all_inheritors(relation, AccessShareLock, nullptr);
+    for (int i = 0; i < list_length(tables); ++i) {
+        const Relation table = relation_open(list_nth_oid(tables, i), NoLock);
+        require_fires_last_in(table);
+        relation_close(table, NoLock);
     }
 }
 

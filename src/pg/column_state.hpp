@@ -14,6 +14,13 @@ void require_not_opened(Oid relation, AttrNumber column);
 // A trigger that seals into the column: two triggers would seal and open in turn.
 void require_not_being_encrypted(Oid relation, const char* encrypted);
 
+// A trigger that makes the column of another: it would be sealed before that has made it.
+void require_not_made(Oid relation, AttrNumber column);
+
+// A trigger of the user's that fires behind one that keeps two columns in step, and may change what
+// that has made the other of. In any of the table's partitions.
+void require_fires_last(Oid relation);
+
 // It is registered: its values would be sealed twice, and dropped with it what says under which key
 // they are inside.
 void require_unregistered(Oid relation, AttrNumber source);

@@ -5,6 +5,7 @@
 #include "pg/args.hpp"
 #include "pg/collected.hpp"
 #include "pg/owner.hpp"
+#include "pg/subscriptions.hpp"
 #include "pg/transaction.hpp"
 
 namespace kms::pg {
@@ -65,24 +66,6 @@ class Columns {
     std::size_t count_ = 0;
 };
 
-// InvalidOid: there is none. A disabled one counts, since it may go on.
-Oid subscription_to(Oid table) {
-    const Relation subscribed = table_open(SubscriptionRelRelationId, AccessShareLock);
-    ScanKeyData key;
-    ScanKeyInit(&key, Anum_pg_subscription_rel_srrelid, BTEqualStrategyNumber, F_OIDEQ,
-                ObjectIdGetDatum(table));
-    SysScanDesc scan = systable_beginscan(subscribed, SubscriptionRelSrrelidSrsubidIndexId, true,
-                                          nullptr, 1, &key);
-    const HeapTuple tuple = systable_getnext(scan);
-    const Oid subscription =
-        HeapTupleIsValid(tuple)
-            ? reinterpret_cast<Form_pg_subscription_rel>(GETSTRUCT(tuple))->srsubid
-            : InvalidOid;
-    systable_endscan(scan);
-    table_close(subscribed, AccessShareLock);
-    return subscription;
-}
-
 }  // namespace
 
 void raise_data_keys_changed() {
@@ -98,14 +81,13 @@ void require_own_data_keys(const char* function) {
     require_writable(function);
     const Oid subscription = subscription_to(data_key_table());
     if (subscription != InvalidOid) {
-        const char* name = get_subscription_name(subscription, true);
         ereport(
             ERROR,
             (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
              errmsg("cannot execute %s where kms.data_key is filled by a subscription", function),
              errdetail("Subscription \"%s\" brings data keys from another server, and would stop "
                        "at one that is changed here and there.",
-                       name != nullptr ? name : "(dropped)"),
+                       shown_subscription(subscription)),
              errhint("Call it at the publisher. To keep data keys of this server's own, drop "
                      "the subscription, or take kms.data_key out of its publication and "
                      "ALTER SUBSCRIPTION … REFRESH PUBLICATION.")));

@@ -188,6 +188,7 @@ KMS_FUNCTION(kms_decrypt_column) {
     require_opening(run, column);
     wanted.opens_as = opens_as(column.now());
     run.target = prepare_column(wanted, column);
+    require_fires_last(run.relation);
     require_rewritable(run);
     require_named(run.relation, run.source, wanted.source);
     require_named(run.relation, run.target, wanted.name);

@@ -138,8 +138,9 @@ void refuse_if_kek_needed(const Destruction& what, const DataKeyVersion& key, Co
                         shown_identifier(key.kek)),
                  errdetail("%s", shown_rows(columns)),
                  errhint("Bring blobs to another key with kms.blob_recode() and columns with CALL "
-                         "kms.reencrypt(), and not to another version of the KEK. force => true "
-                         "makes these rows unreadable for good.")));
+                         "kms.reencrypt(), and not to another version of the KEK. %sforce => true "
+                         "makes these rows unreadable for good.",
+                         how_to_count(columns))));
     }
 }
 
@@ -195,6 +196,7 @@ std::int64_t destroy_row(const Destruction& what, const DataKeyVersion& key, con
         (void)look_at_agent(what, key.tag);  // nobody moves it behind the lock
     }
     if (key.state == wire::VersionState::destroyed) {
+        UnregisterSnapshot(past.snapshot);
         return tell_lost_rows(count_rows_behind_lock(tags_lost(what, key)), "are");
     }
     lock_for_retiring(key.tag);

@@ -179,7 +179,9 @@ KMS_FUNCTION(kms_encrypt_column) {
     require_replaceable(run.relation, run.source);
     require_whole_pairs(run.relation);
     require_unregistered(run.relation, run.source);
+    require_not_made(run.relation, run.source);
     prepare_column(run, column_of(run.relation, wanted, published), wanted);
+    require_fires_last(run.relation);
     require_usable_context(run);
     require_rewritable(run);
     require_named(run.relation, run.source, wanted.plain);

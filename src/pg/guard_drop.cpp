@@ -65,8 +65,9 @@ void refuse_loss() {
              errdetail("Versions of data keys: " UINT64_FORMAT ", blobs: " UINT64_FORMAT
                        ", registered columns: " UINT64_FORMAT ".",
                        keys, blobs, columns),
-             errhint("No value can be opened without its data key. With a backup at hand, a "
-                     "superuser drops them after SET kms.allow_drop = on.")));
+             errhint("No value of any schema opens without its data key, and a backup has none "
+                     "that was made since. To restore a part, drop or --clean its schema alone. "
+                     "A superuser who gives up all of these: SET kms.allow_drop = on.")));
 }
 
 void on_access(ObjectAccessType access, Oid kind, Oid object, int column, void* argument) {

@@ -1,21 +1,59 @@
 #include "pg/kek_versions.hpp"
 
+#include <optional>
+
 #include "pg/administer.hpp"
+#include "pg/collected.hpp"
 #include "pg/key_arguments.hpp"
+#include "pg/listed_versions.hpp"
 #include "pg/used_versions.hpp"
 
 namespace kms::pg {
 namespace {
 
-Status destroy_versions(Line line, ByteView kek, std::uint32_t first, std::uint32_t last,
-                        std::uint64_t& missing) {
-    for (std::uint64_t version = first; version <= last; ++version) {
-        const Status destroyed =
-            change_version(line, wire::verb::destroy, kek, static_cast<std::uint32_t>(version));
-        if (!destroyed && destroyed.error().code != Code::not_found) {
-            return destroyed.error();
+// Numbers may be left out, a billion of them: the agent lists those that there are. nullopt: it
+// does not.
+std::optional<std::span<const std::uint32_t>> listed_numbers(const KeyUse& kek, std::uint32_t first,
+                                                             std::uint32_t last) {
+    ListedVersions listed;
+    const Failure failure = list_versions_of_key(kek, listed);
+    if (failure && !failure.pending &&
+        (failure.cause.code == Code::unsupported || failure.cause.code == Code::denied)) {
+        return std::nullopt;
+    }
+    if (failure) {
+        raise(failure);
+    }
+    Collected<std::uint32_t> numbers;
+    for (const ListedVersion& each : listed) {
+        if (each.version >= first && each.version <= last) {
+            numbers.add(each.version);
         }
-        missing += destroyed ? 0 : 1;
+    }
+    return numbers.all();
+}
+
+Status destroy_version(Line line, ByteView kek, std::uint32_t version, std::uint64_t& missing) {
+    const Status destroyed = change_version(line, wire::verb::destroy, kek, version);
+    if (!destroyed && destroyed.error().code != Code::not_found) {
+        return destroyed.error();
+    }
+    missing -= destroyed ? 1 : 0;
+    return {};
+}
+
+Status destroy_listed(Line line, ByteView kek, std::span<const std::uint32_t> versions,
+                      std::uint64_t& missing) {
+    for (const std::uint32_t version : versions) {
+        KMS_TRY(destroy_version(line, kek, version, missing));
+    }
+    return {};
+}
+
+Status destroy_all(Line line, ByteView kek, std::uint32_t first, std::uint32_t last,
+                   std::uint64_t& missing) {
+    for (std::uint64_t version = first; version <= last; ++version) {
+        KMS_TRY(destroy_version(line, kek, static_cast<std::uint32_t>(version), missing));
     }
     return {};
 }
@@ -25,8 +63,9 @@ void warn_of_missing(ByteView kek, std::uint64_t missing) {
         ereport(WARNING,
                 (errmsg("the agent does not have " UINT64_FORMAT " of these versions of \"%s\"",
                         missing, shown_identifier(kek)),
-                 errdetail("What they have wrapped can be opened wherever they still are, in a "
-                           "copy of the agent's keys or under another number.")));
+                 errdetail("Where there were such, what they have wrapped can be opened wherever "
+                           "they still are, in a copy of the agent's keys or under another "
+                           "number.")));
     }
 }
 
@@ -58,9 +97,11 @@ std::uint32_t current_kek_version(const KeyUse& kek) {
 }
 
 void destroy_kek_versions(const KeyUse& kek, std::uint32_t first, std::uint32_t last) {
-    std::uint64_t missing = 0;
+    const auto listed = listed_numbers(kek, first, last);
+    std::uint64_t missing = std::uint64_t{last} - first + 1;
     administer(kek, [&](Line line) {
-        return destroy_versions(line, kek.identifier, first, last, missing);
+        return listed ? destroy_listed(line, kek.identifier, *listed, missing)
+                      : destroy_all(line, kek.identifier, first, last, missing);
     });
     warn_of_missing(kek.identifier, missing);
 }

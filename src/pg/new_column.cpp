@@ -187,9 +187,10 @@ void tell_of_switch(const Pair& pair) {
         ereport(NOTICE,
                 (errmsg("kms.switch_column() will not hand on all of column \"%s\"", pair.from()),
                  errdetail("%s", succession.lost),
-                 errhint("Make over column \"%s\" what you need of it. UNIQUE and indexes need a "
-                         "blind index there, where equal values are not sealed alike.",
-                         pair.to())));
+                 errhint("Make over column \"%s\" what you need of it.%s", pair.to(),
+                         pair.opens ? ""
+                                    : " UNIQUE and indexes need a blind index there, where equal "
+                                      "values are not sealed alike.")));
     }
 }
 

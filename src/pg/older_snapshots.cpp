@@ -136,8 +136,9 @@ void require_no_older_snapshot(const Pair& pair) {
                         get_rel_name(pair.relation), pair.to()),
                  errdetail("Without column \"%s\" they would read NULL. Processes: %s.",
                            pair.from(), processes),
-                 errhint("Let them end, and whatever has written since before then and goes on "
-                         "(backend_xid in pg_stat_activity), and call it again.")));
+                 errhint("Let them end, and whatever has written since before then and goes on, in "
+                         "any database: backend_xid in pg_stat_activity, and pg_prepared_xacts. "
+                         "Then call it again.")));
     }
 }
 

@@ -108,9 +108,12 @@ bool is_listed_without(std::int32_t local_id, const KeyTag& tag) {
            listed_version(listed, identifier, tag) == nullptr;
 }
 
+// Whoever unwraps has looked at the context, which is that of a blob's key: an agent is at fault.
 Status take_key(OpenBlob& blob, SecretBytes key) {
     if (key.size() != blob_key_length) {
-        return Error{Code::corrupt, "What was unwrapped is not a blob's key."};
+        return mode() == Mode::remote
+                   ? Error{Code::protocol, "what the key agent has unwrapped is no blob's key"}
+                   : Error{Code::corrupt, "What was unwrapped is not a blob's key."};
     }
     blob.key = std::move(key);
     KMS_ASSIGN(blob.keys, BlobKeys::derive(blob.key.view()));

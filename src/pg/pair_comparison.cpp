@@ -58,6 +58,14 @@ const char* how_to_make_anew(const Pair& pair) {
                     pair.to());
 }
 
+const char* how_to_decide(const Pair& pair) {
+    return psprintf(
+        "See which of them is right. Where it is that of column \"%s\", set \"%s\" of the "
+        "row to NULL, and the trigger makes it anew; else write the value of \"%s\" into "
+        "column \"%s\".",
+        pair.from(), pair.to(), pair.to(), pair.from());
+}
+
 const char* how_to_save(const Pair& pair) {
     return psprintf(
         "Its value is in column \"%s\" alone: write it into column \"%s\", of which the "
@@ -94,7 +102,7 @@ void require_agreement(const Comparison& comparison, std::size_t count) {
     for (std::size_t i = 0; i < count; ++i) {
         if (!agrees(chunk, i)) {
             raise_difference(comparison, chunk.places[i], "has two values that do not agree",
-                             how_to_make_anew(comparison.pair));
+                             how_to_decide(comparison.pair));
         }
     }
 }
@@ -107,9 +115,9 @@ const char* how_to_open(const Pair& pair) {
         shown_identifier(pair.key_identifier));
     return pair.opens ? registered
                       : psprintf(
-                            "%s Where it was not: set \"%s\" of the row to NULL, and the "
-                            "trigger makes its value anew.",
-                            registered, pair.to());
+                            "%s Where it was not, and the value of column \"%s\" is right: set "
+                            "\"%s\" of the row to NULL, and the trigger makes it anew.",
+                            registered, pair.from(), pair.to());
 }
 
 struct FailedRow {

@@ -1,4 +1,4 @@
-// register_column, unregister_column and the view registered_columns.
+// register_column, unregister_column, forget_column and the view registered_columns.
 #include <algorithm>
 
 #include "pg/collected.hpp"
@@ -6,6 +6,7 @@
 #include "pg/context_expression.hpp"
 #include "pg/context_names.hpp"
 #include "pg/context_type.hpp"
+#include "pg/key_arguments.hpp"
 #include "pg/owner.hpp"
 #include "pg/registry_writer.hpp"
 #include "pg/sealed_contexts.hpp"
@@ -65,11 +66,15 @@ void refuse_generated(Relation table, AttrNumber attribute) {
 }
 
 void refuse_registered(Relation table, const char* column, AttrNumber attribute) {
-    if (find_registration(RelationGetRelid(table), attribute) != nullptr) {
+    const RegisteredColumn* registered = find_registration(RelationGetRelid(table), attribute);
+    if (registered != nullptr) {
         ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
                         errmsg("column \"%s\" of table \"%s\" is registered already", column,
                                RelationGetRelationName(table)),
-                        errhint("kms.unregister_column() undoes it.")));
+                        registered->is_moving
+                            ? errhint("It is being moved: CALL kms.reencrypt() until all rows are "
+                                      "there.")
+                            : errhint("kms.unregister_column() undoes it.")));
     }
 }
 
@@ -183,6 +188,31 @@ void add_stale(RowSet& rows, const RegisteredColumn& column) {
     rows.add(values, nulls);
 }
 
+// Nothing knows any more under what the values are that were not moved yet.
+void warn_of_move(const RegisteredColumn& column) {
+    if (column.is_moving) {
+        const char* context = column.was.context_expression;
+        ereport(
+            WARNING,
+            (errmsg("column \"%s\" of \"%s\" was being moved to another key or context",
+                    column.column_name, column.relation_name),
+             errdetail("Values may be sealed under key \"%s\" and %s.",
+                       shown_identifier(column.was.key_identifier),
+                       context != nullptr ? psprintf("context %s", context) : "the empty context"),
+             errhint("Register it with these, and CALL kms.reencrypt() with its new_key or "
+                     "new_context.")));
+    }
+}
+
+void require_registrys_owner() {
+    if (!caller_owns(registered_column_table())) {
+        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+                        errmsg("permission denied to take back what is registered of no column"),
+                        errdetail("Nobody owns a table that is not there."),
+                        errhint("Let the extension's owner, or a superuser, call it.")));
+    }
+}
+
 }  // namespace
 
 KMS_FUNCTION(kms_register_column) {
@@ -214,8 +244,30 @@ KMS_FUNCTION(kms_unregister_column) {
                                RelationGetRelationName(table))));
     }
     remove_registration(*registered);
+    warn_of_move(*registered);
     relation_close(table, NoLock);
     PG_RETURN_VOID();
+}
+
+KMS_FUNCTION(kms_forget_column) {
+    require_writable("kms.forget_column()");
+    required(fcinfo, 0, "full_name");
+    require_registrys_owner();
+    const char* name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+    std::int32_t count = 0;
+    for (const RegisteredColumn& column : registered_columns()) {
+        if (!OidIsValid(column.relation) && strcmp(full_name(column), name) == 0) {
+            remove_registration(column);
+            ++count;
+        }
+    }
+    if (count == 0) {
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+                        errmsg("nothing is registered as %s that is of no column here", name),
+                        errhint("kms.registered_columns shows such a row without a relation, and "
+                                "its full_name.")));
+    }
+    PG_RETURN_INT32(count);
 }
 
 KMS_FUNCTION(kms_registered_columns) {

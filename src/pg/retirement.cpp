@@ -119,18 +119,29 @@ bool are_all_there(std::span<const CountedPlace> places) {
         places, [&](const CountedPlace& place) { return std::ranges::count(today, place) != 0; });
 }
 
+constexpr char how_to_move_rows[] =
+    "Where it is the current version, rotate first. Bring rows to the current version with CALL "
+    "kms.reencrypt(), or kms.recode_with() where each row has a key of its own, and blobs with "
+    "kms.rewrap_blobs(), while it is enabled. ";
+
+bool was_counted(const ColumnRows& column) {
+    return column.fault == nullptr;
+}
+
 void refuse_for(std::span<const ColumnRows> columns, const char* action, ByteView identifier,
                 std::uint32_t version) {
     if (!columns.empty()) {
+        const bool any_counted = std::ranges::any_of(columns, was_counted);
         ereport(ERROR,
                 (errcode(sqlstate::still_needed),
-                 errmsg("could not %s \"%s\": rows need its version %u", action,
-                        shown_identifier(identifier), version),
+                 any_counted ? errmsg("could not %s \"%s\": rows need its version %u", action,
+                                      shown_identifier(identifier), version)
+                             : errmsg("could not %s \"%s\": nobody can tell whether rows need its "
+                                      "version %u",
+                                      action, shown_identifier(identifier), version),
                  errdetail("%s", shown_rows(columns)),
-                 errhint("Where it is the current version, rotate first. Bring them to the current "
-                         "version with CALL kms.reencrypt(), blobs with kms.rewrap_blobs(), while "
-                         "it is enabled. force => "
-                         "true makes them unreadable.")));
+                 errhint("%s%sforce => true makes what needs the version unreadable.",
+                         any_counted ? how_to_move_rows : "", how_to_count(columns))));
     }
 }
 
@@ -269,6 +280,13 @@ const char* shown_rows(std::span<const ColumnRows> columns) {
         appendStringInfo(&lines, "\nand %zu more columns", columns.size() - most_lines);
     }
     return lines.data;
+}
+
+const char* how_to_count(std::span<const ColumnRows> columns) {
+    return std::ranges::all_of(columns, was_counted)
+               ? ""
+               : "What is registered and cannot be counted: mend it, or take it back with "
+                 "kms.unregister_column(), or kms.forget_column() where the column is not here. ";
 }
 
 void refuse_if_needed(const char* action, ByteView identifier, std::uint32_t version,

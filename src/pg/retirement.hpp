@@ -53,6 +53,10 @@ std::uint64_t sum_of_rows(std::span<const ColumnRows> columns);
 // A line for each column, for a DETAIL; of many only the first.
 const char* shown_rows(std::span<const ColumnRows> columns);
 
+// What to do about those that cannot be counted, for a HINT: a sentence and a blank. Empty: all
+// can.
+const char* how_to_count(std::span<const ColumnRows> columns);
+
 // KM012 while there is any such column. `action` as in Subject.
 void refuse_if_needed(const char* action, ByteView identifier, std::uint32_t version,
                       const KeyTag& tag);

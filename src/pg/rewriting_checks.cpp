@@ -5,6 +5,7 @@
 #include "pg/rewriting.hpp"
 #include "pg/sealed_contexts.hpp"
 #include "pg/stored_expression.hpp"
+#include "pg/subscriptions.hpp"
 #include "pg/table_column.hpp"
 
 namespace kms::pg {
@@ -170,12 +171,32 @@ void require_rows_here(const Rewriting& run, Relation table) {
     }
 }
 
+// A subscriber without a key looks for the row of an UPDATE or a DELETE by all of its columns, and
+// passes over in silence what it does not find.
+void require_found_by_subscription(const Rewriting& run, Relation table) {
+    Oid subscription = subscription_to(RelationGetRelid(table));
+    const List* above = find_all_ancestors(RelationGetRelid(table));
+    for (int i = 0; i < list_length(above) && !OidIsValid(subscription); ++i) {
+        subscription = subscription_to(list_nth_oid(above, i));
+    }
+    (void)RelationGetIndexList(table);
+    if (OidIsValid(subscription) && !OidIsValid(table->rd_pkindex) &&
+        !OidIsValid(table->rd_replidindex)) {
+        refuse(run, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+               psprintf("Subscription \"%s\" changes rows of \"%s\", which has no key: it would "
+                        "find no row any more that this run has written.",
+                        shown_subscription(subscription), name_of(table)),
+               "Make a PRIMARY KEY here, or REPLICA IDENTITY USING INDEX.");
+    }
+}
+
 void require_table_of_rows(const Rewriting& run, Relation table) {
     if (table->rd_rel->relam != HEAP_TABLE_AM_OID) {
         refuse(run, ERRCODE_FEATURE_NOT_SUPPORTED,
                psprintf("\"%s\" is no heap table.", name_of(table)), "");
     }
     CheckCmdReplicaIdentity(table, CMD_UPDATE);
+    require_found_by_subscription(run, table);
 }
 
 void require_kind(const Rewriting& run, Relation table) {

@@ -2,6 +2,7 @@
 
 #include "pg/collected.hpp"
 #include "pg/context_expression.hpp"
+#include "pg/dependents.hpp"
 #include "pg/handed_default.hpp"
 #include "pg/owner.hpp"
 #include "pg/registry.hpp"
@@ -179,58 +180,11 @@ void describe_contexts(const Heirs& heirs, Lines& lines) {
     }
 }
 
-// What is recorded as depending on the column. Left out: its own default and NOT NULL, which are
-// told above, a sequence of an identity or that goes on with the default, and what belongs to the
-// like of a parent. A view is named, and not its rule; what an expression needs besides, a CHECK
-// say, goes with the column all the same; a publication counts since its subscribers lose the
-// values.
-constexpr const char* dependents =
-    "SELECT bool_and(d.deptype = 'n') AS in_the_way,"
-    " coalesce((SELECT pg_describe_object('pg_class'::regclass, r.ev_class, 0) FROM pg_rewrite r"
-    " WHERE d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid),"
-    " pg_describe_object(d.classid, d.objid, d.objsubid)) AS what"
-    " FROM pg_depend d"
-    " WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = $1 AND d.refobjsubid = $2"
-    " AND NOT (d.classid = 'pg_attrdef'::regclass AND EXISTS (SELECT FROM pg_attrdef a"
-    " WHERE a.oid = d.objid AND a.adrelid = $1 AND a.adnum = $2))"
-    " AND NOT (d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint c"
-    " WHERE c.oid = d.objid AND (c.contype = 'n' OR c.coninhcount > 0 AND NOT c.conislocal)))"
-    " AND NOT (d.classid = 'pg_class'::regclass AND (d.deptype = 'i' OR $3) AND EXISTS (SELECT"
-    " FROM pg_class s WHERE s.oid = d.objid AND s.relkind = 'S'))"
-    " AND NOT EXISTS (SELECT FROM pg_depend p WHERE p.classid = d.classid AND p.objid = d.objid"
-    " AND p.objsubid = d.objsubid AND p.deptype IN ('P', 'S'))"
-    " GROUP BY d.classid, d.objid, d.objsubid"
-    " UNION SELECT false, format('security label of %s', l.provider) FROM pg_seclabel l"
-    " WHERE l.classoid = 'pg_class'::regclass AND l.objoid = $1 AND l.objsubid = $2"
-    " UNION SELECT false, format('constraint %s of type %s', c.conname, format_type(c.contypid, "
-    "NULL))"
-    " FROM pg_constraint c WHERE c.contype <> 'n' AND c.contypid IN (WITH RECURSIVE domain (oid) "
-    "AS ("
-    "SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = $1 AND a.attnum = $2"
-    " UNION SELECT t.typbasetype FROM domain d JOIN pg_type t ON t.oid = d.oid WHERE t.typtype = "
-    "'d')"
-    " SELECT oid FROM domain)"
-    " UNION SELECT false, format('publication %I, whose subscribers keep the column as it is',"
-    " p.pubname) FROM pg_publication_tables p, pg_class c, pg_namespace n"
-    " WHERE c.oid = $1 AND n.oid = c.relnamespace AND n.nspname = p.schemaname"
-    " AND c.relname = p.tablename"
-    " ORDER BY 1, 2";
-
 void describe_dependents(const Heirs& heirs, bool keeps_sequence, Lines& lines) {
-    Oid types[] = {OIDOID, INT2OID, BOOLOID};
-    Datum values[] = {ObjectIdGetDatum(RelationGetRelid(heirs.table)), Int16GetDatum(heirs.from),
-                      BoolGetDatum(keeps_sequence)};
-    const int level = fix_search_path();
-    (void)SPI_execute_with_args(dependents, lengthof(types), types, values, nullptr, true, 0);
-    AtEOXact_GUC(false, level);
-    for (std::uint64_t i = 0; i < SPI_processed; ++i) {
-        bool is_null = false;
-        const Datum blocks =
-            SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &is_null);
-        add_line(DatumGetBool(blocks) ? &lines.in_the_way : &lines.lost,
-                 SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2));
+    for (const Dependent& each :
+         dependents_of(RelationGetRelid(heirs.table), heirs.from, keeps_sequence)) {
+        add_line(each.blocks ? &lines.in_the_way : &lines.lost, each.what);
     }
-    SPI_freetuptable(SPI_tuptable);
 }
 
 void describe(const Pair& pair, const Heirs& heirs, Lines& lines) {

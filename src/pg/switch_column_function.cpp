@@ -51,6 +51,7 @@ Switch find_switch(FunctionCallInfo fcinfo, bool dry_run) {
     const Oid relation = relation_argument(fcinfo, 0);
     require_own_table(function, relation);
     require_whole_pairs(relation);
+    require_fires_last(relation);
     const char* source = get_attname(relation, column_argument(fcinfo, 1, relation), false);
     const Relation table = relation_open(relation, AccessShareLock);
     const InStepTrigger trigger = find_in_step_trigger(table, source);
@@ -206,6 +207,11 @@ std::int64_t carry_out(const Switch& what, bool drop_constraints) {
     return compared;
 }
 
+// That may have had a value of the column, in statistics or as a constant of an expression.
+constexpr char catalogs_with_values[] =
+    "pg_statistic, pg_statistic_ext_data, pg_statistic_ext, pg_attrdef, pg_attribute, "
+    "pg_constraint, pg_index, pg_policy, pg_trigger, pg_rewrite";
+
 void tell_end(const Pair& pair, std::int64_t compared) {
     ereport(NOTICE,
             (errmsg("%lld rows of \"%s\" have their values in column \"%s\" alone",
@@ -216,10 +222,9 @@ void tell_end(const Pair& pair, std::int64_t compared) {
                  : errdetail("The plaintext is still in the table's files, in WAL and in backups."),
              pair.opens
                  ? 0
-                 : errhint("VACUUM (FULL, VERBOSE) rewrites the table, and pg_statistic, which had "
-                           "values of it: all, where it says that 0 dead row versions cannot be "
-                           "removed yet. A WAL segment keeps its bytes until it is written "
-                           "again.")));
+                 : errhint("VACUUM (FULL, VERBOSE) %s, %s; takes it out of files of the database, "
+                           "where it says of each that 0 dead row versions cannot be removed yet.",
+                           quote_identifier(get_rel_name(pair.relation)), catalogs_with_values)));
 }
 
 }  // namespace

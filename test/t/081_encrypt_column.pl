@@ -134,6 +134,27 @@ $node->wait_for_catchup('of_it');
 is($subscriber->safe_psql('postgres', q{SELECT count(*) FILTER (WHERE c = 'value ' || id) FROM published}), 50, '... which has all values');
 $session->quit;
 
+# --- a column of a subscriber's: without a key its rows are found by all of their columns
+
+my $keyless = q{CREATE TABLE keyless (id int, c text); ALTER TABLE keyless REPLICA IDENTITY FULL};
+$_->safe_psql('postgres', $keyless) foreach $node, $subscriber;
+$subscriber->safe_psql('postgres', 'CREATE EXTENSION kms');
+$node->safe_psql('postgres', q{INSERT INTO keyless SELECT n, 'value ' || n FROM generate_series(1, 3) n; ALTER PUBLICATION rows_of_it ADD TABLE keyless});
+$subscriber->safe_psql('postgres', 'ALTER SUBSCRIPTION of_it REFRESH PUBLICATION');
+$subscriber->wait_for_subscription_sync($node, 'of_it');
+$subscriber->append_conf('postgresql.conf', "kms.command = '$agent'\n");
+$subscriber->reload;
+my $there = kms_session($subscriber);
+my $refused = fails_with($there, q{CALL kms.encrypt_column('keyless', 'c', 'pii')}, '55000', 'a table that a subscription changes without a key');
+like($refused->{err}, qr/Subscription "of_it" changes rows of "keyless"/, '... which is named');
+is($there->get(q{SELECT count(*) FROM pg_attribute WHERE attrelid = 'keyless'::regclass AND attname = 'c_encrypted'}), 0, '... and nothing is changed');
+$subscriber->safe_psql('postgres', 'ALTER TABLE keyless ADD PRIMARY KEY (id)');
+$there->get(q{CALL kms.encrypt_column('keyless', 'c', 'pii')});
+$node->safe_psql('postgres', q{UPDATE keyless SET c = 'changed' WHERE id = 2; DELETE FROM keyless WHERE id = 3; INSERT INTO keyless VALUES (4, 'new')});
+$node->wait_for_catchup('of_it');
+is($there->get(q{SELECT string_agg(c, ' ' ORDER BY id) FROM keyless}), 'value 1 changed new', '... with a key, changes arrive');
+$there->quit;
+
 $_->stop foreach $subscriber, $node;
 no_crash($_) foreach $subscriber, $node;
 done_testing();

@@ -122,9 +122,9 @@ use_agent($kms_agent);
 $session->get("CREATE TABLE person (id int PRIMARY KEY, v bytea); INSERT INTO person SELECT n, kms.encode(1, 'value ' || n) FROM generate_series(1, 5) n;
     SELECT kms.register_column('person', 'v', 'people'); SELECT kms.rotate_key('people'); SET kms.mode = remote");
 my $values = "SELECT string_agg(kms.decode_text(1, v), ',' ORDER BY id) FROM person";
-foreach my $act ('cut 100000', 'cut 1', 'extend 1') {
+foreach my $act (map { ("encrypt N $_", "decrypt N $_") } 'cut 100000', 'cut 1', 'extend 1') {
     foreach my $number (1 .. 3) {
-        write_text("$relay_folder/plan", "encrypt $number $act");
+        write_text("$relay_folder/plan", $act =~ s/N/$number/r);
         use_agent($relay);
         fails_with($session, "CALL kms.reencrypt('person', 'v')", 'KM009', "reencrypt: $act of answer $number");
         write_text("$relay_folder/plan", '');

@@ -4,6 +4,7 @@ use warnings FATAL => 'all';
 
 use FindBin;
 use lib "$FindBin::RealBin/lib";
+use File::Copy qw(copy);
 use IPC::Run ();
 use KmsKeys;
 use KmsTest;
@@ -93,6 +94,37 @@ is_deeply([ dumped('with_kms', '-n', 'work', '-n', 'kms', '-e', 'kms') ], [ 0, '
 is_deeply([ restored('with_kms', 'with_kms', { PGOPTIONS => '-c kms.keys=1=person' }) ], [ 0, '' ], '... and restored');
 is($node->safe_psql('with_kms', $values), 'ssn 1 ssn 2 ssn 3', '... with values that open');
 is($node->safe_psql('with_kms', 'SELECT relation, column_name FROM kms.registered_columns'), 'work.person|ssn', '... and what is registered');
+
+$node->safe_psql('app', q{SET kms.mode = envelope; SELECT kms.create_data_key('later', 'kek')});
+is_deeply([ run_with({}, 'pg_dump', '--data-only', '--inserts', '--on-conflict-do-nothing', '-t', 'kms.data_key', '-f', "$folder/keys.sql", 'app') ], [ 0, '' ], 'the data keys are dumped again, with one more');
+is_deeply([ run_with({}, 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', 'piece', '-f', "$folder/keys.sql") ], [ 0, '' ], '... and restored where some are');
+is($node->safe_psql('piece', q{SELECT string_agg(name, ' ' ORDER BY name) FROM kms.data_keys}), 'later person', '... so that all are there');
+
+# A piece that brings what is registered of other schemas; and one that is put back where it came from.
+$node->safe_psql('app', q{CREATE SCHEMA other; CREATE TABLE other.staff (v bytea); SELECT kms.register_column('other.staff', 'v', 'later')});
+is((dumped('with_kms', '-n', 'work', '-n', 'kms', '-e', 'kms'))[0], 0, 'a schema is dumped with the extension, and not the other schema');
+is((restored('without_other', 'with_kms', { PGOPTIONS => '-c kms.keys=1=person' }))[0], 0, '... and restored');
+my $without = kms_session($node, dbname => 'without_other');
+my $kept = fails_with($without, q{SET kms.mode = envelope; SELECT kms.disable_data_key('later', 1)}, 'KM012', '... with what is registered of the other schema');
+like($kept->{hint}, qr/kms\.forget_column\(\)/, '... which says how to take that back');
+$without->get(q{SELECT kms.forget_column('other.staff.v')});
+is($without->ask(q{SELECT kms.disable_data_key('later', 1)})->{state}, '', '... and then keys are retired');
+$without->quit;
+is((dumped('piece', '-n', 'work'))[0], 0, 'a schema alone is dumped again');
+is((run_with({ PGOPTIONS => '-c kms.keys=1=person' }, 'pg_restore', '--clean', '-n', 'work', '-d', 'app', "$folder/piece"))[0], 0, '... and put back where it came from, with no allow_drop');
+is($node->safe_psql('app', $values), 'ssn 1 ssn 2 ssn 3', '... with values that open');
+is($node->safe_psql('app', q{SELECT string_agg(full_name, ' ') FROM kms.registered_columns}), 'other.staff.v', '... and nothing registered of it');
+
+# A copy beside the first: with a keyring of its own it destroys its own keys alone.
+copy("$folder/ring", "$folder/copy_of_ring") or die "copy: $!";
+chmod 0600, "$folder/copy_of_ring";
+my $of_copy = $node->safe_psql('postgres', 'SHOW kms.command') =~ s/--keyring \S*/--keyring $folder\/copy_of_ring/r;
+$node->safe_psql('postgres', "ALTER DATABASE whole_1 SET kms.command = '$of_copy'");
+my $copy = kms_session($node, dbname => 'whole_1');
+$copy->get(q{SET kms.cache_ttl = '1s'; CALL kms.destroy_data_key('person', 1, shred => true, force => true)});
+fails_with($copy, $values, 'KM011', 'a copy has shredded its key');
+is($node->safe_psql('app', $values), 'ssn 1 ssn 2 ssn 3', '... and the first has it still');
+$copy->quit;
 
 $node->stop;
 no_crash($node);

@@ -50,9 +50,11 @@ cmp_ok(scalar files_with_mark(), '>', 5, 'the plaintext is in files of the table
 
 $session->get(q{SELECT pg_create_logical_replication_slot('nobody', 'test_decoding')});
 $session->get($_) foreach q{CALL kms.encrypt_column('patient', 'diagnosis', 'pii', triggers => 'fire')},
-    'DROP VIEW with_it', 'DROP POLICY hides ON patient', 'DROP TRIGGER looks ON patient',
-    q{SELECT kms.switch_column('patient', 'diagnosis', drop_constraints => true)},
-    'ALTER TABLE patient ALTER diagnosis_encrypted DROP DEFAULT';
+    'DROP VIEW with_it', 'DROP POLICY hides ON patient', 'DROP TRIGGER looks ON patient';
+my $switched = $session->ask(q{SET client_min_messages = notice; SELECT kms.switch_column('patient', 'diagnosis', drop_constraints => true)});
+my $on_one_line = $rewrite =~ s/\s+/ /gr;
+like($switched->{err}, qr/HINT:  \Q$on_one_line\E takes it out/, 'the HINT of the switch has the statement, too');
+$session->get('SET client_min_messages = warning; ALTER TABLE patient ALTER diagnosis_encrypted DROP DEFAULT');
 my $held = $session->ask($rewrite);
 is($held->{state}, '', 'VACUUM beside a slot that nobody reads');
 like($held->{err}, qr/[1-9]\d* dead row versions cannot be removed yet/, '... says that it keeps rows');

@@ -237,6 +237,23 @@ TEST_F(ValuesTest, BelieveNoSealedValueThatIsNone) {
     EXPECT_TRUE(fails(seal_one(large), Code::protocol, "no sealed value"));
     answering("ok {id} 25 1\\n\\x02" + std::string(24, 'c'));
     EXPECT_TRUE(seal_one(""));
+    answering("ok {id} 25 1 6363636363636363\\n\\x02" + std::string(24, 'c'));
+    EXPECT_TRUE(seal_one(""));
+    answering("ok {id} 25 1 6363636363636364\\n\\x02" + std::string(24, 'c'));
+    EXPECT_TRUE(fails(seal_one(""), Code::protocol, "another key tag"));
+}
+
+TEST_F(ValuesTest, BelieveNoPlaintextOfAnotherLength) {
+    for (const std::string opened : {"", "onc", "once!"}) {
+        TestValues sealed({sealed_in_looks("once")});
+        answering("ok {id} " + std::to_string(opened.size()) + "\\n" + opened);
+        EXPECT_TRUE(fails(open(sealed), Code::protocol, "another length")) << opened;
+        EXPECT_EQ(done, 0u);
+    }
+    TestValues sealed({sealed_in_looks("once")});
+    answering("ok {id} 4\\nonce");
+    ASSERT_TRUE(open(sealed));
+    EXPECT_EQ(sealed.results[0], "once");
 }
 
 TEST_F(ValuesTest, CallAnInvalidCiphertextMalformed) {
