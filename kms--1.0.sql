@@ -65,6 +65,23 @@ RETURNS trigger LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'kms_data_key_changed'
 
 -- Sessions that hold keys of the table look again. For each row, since a subscription's worker fires
 -- no trigger that is for each statement.
+-- A dump of another database may bring another key of the same name: rows that were sealed under the
+-- one would be taken for those of the other.
+CREATE FUNCTION kms_internal.refuse_other_key()
+RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM kms.data_key d WHERE d.name = NEW.name AND d.version = NEW.version AND d.key_tag <> NEW.key_tag) THEN
+        RAISE object_not_in_prerequisite_state USING
+            MESSAGE = format('version %s of data key "%s" is another key here', NEW.version, encode(NEW.name, 'escape')),
+            DETAIL = 'Values of both cannot be told apart by the name.',
+            HINT = 'Restore it into a database that has no data key of that name.';
+    END IF;
+    RETURN NEW;
+END $$;
+
+CREATE TRIGGER same_key BEFORE INSERT ON kms.data_key
+FOR EACH ROW EXECUTE FUNCTION kms_internal.refuse_other_key();
+
 CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE ON kms.data_key
 FOR EACH ROW EXECUTE FUNCTION kms_internal.data_key_changed();
 ALTER TABLE kms.data_key ENABLE ALWAYS TRIGGER changed;

@@ -18,6 +18,25 @@ Status check_opens(Line line, ByteView kek, ByteView context, const WrappedSecre
     return check_same(opened.bytes.view(), key);
 }
 
+// An agent that wraps need not say more of the key.
+bool is_refusal(Code code) {
+    return code == Code::denied || code == Code::unsupported || code == Code::not_found ||
+           code == Code::failed;
+}
+
+// Numbers go on from the highest that was ever used: one that is too high would end them.
+Status check_known(Line line, ByteView kek, std::uint32_t version) {
+    if (!line.agent.offers(wire::verb::describe)) {
+        return {};
+    }
+    const auto described = describe_key(line, kek);
+    if (described && described->version < version) {
+        return Error{Code::protocol,
+                     "the key agent wraps by a version that is newer than the current one"};
+    }
+    return described || is_refusal(described.error().code) ? Status() : described.error();
+}
+
 }  // namespace
 
 Status check_same(ByteView unwrapped, ByteView secret) {
@@ -47,6 +66,7 @@ Result<NewDataKey> wrap_data_key(Line line, ByteView kek, const DataKeyId& id, B
     const std::string text = data_key_context(info_of(id.algorithm).name, id.version, id.name);
     const ByteView context = bytes_of(text);
     KMS_ASSIGN(WrappedSecret wrapped, wrap_key(line, kek, context, key));
+    KMS_TRY(check_known(line, kek, wrapped.version));
     KMS_TRY(check_opens(line, kek, context, wrapped, key));
     return NewDataKey{tag, std::move(wrapped)};
 }

@@ -33,7 +33,8 @@ void change(const KeyUse& use, std::uint32_t version, std::string_view verb) {
     administer(use, [&](Line line) { return change_version(line, verb, use.identifier, version); });
 }
 
-// What the agent says of the version that is to be retired; nullptr: it is not there, or destroyed.
+// What the agent says of the version that is to be retired; nullptr: it is destroyed. KM002 for one
+// that is not listed: nothing of it could be counted.
 const ListedVersion* version_to_retire(const KeyUse& use, std::uint32_t version) {
     ListedVersions versions;
     const Failure failure = list_versions(use, versions);
@@ -41,8 +42,10 @@ const ListedVersion* version_to_retire(const KeyUse& use, std::uint32_t version)
         raise_unlisted(use, failure);
     }
     const ListedVersion* listed = listed_version(versions, use.identifier, version);
-    const bool is_there = listed != nullptr && listed->state != wire::VersionState::destroyed;
-    return is_there ? listed : nullptr;
+    if (listed == nullptr) {
+        raise_error(use.subject(), Code::not_found, "The agent lists no such version.");
+    }
+    return listed->state != wire::VersionState::destroyed ? listed : nullptr;
 }
 
 void require_disabled(const KeyUse& use, const ListedVersion& listed) {

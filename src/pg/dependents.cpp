@@ -2,6 +2,7 @@
 
 #include "pg/collected.hpp"
 #include "pg/owner.hpp"
+#include "pg/whole_row.hpp"
 
 namespace kms::pg {
 namespace {
@@ -14,7 +15,7 @@ namespace {
 constexpr const char* of_column =
     "SELECT bool_and(d.deptype = 'n') AS in_the_way,"
     " coalesce((SELECT pg_describe_object('pg_class'::regclass, r.ev_class, 0) FROM pg_rewrite r"
-    " WHERE d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid),"
+    " WHERE d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid AND r.ev_class <> $1),"
     " pg_describe_object(d.classid, d.objid, d.objsubid)) AS what"
     " FROM pg_depend d"
     " WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = $1 AND d.refobjsubid = $2"
@@ -50,6 +51,7 @@ constexpr const char* of_row_type =
     " UNION SELECT o.oid FROM made m, LATERAL ("
     "SELECT t.oid FROM pg_type t WHERE t.typelem = m.oid AND t.typlen = -1 OR t.typbasetype = m.oid"
     " UNION ALL SELECT r.rngtypid FROM pg_range r WHERE r.rngsubtype = m.oid"
+    " UNION ALL SELECT r.rngmultitypid FROM pg_range r WHERE r.rngtypid = m.oid"
     " UNION ALL SELECT c.reltype FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
     " WHERE a.atttypid = m.oid AND NOT a.attisdropped AND c.reltype <> 0) o)"
     " SELECT true, format('column %I of table %s, which holds rows of %s', a.attname,"
@@ -58,28 +60,34 @@ constexpr const char* of_row_type =
     " WHERE NOT a.attisdropped AND a.atttypid IN (SELECT oid FROM made WHERE oid <> 0)"
     " ORDER BY 2";
 
-// What is over the row as a whole is recorded as depending on no column. A Var of it has number 0.
-constexpr const char* of_whole_row =
-    "SELECT true, what || ', which is over the whole row' FROM ("
-    "SELECT format('constraint %I', conname), conbin::text FROM pg_constraint"
+// What may be over the row as a whole: a tree each, and the relation that its expressions are over.
+constexpr const char* with_trees =
+    "SELECT what, own, tree::text FROM ("
+    "SELECT format('constraint %I', conname), conrelid, conbin FROM pg_constraint"
     " WHERE conrelid = $1 AND NOT (coninhcount > 0 AND NOT conislocal)"
-    " UNION ALL SELECT format('index %s', indexrelid::regclass), concat(indexprs, indpred)"
-    " FROM pg_index WHERE indrelid = $1"
-    " UNION ALL SELECT format('policy %I', polname), concat(polqual, polwithcheck)"
-    " FROM pg_policy WHERE polrelid = $1"
-    " UNION ALL SELECT format('trigger %I', tgname), tgqual::text FROM pg_trigger"
+    " UNION ALL SELECT format('index %s', i.indexrelid::regclass), i.indrelid, t.tree"
+    " FROM pg_index i, LATERAL (VALUES (i.indexprs), (i.indpred)) t (tree) WHERE i.indrelid = $1"
+    " UNION ALL SELECT format('trigger %I', tgname), tgrelid, tgqual FROM pg_trigger"
     " WHERE tgrelid = $1 AND tgparentid = 0"
-    " UNION ALL SELECT pg_describe_object('pg_class'::regclass, r.ev_class, 0),"
-    " concat(r.ev_qual, r.ev_action) FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid"
-    " WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass"
-    " AND d.refobjid = $1 AND d.refobjsubid = 0"
-    " UNION ALL SELECT pg_describe_object('pg_proc'::regclass, p.oid, 0), p.prosqlbody::text"
-    " FROM pg_depend d JOIN pg_proc p ON p.oid = d.objid"
-    " WHERE d.classid = 'pg_proc'::regclass AND d.refclassid = 'pg_class'::regclass"
-    " AND d.refobjid = $1 AND d.refobjsubid = 0) o (what, tree)"
-    " WHERE position(':varattno 0 ' in tree) > 0 ORDER BY 2";
+    " UNION ALL SELECT pg_describe_object('pg_policy'::regclass, p.oid, 0), p.polrelid, t.tree"
+    " FROM pg_policy p, LATERAL (VALUES (p.polqual), (p.polwithcheck)) t (tree)"
+    " WHERE p.polrelid = $1 OR EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid"
+    " AND d.classid = 'pg_policy'::regclass AND d.refclassid = 'pg_class'::regclass"
+    " AND d.refobjid = $1)"
+    " UNION ALL SELECT CASE r.ev_class WHEN $1 THEN pg_describe_object('pg_rewrite'::regclass,"
+    " r.oid, 0) ELSE pg_describe_object('pg_class'::regclass, r.ev_class, 0) END,"
+    " r.ev_class, t.tree"
+    " FROM pg_rewrite r, LATERAL (VALUES (r.ev_qual), (r.ev_action)) t (tree)"
+    " WHERE EXISTS (SELECT FROM pg_depend d WHERE d.objid = r.oid"
+    " AND d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass"
+    " AND d.refobjid = $1)"
+    " UNION ALL SELECT pg_describe_object('pg_proc'::regclass, p.oid, 0), 0, p.prosqlbody"
+    " FROM pg_proc p WHERE p.prosqlbody IS NOT NULL AND EXISTS (SELECT FROM pg_depend d"
+    " WHERE d.objid = p.oid AND d.classid = 'pg_proc'::regclass"
+    " AND d.refclassid = 'pg_class'::regclass AND d.refobjid = $1)) o (what, own, tree)"
+    " WHERE tree IS NOT NULL AND tree::text <> '<>' ORDER BY what";
 
-void add_found(const char* query, std::span<const Datum> values, Collected<Dependent>& all) {
+void run(const char* query, std::span<const Datum> values) {
     Oid types[] = {OIDOID, INT2OID, BOOLOID};
     const int level = fix_search_path();
     if (SPI_execute_with_args(query, static_cast<int>(values.size()), types,
@@ -88,12 +96,39 @@ void add_found(const char* query, std::span<const Datum> values, Collected<Depen
         elog(ERROR, "could not read what depends on a column");
     }
     AtEOXact_GUC(false, level);
+}
+
+const char* text_in(std::uint64_t row, int column) {
+    return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
+}
+
+Datum value_in(std::uint64_t row, int column) {
+    bool is_null = false;
+    return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &is_null);
+}
+
+void add_recorded(const char* query, std::span<const Datum> values, Collected<Dependent>& all) {
+    run(query, values);
     for (std::uint64_t i = 0; i < SPI_processed; ++i) {
-        bool is_null = false;
-        const Datum blocks =
-            SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &is_null);
-        all.add(
-            {DatumGetBool(blocks), SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2)});
+        all.add({DatumGetBool(value_in(i, 1)), text_in(i, 2)});
+    }
+    SPI_freetuptable(SPI_tuptable);
+}
+
+// A view has a tree for each of its rules.
+bool is_last(const Collected<Dependent>& all, const char* what) {
+    return !all.all().empty() && strcmp(all.all().back().what, what) == 0;
+}
+
+void add_over_whole_row(Oid table, Collected<Dependent>& all) {
+    const Datum values[] = {ObjectIdGetDatum(table)};
+    run(with_trees, values);
+    for (std::uint64_t i = 0; i < SPI_processed; ++i) {
+        const char* what = psprintf("%s, which is over the whole row", text_in(i, 1));
+        if (is_over_whole_row(text_in(i, 3), DatumGetObjectId(value_in(i, 2)), table) &&
+            !is_last(all, what)) {
+            all.add({true, what});
+        }
     }
     SPI_freetuptable(SPI_tuptable);
 }
@@ -105,9 +140,9 @@ std::span<const Dependent> dependents_of(Oid table, AttrNumber column, bool keep
                             BoolGetDatum(keeps_sequence)};
     const std::span<const Datum> all_values(values);
     Collected<Dependent> all;
-    add_found(of_column, all_values, all);
-    add_found(of_row_type, all_values.first(1), all);
-    add_found(of_whole_row, all_values.first(1), all);
+    add_recorded(of_column, all_values, all);
+    add_recorded(of_row_type, all_values.first(1), all);
+    add_over_whole_row(table, all);
     return all.all();
 }
 

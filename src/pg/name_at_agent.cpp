@@ -43,6 +43,16 @@ bool opens(const KeyUse& use, const DataKeyVersion& stored) {
     });
 }
 
+// Whether the agent has answered that it does not say, or has none: it may later.
+void raise_unless_silent(const Failure& failure) {
+    const Code code = failure.cause.code;
+    const bool is_silent =
+        code == Code::unsupported || code == Code::denied || code == Code::not_found;
+    if (failure && (failure.pending || !is_silent)) {
+        raise(failure);
+    }
+}
+
 }  // namespace
 
 bool is_adopted(const KeyUse& use, const ListedVersion& listed) {
@@ -67,18 +77,21 @@ bool is_adopted(const KeyUse& use, const ListedVersion& listed) {
 std::uint32_t newest_at_agent(ByteView name) {
     const KeyUse use = use_of_identifier("describe key", name);
     ListedVersions listed;
-    if (!list_versions(use, listed)) {
+    const Failure unlisted = list_versions(use, listed);
+    if (!unlisted) {
         const ListedVersion* newest = newest_listed(listed, name);
         return newest != nullptr ? newest->version : 0;
     }
+    raise_unless_silent(unlisted);
     std::uint32_t version = 0;
-    (void)try_ask(use, [&](Session&, Line line) -> Status {
+    const Failure undescribed = try_ask(use, [&](Session&, Line line) -> Status {
         if (line.agent.offers(wire::verb::describe)) {
             KMS_ASSIGN(const DescribedKey described, describe_key(line, name));
             version = described.version;
         }
         return {};
     });
+    raise_unless_silent(undescribed);
     return version;
 }
 

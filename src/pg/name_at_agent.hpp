@@ -19,6 +19,7 @@ void require_unknown_to_database(const char* action, ByteView name, const char* 
 bool is_adopted(const KeyUse& use, const ListedVersion& listed);
 
 // The highest number that the agent has given to a key of that name; 0: none, or it does not say.
+// Raises where it could not be asked.
 std::uint32_t newest_at_agent(ByteView name);
 
 // What the agent has of the very key that a data key is. `was_there`: if destroyed by now.

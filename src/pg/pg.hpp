@@ -278,6 +278,16 @@ inline bool walk_expression(Node* node, bool (*visit)(Node*, void*), void* conte
 #endif
 }
 
+// The same of all that a query is made of.
+inline bool walk_query(Query* query, bool (*visit)(Node*, void*), void* context) {
+#if PG_VERSION_NUM >= 160000
+    return query_tree_walker(query, visit, context, 0);
+#else
+    auto* any = reinterpret_cast<void (*)()>(visit);
+    return query_tree_walker(query, reinterpret_cast<bool (*)()>(any), context, 0);
+#endif
+}
+
 // JSON_OBJECT() and the like, which are no functions.
 inline bool is_sql_json([[maybe_unused]] Node* node) {
 #if PG_VERSION_NUM >= 170000

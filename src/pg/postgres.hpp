@@ -72,6 +72,7 @@ extern "C" {
 #include "parser/parse_relation.h"
 #include "parser/parse_type.h"
 #include "parser/parser.h"
+#include "parser/parsetree.h"
 #include "pgtime.h"
 #include "replication/message.h"
 #include "rewrite/rewriteHandler.h"

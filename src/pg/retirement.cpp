@@ -124,6 +124,10 @@ constexpr char how_to_move_rows[] =
     "kms.reencrypt(), or kms.recode_with() where each row has a key of its own, and blobs with "
     "kms.rewrap_blobs(), while it is enabled. ";
 
+bool has_rows(const ColumnRows& column) {
+    return column.rows != 0;
+}
+
 bool was_counted(const ColumnRows& column) {
     return column.fault == nullptr;
 }
@@ -131,7 +135,7 @@ bool was_counted(const ColumnRows& column) {
 void refuse_for(std::span<const ColumnRows> columns, const char* action, ByteView identifier,
                 std::uint32_t version) {
     if (!columns.empty()) {
-        const bool any_counted = std::ranges::any_of(columns, was_counted);
+        const bool any_counted = std::ranges::any_of(columns, has_rows);
         ereport(ERROR,
                 (errcode(sqlstate::still_needed),
                  any_counted ? errmsg("could not %s \"%s\": rows need its version %u", action,
@@ -269,12 +273,13 @@ const char* shown_rows(std::span<const ColumnRows> columns) {
     initStringInfo(&lines);
     for (const ColumnRows& column : columns.first(std::min(columns.size(), most_lines))) {
         appendStringInfoString(&lines, lines.len == 0 ? "" : "\n");
-        if (column.fault == nullptr) {
-            appendStringInfo(&lines, "%s: " UINT64_FORMAT "%s", column.column, column.rows,
-                             column.rows == 1 ? " row" : " rows");
-        } else {
-            appendStringInfo(&lines, "%s: %s", column.column, column.fault);
+        appendStringInfo(&lines, "%s: ", column.column);
+        if (column.fault == nullptr || column.rows != 0) {
+            appendStringInfo(&lines, UINT64_FORMAT "%s%s", column.rows,
+                             column.rows == 1 ? " row" : " rows",
+                             column.fault == nullptr ? "" : "; ");
         }
+        appendStringInfoString(&lines, column.fault == nullptr ? "" : column.fault);
     }
     if (columns.size() > most_lines) {
         appendStringInfo(&lines, "\nand %zu more columns", columns.size() - most_lines);
@@ -285,8 +290,10 @@ const char* shown_rows(std::span<const ColumnRows> columns) {
 const char* how_to_count(std::span<const ColumnRows> columns) {
     return std::ranges::all_of(columns, was_counted)
                ? ""
-               : "What is registered and cannot be counted: mend it, or take it back with "
-                 "kms.unregister_column(), or kms.forget_column() where the column is not here. ";
+               : "Mend what is registered and does not hold: register the column anew, or that of "
+                 "the table that it is a partition of; kms.forget_column() takes back what is of "
+                 "no "
+                 "column here. Rows of a column that is not registered are not counted, and lost. ";
 }
 
 void refuse_if_needed(const char* action, ByteView identifier, std::uint32_t version,

@@ -171,6 +171,19 @@ void require_rows_here(const Rewriting& run, Relation table) {
     }
 }
 
+// By the index that a subscription uses.
+bool is_identified_without(Relation table, AttrNumber column) {
+    (void)RelationGetIndexList(table);
+    const Oid key = OidIsValid(table->rd_replidindex) ? table->rd_replidindex : table->rd_pkindex;
+    if (!OidIsValid(key)) {
+        return false;
+    }
+    const Relation index = index_open(key, AccessShareLock);
+    const bool is_without = !is_in_index(index, column);
+    index_close(index, AccessShareLock);
+    return is_without;
+}
+
 // A subscriber without a key looks for the row of an UPDATE or a DELETE by all of its columns, and
 // passes over in silence what it does not find.
 void require_found_by_subscription(const Rewriting& run, Relation table) {
@@ -179,14 +192,13 @@ void require_found_by_subscription(const Rewriting& run, Relation table) {
     for (int i = 0; i < list_length(above) && !OidIsValid(subscription); ++i) {
         subscription = subscription_to(list_nth_oid(above, i));
     }
-    (void)RelationGetIndexList(table);
-    if (OidIsValid(subscription) && !OidIsValid(table->rd_pkindex) &&
-        !OidIsValid(table->rd_replidindex)) {
+    if (OidIsValid(subscription) &&
+        !is_identified_without(table, column_in(run, table, run.target))) {
         refuse(run, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-               psprintf("Subscription \"%s\" changes rows of \"%s\", which has no key: it would "
-                        "find no row any more that this run has written.",
+               psprintf("Subscription \"%s\" changes rows of \"%s\", which has no key without the "
+                        "column: it would find no row any more that this run has written.",
                         shown_subscription(subscription), name_of(table)),
-               "Make a PRIMARY KEY here, or REPLICA IDENTITY USING INDEX.");
+               "Make a PRIMARY KEY here, or REPLICA IDENTITY USING INDEX, over other columns.");
     }
 }
 

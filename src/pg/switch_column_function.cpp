@@ -210,7 +210,8 @@ std::int64_t carry_out(const Switch& what, bool drop_constraints) {
 // That may have had a value of the column, in statistics or as a constant of an expression.
 constexpr char catalogs_with_values[] =
     "pg_statistic, pg_statistic_ext_data, pg_statistic_ext, pg_attrdef, pg_attribute, "
-    "pg_constraint, pg_index, pg_policy, pg_trigger, pg_rewrite";
+    "pg_constraint, pg_index, pg_policy, pg_trigger, pg_rewrite, pg_proc, pg_type, "
+    "pg_publication_rel";
 
 void tell_end(const Pair& pair, std::int64_t compared) {
     ereport(NOTICE,
@@ -224,7 +225,7 @@ void tell_end(const Pair& pair, std::int64_t compared) {
                  ? 0
                  : errhint("VACUUM (FULL, VERBOSE) %s, %s; takes it out of files of the database, "
                            "where it says of each that 0 dead row versions cannot be removed yet.",
-                           quote_identifier(get_rel_name(pair.relation)), catalogs_with_values)));
+                           quoted_name(pair.relation), catalogs_with_values)));
 }
 
 }  // namespace
@@ -241,7 +242,7 @@ KMS_FUNCTION(kms_switch_column) {
         rehearse(find_switch(fcinfo, true).pair);
     } else {
         const Switch what = lock_switch(fcinfo);
-        const char* table = quote_identifier(get_rel_name(what.pair.relation));
+        const char* table = quoted_name(what.pair.relation);
         ErrorContextCallback callback = {error_context_stack, hint_at_lock,
                                          const_cast<char*>(table)};
         error_context_stack = &callback;

@@ -304,6 +304,9 @@ def keys():  # keys [N [VERB=FAULT…]]: get, wrap and unwrap, in turns of N; "!
         return asked[1:].decode() if re.fullmatch(b"![a-z-]+", asked) else faults.get(verb)
 
     def answer(verb, number, words, body):
+        if verb == "describe":
+            reply(number, b"", "1 xaes-256-gcm 0011223344556677")
+            return
         fault, good = fault_of(verb, words, body), result(verb, words, body)
         if fault == "die":
             die()
@@ -311,6 +314,8 @@ def keys():  # keys [N [VERB=FAULT…]]: get, wrap and unwrap, in turns of N; "!
             hang()
         elif fault == "version":
             reply(number, good or b"?", "0")
+        elif fault == "newer":
+            reply(number, good, "9")
         elif fault == "other":
             reply(number, bytes(byte ^ 1 for byte in good or bytes(32)))
         elif fault == "short":
@@ -324,7 +329,7 @@ def keys():  # keys [N [VERB=FAULT…]]: get, wrap and unwrap, in turns of N; "!
         else:
             reply(number, good)
 
-    in_turns(turn, ("get", "wrap", "unwrap"), answer)
+    in_turns(turn, ("get", "wrap", "unwrap", "describe"), answer)
 
 
 def in_flight():  # in_flight N: fails where more than N requests arrive before an answer

@@ -29,7 +29,7 @@ my $node = kms_node('publisher', 'kms.command' => $agent, 'wal_level' => 'logica
     kill CONT => $agent;
     my $failed = $switch->answer;
     is($failed->{state}, '40P01', '... and cannot end beside who has read the table and now writes to it');
-    like($failed->{hint}, qr/LOCK TABLE busy IN ACCESS EXCLUSIVE MODE before the switch/, '... which says what to do');
+    like($failed->{hint}, qr/LOCK TABLE public\.busy IN ACCESS EXCLUSIVE MODE before the switch/, '... which says what to do');
     $application->answer;
     $application->get('COMMIT; BEGIN; SELECT count(*) FROM busy');
     $switch->send("BEGIN; LOCK TABLE busy IN ACCESS EXCLUSIVE MODE; SELECT kms.switch_column('busy', 'c'); COMMIT");
@@ -153,6 +153,10 @@ $there->get(q{CALL kms.encrypt_column('keyless', 'c', 'pii')});
 $node->safe_psql('postgres', q{UPDATE keyless SET c = 'changed' WHERE id = 2; DELETE FROM keyless WHERE id = 3; INSERT INTO keyless VALUES (4, 'new')});
 $node->wait_for_catchup('of_it');
 is($there->get(q{SELECT string_agg(c, ' ' ORDER BY id) FROM keyless}), 'value 1 changed new', '... with a key, changes arrive');
+$there->get(q{CREATE TABLE keyed_by_it (c bytea PRIMARY KEY); SELECT kms.register_column('keyed_by_it', 'c', 'pii')});
+$node->safe_psql('postgres', 'CREATE TABLE keyed_by_it (c bytea PRIMARY KEY); ALTER PUBLICATION rows_of_it ADD TABLE keyed_by_it');
+$subscriber->safe_psql('postgres', 'ALTER SUBSCRIPTION of_it REFRESH PUBLICATION');
+fails_with($there, q{CALL kms.reencrypt('keyed_by_it', 'c')}, '55000', 'a table whose key is the column itself');
 $there->quit;
 
 $_->stop foreach $subscriber, $node;

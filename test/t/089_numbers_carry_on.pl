@@ -117,6 +117,13 @@ foreach my $case (['denied', 'KM003'], ['unavailable', 'KM007'], ['unsupported',
 }
 is(with_new_agent($agent, q{SELECT kms.disable_key('b', 3, force => true)}), '', '... unless by force');
 
+# Whoever cannot be asked may have given the number to another key.
+write_text("$plan/plan", "list 1 fail unavailable");
+$session = keys_session($node, { 'kms.command' => $asked });
+fails_with($session, q{SELECT kms.rotate_data_key('keep b')}, 'KM007', 'a data key is not rotated while the agent cannot be asked for its numbers');
+is($session->get(q{SELECT kms.rotate_data_key('keep b')}), 2, '... and then it is');
+$session->quit;
+
 # A KEK that is brought back under another number.
 ($ring, $agent, $open) = lose_second_version('c');
 $node->safe_psql('postgres', q{UPDATE kms.data_key SET kek_version = 7, wrapped = wrapped_before, kek_version_before = NULL, wrapped_before = NULL WHERE name = 'keep c'});

@@ -100,6 +100,13 @@ is_deeply([ run_with({}, 'pg_dump', '--data-only', '--inserts', '--on-conflict-d
 is_deeply([ run_with({}, 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', 'piece', '-f', "$folder/keys.sql") ], [ 0, '' ], '... and restored where some are');
 is($node->safe_psql('piece', q{SELECT string_agg(name, ' ' ORDER BY name) FROM kms.data_keys}), 'later person', '... so that all are there');
 
+# Another database has another key of the name.
+$node->safe_psql('postgres', 'CREATE DATABASE stranger');
+$node->safe_psql('stranger', q{CREATE EXTENSION kms; SELECT kms.create_data_key('person', 'kek')});
+my ($refused, $why) = run_with({}, 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', 'stranger', '-f', "$folder/keys.sql");
+is($refused, 3, 'data keys are not restored beside others of the same name');
+like($why, qr/version 1 of data key "person" is another key here/, '... which says so');
+
 # A piece that brings what is registered of other schemas; and one that is put back where it came from.
 $node->safe_psql('app', q{CREATE SCHEMA other; CREATE TABLE other.staff (v bytea); SELECT kms.register_column('other.staff', 'v', 'later')});
 is((dumped('with_kms', '-n', 'work', '-n', 'kms', '-e', 'kms'))[0], 0, 'a schema is dumped with the extension, and not the other schema');

@@ -39,6 +39,8 @@ CREATE STATISTICS of_expression ON (diagnosis || '$mark') FROM patient;
 ALTER TABLE patient ADD added text DEFAULT '$mark';
 UPDATE patient SET added = NULL;
 ALTER TABLE patient DROP COLUMN added;
+CREATE FUNCTION counts() RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT count(*) FROM patient WHERE diagnosis = '$mark'; END;
+CREATE DOMAIN told AS text DEFAULT '$mark';
 CREATE VIEW with_it AS SELECT id FROM patient WHERE diagnosis = '$mark';
 ALTER TABLE patient ENABLE ROW LEVEL SECURITY;
 CREATE POLICY hides ON patient USING (diagnosis <> '$mark');
@@ -46,13 +48,15 @@ CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW;
 CREATE TRIGGER looks BEFORE UPDATE ON patient FOR EACH ROW WHEN (NEW.diagnosis = '$mark') EXECUTE FUNCTION nothing();
 ANALYZE patient;
 SQL
+$session->get("CREATE PUBLICATION of_some FOR TABLE patient WHERE (diagnosis <> '$mark') WITH (publish = 'insert')") if $node->pg_version >= 15;
 cmp_ok(scalar files_with_mark(), '>', 5, 'the plaintext is in files of the table and of catalogs');
 
 $session->get(q{SELECT pg_create_logical_replication_slot('nobody', 'test_decoding')});
-$session->get($_) foreach q{CALL kms.encrypt_column('patient', 'diagnosis', 'pii', triggers => 'fire')},
-    'DROP VIEW with_it', 'DROP POLICY hides ON patient', 'DROP TRIGGER looks ON patient';
+$session->get($_) foreach q{CALL kms.encrypt_column('patient', 'diagnosis', 'pii', triggers => 'fire', published => true)},
+    'DROP VIEW with_it', 'DROP POLICY hides ON patient', 'DROP TRIGGER looks ON patient', 'DROP FUNCTION counts', 'DROP DOMAIN told',
+    ($node->pg_version >= 15 ? 'DROP PUBLICATION of_some' : ());
 my $switched = $session->ask(q{SET client_min_messages = notice; SELECT kms.switch_column('patient', 'diagnosis', drop_constraints => true)});
-my $on_one_line = $rewrite =~ s/\s+/ /gr;
+my $on_one_line = $rewrite =~ s/\s+/ /gr =~ s/ patient,/ public.patient,/r;
 like($switched->{err}, qr/HINT:  \Q$on_one_line\E takes it out/, 'the HINT of the switch has the statement, too');
 $session->get('SET client_min_messages = warning; ALTER TABLE patient ALTER diagnosis_encrypted DROP DEFAULT');
 my $held = $session->ask($rewrite);

@@ -17,8 +17,8 @@ class NewDataKeyTest : public AgentTest {
         EXPECT_TRUE(start(faulty("keys", arguments)));
         return make_data_key(line(), kek, {bytes_of("name"), 3, algorithm});
     }
-    Status failure(const std::string& fault) {
-        const auto made = make({"0", fault});
+    Status failure(const std::string& fault, const std::string& other = "get=denied") {
+        const auto made = make({"0", fault, other});
         return made ? Status() : made.error();
     }
 };
@@ -50,6 +50,11 @@ TEST_F(NewDataKeyTest, MustOpenAsItWas) {
     EXPECT_TRUE(fails(failure("wrap=other"), Code::corrupt));
     EXPECT_TRUE(fails(failure("wrap=empty"), Code::protocol));
     EXPECT_TRUE(fails(failure("wrap=denied"), Code::denied));
+}
+
+TEST_F(NewDataKeyTest, IsOfAVersionThatTheAgentHas) {
+    EXPECT_TRUE(fails(failure("wrap=newer", "unwrap=newer"), Code::protocol, "newer than"));
+    EXPECT_TRUE(fails(failure("unwrap=newer"), Code::protocol, "another opens it"));
 }
 
 class RewrapTest : public AgentTest {
