@@ -198,7 +198,7 @@ TEST_F(ValuesTest, FindNoRoom) {
 }
 
 TEST_F(ValuesTest, LimitWhatIsAnswered) {
-    answering("ok {id} 28 3 0011223344556677\\n\\x02" + std::string(27, 'c'));
+    answering("ok {id} 28 3 6363636363636363\\n\\x02" + std::string(27, 'c'));
     ASSERT_TRUE(seal_one("abc", "ct"));
     EXPECT_EQ(result, '\x02' + std::string(27, 'c'));
     answering("ok {id} 4107\\n");
