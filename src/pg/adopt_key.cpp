@@ -7,6 +7,7 @@
 #include "pg/data_key_writer.hpp"
 #include "pg/key_arguments.hpp"
 #include "pg/key_move.hpp"
+#include "pg/name_at_agent.hpp"
 #include "pg/sqlstates.hpp"
 
 namespace kms::pg {
@@ -133,6 +134,8 @@ void require_as_listed(const KeyMove& move) {
 
 std::size_t adopt(const KeyMove& move, ByteView kek) {
     require_may_leave(move);
+    require_described(use_of_identifier(move.action, move.name),
+                      newest_listed(move.listed, move.name)->version);
     require_same_key(move);
     const std::span<const ListedVersion> missing = not_stored(move);
     const std::uint32_t kek_version = add_living(move, kek, missing);

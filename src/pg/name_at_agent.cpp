@@ -43,14 +43,28 @@ bool opens(const KeyUse& use, const DataKeyVersion& stored) {
     });
 }
 
-// Whether the agent has answered that it does not say, or has none: it may later.
+// Where the agent has not answered it may later.
 void raise_unless_silent(const Failure& failure) {
     const Code code = failure.cause.code;
-    const bool is_silent =
-        code == Code::unsupported || code == Code::denied || code == Code::not_found;
+    const bool is_silent = code == Code::unsupported || code == Code::denied ||
+                           code == Code::not_found || code == Code::disabled;
     if (failure && (failure.pending || !is_silent)) {
         raise(failure);
     }
+}
+
+// The current one; 0: there is none that may be used, or the agent does not say.
+std::uint32_t described_version(const KeyUse& use) {
+    std::uint32_t version = 0;
+    const Failure failure = try_ask(use, [&](Session&, Line line) -> Status {
+        if (line.agent.offers(wire::verb::describe)) {
+            KMS_ASSIGN(const DescribedKey described, describe_key(line, use.identifier));
+            version = described.version;
+        }
+        return {};
+    });
+    raise_unless_silent(failure);
+    return version;
 }
 
 }  // namespace
@@ -74,25 +88,28 @@ bool is_adopted(const KeyUse& use, const ListedVersion& listed) {
     return true;
 }
 
+void require_described(const KeyUse& use, std::uint32_t listed) {
+    const std::uint32_t described = described_version(use);
+    if (described != 0 && described < listed) {
+        raise_error(use.subject(), Code::protocol,
+                    "the key agent lists a newer version than it describes as the current one");
+    }
+}
+
 std::uint32_t newest_at_agent(ByteView name) {
     const KeyUse use = use_of_identifier("describe key", name);
     ListedVersions listed;
     const Failure unlisted = list_versions(use, listed);
-    if (!unlisted) {
-        const ListedVersion* newest = newest_listed(listed, name);
-        return newest != nullptr ? newest->version : 0;
+    if (unlisted) {
+        raise_unless_silent(unlisted);
+        return described_version(use);
     }
-    raise_unless_silent(unlisted);
-    std::uint32_t version = 0;
-    const Failure undescribed = try_ask(use, [&](Session&, Line line) -> Status {
-        if (line.agent.offers(wire::verb::describe)) {
-            KMS_ASSIGN(const DescribedKey described, describe_key(line, name));
-            version = described.version;
-        }
-        return {};
-    });
-    raise_unless_silent(undescribed);
-    return version;
+    const ListedVersion* newest = newest_listed(listed, name);
+    if (newest == nullptr) {
+        return 0;
+    }
+    require_described(use, newest->version);
+    return newest->version;
 }
 
 Failure look_for_copy(const KeyUse& use, const KeyTag& tag, Copy& found) {

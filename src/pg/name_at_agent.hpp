@@ -22,6 +22,10 @@ bool is_adopted(const KeyUse& use, const ListedVersion& listed);
 // Raises where it could not be asked.
 std::uint32_t newest_at_agent(ByteView name);
 
+// KM009 where the agent lists a version with a number above that of the one which it describes as
+// the current one: the database would go on from there.
+void require_described(const KeyUse& use, std::uint32_t listed);
+
 // What the agent has of the very key that a data key is. `was_there`: if destroyed by now.
 struct Copy {
     bool is_there;

@@ -16,6 +16,8 @@ verb, which the other agent has answered by then. Acts:
     repeat         gives the answer to the request before
     hang           answers nothing more
     await          makes FOLDER/reached, and answers when FOLDER/go is there
+    add-line WORD… the list with this line, too
+    no-lines       an empty list
     hide WORD…     the answer without these words: of hello, without the capabilities
 """
 import os, pathlib, signal, subprocess, sys, threading, time
@@ -61,6 +63,10 @@ def act(words, body, before):
         os.kill(os.getpid(), signal.SIGKILL)
     if what == "fail":
         return ["error", words[1], "0", argument[0]], b""
+    if what == "add-line":
+        return words[:3] + [str(int(words[3]) + 1)], body + " ".join(argument).encode() + b"\n"
+    if what == "no-lines":
+        return words[:3] + ["0"], b""
     if what == "hide":
         return [word for word in words if word not in argument], body
     if what == "spoil":

@@ -240,6 +240,26 @@ is($keeper->get("SELECT kms.adopt_key('gap', 'kek')"), 1, '... which is adopted'
 is($keeper->get("SELECT kms.hand_back_key('gap')"), 1, '... and the one that the agent lacks goes back');
 is($keeper->get("SELECT string_agg(version || state, ' ' ORDER BY version) FROM kms.list_keys('gap')"), '1enabled 2enabled 3enabled', '... in its place');
 
+# An agent that lists what it has not, or does not list what it has.
+my $relay_folder = test_folder('relay');
+my $asked = "exec /usr/bin/python3 @{[ example_agent('relay.py') ]} $relay_folder " . $serve =~ s/^exec //r;
+sub with_plan {
+    my ($plan, $sql, $state, $name) = @_;
+    write_text("$relay_folder/plan", $plan);
+    my $session = keys_session($node, { 'kms.command' => $asked });
+    fails_with($session, $sql, $state, $name);
+    $session->quit;
+}
+my $far = '2147483647 xaes-256-gcm 00112233aabbccdd destroyed 2026-01-01T00:00:00Z seal exportable';
+$node->safe_psql('postgres', "SELECT kms.create_key('far')");
+with_plan("list 1 add-line far $far", q{SELECT kms.adopt_key('far', 'kek')}, 'KM009', 'a version that the agent lists and does not describe');
+is($node->safe_psql('postgres', "SELECT kms.adopt_key('far', 'kek')"), 1, '... and a right agent gives the key');
+with_plan("list 1 add-line far $far", q{SELECT kms.rotate_data_key('far')}, 'KM009', '... nor does one that is adopted go on from it');
+is($node->safe_psql('postgres', "SELECT kms.rotate_data_key('far')"), 2, '... but from its own');
+$node->safe_psql('postgres', "SELECT kms.create_key('unlisted')");
+with_plan('list 1 no-lines', "SELECT kms.$_('unlisted', 1)", 'KM002', "$_ of a version that is not listed") foreach 'disable_key', 'destroy_key';
+is($node->safe_psql('postgres', "SELECT state FROM kms.list_keys('unlisted')"), 'enabled', '... which stays as it is');
+
 $keeper->get("SELECT kms.create_data_key('no way', 'kek')");
 my $without = kms_session($node);
 $without->get("SET kms.command = '$serve --verbs wrap,unwrap,get,list'");
