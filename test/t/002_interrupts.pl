@@ -72,7 +72,7 @@ sub goes_on {
     for my $key (@late) {
         $session->get("SET kms.keys = '1=plain, 2=$key'; SET statement_timeout = '100ms'");
         fails_with($session, "SELECT kms.encode(2, '$key')", '57014', 'statement_timeout');
-        $session->get('RESET statement_timeout');
+        end_timeout($session);
     }
     open_gate($_) for @late;
     goes_on($session, 'three late replies are dropped');
@@ -130,7 +130,7 @@ SQL
     $session->get("SET statement_timeout = '200ms'");
     fails_with($session, "SELECT kms.set_key(2, 'gate.local')", '57014', 'a key that does not come');
     fails_with($session, "SELECT kms.encode(2, 'x')", 'KM001', 'is not bound');
-    $session->get('RESET statement_timeout');
+    end_timeout($session);
     open_gate('gate.local');
     my ($plain, $other) = map {
         $session->get("SELECT kms.set_key(2, '$_'); SELECT key_tag FROM kms.session_keys WHERE local_id = 2")
@@ -175,7 +175,8 @@ SQL
     answers_soon($session, '57014', 'pg_cancel_backend while the agent starts');
     $session->get("SET statement_timeout = '200ms'");
     fails_with($session, "SELECT kms.encode(1, 'x')", '57014', 'statement_timeout while the agent starts');
-    $session->get("RESET statement_timeout; SET kms.start_timeout = '200ms'");
+    end_timeout($session);
+    $session->get("SET kms.start_timeout = '200ms'");
     my $answer = fails_with($session, "SELECT kms.encode(1, 'x')", 'KM008', 'kms.start_timeout');
     like($answer->{detail}, qr/did not answer within 200 ms, before the handshake/, 'the reason is told');
     $session->get("RESET kms.start_timeout; SET kms.command = '$stage'");

@@ -125,12 +125,12 @@ $node->safe_psql('postgres', 'DROP TABLE registered');
 
 $one->get(q{BEGIN; SAVEPOINT s; SELECT kms.encode_with('k2', 'x'); ROLLBACK TO s});
 fails_with($two, q{SET statement_timeout = '100ms'; CALL kms.destroy_data_key('k2', 1)}, '57014', 'what was sealed before a rollback to a savepoint may be stored yet');
-$two->get('RESET statement_timeout');
+end_timeout($two);
 $one->get(q{SELECT kms.encode_with('k3', 'x'); SAVEPOINT s; SELECT kms.encode_with('k4', 'x'); RELEASE s; SAVEPOINT t; SELECT kms.encode_with('k3', 'x'); ROLLBACK TO t});
 foreach my $key ('k3', 'k4') {
     fails_with($two, "SET statement_timeout = '100ms'; CALL kms.destroy_data_key('$key', 1)", '57014', "what lives on after savepoints does: $key");
 }
-$two->get('RESET statement_timeout');
+end_timeout($two);
 $one->get('SAVEPOINT s');
 fails_with($one, q{SELECT kms.encode_with('k5', 'x'), 1 / 0}, '22012', 'an error');
 $one->get(q{ROLLBACK TO s; SELECT kms.encode_with('k5', 'x')});
@@ -154,7 +154,7 @@ is($one->answer->{out}, 50, '... and seals where it was rolled back');
 $one->get(q{SELECT kms.create_data_key('p', 'main'); BEGIN; SELECT kms.encode_with('p', 'x'), kms.create_data_key('prepared', 'main'); PREPARE TRANSACTION 'kms'});
 fails_with($two, "SET statement_timeout = '100ms'; CALL kms.destroy_data_key('p', 1)", '57014', 'destruction waits for a prepared transaction');
 fails_with($two, q{SELECT kms.rotate_kek('main')}, '57014', '... and so does a rotation of the KEK under which it has created a data key');
-$two->get('RESET statement_timeout');
+end_timeout($two);
 $one->get(q{COMMIT PREPARED 'kms'});
 is($two->get(q{CALL kms.destroy_data_key('p', 1); SELECT kms.decode_with_text('prepared', kms.encode_with('prepared', 'x'))}), "0\nx", '... until it is committed, and its data key is there');
 

@@ -134,7 +134,7 @@ foreach my $place ('session', 'agent') {
     foreach my $use (sort keys %large) {
         $session->get("SET statement_timeout = '40ms'");
         fails_with($session, $large{$use}, '57014', "blob_keys = $place: statement_timeout in the middle of $use");
-        $session->get('RESET statement_timeout');
+        end_timeout($session);
         next if $place eq 'session' && $use ne 'put';
         begin("$large{$use}, generate_series(1, 20)");
         $watch->get('SELECT pg_cancel_backend(' . $session->pid . ')');

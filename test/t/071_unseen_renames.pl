@@ -66,11 +66,12 @@ foreach my $what ('TABLE', 'INDEX', 'VIEW', 'SEQUENCE', 'MATERIALIZED VIEW', 'FO
 
 # Typed tables, whose columns are renamed with the type's attributes: the command reports the type.
 begin_anew('CREATE TYPE typed AS (id int, ssn bytea); CREATE TABLE person OF typed; CREATE TABLE heir () INHERITS (person)');
-$s->get(q{SELECT kms.register_column('heir', 'ssn', 'k', 'id::text::bytea')});
+# What is registered of the heir beside the parent does not count, and is followed all the same.
+$s->get(q{ALTER TABLE heir NO INHERIT person; SELECT kms.register_column('heir', 'ssn', 'k', 'id::text::bytea'); ALTER TABLE heir INHERIT person});
 $s->get('ALTER TYPE typed RENAME ATTRIBUTE ssn TO number CASCADE; ALTER TYPE typed RENAME ATTRIBUTE id TO pid CASCADE');
 is(registered(), 'public.heir.number, public.person.number', 'ALTER TYPE RENAME ATTRIBUTE CASCADE, of a typed table and its heir');
 is($s->get('SELECT DISTINCT context_expression FROM kms.registered_columns'), '((pid)::text)::bytea', '... and their contexts');
-is_kept(qr/^public\.heir\.number: 0 rows$|^public\.person\.number: 1 row$/, '... and the key version is kept');
+is_kept(qr/^public\.person\.number: 1 row$/, '... and the key version is kept');
 $s->get('DROP TABLE person CASCADE; DROP TYPE typed');
 
 # --- what is not seen
@@ -119,7 +120,7 @@ begin_anew('CREATE TABLE person (id int, ssn bytea, other int)');
 my $said = said('ALTER TABLE person DROP COLUMN id');
 like($said, qr/WARNING: .*the context expression of public\.person\.ssn is not used any more\nDETAIL:  it used id, which was dropped\nHINT: /, 'a column that the expression uses is dropped');
 is($s->get('SELECT broken FROM kms.registered_columns'), 'it used id, which was dropped', '... as the view says');
-is_kept(qr/^public\.person\.ssn: its context expression is broken: it used id, which was dropped$/, '... and keeps every version');
+is_kept(qr/^public\.person\.ssn: 1 row; its context expression is broken: it used id, which was dropped$/, '... and keeps every version');
 $s->get('ALTER TABLE person RENAME other TO id');
 fails_with($s, q{CALL kms.reencrypt('person', 'ssn')}, '55000', 'another column of that name is not it');
 unlike(said('ALTER TABLE person RENAME id TO pid'), qr/WARNING/, '... and it is said once');
@@ -307,7 +308,7 @@ begin_anew();
 $s->get('CREATE TABLE whole (id int, ssn bytea) PARTITION BY RANGE (id)');
 like(said('ALTER TABLE whole ATTACH PARTITION person FOR VALUES FROM (0) TO (100)'),
     qr/WARNING: .*the table of registered column public\.person\.ssn is a partition now\nDETAIL: .*\nHINT:  Register the column/, 'ATTACH PARTITION');
-is_kept(qr/^public\.person\.ssn: a partition now, and the column of "whole" is not registered$/, '... keeps every version');
+is_kept(qr/^public\.person\.ssn: 1 row; a partition now, and the column of "whole" is not registered$/, '... keeps every version');
 $s->get("SELECT kms.register_column('whole', 'ssn', 'k', 'id::text::bytea')");
 is_kept(qr/^public\.whole\.ssn: 1 row$/, '... until the column of the whole is registered, which counts alone');
 fails_with($s, "CALL kms.reencrypt('person', 'ssn')", '55000', '... and is what is re-encrypted');

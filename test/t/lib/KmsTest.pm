@@ -5,6 +5,7 @@ package KmsTest;
 use strict;
 use warnings FATAL => 'all';
 
+use Carp qw(croak);
 use Exporter 'import';
 use FindBin;
 use PostgreSQL::Test::Cluster;
@@ -17,7 +18,7 @@ use KmsTest::Session;
 our @EXPORT = qw(
     kms_node kms_session kms_agent_path example_agent make_keyring stage_agent seen_through was_asked write_text
     agent_pid is_alive process_status open_descriptors children_of becomes server_is_up new_log
-    fails_with takes_less no_crash
+    fails_with end_timeout takes_less no_crash
 );
 
 # A started server with the extension in its database postgres. %conf: further settings.
@@ -155,6 +156,12 @@ sub children_of {
 # --- expectations
 
 # Polls until $condition->() is true; false after $seconds (20 by default).
+# On a busy machine the statement that ends a short statement_timeout is cut off by it, too.
+sub end_timeout {
+    my ($session) = @_;
+    return becomes(sub { $session->ask('RESET statement_timeout')->{state} eq '' }) || croak 'statement_timeout stays';
+}
+
 sub becomes {
     my ($condition, $seconds) = @_;
     my $deadline = time + ($seconds // 20);
