@@ -63,8 +63,6 @@ CREATE TABLE kms.data_key (
 CREATE FUNCTION kms_internal.data_key_changed()
 RETURNS trigger LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'kms_data_key_changed';
 
--- Sessions that hold keys of the table look again. For each row, since a subscription's worker fires
--- no trigger that is for each statement.
 -- A dump of another database may bring another key of the same name: rows that were sealed under the
 -- one would be taken for those of the other.
 CREATE FUNCTION kms_internal.refuse_other_key()
@@ -82,6 +80,8 @@ END $$;
 CREATE TRIGGER same_key BEFORE INSERT ON kms.data_key
 FOR EACH ROW EXECUTE FUNCTION kms_internal.refuse_other_key();
 
+-- Sessions that hold keys of the table look again. For each row, since a subscription's worker fires
+-- no trigger that is for each statement.
 CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE ON kms.data_key
 FOR EACH ROW EXECUTE FUNCTION kms_internal.data_key_changed();
 ALTER TABLE kms.data_key ENABLE ALWAYS TRIGGER changed;

@@ -24,17 +24,24 @@ bool is_refusal(Code code) {
            code == Code::failed;
 }
 
-// Numbers go on from the highest that was ever used: one that is too high would end them.
-Status check_known(Line line, ByteView kek, std::uint32_t version) {
+Result<std::optional<DescribedKey>> try_describe(Line line, ByteView kek) {
     if (!line.agent.offers(wire::verb::describe)) {
-        return {};
+        return std::optional<DescribedKey>();
     }
-    const auto described = describe_key(line, kek);
-    if (described && described->version < version) {
+    auto described = describe_key(line, kek);
+    if (!described && !is_refusal(described.error().code)) {
+        return described.error();
+    }
+    return described ? std::optional(*described) : std::optional<DescribedKey>();
+}
+
+// Numbers go on from the highest that was ever used: one that is too high would end them.
+Status check_known(const std::optional<DescribedKey>& kek, std::uint32_t version) {
+    if (kek && kek->version < version) {
         return Error{Code::protocol,
                      "the key agent wraps by a version that is newer than the current one"};
     }
-    return described || is_refusal(described.error().code) ? Status() : described.error();
+    return {};
 }
 
 }  // namespace
@@ -66,9 +73,10 @@ Result<NewDataKey> wrap_data_key(Line line, ByteView kek, const DataKeyId& id, B
     const std::string text = data_key_context(info_of(id.algorithm).name, id.version, id.name);
     const ByteView context = bytes_of(text);
     KMS_ASSIGN(WrappedSecret wrapped, wrap_key(line, kek, context, key));
-    KMS_TRY(check_known(line, kek, wrapped.version));
+    KMS_ASSIGN(const std::optional<DescribedKey> described, try_describe(line, kek));
+    KMS_TRY(check_known(described, wrapped.version));
     KMS_TRY(check_opens(line, kek, context, wrapped, key));
-    return NewDataKey{tag, std::move(wrapped)};
+    return NewDataKey{tag, std::move(wrapped), described};
 }
 
 }  // namespace kms

@@ -2,6 +2,8 @@
 // stays with the agent.
 #pragma once
 
+#include <optional>
+
 #include "client/keys.hpp"
 
 namespace kms {
@@ -15,7 +17,8 @@ struct DataKeyId {
 
 struct NewDataKey {
     KeyTag tag;
-    WrappedSecret wrapped;  // the version is the KEK's
+    WrappedSecret wrapped;            // the version is the KEK's
+    std::optional<DescribedKey> kek;  // as far as the agent says
 };
 
 // What the agent has wrapped is unwrapped again before it is believed: a wrapped form that does not

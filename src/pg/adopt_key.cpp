@@ -42,8 +42,8 @@ void require_of_no_other_name(const KeyMove& move, const ListedVersion& listed) 
     }
 }
 
-Status check_same_version(const FetchedKey& fetched, const ListedVersion& listed,
-                          Algorithm algorithm) {
+Status check_as_listed(const FetchedKey& fetched, const ListedVersion& listed,
+                       Algorithm algorithm) {
     if (fetched.version != listed.version || fetched.algorithm != algorithm) {
         return Error{Code::protocol, "the key agent gives another version than it lists"};
     }
@@ -58,7 +58,7 @@ WrappedForm wrap_fetched(const KeyMove& move, ByteView kek, const ListedVersion&
     std::uint32_t kek_version = 0;
     ask(use, [&](Session& session, Line line) -> Status {
         KMS_ASSIGN(const FetchedKey fetched, get_key(line, move.name, listed.tag));
-        KMS_TRY(check_same_version(fetched, listed, algorithm));
+        KMS_TRY(check_as_listed(fetched, listed, algorithm));
         KMS_ASSIGN(NewDataKey made, wrap_data_key(line, kek, {move.name, listed.version, algorithm},
                                                   fetched.key.view()));
         kek_version = made.wrapped.version;

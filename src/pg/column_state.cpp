@@ -11,6 +11,11 @@ InStepTrigger look_in(Oid relation, Find&& find) {
     return trigger;
 }
 
+InStepTrigger maker_of(Oid relation, const char* column) {
+    return look_in(relation,
+                   [&](Relation table) { return find_in_step_trigger_into(table, column); });
+}
+
 const char* missing_of(Oid relation, const InStepTrigger& trigger) {
     return get_attnum(relation, trigger.source) == InvalidAttrNumber ? trigger.source
                                                                      : trigger.target;
@@ -69,8 +74,7 @@ void require_not_opened(Oid relation, AttrNumber column) {
 }
 
 void require_not_being_encrypted(Oid relation, const char* encrypted) {
-    const InStepTrigger trigger = look_in(
-        relation, [&](Relation table) { return find_in_step_trigger_into(table, encrypted); });
+    const InStepTrigger trigger = maker_of(relation, encrypted);
     if (trigger.name != nullptr) {
         ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                         errmsg("column \"%s\" of \"%s\" is being encrypted into column \"%s\"",
@@ -81,8 +85,7 @@ void require_not_being_encrypted(Oid relation, const char* encrypted) {
 
 void require_not_made(Oid relation, AttrNumber column) {
     const char* name = get_attname(relation, column, false);
-    const InStepTrigger trigger =
-        look_in(relation, [&](Relation table) { return find_in_step_trigger_into(table, name); });
+    const InStepTrigger trigger = maker_of(relation, name);
     if (trigger.name != nullptr) {
         ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                         errmsg("column \"%s\" of \"%s\" is made of column \"%s\"", name,

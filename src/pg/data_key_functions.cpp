@@ -33,21 +33,14 @@ std::uint32_t version_after(const DataKeyVersion& newest, ByteView name) {
 // Whether whoever may start the agent can have the KEK itself.
 enum class KekExport { stays, unknown, leaves };
 
-Result<KekExport> export_of(Line line, ByteView kek) {
-    if (!line.agent.offers(wire::verb::get)) {
+KekExport export_of(const KeyAgent& agent, const std::optional<DescribedKey>& kek) {
+    if (!agent.offers(wire::verb::get)) {
         return KekExport::stays;
     }
-    if (!line.agent.offers(wire::verb::describe)) {
+    if (!kek || !kek->uses.exportable) {
         return KekExport::unknown;
     }
-    const auto described = describe_key(line, kek);
-    if (!described && is_no_answer(described.error().code)) {
-        return described.error();
-    }
-    if (!described || !described->uses.exportable) {
-        return KekExport::unknown;
-    }
-    return *described->uses.exportable ? KekExport::leaves : KekExport::stays;
+    return *kek->uses.exportable ? KekExport::leaves : KekExport::stays;
 }
 
 void warn_of_export(ByteView kek, KekExport exported) {
@@ -71,7 +64,7 @@ Datum add_version(ByteView kek, const DataKeyId& id) {
     KekExport exported = KekExport::unknown;
     ask(use, [&](Session& session, Line line) -> Status {
         KMS_ASSIGN(NewDataKey made, make_data_key(line, kek, id));
-        KMS_ASSIGN(exported, export_of(line, kek));
+        exported = export_of(line.agent, made.kek);
         tag = made.tag;
         kek_version = made.wrapped.version;
         session.reply = std::move(made.wrapped.bytes);

@@ -49,7 +49,8 @@ class Ages {
         const std::span<const RegisteredColumn> registered = locked_registered_columns();
         Collected<const RegisteredColumn*> countable;
         for (const RegisteredColumn& column : registered) {
-            if (covering(column, registered) == nullptr && can_be_counted(column)) {
+            if (covering(column.relation, column.column_name, registered) == nullptr &&
+                can_be_counted(column)) {
                 countable.add(&column);
             }
         }

@@ -3,13 +3,14 @@
 #include "pg/collected.hpp"
 #include "pg/owner.hpp"
 #include "pg/registry.hpp"
-#include "pg/settings.hpp"
+#include "pg/rewriting.hpp"
+#include "pg/transaction.hpp"
 
 namespace kms::pg {
 namespace {
 
 constexpr int tries = 50;
-constexpr long pause_milliseconds = 20;
+constexpr std::int64_t pause_milliseconds = 20;
 
 // Of a version that no other session has seen there is nothing to be missed.
 bool was_committed(const HeapTupleHeaderData& version) {
@@ -71,8 +72,7 @@ TransactionId unfilled_until(const Pair& pair) {
 // Those of others that may not see what `last` has done: their snapshots regard a transaction as
 // running that is not newer. As pg_locks shows them.
 Datum transactions_before(TransactionId last, int& count) {
-    const VirtualTransactionId* running = GetCurrentVirtualXIDs(
-        last, true, false, PROC_IS_AUTOVACUUM | PROC_IN_VACUUM | PROC_IN_SAFE_IC, &count);
+    const VirtualTransactionId* running = other_transactions(last, count);
     auto* shown = allocate_many<Datum>(static_cast<std::size_t>(count));
     for (int i = 0; i < count; ++i) {
         shown[i] = CStringGetTextDatum(shown_transaction(running[i]));
@@ -107,17 +107,10 @@ const char* processes_before(TransactionId last) {
     return count == 0 ? "" : processes_of(transactions);
 }
 
-void pause() {
-    (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, pause_milliseconds,
-                    PG_WAIT_EXTENSION);
-    ResetLatch(MyLatch);
-    CHECK_FOR_INTERRUPTS();
-}
-
 const char* outlast_statements(TransactionId last) {
     const char* processes = processes_before(last);
     for (int i = 1; i < tries && processes[0] != '\0'; ++i) {
-        pause();
+        sleep_for(pause_milliseconds);
         processes = processes_before(last);
     }
     return processes;

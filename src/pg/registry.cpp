@@ -281,13 +281,12 @@ std::span<const RegisteredColumn> locked_registered_columns() {
     return columns;
 }
 
-const RegisteredColumn* covering(const RegisteredColumn& column,
+const RegisteredColumn* covering(Oid relation, const char* column,
                                  std::span<const RegisteredColumn> registered) {
-    const List* ancestors = column.relation != InvalidOid ? find_all_ancestors(column.relation)
-                                                          : static_cast<List*>(NIL);
+    const List* ancestors =
+        relation != InvalidOid ? find_all_ancestors(relation) : static_cast<List*>(NIL);
     for (const RegisteredColumn& other : registered) {
-        if (list_member_oid(ancestors, other.relation) &&
-            strcmp(other.column_name, column.column_name) == 0) {
+        if (list_member_oid(ancestors, other.relation) && strcmp(other.column_name, column) == 0) {
             return &other;
         }
     }

@@ -64,7 +64,7 @@ const RegisteredColumn* find_registration(Oid relation, const char* column);
 
 // Where the column is one of a partition, or of a child table, of a table whose column of that name
 // is registered, which is what counts then: that one. nullptr otherwise.
-const RegisteredColumn* covering(const RegisteredColumn& column,
+const RegisteredColumn* covering(Oid relation, const char* column,
                                  std::span<const RegisteredColumn> registered);
 
 // Where the column has become one of a partition: what that is one of, at the top. nullptr

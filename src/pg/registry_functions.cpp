@@ -79,10 +79,8 @@ void refuse_registered(Relation table, const char* column, AttrNumber attribute)
 }
 
 void refuse_covered(Relation table, const char* column) {
-    RegisteredColumn wanted = {};
-    wanted.relation = RelationGetRelid(table);
-    wanted.column_name = column;
-    if (const RegisteredColumn* above = covering(wanted, registered_columns())) {
+    if (const RegisteredColumn* above =
+            covering(RelationGetRelid(table), column, registered_columns())) {
         ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
                         errmsg("column \"%s\" of table \"%s\" is registered as %s", column,
                                RelationGetRelationName(table), full_name(*above)),

@@ -9,6 +9,7 @@
 #include "pg/registry.hpp"
 #include "pg/settings.hpp"
 #include "pg/sqlstates.hpp"
+#include "pg/transaction.hpp"
 
 namespace kms::pg {
 namespace {
@@ -65,10 +66,8 @@ Oid file_of(Oid relation) {
 
 // False: there are none. `oldest`: only those whose snapshot may be as old; else all.
 bool outlast_running_transactions(TransactionId oldest) {
-    const bool by_snapshot = TransactionIdIsValid(oldest);
     int count = 0;
-    const VirtualTransactionId* running = GetCurrentVirtualXIDs(
-        oldest, by_snapshot, false, PROC_IS_AUTOVACUUM | PROC_IN_VACUUM | PROC_IN_SAFE_IC, &count);
+    const VirtualTransactionId* running = other_transactions(oldest, count);
     for (int i = 0; i < count; ++i) {
         (void)VirtualXactLock(running[i], true);
     }
@@ -159,7 +158,7 @@ struct Countable {
 std::span<const Countable> look_at(std::span<const RegisteredColumn> registered) {
     Collected<Countable> columns;
     for (const RegisteredColumn& column : registered) {
-        if (covering(column, registered) == nullptr) {
+        if (covering(column.relation, column.column_name, registered) == nullptr) {
             columns.add({&column, fault_of(column), obstacle_to_counting(column) == nullptr});
         }
     }
@@ -292,8 +291,8 @@ const char* how_to_count(std::span<const ColumnRows> columns) {
                ? ""
                : "Mend what is registered and does not hold: register the column anew, or that of "
                  "the table that it is a partition of; kms.forget_column() takes back what is of "
-                 "no "
-                 "column here. Rows of a column that is not registered are not counted, and lost. ";
+                 "no column here. Rows of a column that is not registered are not counted, and "
+                 "lost. ";
 }
 
 void refuse_if_needed(const char* action, ByteView identifier, std::uint32_t version,

@@ -55,7 +55,8 @@ const char* registered_label(const Rewriting& run) {
 
 // A part that was registered before it became one.
 void require_not_covered(const Rewriting& run, const RegisteredColumn& column) {
-    if (const RegisteredColumn* root = covering(column, registered_columns())) {
+    if (const RegisteredColumn* root =
+            covering(column.relation, column.column_name, registered_columns())) {
         ereport(ERROR,
                 (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                  errmsg("%s is registered as %s", registered_label(run), full_name(*root)),

@@ -1,7 +1,5 @@
 #include "pg/transaction.hpp"
 
-#include "pg/pg.hpp"
-
 namespace kms::pg {
 
 void require_writable(const char* function) {
@@ -47,6 +45,11 @@ void make_commits_durable() {
     if (!RecoveryInProgress()) {
         XLogFlush(log_marker("kms"));
     }
+}
+
+const VirtualTransactionId* other_transactions(TransactionId oldest, int& count) {
+    return GetCurrentVirtualXIDs(oldest, TransactionIdIsValid(oldest), false,
+                                 PROC_IS_AUTOVACUUM | PROC_IN_VACUUM | PROC_IN_SAFE_IC, &count);
 }
 
 }  // namespace kms::pg

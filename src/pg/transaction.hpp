@@ -1,6 +1,8 @@
 // In what transaction a function may be called: act one.
 #pragma once
 
+#include "pg/pg.hpp"
+
 namespace kms::pg {
 
 // Refuses, in the name of `function`, where nothing can be written: before an agent is asked for
@@ -22,5 +24,9 @@ void require_nothing_changed(const char* function);
 // What has been committed here is on disk, whatever synchronous_commit says: no crash brings it
 // back.
 void make_commits_durable();
+
+// Of other sessions of this database, but for those that vacuum: `oldest`: only those whose
+// snapshot may be as old; else all.
+const VirtualTransactionId* other_transactions(TransactionId oldest, int& count);
 
 }  // namespace kms::pg
