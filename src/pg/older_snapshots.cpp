@@ -100,16 +100,17 @@ const char* processes_of(Datum transactions) {
     return processes;
 }
 
-// Empty: nobody is.
+// nullptr: nobody is. Whoever has ended since may have handed its snapshot on: that is another
+// look.
 const char* processes_before(TransactionId last) {
     int count = 0;
     const Datum transactions = transactions_before(last, count);
-    return count == 0 ? "" : processes_of(transactions);
+    return count == 0 ? nullptr : processes_of(transactions);
 }
 
 const char* outlast_statements(TransactionId last) {
     const char* processes = processes_before(last);
-    for (int i = 1; i < tries && processes[0] != '\0'; ++i) {
+    for (int i = 1; i < tries && processes != nullptr; ++i) {
         sleep_for(pause_milliseconds);
         processes = processes_before(last);
     }
@@ -120,8 +121,8 @@ const char* outlast_statements(TransactionId last) {
 
 void require_no_older_snapshot(const Pair& pair) {
     const TransactionId last = unfilled_until(pair);
-    const char* processes = TransactionIdIsValid(last) ? outlast_statements(last) : "";
-    if (processes[0] != '\0') {
+    const char* processes = TransactionIdIsValid(last) ? outlast_statements(last) : nullptr;
+    if (processes != nullptr) {
         ereport(ERROR,
                 (errcode(ERRCODE_OBJECT_IN_USE),
                  errmsg("transactions may still see rows of \"%s\" as they were before column "
