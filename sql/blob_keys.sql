@@ -106,7 +106,9 @@ SELECT kms.rewrap_blobs(1) > 900;
 -- A version that is disabled.
 SELECT id FROM kept WHERE key = 3 AND mode = 'local' \gset
 SELECT kms.rotate_key('aes-128-gcm'), kms.disable_key('aes-128-gcm', 1, force => true);
+\set VERBOSITY terse
 SELECT state_of(format('SELECT kms.blob_get(%L)', :'id')), state_of('SELECT kms.rewrap_blobs(3)'), state_of('SELECT * FROM kms.blob_list()');
+\set VERBOSITY default
 SELECT count(*) FROM kms.blob_list() WHERE id = :'id';
 SELECT kms.enable_key('aes-128-gcm', 1);
 SELECT count(*) FROM kms.blob_list() WHERE id = :'id';

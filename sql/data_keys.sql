@@ -172,6 +172,9 @@ SELECT kms.unwrap('main', kms.encode(1, 'x'));
 SELECT kms.rotate_key('main');
 SELECT convert_from(kms.unwrap('main', :'wrapped'), 'UTF8');
 SELECT kms.disable_key('main', 2, force => true);
+-- What is not the agent's to retire.
+SELECT kms.disable_key('repeatable', 1);
+SELECT kms.destroy_key('repeatable', 1);
 SELECT kms.unwrap('main', :'wrapped');
 RESET kms.command;
 DELETE FROM kms.data_key;

@@ -315,7 +315,10 @@ Status Requests::rotate(const Head& head, ByteView) {
 
 Status Requests::list(const Head& head, ByteView) {
     const std::string prefix = head.word(0).value_or(std::string());
-    KMS_ASSIGN(const auto versions, store_.list(bytes_of(prefix)));
+    KMS_ASSIGN(auto versions, store_.list(bytes_of(prefix)));
+    if (head.raw_word(1) == wire::exact_word) {
+        std::erase_if(versions, [&](const auto& version) { return version.key != prefix; });
+    }
     std::string lines;
     for (const wire::ListedVersion& version : versions) {
         wire::append_listed(lines, version);

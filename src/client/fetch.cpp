@@ -1,5 +1,7 @@
 #include "client/fetch.hpp"
 
+#include <algorithm>
+
 #include "client/reply_words.hpp"
 
 #include "base/floor.hpp"
@@ -23,6 +25,9 @@ Result<Algorithm> algorithm_of_key(const Reply& reply) {
 Result<KeyTag> tag_of_key(const Reply& reply, Algorithm algorithm) {
     if (reply.body.size() != info_of(algorithm).key_length) {
         return violation("a key has not the length of its algorithm");
+    }
+    if (std::ranges::all_of(reply.body, [](Byte byte) { return byte == 0; })) {
+        return violation("a key is nothing but zeros");
     }
     KMS_ASSIGN(const KeyTag computed, compute_key_tag(algorithm, reply.body));
     if (reply.head.words.size() > 2) {

@@ -176,6 +176,13 @@ Result<std::vector<wire::ListedVersion>> list_keys(Line line, ByteView prefix) {
     return Call<std::vector<wire::ListedVersion>>::make(line, request, parse_list);
 }
 
+Result<std::vector<wire::ListedVersion>> list_versions(Line line, ByteView key) {
+    const Request request{.verb = wire::verb::list,
+                          .words = {key, bytes_of(wire::exact_word)},
+                          .reply_limit = most_list};
+    return Call<std::vector<wire::ListedVersion>>::make(line, request, parse_list);
+}
+
 Status change_version(Line line, std::string_view verb, ByteView key, std::uint32_t version) {
     const std::string number = std::to_string(version);
     const Request request{.verb = verb, .words = {key, bytes_of(number)}};

@@ -64,6 +64,9 @@ Result<DescribedKey> rotate_key(Line line, ByteView key, std::uint32_t after);
 
 Result<std::vector<wire::ListedVersion>> list_keys(Line line, ByteView prefix);
 
+// Of one key. An agent may list others that begin so as well.
+Result<std::vector<wire::ListedVersion>> list_versions(Line line, ByteView key);
+
 // `verb`: enable, disable or destroy.
 Status change_version(Line line, std::string_view verb, ByteView key, std::uint32_t version);
 

@@ -15,10 +15,15 @@ std::string context_of(const DataKeyId& id) {
 
 class Wrapping : public Errand {
   public:
-    Wrapping(ByteView kek, std::span<const std::string> contexts,
+    Wrapping(ByteView kek, std::uint32_t current, std::span<const std::string> contexts,
              std::span<const SecretBytes> secrets, std::vector<Rewrapped>& wrapped,
              std::size_t& failed)
-        : kek_(kek), contexts_(contexts), secrets_(secrets), wrapped_(wrapped), failed_(failed) {}
+        : kek_(kek),
+          current_(current),
+          contexts_(contexts),
+          secrets_(secrets),
+          wrapped_(wrapped),
+          failed_(failed) {}
 
     std::size_t count() const override { return secrets_.size(); }
 
@@ -37,6 +42,10 @@ class Wrapping : public Errand {
             return reply.error();
         }
         KMS_ASSIGN(const std::uint32_t version, read_version_or_first(reply->head));
+        if (version < current_) {
+            failed_ = index;
+            return violation("the key agent wraps by an older version than the current one");
+        }
         wrapped_[index].wrapped.version = version;
         wrapped_[index].wrapped.bytes.append(reply->body);
         return {};
@@ -44,6 +53,7 @@ class Wrapping : public Errand {
 
   private:
     ByteView kek_;
+    std::uint32_t current_;
     std::span<const std::string> contexts_;
     std::span<const SecretBytes> secrets_;
     std::vector<Rewrapped>& wrapped_;
@@ -53,9 +63,11 @@ class Wrapping : public Errand {
 
 class Rewrapping {
   public:
-    Rewrapping(Line line, ByteView kek, std::span<const WrappedDataKey> keys, std::size_t& failed)
+    Rewrapping(Line line, ByteView kek, std::uint32_t current, std::span<const WrappedDataKey> keys,
+               std::size_t& failed)
         : line_(line),
           kek_(kek),
+          current_(current),
           keys_(keys),
           failed_(failed),
           secrets_(keys.size()),
@@ -66,9 +78,13 @@ class Rewrapping {
         }
     }
 
+    Status open() {
+        KMS_TRY(open_first_forms());
+        return open_other_forms();
+    }
+
     Result<std::vector<Rewrapped>> run() {
         KMS_TRY(open());
-        KMS_TRY(open_other_forms());
         KMS_TRY(wrap());
         KMS_TRY(check());
         return std::move(wrapped_);
@@ -88,7 +104,7 @@ class Rewrapping {
         return {kek_, contexts_[index], wrapped, key.id.version, key.id.algorithm, key.tag};
     }
 
-    Status open() {
+    Status open_first_forms() {
         std::vector<WrappedKey> forms;
         for (std::size_t i = 0; i < keys_.size(); ++i) {
             forms.push_back(form(i, keys_[i].wrapped));
@@ -127,7 +143,7 @@ class Rewrapping {
     }
 
     Status wrap() {
-        Wrapping errand(kek_, contexts_, secrets_, wrapped_, failed_);
+        Wrapping errand(kek_, current_, contexts_, secrets_, wrapped_, failed_);
         return line_.agent.exchange(errand, line_.deadlines, line_.waiter);
     }
 
@@ -158,6 +174,7 @@ class Rewrapping {
 
     Line line_;
     ByteView kek_;
+    std::uint32_t current_;
     std::span<const WrappedDataKey> keys_;
     std::size_t& failed_;
     std::vector<std::string> contexts_;
@@ -168,9 +185,14 @@ class Rewrapping {
 
 }  // namespace
 
-Result<std::vector<Rewrapped>> rewrap(Line line, ByteView kek, std::span<const WrappedDataKey> keys,
-                                      std::size_t& failed) {
-    return Rewrapping(line, kek, keys, failed).run();
+Result<std::vector<Rewrapped>> rewrap(Line line, ByteView kek, std::uint32_t current,
+                                      std::span<const WrappedDataKey> keys, std::size_t& failed) {
+    return Rewrapping(line, kek, current, keys, failed).run();
+}
+
+Status check_rewrappable(Line line, ByteView kek, std::span<const WrappedDataKey> keys,
+                         std::size_t& failed) {
+    return Rewrapping(line, kek, 1, keys, failed).open();
 }
 
 }  // namespace kms

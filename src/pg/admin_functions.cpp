@@ -33,17 +33,28 @@ void change(const KeyUse& use, std::uint32_t version, std::string_view verb) {
     administer(use, [&](Line line) { return change_version(line, verb, use.identifier, version); });
 }
 
+bool is_data_key(const KeyUse& use) {
+    return has_data_keys() && read_data_key(use.identifier).newest() != nullptr;
+}
+
+const char* why_unlisted(const KeyUse& use) {
+    return is_data_key(use)
+               ? "A data key of this database has the name: kms.disable_data_key() and "
+                 "kms.destroy_data_key() retire its versions."
+               : "The agent lists no such version.";
+}
+
 // What the agent says of the version that is to be retired; nullptr: it is destroyed. KM002 for one
 // that is not listed: nothing of it could be counted.
 const ListedVersion* version_to_retire(const KeyUse& use, std::uint32_t version) {
     ListedVersions versions;
-    const Failure failure = list_versions(use, versions);
+    const Failure failure = list_versions_of_key(use, versions);
     if (failure) {
         raise_unlisted(use, failure);
     }
     const ListedVersion* listed = listed_version(versions, use.identifier, version);
     if (listed == nullptr) {
-        raise_error(use.subject(), Code::not_found, "The agent lists no such version.");
+        raise_error(use.subject(), Code::not_found, why_unlisted(use));
     }
     return listed->state != wire::VersionState::destroyed ? listed : nullptr;
 }
@@ -163,8 +174,7 @@ const ListedVersion* successor(ListedVersions listed, ByteView identifier, std::
 // Who holds a version as the current one seals under it until its time is over, though a newer one
 // has been made.
 void warn_of_those_who_seal(const KeyUse& use, std::uint32_t version) {
-    const bool is_data_key = has_data_keys() && read_data_key(use.identifier).newest() != nullptr;
-    if (mode() != Mode::local || is_data_key || !may_be_needed()) {
+    if (mode() != Mode::local || is_data_key(use) || !may_be_needed()) {
         return;
     }
     const ListedVersion* newer =
@@ -321,7 +331,7 @@ KMS_FUNCTION(kms_list_keys) {
     const KeyUse use =
         use_of_identifier(prefix.empty() ? "list keys" : "list keys with prefix", prefix);
     ListedVersions versions;
-    if (const Failure failure = list_versions(use, versions)) {
+    if (const Failure failure = list_beginning_so(use, versions)) {
         raise(failure);
     }
     RowSet rows(fcinfo);

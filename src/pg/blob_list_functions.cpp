@@ -1,6 +1,7 @@
 // What is said of blobs: blob_meta and blob_list.
 #include "pg/blob_arguments.hpp"
 #include "pg/blob_unlock.hpp"
+#include "pg/key_arguments.hpp"
 
 namespace kms::pg {
 namespace {
@@ -72,6 +73,20 @@ void warn_of_retired(std::uint64_t count) {
     }
 }
 
+void warn_of_unknown(const FoundKeys& found) {
+    if (found.unknown() != 0) {
+        ereport(WARNING,
+                (errmsg("not listed: " UINT64_FORMAT
+                        " blobs that may be of a bound key which cannot be had",
+                        found.unknown()),
+                 errdetail(
+                     "One such key is \"%s\", with local id %d.",
+                     shown_identifier(use_of_local_id("describe blob", found.closed()).identifier),
+                     found.closed()),
+                 errhint("kms.blob_meta() of such a blob tells what is in the way.")));
+    }
+}
+
 }  // namespace
 
 KMS_FUNCTION(kms_blob_meta) {
@@ -107,6 +122,7 @@ KMS_FUNCTION(kms_blob_list) {
     scan.end();
     MemoryContextDelete(memory);
     warn_of_retired(found.retired());
+    warn_of_unknown(found);
     PG_RETURN_NULL();
 }
 

@@ -1,5 +1,7 @@
 #include "pg/blob_unlock.hpp"
 
+#include <algorithm>
+
 #include "base/key_list.hpp"
 #include "pg/settings.hpp"
 
@@ -33,8 +35,11 @@ bool is_for_all_of_version(const Failure& failure) {
     return failure.cause.code != Code::denied || mode() != Mode::remote;
 }
 
-bool is_of_another_key(const Failure& failure) {
-    return failure.cause.code == Code::wrong_key || failure.cause.code == Code::not_found;
+Obstacle obstacle_of(const Failure& failure) {
+    if (!failure || failure.cause.code == Code::wrong_key) {
+        return Obstacle::none;
+    }
+    return failure.cause.code == Code::disabled ? Obstacle::retired : Obstacle::unknown;
 }
 
 // What is stored was well formed once.
@@ -51,13 +56,9 @@ Call by(const Call& call, std::int32_t local_id) {
     return with;
 }
 
-// No failure where the key does, or one after which another may. Raises everything else.
-Failure attempt(TryKey try_key, const Call& call, std::int32_t local_id, varlena** result) {
-    const Failure failure = try_key(by(call, local_id), result);
-    if (failure && !may_go_on_after(failure)) {
-        raise_of_stored(call, failure);
-    }
-    return failure;
+Failure attempt_with(TryKey try_key, const Call& call, std::int32_t local_id) {
+    varlena* result = nullptr;
+    return try_key(by(call, local_id), &result);
 }
 
 // All that is tried with the same outcome: the header tells which key it is for.
@@ -99,8 +100,19 @@ void FoundKeys::add(TryKey try_key, const Call& call, const BoundKey& key) {
     static_cast<Found*>(hash_search(entries_, &sought, HASH_ENTER, nullptr))->key = key;
 }
 
-bool tries(TryKey try_key, const Call& call, std::int32_t local_id, varlena** result) {
-    return !attempt(try_key, call, local_id, result);
+void FoundKeys::count(const BoundKey& key) {
+    if (key.local_id == 0) {
+        retired_ += key.obstacle == Obstacle::retired ? 1 : 0;
+        unknown_ += key.obstacle == Obstacle::unknown ? 1 : 0;
+    }
+}
+
+Failure attempt(TryKey try_key, const Call& call, std::int32_t local_id, varlena** result) {
+    const Failure failure = try_key(by(call, local_id), result);
+    if (failure && !may_go_on_after(failure)) {
+        raise_of_stored(call, failure);
+    }
+    return failure;
 }
 
 std::int32_t find_bound_key(TryKey try_key, const Call& call, const KeyTag& tag, varlena** result,
@@ -110,12 +122,16 @@ std::int32_t find_bound_key(TryKey try_key, const Call& call, const KeyTag& tag,
         found->count(*known);
         return 0;
     }
-    BoundKey bound = {0, false};
+    BoundKey bound = {0, Obstacle::none};
     bool is_for_all = true;
     const auto does = [&](std::int32_t local_id) {
         const Failure failure = attempt(try_key, call, local_id, result);
         is_for_all = is_for_all && (!failure || is_for_all_of_version(failure));
-        bound.is_retired = bound.is_retired || (failure && failure.cause.code == Code::disabled);
+        const Obstacle obstacle = obstacle_of(failure);
+        if (found != nullptr && obstacle == Obstacle::unknown) {
+            found->note(local_id);
+        }
+        bound.obstacle = std::max(bound.obstacle, obstacle);
         return !failure;
     };
     const KeyList& keys = key_list();
@@ -138,10 +154,15 @@ std::int32_t find_bound_key(TryKey try_key, const Call& call, const KeyTag& tag,
 }
 
 void raise_no_bound_key(TryKey try_key, const Call& call) {
+    BoundKey closed = {0, Obstacle::none};
     for (const Binding& binding : key_list().bindings()) {
-        varlena* result = nullptr;
-        const Failure failure = try_key(by(call, binding.local_id), &result);
-        if (failure && !is_of_another_key(failure)) {
+        const Obstacle obstacle = obstacle_of(attempt_with(try_key, call, binding.local_id));
+        if (obstacle > closed.obstacle) {
+            closed = {binding.local_id, obstacle};
+        }
+    }
+    if (closed.local_id != 0) {
+        if (const Failure failure = attempt_with(try_key, call, closed.local_id)) {
             raise(failure);
         }
     }

@@ -11,11 +11,14 @@ using TryKey = Failure (*)(const Call& call, varlena** result);
 
 constexpr const char* changed_blob_row = "Its row in kms.blob has been changed.";
 
+// What keeps a bound key from being tried: it cannot be had, so that nobody can tell whether it is
+// the one; or the version is its own, and is disabled or destroyed, which tells more.
+enum class Obstacle : unsigned char { none, unknown, retired };
+
 // The local id whose key a key version is of; 0: none that is bound and may be used here.
-// `is_retired`: one is, and the version is disabled or destroyed.
 struct BoundKey {
     std::int32_t local_id;
-    bool is_retired;
+    Obstacle obstacle;
 };
 
 // Where keys were found, as far as they were looked for, while one statement looks at many blobs:
@@ -28,22 +31,30 @@ class FoundKeys {
     std::optional<BoundKey> find(TryKey try_key, const Call& call) const;
     void add(TryKey try_key, const Call& call, const BoundKey& key);
 
-    // The blobs that nothing opens because a key version is retired.
-    void count(const BoundKey& key) { retired_ += key.local_id == 0 && key.is_retired ? 1 : 0; }
+    // The blobs that nothing opens for what is in the way.
+    void count(const BoundKey& key);
     std::uint64_t retired() const { return retired_; }
+    std::uint64_t unknown() const { return unknown_; }
+
+    // A bound key that cannot be had; 0: none.
+    void note(std::int32_t local_id) { closed_ = closed_ == 0 ? local_id : closed_; }
+    std::int32_t closed() const { return closed_; }
 
   private:
     HTAB* entries_;
     std::uint64_t retired_ = 0;
+    std::uint64_t unknown_ = 0;
+    std::int32_t closed_ = 0;
 };
 
 // The local id whose key does for `call`, 0 as above. `tag`: of the key version.
 std::int32_t find_bound_key(TryKey try_key, const Call& call, const KeyTag& tag, varlena** result,
                             FoundKeys* found = nullptr);
 
-bool tries(TryKey try_key, const Call& call, std::int32_t local_id, varlena** result);
+// By one key. A failure where it does not do: another may. Raises everything else.
+Failure attempt(TryKey try_key, const Call& call, std::int32_t local_id, varlena** result);
 
-// KM004; where the right key is bound and cannot be used, what is in the way.
+// KM004; where a key that is bound may be the right one and cannot be used, what is in the way.
 [[noreturn]] void raise_no_bound_key(TryKey try_key, const Call& call);
 
 }  // namespace kms::pg

@@ -83,10 +83,22 @@ class DamagedBlobs {
     std::size_t count_ = 0;
 };
 
-// Blobs that may well be whole, but that their key version does not open now.
+// A blob that may well be whole, but that its key version does not open now. The memory that the
+// reason stands in first goes with the subtransaction.
+struct Passed {
+    BlobId id;
+    char reason[256];  // empty: there is none
+};
+
+Passed passed(const BlobId& id, const char* reason) {
+    Passed blob = {id, {}};
+    strlcpy(blob.reason, reason, sizeof(blob.reason));
+    return blob;
+}
+
 class PassedBlobs {
   public:
-    void add(std::size_t count, const BlobId& last) {
+    void add(std::size_t count, const Passed& last) {
         count_ += count;
         last_ = count > 0 ? last : last_;
     }
@@ -96,22 +108,46 @@ class PassedBlobs {
             ereport(WARNING,
                     (errmsg("blobs that are passed over, since the key does not open them: %zu",
                             count_),
-                     errdetail("One is blob %s.", shown_id(last_)),
-                     errhint("kms.blob_verify() tells what is in the way, as a version that is "
-                             "disabled is. Call kms.rewrap_blobs() again after that.")));
+                     errdetail("One is blob %s: %s.", shown_id(last_.id), last_.reason),
+                     errhint("Call kms.rewrap_blobs() again once that is no more in the way.")));
         }
     }
 
   private:
     std::size_t count_ = 0;
-    BlobId last_ = {};
+    Passed last_ = {};
 };
 
 // What came of those that are not damaged.
 struct Tally {
     std::size_t done = 0;
     std::size_t passed = 0;
-    BlobId last_passed = {};
+    Passed last_passed = {};
+};
+
+// What blobs under a version tell of whose it is. One that is said to be another's may be damaged:
+// a few have to say so.
+struct Samples {
+    static constexpr int enough_others = 3;
+
+    bool is_ours;
+    int others;
+    bool is_closed;  // whatever blob is tried
+    Passed closed;   // one that the key does not open, for a reason that does not tell
+    Damage damage;
+
+    bool are_enough() const { return is_ours || is_closed || others == enough_others; }
+
+    // What is said of a context may be another for the next.
+    void take(const BlobId& id, const Unlocked& unlocked) {
+        is_ours = unlocked.blob != nullptr;
+        if (!is_ours && unlocked.why == Code::wrong_key) {
+            ++others;
+        } else if (!is_ours) {
+            is_closed = unlocked.why != Code::denied;
+            closed = passed(id, unlocked.reason);
+        }
+    }
 };
 
 class Rewrapping {
@@ -143,62 +179,59 @@ class Rewrapping {
     }
 
   private:
-    // Whether the blobs under the version with the tag are the key's. Where all are damaged nobody
-    // can tell.
+    // Whether the blobs under the version with the tag are the key's. Where all are damaged, or the
+    // key cannot be had, nobody can tell.
     bool is_of_key(const KeyTag& tag) {
-        Damage damage = {};
+        Samples samples = {};
         for (KeptStatement* blobs : {&select_samples, &select_all}) {
-            if (const auto is_ours = first_that_tells(*blobs, tag, damage)) {
-                return *is_ours;
-            }
+            look_at(*blobs, tag, samples);
         }
-        if (damage.reason != nullptr) {
-            damaged_.add(damage);
+        if (samples.is_ours || samples.others != 0) {
+            return samples.is_ours;
+        }
+        if (samples.damage.reason != nullptr) {
+            damaged_.add(samples.damage);
+        }
+        if (samples.closed.reason[0] != '\0') {
+            passed_.add(count_blobs(tag), samples.closed);
         }
         return false;
     }
 
-    std::optional<bool> first_that_tells(KeptStatement& blobs, const KeyTag& tag, Damage& damage) {
+    void look_at(KeptStatement& blobs, const KeyTag& tag, Samples& samples) {
         Datum values[1] = {bytes_datum(tag)};
         Portal cursor = blobs.open(values);
-        std::optional<bool> is_ours;
-        while (!is_ours) {
+        while (!samples.are_enough()) {
             SPI_cursor_fetch(cursor, true, batch_length);
             if (SPI_processed == 0) {
                 break;
             }
-            is_ours = first_that_tells(SPI_tuptable, SPI_processed, tag, damage);
+            look_at(SPI_tuptable, SPI_processed, tag, samples);
         }
         SPI_cursor_close(cursor);
-        return is_ours;
     }
 
-    std::optional<bool> first_that_tells(SPITupleTable* batch, std::uint64_t count,
-                                         const KeyTag& tag, Damage& damage) {
-        std::optional<bool> is_ours;
-        for (std::uint64_t i = 0; i < count && !is_ours; ++i) {
+    void look_at(SPITupleTable* batch, std::uint64_t count, const KeyTag& tag, Samples& samples) {
+        for (std::uint64_t i = 0; i < count && !samples.are_enough(); ++i) {
             CHECK_FOR_INTERRUPTS();
             const BlobId id = id_at(batch, i);
-            const char* reason = damage_of([&] { is_ours = is_of_key(id, tag); });
+            const char* reason = damage_of([&] { look_at(id, tag, samples); });
             if (reason != nullptr) {
-                damage = {id, reason};
+                samples.damage = {id, reason};
             }
         }
         SPI_freetuptable(batch);
-        return is_ours;
     }
 
-    // nullopt: it is gone, or under another version by now, and tells nothing of this one. The
-    // snapshot of the statement may be older than the one that the id is from.
-    std::optional<bool> is_of_key(const BlobId& id, const KeyTag& tag) {
-        std::optional<bool> is_ours;
+    // One that is gone, or under another version by now, tells nothing of this one. The snapshot of
+    // the statement may be older than the one that the id is from.
+    void look_at(const BlobId& id, const KeyTag& tag, Samples& samples) {
         PushActiveSnapshot(GetLatestSnapshot());
         const BlobRow* row = find_blob_row(id);
         if (row != nullptr && row->key_tag == tag) {
-            is_ours = unlock_blob("rewrap", local_id_, *row) != nullptr;
+            samples.take(id, unlock_blob("rewrap", local_id_, *row));
         }
         PopActiveSnapshot();
-        return is_ours;
     }
 
     // nullptr, or the reason why a blob does not open. Raises everything else. What is left of a
@@ -260,11 +293,11 @@ class Rewrapping {
             CHECK_FOR_INTERRUPTS();
             MemoryContext caller = MemoryContextSwitchTo(memory_);
             const BlobId id = id_at(batch, i);
-            if (rewrap(id)) {
-                ++tally.done;
-            } else {
+            if (const char* reason = rewrap(id)) {
                 ++tally.passed;
-                tally.last_passed = id;
+                tally.last_passed = passed(id, reason);
+            } else {
+                ++tally.done;
             }
             MemoryContextSwitchTo(caller);
             MemoryContextReset(memory_);
@@ -278,19 +311,19 @@ class Rewrapping {
         passed_.add(tally.passed, tally.last_passed);
     }
 
-    // It is locked: what is there now is what counts. False where the key does not do for it, as
-    // after its version has been disabled since it was looked at first: that is no damage.
-    bool rewrap(const BlobId& id) {
+    // It is locked: what is there now is what counts. nullptr, or why the key does not do for it,
+    // as after its version has been disabled since it was looked at first: that is no damage.
+    const char* rewrap(const BlobId& id) {
         PushActiveSnapshot(GetLatestSnapshot());
         BlobRow row = *find_blob_row(id);
-        OpenBlob* blob = unlock_blob("rewrap", local_id_, row);
-        if (blob != nullptr) {
+        const Unlocked unlocked = unlock_blob("rewrap", local_id_, row);
+        if (unlocked.blob != nullptr) {
             reading_.now = false;
-            rewrap_blob(writer_, local_id_, *blob, row, reading_);
+            rewrap_blob(writer_, local_id_, *unlocked.blob, row, reading_);
             reading_.now = true;
         }
         PopActiveSnapshot();
-        return blob != nullptr;
+        return unlocked.blob != nullptr ? nullptr : unlocked.reason;
     }
 
     BlobWriter& writer_;

@@ -87,4 +87,17 @@ void put_back_portals(const CallersPortals& before) {
     pfree(before.all);
 }
 
+Snapshot oldest_snapshot_of_cursors() {
+    Snapshot oldest = nullptr;
+    for_each_portal([&](Portal portal) {
+        const QueryDesc* query = portal->queryDesc;
+        const Snapshot own = query != nullptr && portal != ActivePortal ? query->snapshot : nullptr;
+        if (own != nullptr &&
+            (oldest == nullptr || TransactionIdPrecedes(own->xmin, oldest->xmin))) {
+            oldest = own;
+        }
+    });
+    return oldest;
+}
+
 }  // namespace kms::pg

@@ -29,4 +29,8 @@ void end_new_portals(const CallersPortals& before);
 
 void put_back_portals(const CallersPortals& before);
 
+// The oldest snapshot that a cursor of this session reads by, other than what is being run;
+// nullptr: there is none. What others have changed since, it still shows as it was.
+Snapshot oldest_snapshot_of_cursors();
+
 }  // namespace kms::pg

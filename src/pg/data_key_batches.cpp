@@ -22,9 +22,11 @@ void add_context(void* argument) {
         errcontext("data key \"%s\", version %u", shown_identifier(row.name), row.key.version);
         if (geterrcode() == sqlstate::wrong_key) {
             errhint(
-                "The agent's keys are as a rule older ones than those that have wrapped it, or "
-                "other ones: give it the newest copy of them. Else restore the row of "
-                "kms.data_key from a backup.");
+                "The agent's keys are as a rule older ones than those that have wrapped it: give "
+                "it "
+                "the newest copy of them, and keep those that it replaces, which open what was "
+                "made meanwhile. Where the row is of another database, whose keys the agent never "
+                "had, kms.destroy_data_key() gives it up.");
         }
     }
 }

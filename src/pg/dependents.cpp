@@ -11,7 +11,7 @@ namespace {
 // told above, a sequence of an identity or that goes on with the default, and what belongs to the
 // like of a parent. A view is named, and not its rule; what an expression needs besides, a CHECK
 // say, goes with the column all the same; a publication counts since its subscribers lose the
-// values.
+// values: `attnames`, the columns that it publishes, is of PostgreSQL 15 and later.
 constexpr const char* of_column =
     "SELECT bool_and(d.deptype = 'n') AS in_the_way,"
     " coalesce((SELECT pg_describe_object('pg_class'::regclass, r.ev_class, 0) FROM pg_rewrite r"
@@ -41,7 +41,8 @@ constexpr const char* of_column =
     " UNION SELECT false, format('publication %I, whose subscribers keep the column as it is',"
     " p.pubname) FROM pg_publication_tables p, pg_class c, pg_namespace n"
     " WHERE c.oid = $1 AND n.oid = c.relnamespace AND n.nspname = p.schemaname"
-    " AND c.relname = p.tablename"
+    " AND c.relname = p.tablename AND coalesce(to_jsonb(p) -> 'attnames' ? (SELECT attname::text"
+    " FROM pg_attribute WHERE attrelid = $1 AND attnum = $2), true)"
     " ORDER BY 1, 2";
 
 // Rows that are stored elsewhere as one value would lose the column without a word. PostgreSQL

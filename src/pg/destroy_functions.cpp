@@ -214,10 +214,12 @@ std::int64_t destroy_row(const Destruction& what, const DataKeyVersion& key, con
 // Every other data key is brought to a KEK version that never wrapped this one, and seen to open by
 // it, before its other form is dropped.
 void leave_versions(const KeyUse& kek, const DataKeyVersion& key) {
-    if (current_kek_version(kek) <= key.kek_version_last) {
-        (void)rotate_kek_at_agent(kek);
+    std::uint32_t current = current_kek_version(kek);
+    if (current <= key.kek_version_last) {
+        require_rewrappable(kek);
+        current = rotate_kek_at_agent(kek);
     }
-    rewrap_data_keys(kek);
+    rewrap_data_keys(kek, current);
     drop_second_forms(kek.identifier);
 }
 

@@ -9,6 +9,7 @@
 #include "pg/registry.hpp"
 #include "pg/row_values.hpp"
 #include "pg/row_writer.hpp"
+#include "pg/subscriptions.hpp"
 #include "pg/table_column.hpp"
 
 namespace kms::pg {
@@ -77,6 +78,20 @@ const RegisteredColumn* registration_of(Relation table, const char* name) {
     return found != nullptr ? found : find_registered_column(oid, get_attnum(oid, name));
 }
 
+// Whatever the trigger makes, a subscription knows nothing of.
+void require_found_by_subscription(Relation table, AttrNumber target) {
+    if (IsLogicalWorker() && !is_identified_without(table, target)) {
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("\"%s\" has no key without column \"%s\", which its rows could be "
+                               "found by",
+                               RelationGetRelationName(table),
+                               get_attname(RelationGetRelid(table), target, false)),
+                        errdetail("UPDATEs and DELETEs of the publisher would be lost here."),
+                        errhint("Make a PRIMARY KEY here, or REPLICA IDENTITY USING INDEX, over "
+                                "other columns.")));
+    }
+}
+
 Prepared* prepare(const TriggerData* call) {
     const Relation table = call->tg_relation;
     const bool opens = is_opening(*call->tg_trigger);
@@ -87,6 +102,7 @@ Prepared* prepare(const TriggerData* call) {
     prepared->target = require_column(call, names[1]);
     prepared->opens = opens;
     require_bytea(table, opens ? prepared->source : prepared->target);
+    require_found_by_subscription(table, prepared->target);
     prepared->is_registered = column != nullptr;
     if (column == nullptr) {
         return prepared;

@@ -42,8 +42,9 @@ KMS_FUNCTION(kms_rotate_kek) {
     const KeyUse kek = use_of_identifier("rotate key", required_identifier(fcinfo, 0, "kek"));
     lock_kek(kek.identifier);
     require_kek(kek);
+    require_rewrappable(kek);
     const std::uint32_t version = rotate_kek_at_agent(kek);
-    if (rewrap_data_keys(kek) == 0) {
+    if (rewrap_data_keys(kek, version) == 0) {
         ereport(NOTICE,
                 (errmsg("version %u of \"%s\" is made, and no data key is wrapped by the key",
                         version, shown_identifier(kek.identifier))));

@@ -11,10 +11,14 @@
 namespace kms::pg {
 namespace {
 
+struct Listed {
+    std::span<const std::uint32_t> living;
+    std::uint64_t count;  // with those that are destroyed
+};
+
 // Numbers may be left out, a billion of them: the agent lists those that there are. nullopt: it
 // does not.
-std::optional<std::span<const std::uint32_t>> listed_numbers(const KeyUse& kek, std::uint32_t first,
-                                                             std::uint32_t last) {
+std::optional<Listed> listed_numbers(const KeyUse& kek, std::uint32_t first, std::uint32_t last) {
     ListedVersions listed;
     const Failure failure = list_versions_of_key(kek, listed);
     if (failure && !failure.pending &&
@@ -24,13 +28,16 @@ std::optional<std::span<const std::uint32_t>> listed_numbers(const KeyUse& kek, 
     if (failure) {
         raise(failure);
     }
-    Collected<std::uint32_t> numbers;
+    Collected<std::uint32_t> living;
+    std::uint64_t count = 0;
     for (const ListedVersion& each : listed) {
-        if (each.version >= first && each.version <= last) {
-            numbers.add(each.version);
+        const bool is_in_range = each.version >= first && each.version <= last;
+        count += is_in_range ? 1 : 0;
+        if (is_in_range && each.state != wire::VersionState::destroyed) {
+            living.add(each.version);
         }
     }
-    return numbers.all();
+    return Listed{living.all(), count};
 }
 
 Status destroy_version(Line line, ByteView kek, std::uint32_t version, std::uint64_t& missing) {
@@ -38,21 +45,22 @@ Status destroy_version(Line line, ByteView kek, std::uint32_t version, std::uint
     if (!destroyed && destroyed.error().code != Code::not_found) {
         return destroyed.error();
     }
-    missing -= destroyed ? 1 : 0;
+    missing += destroyed ? 0 : 1;
     return {};
 }
 
+// The newest first: where it breaks off, that is the one which opens most.
 Status destroy_listed(Line line, ByteView kek, std::span<const std::uint32_t> versions,
                       std::uint64_t& missing) {
-    for (const std::uint32_t version : versions) {
-        KMS_TRY(destroy_version(line, kek, version, missing));
+    for (std::size_t i = versions.size(); i > 0; --i) {
+        KMS_TRY(destroy_version(line, kek, versions[i - 1], missing));
     }
     return {};
 }
 
 Status destroy_all(Line line, ByteView kek, std::uint32_t first, std::uint32_t last,
                    std::uint64_t& missing) {
-    for (std::uint64_t version = first; version <= last; ++version) {
+    for (std::uint64_t version = last; version >= first; --version) {
         KMS_TRY(destroy_version(line, kek, static_cast<std::uint32_t>(version), missing));
     }
     return {};
@@ -98,9 +106,9 @@ std::uint32_t current_kek_version(const KeyUse& kek) {
 
 void destroy_kek_versions(const KeyUse& kek, std::uint32_t first, std::uint32_t last) {
     const auto listed = listed_numbers(kek, first, last);
-    std::uint64_t missing = std::uint64_t{last} - first + 1;
+    std::uint64_t missing = listed ? std::uint64_t{last} - first + 1 - listed->count : 0;
     administer(kek, [&](Line line) {
-        return listed ? destroy_listed(line, kek.identifier, *listed, missing)
+        return listed ? destroy_listed(line, kek.identifier, listed->living, missing)
                       : destroy_all(line, kek.identifier, first, last, missing);
     });
     warn_of_missing(kek.identifier, missing);

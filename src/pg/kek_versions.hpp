@@ -11,7 +11,8 @@ std::uint32_t rotate_kek_at_agent(const KeyUse& kek);
 
 std::uint32_t current_kek_version(const KeyUse& kek);
 
-// Those that are destroyed already are passed over; a WARNING tells of those that it does not have.
+// The newest first. Those that are destroyed already are passed over; a WARNING tells of those that
+// it does not have.
 void destroy_kek_versions(const KeyUse& kek, std::uint32_t first, std::uint32_t last);
 
 }  // namespace kms::pg

@@ -10,7 +10,7 @@
 namespace kms::pg {
 namespace {
 
-// The list is one of all keys that begin so.
+// An agent may have listed all keys that begin so.
 template <typename Fits>
 const ListedVersion* newest(ListedVersions listed, ByteView key_identifier, Fits&& fits) {
     const ListedVersion* found = nullptr;
@@ -40,11 +40,11 @@ ListedVersions copied(std::span<const wire::ListedVersion> versions) {
     return {copies, count};
 }
 
-}  // namespace
+using List = Result<std::vector<wire::ListedVersion>> (*)(Line line, ByteView key);
 
-Failure list_versions(const KeyUse& use, ListedVersions& listed) {
+Failure list_by(List list, const KeyUse& use, ListedVersions& listed) {
     const Failure failure = try_ask(use, [&](Session& session, Line line) -> Status {
-        KMS_ASSIGN(session.listed, list_keys(line, use.identifier));
+        KMS_ASSIGN(session.listed, list(line, use.identifier));
         return {};
     });
     if (!failure) {
@@ -53,9 +53,15 @@ Failure list_versions(const KeyUse& use, ListedVersions& listed) {
     return failure;
 }
 
+}  // namespace
+
+Failure list_beginning_so(const KeyUse& use, ListedVersions& listed) {
+    return list_by(list_keys, use, listed);
+}
+
 Failure list_versions_of_key(const KeyUse& use, ListedVersions& listed) {
     ListedVersions beginning_so;
-    const Failure failure = list_versions(use, beginning_so);
+    const Failure failure = list_by(list_versions, use, beginning_so);
     Collected<ListedVersion> versions;
     for (const ListedVersion& version : beginning_so) {
         if (std::ranges::equal(version.key, use.identifier)) {
@@ -69,7 +75,7 @@ Failure list_versions_of_key(const KeyUse& use, ListedVersions& listed) {
 ListedVersions try_list_versions(ByteView key_identifier) {
     ListedVersions listed;
     if (mode() != Mode::refused && *command() != '\0') {
-        (void)list_versions(use_of_identifier("list key", key_identifier), listed);
+        (void)list_versions_of_key(use_of_identifier("list key", key_identifier), listed);
     }
     return listed;
 }

@@ -24,7 +24,7 @@ struct ListedVersion {
 using ListedVersions = std::span<const ListedVersion>;
 
 // Of all keys that begin with the identifier. Raises a cancel only; the session is settled.
-Failure list_versions(const KeyUse& use, ListedVersions& listed);
+Failure list_beginning_so(const KeyUse& use, ListedVersions& listed);
 
 // Of this very key.
 Failure list_versions_of_key(const KeyUse& use, ListedVersions& listed);

@@ -22,11 +22,13 @@ bool is_lone_value(const TriggerData* call, AttrNumber source, AttrNumber target
     }
     if (!is_update || !is_unchanged(call, target)) {
         const char* const* names = call->tg_trigger->tgargs;
-        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                        errmsg("column \"%s\" of \"%s\" is made of column \"%s\", which is NULL",
-                               names[1], RelationGetRelationName(call->tg_relation), names[0]),
-                        errhint("Write column \"%s\" until kms.switch_column() has dropped it.",
-                                names[0])));
+        ereport(ERROR,
+                (errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+                 errmsg("column \"%s\" of \"%s\" is made of column \"%s\", which is NULL", names[1],
+                        RelationGetRelationName(call->tg_relation), names[0]),
+                 errhint("Write column \"%s\" until kms.switch_column() has dropped it; or set "
+                         "both to NULL, where there is to be no value.",
+                         names[0])));
     }
     return heap_attisnull(call->tg_trigtuple, source, shape);
 }

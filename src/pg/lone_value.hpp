@@ -10,7 +10,7 @@ namespace kms::pg {
 bool is_unchanged(const TriggerData* call, AttrNumber attribute);
 
 // Whether it is one, and stays as it was: there is nothing to make its value of, and it may be the
-// only one. 55000 where such a value is written: it would go without a word.
+// only one. 27000 where such a value is written: it would go without a word.
 bool is_lone_value(const TriggerData* call, AttrNumber source, AttrNumber target);
 
 }  // namespace kms::pg

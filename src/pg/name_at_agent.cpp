@@ -99,7 +99,7 @@ void require_described(const KeyUse& use, std::uint32_t listed) {
 std::uint32_t newest_at_agent(ByteView name) {
     const KeyUse use = use_of_identifier("describe key", name);
     ListedVersions listed;
-    const Failure unlisted = list_versions(use, listed);
+    const Failure unlisted = list_versions_of_key(use, listed);
     if (unlisted) {
         raise_unless_silent(unlisted);
         return described_version(use);

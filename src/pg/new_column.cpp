@@ -3,8 +3,10 @@
 #include "pg/args.hpp"
 #include "pg/column_state.hpp"
 #include "pg/context_expression.hpp"
+#include "pg/context_type.hpp"
 #include "pg/in_step.hpp"
 #include "pg/owner.hpp"
+#include "pg/publications.hpp"
 #include "pg/stored_expression.hpp"
 #include "pg/succession.hpp"
 #include "pg/table_change.hpp"
@@ -17,6 +19,17 @@ void require_not_generated(Relation table, AttrNumber source) {
     if (column->attgenerated != '\0') {
         ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
                         errmsg("column \"%s\" is a generated column", NameStr(column->attname))));
+    }
+}
+
+// Money is written as the server's locale has it, and read back as another amount by another.
+void require_text_everywhere(Relation table, AttrNumber source) {
+    const auto* column = TupleDescAttr(RelationGetDescr(table), source - 1);
+    if (is_made_of(column->atttypid, MONEYOID)) {
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("column \"%s\" is of type %s, whose text is not the same everywhere",
+                               NameStr(column->attname), format_type_be(column->atttypid)),
+                        errhint("ALTER TABLE … ALTER COLUMN … TYPE numeric goes before it.")));
     }
 }
 
@@ -34,24 +47,9 @@ void require_not_in_partition_key(Oid relation, const char* source) {
     }
 }
 
-// The publications of the table, or of its partitions; nullptr: there is none.
-const char* publications_of(Oid relation) {
-    Oid types[] = {OIDARRAYOID};
-    Datum values[] = {oids_datum(find_all_inheritors(relation, AccessShareLock, nullptr))};
-    const int level = fix_search_path();
-    (void)SPI_execute_with_args(
-        "SELECT string_agg(DISTINCT quote_ident(p.pubname), ', ') FROM pg_publication_tables p"
-        " JOIN pg_namespace n ON n.nspname = p.schemaname"
-        " JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename"
-        " WHERE c.oid = ANY ($1)",
-        lengthof(types), types, values, nullptr, true, 1);
-    AtEOXact_GUC(false, level);
-    return SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-}
-
 // A row with a column that the subscriber's table has not ends its subscription's work.
 void require_unpublished(const NewColumn& column) {
-    const char* publications = column.published ? nullptr : publications_of(column.relation);
+    const char* publications = column.published ? nullptr : publications_with_new(column.relation);
     if (publications != nullptr) {
         ereport(ERROR,
                 (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -62,6 +60,7 @@ void require_unpublished(const NewColumn& column) {
                          "published => true.",
                          type_name(column.type, column.typmod))));
     }
+    require_found_by_subscribers(column.relation);
 }
 
 }  // namespace
@@ -80,6 +79,7 @@ const char* new_column_name(FunctionCallInfo fcinfo, int index, const char* argu
 void require_replaceable(Oid relation, AttrNumber source) {
     const Relation table = relation_open(relation, AccessShareLock);
     require_not_generated(table, source);
+    require_text_everywhere(table, source);
     relation_close(table, NoLock);
     require_not_in_partition_key(relation, get_attname(relation, source, false));
 }

@@ -1,5 +1,6 @@
 #include "pg/older_snapshots.hpp"
 
+#include "pg/callers_portals.hpp"
 #include "pg/collected.hpp"
 #include "pg/owner.hpp"
 #include "pg/registry.hpp"
@@ -117,11 +118,33 @@ const char* outlast_statements(TransactionId last) {
     return processes;
 }
 
+// Nobody waits for himself. A snapshot that is exported can be taken over as long as this
+// transaction lasts.
+void require_none_of_own(const Pair& pair, TransactionId last) {
+    const Snapshot of_cursors = oldest_snapshot_of_cursors();
+    const bool is_held =
+        of_cursors != nullptr && TransactionIdPrecedesOrEquals(of_cursors->xmin, last);
+    if (is_held || XactHasExportedSnapshots()) {
+        ereport(ERROR,
+                (errcode(ERRCODE_OBJECT_IN_USE),
+                 errmsg("this transaction may still see rows of \"%s\" as they were before column "
+                        "\"%s\" was filled",
+                        get_rel_name(pair.relation), pair.to()),
+                 errdetail("Without column \"%s\" they would read NULL, by %s.", pair.from(),
+                           is_held ? "an open cursor" : "the snapshot that it has exported"),
+                 errhint("Call it in a transaction of its own.")));
+    }
+}
+
 }  // namespace
 
 void require_no_older_snapshot(const Pair& pair) {
     const TransactionId last = unfilled_until(pair);
-    const char* processes = TransactionIdIsValid(last) ? outlast_statements(last) : nullptr;
+    if (!TransactionIdIsValid(last)) {
+        return;
+    }
+    require_none_of_own(pair, last);
+    const char* processes = outlast_statements(last);
     if (processes != nullptr) {
         ereport(ERROR,
                 (errcode(ERRCODE_OBJECT_IN_USE),

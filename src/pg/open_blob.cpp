@@ -215,25 +215,25 @@ OpenBlob& open_blob(const char* verb, const BlobRow& row) {
     raise_no_bound_key(lock.try_key, lock.call);
 }
 
-OpenBlob* unlock_blob(const char* verb, std::int32_t local_id, const BlobRow& row) {
+Unlocked unlock_blob(const char* verb, std::int32_t local_id, const BlobRow& row) {
     OpenBlob& blob = keep_stored_blob(verb, row);
     if (!has_its_tag(row)) {
         raise_error(blob.subject(), Code::corrupt, changed_blob_row);
     }
     if (is_kept_away(blob) && is_listed_without(local_id, row.key_tag)) {
-        return nullptr;
+        return {nullptr, Code::wrong_key, ""};
     }
     require_not_kept_away(blob);
     const Lock lock = lock_of(blob, row);
     varlena* opened = nullptr;
-    if (!tries(lock.try_key, lock.call, local_id, &opened)) {
-        return nullptr;
+    if (const Failure failure = attempt(lock.try_key, lock.call, local_id, &opened)) {
+        return {nullptr, failure.cause.code, pstrdup(failure.cause.message)};
     }
     blob.local_id = local_id;
     in_blob(blob, [&] {
         return blob.is_direct ? read_manifest(blob, row, opened) : take_unlocked_key(blob, row);
     });
-    return &blob;
+    return {&blob, Code::internal, ""};
 }
 
 OpenBlob& make_blob(std::int32_t local_id, BlobRow& row, const std::optional<KeyTag>& copied) {

@@ -77,9 +77,16 @@ OpenBlob& open_blob(const char* verb, const BlobRow& row);
 // that are opened in turn.
 OpenBlob* try_open_blob(const char* verb, const BlobRow& row, FoundKeys* found = nullptr);
 
-// By one key alone, and of a blob with a key of its own nothing but that. nullptr where it is
-// another's; KM010 as above, also where the agent does not list whose it is.
-OpenBlob* unlock_blob(const char* verb, std::int32_t local_id, const BlobRow& row);
+// By one key alone.
+struct Unlocked {
+    OpenBlob* blob;      // nullptr: the key does not do
+    Code why;            // then: Code::wrong_key where it is another's
+    const char* reason;  // for people
+};
+
+// A blob with a key of its own is opened no further than that. KM010 as above, also where the agent
+// does not list whose it is.
+Unlocked unlock_blob(const char* verb, std::int32_t local_id, const BlobRow& row);
 
 // A new one of version 1, that was created now. `copied`: the key version of what it is a copy of.
 OpenBlob& make_blob(std::int32_t local_id, BlobRow& row,

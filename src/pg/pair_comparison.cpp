@@ -69,8 +69,8 @@ const char* how_to_decide(const Pair& pair) {
 const char* how_to_save(const Pair& pair) {
     return psprintf(
         "Its value is in column \"%s\" alone: write it into column \"%s\", of which the "
-        "trigger makes the other anew.",
-        pair.to(), pair.from());
+        "trigger makes the other anew. Where it was erased there on purpose, set \"%s\" to NULL.",
+        pair.to(), pair.from(), pair.to());
 }
 
 const char* how_to_fill(const Pair& pair) {

@@ -74,6 +74,7 @@ extern "C" {
 #include "parser/parser.h"
 #include "parser/parsetree.h"
 #include "pgtime.h"
+#include "replication/logicalworker.h"
 #include "replication/message.h"
 #include "rewrite/rewriteHandler.h"
 #include "storage/bufmgr.h"

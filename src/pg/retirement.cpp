@@ -1,6 +1,7 @@
 #include "pg/retirement.hpp"
 
 #include "pg/blob_rows.hpp"
+#include "pg/callers_portals.hpp"
 #include "pg/census.hpp"
 #include "pg/collected.hpp"
 #include "pg/inheritance.hpp"
@@ -112,10 +113,13 @@ std::span<const CountedPlace> places_today() {
     return places.all();
 }
 
-bool are_all_there(std::span<const CountedPlace> places) {
-    const std::span<const CountedPlace> today = places_today();
+bool are_all_among(std::span<const CountedPlace> places, std::span<const CountedPlace> others) {
     return std::ranges::all_of(
-        places, [&](const CountedPlace& place) { return std::ranges::count(today, place) != 0; });
+        places, [&](const CountedPlace& place) { return std::ranges::count(others, place) != 0; });
+}
+
+bool are_all_there(std::span<const CountedPlace> places) {
+    return are_all_among(places, places_today());
 }
 
 constexpr char how_to_move_rows[] =
@@ -212,13 +216,44 @@ std::span<const ColumnRows> count_all_rows(std::span<const KeyTag> tags, const P
     pg_unreachable();
 }
 
+// Who could write them back, and nobody waits for himself.
+void refuse_if_cursor_sees(const char* action, ByteView identifier, std::uint32_t version,
+                           const KeyTag& tag) {
+    const Snapshot oldest = oldest_snapshot_of_cursors();
+    if (oldest != nullptr && !count_all_rows({&tag, 1}, {oldest, {}}).empty()) {
+        ereport(ERROR, (errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+                        errmsg("could not %s \"%s\": a cursor of this session still sees rows that "
+                               "need its version %u",
+                               action, shown_identifier(identifier), version),
+                        errdetail("They have been changed since it was opened."),
+                        errhint("Close it, or let the loop over it end, and call it then.")));
+    }
+}
+
 // By a transaction that is not committed yet.
 bool is_being_registered() {
-    LOCKTAG table;
-    SET_LOCKTAG_RELATION(table, MyDatabaseId, registered_column_table());
-    int count = 0;
-    (void)GetLockConflicts(&table, ShareLock, &count);
-    return count != 0;
+    return is_locked_by_another(registered_column_table(), ShareLock);
+}
+
+// A table may come to be a part of it: ATTACH PARTITION and INHERIT lock it so.
+bool may_get_parts(Oid table) {
+    return get_rel_relkind(table) == RELKIND_PARTITIONED_TABLE || !get_rel_relispartition(table);
+}
+
+bool is_given_parts(const RegisteredColumn& column) {
+    const List* parts = OidIsValid(column.relation) ? find_all_parts(column.relation, NoLock) : NIL;
+    for (int i = 0; i < list_length(parts); ++i) {
+        const Oid part = list_nth_oid(parts, i);
+        if (may_get_parts(part) && is_locked_by_another(part, ShareUpdateExclusiveLock)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// Rows that others are about to bring to where they count.
+bool is_getting_rows() {
+    return is_being_registered() || std::ranges::any_of(registered_columns(), is_given_parts);
 }
 
 }  // namespace
@@ -249,11 +284,15 @@ std::span<const ColumnRows> count_rows_behind_lock(std::span<const KeyTag> tags,
     if (LockTimeout == 0 || LockTimeout > most_waiting_ms) {
         set_meanwhile("lock_timeout", psprintf("%d", most_waiting_ms));
     }
+    const std::span<const CountedPlace> before = places_today();
     const std::span<const ColumnRows> columns = count_all_rows(tags, past);
     AtEOXact_GUC(false, level);
-    if (past.snapshot != nullptr && !are_all_there(past.places)) {
+    if (past.snapshot != nullptr && (!are_all_there(past.places) ||
+                                     !are_all_among(places_today(), before) || is_getting_rows())) {
         ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
                         errmsg("a registered table was changed while its rows were counted"),
+                        errdetail("Or is being changed now: by another registration, or ATTACH "
+                                  "PARTITION, INHERIT and the like."),
                         errhint("Call it again.")));
     }
     return columns;
@@ -298,6 +337,7 @@ const char* how_to_count(std::span<const ColumnRows> columns) {
 void refuse_if_needed(const char* action, ByteView identifier, std::uint32_t version,
                       const KeyTag& tag) {
     refuse_for(count_rows({&tag, 1}), action, identifier, version);
+    refuse_if_cursor_sees(action, identifier, version, tag);
 }
 
 void refuse_if_needed_behind_lock(const char* action, ByteView identifier, std::uint32_t version,
@@ -353,7 +393,8 @@ Past outlast_rows(const char* action, ByteView identifier, std::uint32_t version
         bool is_left = false;
         without_keeping_locks([&] {
             refuse_if_needed(action, identifier, version, tag);
-            is_left = !count_all_rows({&tag, 1}, past).empty() || !are_all_there(past.places);
+            is_left = !count_all_rows({&tag, 1}, past).empty() || !are_all_there(past.places) ||
+                      is_getting_rows();
         });
         if (!is_left) {
             return past;

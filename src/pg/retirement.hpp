@@ -57,7 +57,8 @@ const char* shown_rows(std::span<const ColumnRows> columns);
 // can.
 const char* how_to_count(std::span<const ColumnRows> columns);
 
-// KM012 while there is any such column. `action` as in Subject.
+// KM012 while there is any such column; 25001 where a cursor of this session sees such rows, which
+// are no more. `action` as in Subject.
 void refuse_if_needed(const char* action, ByteView identifier, std::uint32_t version,
                       const KeyTag& tag);
 

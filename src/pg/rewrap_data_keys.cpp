@@ -17,13 +17,23 @@ WrappedDataKey wrapped_key(const DataKeyRow& row) {
             key.wrapped_before.bytes};
 }
 
-Status wrap_batch(const KeyUse& kek, DataKeyBatch& batch, NewForm* forms) {
-    KMS_ASSIGN(Line line, session_if_any->line(kek));
+std::vector<WrappedDataKey> wrapped_keys(const DataKeyBatch& batch) {
     std::vector<WrappedDataKey> keys;
     for (const DataKeyRow& row : batch.all()) {
         keys.push_back(wrapped_key(row));
     }
-    KMS_ASSIGN(const std::vector<Rewrapped> made, rewrap(line, kek.identifier, keys, batch.failed));
+    return keys;
+}
+
+Status try_to_open(const KeyUse& kek, DataKeyBatch& batch) {
+    KMS_ASSIGN(Line line, session_if_any->line(kek));
+    return check_rewrappable(line, kek.identifier, wrapped_keys(batch), batch.failed);
+}
+
+Status wrap_batch(const KeyUse& kek, std::uint32_t current, DataKeyBatch& batch, NewForm* forms) {
+    KMS_ASSIGN(Line line, session_if_any->line(kek));
+    KMS_ASSIGN(const std::vector<Rewrapped> made,
+               rewrap(line, kek.identifier, current, wrapped_keys(batch), batch.failed));
     for (std::size_t i = 0; i < made.size(); ++i) {
         const WrappedSecret& wrapped = made[i].wrapped;
         KMS_ASSIGN(varlena * bytes, try_allocate_value(wrapped.bytes.size()));
@@ -34,27 +44,38 @@ Status wrap_batch(const KeyUse& kek, DataKeyBatch& batch, NewForm* forms) {
     return {};
 }
 
-void rewrap_batch(const KeyUse& kek, DataKeyBatch& batch) {
+// `act`: an exchange with the agent.
+template <typename Act>
+void exchange_batch(const KeyUse& kek, DataKeyBatch& batch, Act&& act) {
     for (const DataKeyRow& row : batch.all()) {
         (void)required_algorithm({"wrap data key", 0, row.name}, row.key.algorithm);
     }
-    auto* forms = allocate_many<NewForm>(batch.count);
     Session& session = pg::session();
-    const Failure failure =
-        in_session(session, kek.subject(), [&] { return wrap_batch(kek, batch, forms); });
+    const Failure failure = in_session(session, kek.subject(), act);
     finish_batch(session, failure, batch);
+}
+
+void rewrap_batch(const KeyUse& kek, std::uint32_t current, DataKeyBatch& batch) {
+    auto* forms = allocate_many<NewForm>(batch.count);
+    exchange_batch(kek, batch, [&] { return wrap_batch(kek, current, batch, forms); });
     replace_wrapped_forms({forms, batch.count});
 }
 
 }  // namespace
 
-std::size_t rewrap_data_keys(const KeyUse& kek) {
+std::size_t rewrap_data_keys(const KeyUse& kek, std::uint32_t current) {
     std::size_t count = 0;
     for_each_batch(kek.identifier, [&](DataKeyBatch& batch) {
-        rewrap_batch(kek, batch);
+        rewrap_batch(kek, current, batch);
         count += batch.count;
     });
     return count;
+}
+
+void require_rewrappable(const KeyUse& kek) {
+    for_each_batch(kek.identifier, [&](DataKeyBatch& batch) {
+        exchange_batch(kek, batch, [&] { return try_to_open(kek, batch); });
+    });
 }
 
 }  // namespace kms::pg

@@ -171,21 +171,6 @@ void require_rows_here(const Rewriting& run, Relation table) {
     }
 }
 
-// By the index that a subscription uses.
-bool is_identified_without(Relation table, AttrNumber column) {
-    (void)RelationGetIndexList(table);
-    const Oid key = OidIsValid(table->rd_replidindex) ? table->rd_replidindex : table->rd_pkindex;
-    if (!OidIsValid(key)) {
-        return false;
-    }
-    const Relation index = index_open(key, AccessShareLock);
-    const bool is_without = !is_in_index(index, column);
-    index_close(index, AccessShareLock);
-    return is_without;
-}
-
-// A subscriber without a key looks for the row of an UPDATE or a DELETE by all of its columns, and
-// passes over in silence what it does not find.
 void require_found_by_subscription(const Rewriting& run, Relation table) {
     Oid subscription = subscription_to(RelationGetRelid(table));
     const List* above = find_all_ancestors(RelationGetRelid(table));

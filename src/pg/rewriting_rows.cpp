@@ -257,20 +257,23 @@ Datum value_to_write(Work& work, varlena* result) {
                                 : PointerGetDatum(result);
 }
 
-bool is_as_written(const Work& work, TupleTableSlot* row, Datum value) {
+// The value is sealed for the row that there was: a trigger that changes it, or what the context is
+// made of, would leave a value that nobody opens. Between two columns a trigger of our own sees to
+// it, behind all others: but not where one keeps the row as it was.
+bool is_whole(const Work& work, TupleTableSlot* row, std::size_t index, Datum value) {
+    if (work.batch.run.is_between_columns()) {
+        return !is_unwritten(work.batch.unwritten, row);
+    }
     const AttrNumber target = work.batch.unwritten.target;
     bool is_null = false;
     const Datum stored = slot_getattr(row, target, &is_null);
-    return !is_null && is_same_image(row->tts_tupleDescriptor, target, stored, value);
+    const auto context = context_of_row(work.values, row);
+    return !is_null && is_same_image(row->tts_tupleDescriptor, target, stored, value) && context &&
+           std::ranges::equal(*context, work.chunk.calls[index].context);
 }
 
-// The value is sealed for the row that there was: a trigger that changes it, or what the context is
-// made of, would leave a value that nobody opens. Between two columns a trigger of our own sees to
-// it, behind all others.
-void require_as_written(const Work& work, TupleTableSlot* row, std::size_t index, Datum value) {
-    const auto context = context_of_row(work.values, row);
-    if (!is_as_written(work, row, value) || !context ||
-        !std::ranges::equal(*context, work.chunk.calls[index].context)) {
+void require_whole(const Work& work, TupleTableSlot* row, std::size_t index, Datum value) {
+    if (!is_whole(work, row, index, value)) {
         ereport(ERROR, (errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
                         errmsg("a trigger has changed the value, or what its context is made of")));
     }
@@ -292,9 +295,7 @@ void write_result(Work& work, RowWriter& writer, std::size_t index) {
         case Written::done:
             if (TupleTableSlot* row = row_after_triggers(writer)) {
                 require_contexts_kept(work, writer);
-                if (!work.batch.run.is_between_columns()) {
-                    require_as_written(work, row, index, value);
-                }
+                require_whole(work, row, index, value);
             }
             work.chunk.written[work.chunk.written_count++] = place_of_written(writer);
             ++work.attempt.done;

@@ -1,5 +1,7 @@
 #include "pg/subscriptions.hpp"
 
+#include "pg/stored_expression.hpp"
+
 namespace kms::pg {
 
 Oid subscription_to(Oid table) {
@@ -17,6 +19,18 @@ Oid subscription_to(Oid table) {
     systable_endscan(scan);
     table_close(subscribed, AccessShareLock);
     return subscription;
+}
+
+bool is_identified_without(Relation table, AttrNumber column) {
+    (void)RelationGetIndexList(table);
+    const Oid key = OidIsValid(table->rd_replidindex) ? table->rd_replidindex : table->rd_pkindex;
+    if (!OidIsValid(key)) {
+        return false;
+    }
+    const Relation index = index_open(key, AccessShareLock);
+    const bool is_without = !is_in_index(index, column);
+    index_close(index, AccessShareLock);
+    return is_without;
 }
 
 const char* shown_subscription(Oid subscription) {

@@ -7,6 +7,7 @@
 #include "pg/owner.hpp"
 #include "pg/registry.hpp"
 #include "pg/stored_expression.hpp"
+#include "pg/subscriptions.hpp"
 #include "pg/table_change.hpp"
 
 namespace kms::pg {
@@ -180,6 +181,16 @@ void describe_contexts(const Heirs& heirs, Lines& lines) {
     }
 }
 
+// It goes on with the column, and ends at the first row that comes without.
+void describe_subscription(const Heirs& heirs, Lines& lines) {
+    const Oid subscription = subscription_to(heirs.columns.oid);
+    if (OidIsValid(subscription)) {
+        add_line(&lines.lost,
+                 psprintf("subscription \"%s\", which stops where it brings the column",
+                          shown_subscription(subscription)));
+    }
+}
+
 void describe_dependents(const Heirs& heirs, bool keeps_sequence, Lines& lines) {
     for (const Dependent& each :
          dependents_of(RelationGetRelid(heirs.table), heirs.from, keeps_sequence)) {
@@ -191,6 +202,7 @@ void describe(const Pair& pair, const Heirs& heirs, Lines& lines) {
     describe_properties(pair, heirs, lines);
     describe_partition_key(heirs, lines);
     describe_contexts(heirs, lines);
+    describe_subscription(heirs, lines);
     const bool keeps_sequence = handed_default(pair, heirs.table, heirs.from).expression != nullptr;
     describe_dependents(heirs, keeps_sequence, lines);
 }

@@ -1,5 +1,7 @@
 #include "pg/transaction.hpp"
 
+#include <algorithm>
+
 namespace kms::pg {
 
 void require_writable(const char* function) {
@@ -45,6 +47,21 @@ void make_commits_durable() {
     if (!RecoveryInProgress()) {
         XLogFlush(log_marker("kms"));
     }
+}
+
+bool is_locked_by_another(Oid table, LOCKMODE lock) {
+    LOCKTAG tag;
+    SET_LOCKTAG_RELATION(tag, MyDatabaseId, table);
+    int count = 0;
+    int running_count = 0;
+    const VirtualTransactionId* holders = GetLockConflicts(&tag, lock, &count);
+    const VirtualTransactionId* running = other_transactions(InvalidTransactionId, running_count);
+    return std::any_of(holders, holders + count, [&](const VirtualTransactionId& holder) {
+        return VirtualTransactionIdIsRecoveredPreparedXact(holder) ||
+               std::any_of(running, running + running_count, [&](const VirtualTransactionId& each) {
+                   return VirtualTransactionIdEquals(each, holder);
+               });
+    });
 }
 
 const VirtualTransactionId* other_transactions(TransactionId oldest, int& count) {

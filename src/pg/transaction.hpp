@@ -29,4 +29,7 @@ void make_commits_durable();
 // snapshot may be as old; else all.
 const VirtualTransactionId* other_transactions(TransactionId oldest, int& count);
 
+// Whether one of them, or a prepared one, has a lock on the table that conflicts with `lock`.
+bool is_locked_by_another(Oid table, LOCKMODE lock);
+
 }  // namespace kms::pg

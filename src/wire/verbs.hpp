@@ -45,6 +45,9 @@ constexpr std::string_view after = "after";
 constexpr std::string_view purpose = "purpose";
 }  // namespace capability
 
+// The word of `list` that makes its first one a key, and no prefix.
+constexpr std::string_view exact_word = "exact";
+
 // The fixed error codes of the protocol and the Codes that they are. Codes that have no name of
 // their own travel as `invalid` (malformed, too_large) or `failed` (the rest).
 std::string_view error_word(Code code);

@@ -57,7 +57,9 @@ is($node->safe_psql('postgres', q{SELECT kek_version, wrapped_before IS NULL FRO
 
 # --- the agent fails, or the server's process is killed, where an answer to one of the requests is due
 
-my @points = ('rotate 1', 'unwrap 1', 'unwrap 500', 'unwrap 1000', 'wrap 1', 'wrap 500', 'wrap 1000', 'unwrap 1001', 'unwrap 1500', 'unwrap 2000');
+# A thousand are unwrapped before there is a new version, to be wrapped anew, and once they are.
+my @points = ('unwrap 1', 'unwrap 1000', 'rotate 1', map({ "unwrap $_" } 1001, 1500, 2000), 'wrap 1', 'wrap 500', 'wrap 1000',
+    map { "unwrap $_" } 2001, 2500, 3000);
 
 foreach my $point (@points) {
     my $before = versions();
@@ -68,7 +70,7 @@ foreach my $point (@points) {
     rotate_again("the agent died at $point");
 }
 
-foreach my $point (map({ "$_ kill" } @points), map { "unwrap 2000 kill-soon $_" } 0, 2, 5, 10, 20) {
+foreach my $point (map({ "$_ kill" } @points), map { "unwrap 3000 kill-soon $_" } 0, 2, 5, 10, 20) {
     my $session = planned_session($point);
     my $answer = $session->ask("SELECT kms.rotate_kek('main')");
     ok($answer->{closed} || $point =~ /soon/, "$point: the server's process is gone");
@@ -83,9 +85,10 @@ foreach my $point (map({ "$_ kill" } @points), map { "unwrap 2000 kill-soon $_" 
 # --- answers that are wrong, or do not come
 
 my %state = (
-    'unwrap 700 fail denied' => 'KM003', 'unwrap 1700 fail corrupt' => 'KM005', 'unwrap 1700 fail unavailable' => 'KM007',
-    'wrap 3 fail failed' => 'KM007', 'rotate 1 fail denied' => 'KM003', 'wrap 3 spoil' => 'KM005', 'unwrap 1003 spoil' => 'KM005',
-    'wrap 3 repeat' => 'KM005', 'unwrap 1005 repeat' => 'KM005', 'wrap 3 hang' => 'KM008');
+    'unwrap 700 fail denied' => 'KM003', 'unwrap 1700 fail denied' => 'KM003', 'unwrap 2700 fail corrupt' => 'KM005',
+    'unwrap 2700 fail unavailable' => 'KM007',
+    'wrap 3 fail failed' => 'KM007', 'rotate 1 fail denied' => 'KM003', 'wrap 3 spoil' => 'KM005', 'unwrap 2003 spoil' => 'KM005',
+    'wrap 3 repeat' => 'KM005', 'unwrap 2005 repeat' => 'KM005', 'wrap 3 hang' => 'KM008');
 foreach my $point (sort keys %state) {
     my $before = versions();
     my $session = planned_session($point);
@@ -96,9 +99,24 @@ foreach my $point (sort keys %state) {
 }
 rotate_again('after wrong answers');
 
+# --- a call that cannot end well makes no version, which data keys that are made meanwhile would need
+
+my $made = sub { return $node->safe_psql('postgres', q{SELECT max(version) FROM kms.list_keys('main')}) };
+my $newest_made = $made->();
+$node->safe_psql('postgres', q{CREATE TABLE kept AS SELECT * FROM kms.data_key WHERE name = 'key 7'});
+$node->safe_psql('postgres', q{UPDATE kms.data_key SET (wrapped, wrapped_before) = ('of another agent', NULL), kek_version_before = NULL WHERE name = 'key 7'});
+foreach my $call (q{SELECT kms.rotate_kek('main')}, q{CALL kms.destroy_data_key('key 8', 1, shred => true, force => true)}) {
+    my $session = keys_session($node);
+    my $answer = fails_with($session, $call, 'KM006', "$call: refused for another's sake");
+    like($answer->{err}, qr/CONTEXT:  data key "key%207", version 1/, '... which is told');
+    is($made->(), $newest_made, '... before there is a new version');
+    $session->quit;
+}
+$node->safe_psql('postgres', q{DELETE FROM kms.data_key WHERE name = 'key 7'; INSERT INTO kms.data_key SELECT * FROM kept});
+
 # --- a second form serves where the first does not open, whatever the agent says of it
 
-foreach my $point ('unwrap 700 fail corrupt', 'unwrap 700 fail invalid', 'unwrap 700 fail wrong-key', 'unwrap 3 spoil', 'unwrap 5 repeat') {
+foreach my $point ('unwrap 1700 fail corrupt', 'unwrap 1700 fail invalid', 'unwrap 1700 fail wrong-key', 'unwrap 1003 spoil', 'unwrap 1005 repeat') {
     my $session = planned_session($point);
     my $version = $session->get(q{SELECT kms.rotate_kek('main')});
     is(versions(), "$version|$count", "$point: all data keys are wrapped anew");

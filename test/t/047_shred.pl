@@ -92,10 +92,10 @@ $node->safe_psql('postgres', 'DROP DATABASE second');
 
 # --- killed at every step
 
-my @points = ('describe 1 kill', 'rotate 1 kill-early', 'rotate 1 kill', 'unwrap 10 kill', 'wrap 10 kill', 'unwrap 30 kill',
+my @points = ('describe 1 kill', 'rotate 1 kill-early', 'rotate 1 kill', 'unwrap 10 kill', 'wrap 10 kill', 'unwrap 30 kill', 'unwrap 50 kill',
     'destroy 1 kill-early', 'destroy 1 kill', 'destroy 2 kill-early', 'destroy 2 kill',
-    'describe 1 die', 'rotate 1 die', 'wrap 3 fail denied', 'unwrap 30 spoil', 'destroy 1 die', 'destroy 2 fail unavailable',
-    'unwrap 50 kill', 'unwrap 50 fail unavailable');
+    'describe 1 die', 'rotate 1 die', 'wrap 3 fail denied', 'unwrap 50 spoil', 'destroy 1 die', 'destroy 2 fail unavailable',
+    'unwrap 70 kill', 'unwrap 70 fail unavailable');
 foreach my $point (@points) {
     $victim = new_victim();
     write_text("$folder/plan", $point);
@@ -106,16 +106,29 @@ foreach my $point (@points) {
     ok(server_is_up($node), '... the server is there');
     others_open($point);
     my $state = $node->safe_psql('postgres', "SELECT state FROM kms.data_keys WHERE name = replace('$victim', ' ', '%20')");
-    is($state, $point =~ /destroy|unwrap 50/ ? 'destroyed' : 'enabled', '... the data key is destroyed once all others are safe, and not before');
+    is($state, $point =~ /destroy|unwrap 70/ ? 'destroyed' : 'enabled', '... the data key is destroyed once all others are safe, and not before');
     $node->safe_psql('postgres', shred($victim));
     is(opens_from_backup($victim), 'KM011 KM011', '... and the repeated call finishes');
     others_open("$point, repeated");
 }
 
+# --- what is destroyed already is not asked for again: of an adopted key it is each version from the first
+
+$session = keys_session($node);
+$session->get(q{SELECT kms.create_key('adopted'); SELECT kms.adopt_key('adopted', 'main'); SELECT kms.disable_key('adopted', 1); SET kms.cache_ttl = '1s'; SELECT kms.destroy_key('adopted', 1)});
+my $living = $session->get(q{SELECT count(*) FROM kms.list_keys('main') WHERE state <> 'destroyed'});
+my $destroyed = $session->get(q{SELECT count(*) FROM kms.list_keys('main') WHERE state = 'destroyed'});
+cmp_ok($destroyed, '>', $living + 1, 'most versions of the KEK are destroyed');
+write_text("$folder/plan", 'destroy ' . ($living + 2) . ' die');
+my $sparing = keys_session($node, { 'kms.command' => $relay });
+is($sparing->ask(shred('adopted'))->{state}, '', '... and left alone');
+is($session->get(q{SELECT count(*) FROM kms.list_keys('main') WHERE state <> 'destroyed'}), 1, '... while all others go');
+$_->quit foreach $session, $sparing;
+
 # --- the agent's keys are put back in between
 
 $victim = new_victim();
-write_text("$folder/plan", 'unwrap 50 fail not-found');
+write_text("$folder/plan", 'unwrap 70 fail not-found');
 my $put_back = keys_session($node, { 'kms.command' => $relay });
 my $refused = fails_with($put_back, shred($victim), '55000', 'a data key is not seen to open just before KEK versions are destroyed');
 like($refused->{err}, qr/does not open other data keys without its versions \d+ to \d+\n.*Versions of data keys: 1\./, '... which is told');

@@ -50,6 +50,20 @@ is($refused->{state}, 'KM012', '... which has stored what it sealed');
 like($refused->{err}, qr/^DETAIL:  public\.person\.ssn: 1 row$/m, '... as is told');
 is(state_of(1), 'disabled', '... and the version lives');
 
+# --- a cursor of the session itself, which could write back what it sees
+
+$keeper->get("SELECT kms.enable_key('k', 1); BEGIN; DECLARE before CURSOR FOR SELECT id, ssn FROM person; FETCH 0 FROM before");
+$writer->get(q{CALL kms.reencrypt('person', 'ssn')});
+$refused = fails_with($keeper, "SELECT kms.disable_key('k', 1)", '25001', 'a cursor sees rows of before');
+like($refused->{err}, qr/a cursor of this session still sees rows that need its version 1/, '... which is told');
+$keeper->get('ROLLBACK');
+my $retires_all = q{DO $$ DECLARE each record; BEGIN
+    FOR each IN SELECT key_identifier, version FROM kms.list_keys('k') WHERE key_identifier = 'k' AND version = 1 LOOP
+        PERFORM kms.disable_key(each.key_identifier, each.version);
+    END LOOP; END $$};
+is($keeper->ask($retires_all)->{state}, '', 'a loop over keys sees none');
+is(state_of(1), 'disabled', '... and retires them');
+
 # --- prepared, and rolled back or committed later
 
 $keeper->get("SELECT kms.enable_key('k', 1)");
@@ -171,7 +185,25 @@ foreach my $retire ("CALL kms.destroy_data_key('of persons', 5)", "SELECT kms.di
     fails_with($keeper, $retire, '25001', 'nobody retires a version for which rows of before are there');
     $keeper->get('ROLLBACK');
 }
-$keeper->get(q{DROP TABLE archive; RESET kms.mode; DELETE FROM person; INSERT INTO person VALUES (1, kms.encode(1, 'x'))});
+$keeper->get(q{DROP TABLE archive; DELETE FROM person});
+
+# --- a registration, or a part of a registered table, that comes while others are waited for
+
+$keeper->get(q{CREATE TABLE whole (id int, ssn bytea) PARTITION BY RANGE (id); SELECT kms.register_column('whole', 'ssn', 'of persons'); CREATE TABLE above (id int, ssn bytea); SELECT kms.register_column('above', 'ssn', 'of persons')});
+foreach my $brings (q{SELECT kms.register_column('late', 'ssn', 'of persons')}, q{ALTER TABLE whole ATTACH PARTITION late FOR VALUES FROM (1) TO (9)}, q{ALTER TABLE late INHERIT above}) {
+    my $sealed_under = $keeper->get(q{CREATE TABLE late (id int, ssn bytea); INSERT INTO late VALUES (1, kms.encode_with('of persons', 'x')); SELECT max(version) FROM kms.data_keys WHERE name = 'of%20persons'});
+    $keeper->get(q{SELECT kms.rotate_data_key('of persons')});
+    $writer->get('BEGIN; SELECT 1');
+    $keeper->send("CALL kms.destroy_data_key('of persons', $sealed_under)");
+    awaits_transaction('destroying waits for a transaction');
+    $third->get("BEGIN; $brings");
+    $writer->get('COMMIT');
+    awaits_transaction("... and for one that has begun since: $brings");
+    $third->get('COMMIT');
+    is($keeper->answer->{state}, 'KM012', '... which brings a row');
+    $keeper->get(q{DROP TABLE late});
+}
+$keeper->get(q{DROP TABLE whole, above; RESET kms.mode; INSERT INTO person VALUES (1, kms.encode(1, 'x'))});
 
 # --- agents that do not list their keys
 

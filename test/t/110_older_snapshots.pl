@@ -80,6 +80,19 @@ $reader->get($read_old);
 fails_with($owner, $switch, '55006', 'a transaction fills rows and switches');
 $_->get('ROLLBACK') foreach $owner, $reader;
 
+# A cursor of its own, and a snapshot that it has exported and others may take over yet.
+$owner->get(q{DROP TRIGGER zzz_kms_ssn_encrypted ON person; ALTER TABLE person DROP COLUMN ssn_encrypted});
+$owner->get(q{BEGIN; DECLARE before CURSOR FOR SELECT generate_series(1, 3); FETCH 0 FROM before});
+$other->get($encrypt);
+my $held = fails_with($owner, $switch, '55006', 'a cursor of the same transaction sees rows of before');
+like($held->{err}, qr/DETAIL: .* by an open cursor\./, '... which is told');
+$owner->get('ROLLBACK; BEGIN; DECLARE after CURSOR FOR SELECT generate_series(1, 3); FETCH 0 FROM after');
+is($owner->ask($switch)->{state}, '', 'a cursor that was opened later does not');
+$owner->get('ROLLBACK; BEGIN; SELECT pg_export_snapshot()');
+$held = fails_with($owner, $switch, '55006', 'its snapshot can be taken over');
+like($held->{err}, qr/DETAIL: .* by the snapshot that it has exported\./, '... which is told');
+$owner->get('ROLLBACK');
+
 # A statement that ends soon is waited for.
 $owner->get(q{UPDATE person SET ssn = 'ssn 2' WHERE id = 2});
 $reader->get($read_old);

@@ -19,6 +19,15 @@ KeyTag tag_of(Algorithm algorithm, const std::string& key = key_bytes) {
     return *compute_key_tag(algorithm, bytes_of(key));
 }
 
+// As a shell's word has them.
+std::string zeros(std::size_t count) {
+    std::string text;
+    for (std::size_t i = 0; i < count; ++i) {
+        text += "\\x00";
+    }
+    return text;
+}
+
 class FetchTest : public AgentTest {
   protected:
     void answering_key(const std::string& words, const std::string& key = key_bytes) {
@@ -74,6 +83,8 @@ TEST_F(FetchTest, BelievesNoKeyThatDoesNotHoldTogether) {
         answering_key("", std::string(length, 'k'));
         EXPECT_TRUE(fails(get_status(), Code::protocol)) << length;
     }
+    answering("ok {id} 16\\n" + zeros(16));
+    EXPECT_TRUE(fails(get_status(), Code::protocol, "nothing but zeros"));
     answering_key("", std::string(65, 'k'));
     EXPECT_TRUE(fails(get_status(), Code::protocol, "longer than its request allows"));
     answering_key(" 1 rot-13");

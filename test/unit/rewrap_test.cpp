@@ -73,7 +73,7 @@ class RewrapTest : public AgentTest {
         return "<" + data_key_context("xaes-256-gcm", 1, bytes_of(names_[i])) + ">" + keys_[i];
     }
 
-    Status run() {
+    Status run(std::uint32_t current = 1) {
         std::vector<WrappedDataKey> keys;
         for (std::size_t i = 0; i < names_.size(); ++i) {
             keys.push_back({{bytes_of(names_[i]), 1, Algorithm::xaes_256_gcm},
@@ -81,7 +81,7 @@ class RewrapTest : public AgentTest {
                             bytes_of(forms_[i]),
                             bytes_of(forms_before_[i])});
         }
-        auto made = rewrap(line(), kek, keys, failed);
+        auto made = rewrap(line(), kek, current, keys, failed);
         if (!made) {
             return made.error();
         }
@@ -168,6 +168,12 @@ TEST_F(RewrapTest, RefusesAnotherKey) {
 TEST_F(RewrapTest, BelievesNoFormThatDoesNotOpen) {
     begin(3, {"0", "wrap=other"});
     EXPECT_TRUE(fails(run(), Code::corrupt));
+    EXPECT_EQ(failed, 0u);
+}
+
+TEST_F(RewrapTest, BelievesNoFormByAnOlderVersion) {
+    begin(3);
+    EXPECT_TRUE(fails(run(2), Code::protocol, "older version"));
     EXPECT_EQ(failed, 0u);
 }
 
