@@ -184,6 +184,10 @@ ALTER TABLE kms.registered_place ENABLE ALWAYS TRIGGER own_numbers;
 CREATE FUNCTION kms_internal.label_renamed(type oid, command pg_ddl_command)
 RETURNS bool LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_label_renamed';
 
+-- The tables that the command has taken out of others, as DETACH PARTITION and NO INHERIT do.
+CREATE FUNCTION kms_internal.left_parents(command pg_ddl_command, OUT child oid, OUT parent oid)
+RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_left_parents';
+
 -- What a context is made of: by number, since a type and its schema may get other names.
 CREATE FUNCTION kms_internal.context_type(type oid, modifier int, of_collation oid)
 RETURNS text LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_context_type';
@@ -433,6 +437,25 @@ BEGIN
             DETAIL = format('What other partitions of %s hold is not registered, and no key version can be retired.',
                 other.parent),
             HINT = 'Register the column of the table that all are partitions of, and take this registration back.';
+    END LOOP;
+    FOR other IN
+        WITH RECURSIVE above (child, relation) AS (
+            SELECT l.child, l.parent
+            FROM pg_event_trigger_ddl_commands() d CROSS JOIN LATERAL kms_internal.left_parents(d.command) l
+            UNION SELECT a.child, i.inhparent FROM above a JOIN pg_inherits i ON i.inhrelid = a.relation
+        )
+        SELECT DISTINCT a.child::regclass AS child, a.relation::regclass AS parent, b.attname
+        FROM above a
+            JOIN kms.registered_place q ON q.relation = a.relation
+            JOIN pg_attribute p ON p.attrelid = q.relation AND p.attnum = q.attribute
+            JOIN pg_attribute b ON b.attrelid = a.child AND b.attname = p.attname
+        WHERE NOT EXISTS (SELECT FROM kms.registered_place o WHERE o.relation = a.child AND o.attribute = b.attnum)
+        ORDER BY 1, 3
+    LOOP
+        RAISE WARNING USING
+            MESSAGE = format('table %s is no part of %s any more, whose column %I is registered', other.child, other.parent, other.attname),
+            DETAIL = 'What it holds is not counted: a key version may be retired that its values need. A trigger that kept columns in step went with the parent.',
+            HINT = 'Register its column with kms.register_column().';
     END LOOP;
     FOR other IN
         SELECT r.*, d.object_identity

@@ -392,3 +392,37 @@ REVOKE ALL ON ALL ROUTINES IN SCHEMA kms FROM regress_kms_keeper;
 REVOKE USAGE ON SCHEMA kms FROM regress_kms_keeper;
 REVOKE EXECUTE ON FUNCTION kms_internal.keep_in_step() FROM regress_kms_keeper;
 DROP ROLE regress_kms_keeper, regress_kms_writer;
+-- What a trigger keeps as it was is not filled, which is told of the row; and is once it no longer does.
+CREATE TABLE kept (id int PRIMARY KEY, closed bool, c text);
+INSERT INTO kept SELECT n, n = 2, 'value ' || n FROM generate_series(1, 3) n;
+CREATE FUNCTION keep_closed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN CASE WHEN OLD.closed THEN OLD ELSE NEW END; END $$;
+CREATE TRIGGER a_keeper BEFORE UPDATE ON kept FOR EACH ROW EXECUTE FUNCTION keep_closed();
+CALL kms.encrypt_column('kept', 'c', 'pii', triggers => 'fire');
+SELECT id, c_encrypted IS NOT NULL AS filled FROM kept ORDER BY id;
+DROP TRIGGER a_keeper ON kept;
+CALL kms.encrypt_column('kept', 'c', 'pii');
+SELECT kms.switch_column('kept', 'c');
+CREATE TRIGGER a_keeper BEFORE UPDATE ON kept FOR EACH ROW EXECUTE FUNCTION keep_closed();
+CALL kms.decrypt_column('kept', 'c_encrypted', 'text', plain_column => 'c', triggers => 'fire');
+SELECT id, c FROM kept ORDER BY id;
+DROP TABLE kept;
+DROP FUNCTION keep_closed;
+-- A row of which the value was erased where no trigger saw it keeps no others from another version.
+CREATE TABLE erased (id int PRIMARY KEY, c text);
+INSERT INTO erased SELECT n, 'value ' || n FROM generate_series(1, 3) n;
+CALL kms.encrypt_column('erased', 'c', 'pii');
+ALTER TABLE erased DISABLE TRIGGER ALL;
+UPDATE erased SET c = NULL WHERE id = 1;
+ALTER TABLE erased ENABLE ALWAYS TRIGGER zzz_kms_c_encrypted;
+SELECT kms.rotate_key('pii') > 0;
+CALL kms.reencrypt('erased', 'c_encrypted');
+SELECT kms.switch_column('erased', 'c');
+UPDATE erased SET c_encrypted = NULL WHERE id = 1;
+SELECT kms.switch_column('erased', 'c');
+DROP TABLE erased;
+-- Money is another amount elsewhere.
+CREATE DOMAIN price AS money[];
+CREATE TABLE shop (id int PRIMARY KEY, prices price);
+CALL kms.encrypt_column('shop', 'prices', 'pii');
+DROP TABLE shop;
+DROP DOMAIN price;

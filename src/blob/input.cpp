@@ -15,10 +15,11 @@
 namespace kms::blob {
 namespace {
 
-// None of a time that the server cannot store: it has the years from 4713 BC to 294276.
+// None of a time that the server cannot store: it has the years from 4713 BC on, and, as
+// microseconds since 1970, what 64 bits hold.
 std::optional<std::int64_t> microseconds(const timespec& time) {
     constexpr std::int64_t first = -210'866'803'200;
-    constexpr std::int64_t last = 9'224'318'015'999;
+    constexpr std::int64_t last = 9'223'372'036'853;
     const std::int64_t seconds{time.tv_sec};
     if (seconds < first || seconds > last) {
         return std::nullopt;

@@ -23,7 +23,7 @@ int caught = 0;
 sigset_t signals_to_catch() {
     sigset_t set;
     sigemptyset(&set);
-    for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) {
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGXCPU}) {
         sigaddset(&set, signal);
     }
     return set;

@@ -161,9 +161,9 @@ void add_row(RowSet& rows, const RegisteredColumn& column) {
     rows.add(values, nulls);
 }
 
-const CollectedCommand* command_argument(FunctionCallInfo fcinfo) {
-    required(fcinfo, 1, "command");
-    return reinterpret_cast<const CollectedCommand*>(PG_GETARG_POINTER(1));
+const CollectedCommand* command_argument(FunctionCallInfo fcinfo, int index) {
+    required(fcinfo, index, "command");
+    return reinterpret_cast<const CollectedCommand*>(PG_GETARG_POINTER(index));
 }
 
 void add_stale(RowSet& rows, const RegisteredColumn& column) {
@@ -209,6 +209,29 @@ void require_registrys_owner() {
                         errdetail("Nobody owns a table that is not there."),
                         errhint("Let the extension's owner, or a superuser, call it.")));
     }
+}
+
+// The command has locked it. Its search_path is not that of an event trigger's function.
+Oid detached_by(const AlterTableCmd& command) {
+    const RangeVar& named = *reinterpret_cast<const PartitionCmd*>(command.def)->name;
+    CatCList* found = SearchSysCacheList1(RELNAMENSP, CStringGetDatum(named.relname));
+    Oid detached = InvalidOid;
+    for (int i = 0; i < found->n_members; ++i) {
+        const auto& table = *reinterpret_cast<Form_pg_class>(GETSTRUCT(&found->members[i]->tuple));
+        if ((named.schemaname == nullptr ||
+             table.relnamespace == get_namespace_oid(named.schemaname, true)) &&
+            CheckRelationOidLockedByMe(table.oid, ShareUpdateExclusiveLock, true)) {
+            detached = table.oid;
+        }
+    }
+    ReleaseSysCacheList(found);
+    return detached;
+}
+
+void add_left(RowSet& rows, Oid child, Oid parent) {
+    Datum values[] = {ObjectIdGetDatum(child), ObjectIdGetDatum(parent)};
+    bool nulls[lengthof(values)] = {};
+    rows.add(values, nulls);
 }
 
 }  // namespace
@@ -307,17 +330,36 @@ KMS_FUNCTION(kms_context_type) {
 }
 
 KMS_FUNCTION(kms_names_renamed) {
-    const CollectedCommand* command = command_argument(fcinfo);
+    const CollectedCommand* command = command_argument(fcinfo, 1);
     PG_RETURN_BOOL(!PG_ARGISNULL(0) && command->type == SCT_Simple &&
                    names_renamed(text_to_cstring(PG_GETARG_TEXT_PP(0)), command->parsetree,
                                  command->d.simple.address));
 }
 
 KMS_FUNCTION(kms_label_renamed) {
-    const CollectedCommand* command = command_argument(fcinfo);
+    const CollectedCommand* command = command_argument(fcinfo, 1);
     PG_RETURN_BOOL(!PG_ARGISNULL(0) && command->type == SCT_Simple &&
                    is_rename_of_label(command->parsetree) &&
                    is_made_of(PG_GETARG_OID(0), command->d.simple.address.objectId));
+}
+
+// What a command has taken from its parent: DETACH PARTITION names the part, NO INHERIT the parent.
+KMS_FUNCTION(kms_left_parents) {
+    const CollectedCommand* command = command_argument(fcinfo, 0);
+    RowSet rows(fcinfo);
+    const List* steps =
+        command->type == SCT_AlterTable ? command->d.alterTable.subcmds : static_cast<List*>(NIL);
+    for (int i = 0; i < list_length(steps); ++i) {
+        const auto* step = static_cast<const CollectedATSubcmd*>(list_nth(steps, i));
+        const auto& altering = *reinterpret_cast<const AlterTableCmd*>(step->parsetree);
+        const Oid altered = command->d.alterTable.objectId;
+        if (altering.subtype == AT_DropInherit) {
+            add_left(rows, altered, step->address.objectId);
+        } else if (altering.subtype == AT_DetachPartition) {
+            add_left(rows, detached_by(altering), altered);
+        }
+    }
+    PG_RETURN_NULL();
 }
 
 }  // namespace kms::pg

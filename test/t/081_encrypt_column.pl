@@ -134,6 +134,28 @@ $node->wait_for_catchup('of_it');
 is($subscriber->safe_psql('postgres', q{SELECT count(*) FILTER (WHERE c = 'value ' || id) FROM published}), 50, '... which has all values');
 $session->quit;
 
+# --- a published table whose rows subscribers find by all of their columns
+
+$session = keys_session($node);
+$subscriber->safe_psql('postgres', 'CREATE TABLE by_all (id int PRIMARY KEY, c text, c_encrypted bytea)');
+$session->get(q{CREATE TABLE by_all (id int PRIMARY KEY, c text); ALTER TABLE by_all REPLICA IDENTITY FULL; INSERT INTO by_all VALUES (1, 'x'); ALTER PUBLICATION rows_of_it ADD TABLE by_all});
+my $by_all = q{CALL kms.encrypt_column('by_all', 'c', 'pii', published => true)};
+my $lossy = fails_with($session, $by_all, '55000', 'REPLICA IDENTITY FULL');
+like($lossy->{err}, qr/subscribers find rows of public\.by_all by all of their columns/, '... is refused with why');
+$session->get(q{ALTER TABLE by_all REPLICA IDENTITY DEFAULT});
+is($session->ask($by_all)->{state}, '', '... and a key is not');
+$session->get(q{ALTER TABLE by_all REPLICA IDENTITY FULL});
+fails_with($session, q{SELECT kms.switch_column('by_all', 'c', drop_constraints => true)}, '55000', '... nor does the switch lose what comes then');
+$session->get(q{ALTER TABLE by_all REPLICA IDENTITY DEFAULT; SELECT kms.switch_column('by_all', 'c', drop_constraints => true); ALTER PUBLICATION rows_of_it DROP TABLE by_all});
+
+# A publication of other columns alone is none of it.
+if ($node->pg_version >= 15) {
+    $session->get(q{CREATE TABLE listed (id int PRIMARY KEY, c text); INSERT INTO listed VALUES (1, 'x'); CREATE PUBLICATION listing FOR TABLE listed (id)});
+    is($session->ask(q{CALL kms.encrypt_column('listed', 'c', 'pii')})->{state}, '', 'a publication of other columns');
+    is($session->ask(q{SELECT kms.switch_column('listed', 'c')})->{state}, '', '... loses nothing');
+}
+$session->quit;
+
 # --- a column of a subscriber's: without a key its rows are found by all of their columns
 
 my $keyless = q{CREATE TABLE keyless (id int, c text); ALTER TABLE keyless REPLICA IDENTITY FULL};
@@ -153,6 +175,17 @@ $there->get(q{CALL kms.encrypt_column('keyless', 'c', 'pii')});
 $node->safe_psql('postgres', q{UPDATE keyless SET c = 'changed' WHERE id = 2; DELETE FROM keyless WHERE id = 3; INSERT INTO keyless VALUES (4, 'new')});
 $node->wait_for_catchup('of_it');
 is($there->get(q{SELECT string_agg(c, ' ' ORDER BY id) FROM keyless}), 'value 1 changed new', '... with a key, changes arrive');
+my $stops = fails_with($there, q{SELECT kms.switch_column('keyless', 'c')}, '2BP01', 'the switch would end the subscription');
+like($stops->{err}, qr/subscription "of_it", which stops where it brings the column/, '... which is told');
+# The trigger came first, and the subscription later.
+$there->get(q{CREATE TABLE later (id int, c text); CALL kms.encrypt_column('later', 'c', 'pii')});
+$node->safe_psql('postgres', q{CREATE TABLE later (id int, c text); ALTER TABLE later REPLICA IDENTITY FULL; INSERT INTO later VALUES (1, 'x'); ALTER PUBLICATION rows_of_it ADD TABLE later});
+$subscriber->safe_psql('postgres', 'ALTER SUBSCRIPTION of_it REFRESH PUBLICATION');
+ok(becomes(sub { new_log($subscriber) =~ /"later" has no key without column "c_encrypted"/ }), 'the subscription stops at a table without a key');
+is($there->get('SELECT count(*) FROM later'), 0, '... and loses no row');
+$subscriber->safe_psql('postgres', 'ALTER TABLE later ADD PRIMARY KEY (id)');
+$subscriber->wait_for_subscription_sync($node, 'of_it');
+is($there->get(q{SELECT count(c_encrypted) FROM later}), 1, '... which come once it has one');
 $there->get(q{CREATE TABLE keyed_by_it (c bytea PRIMARY KEY); SELECT kms.register_column('keyed_by_it', 'c', 'pii')});
 $node->safe_psql('postgres', 'CREATE TABLE keyed_by_it (c bytea PRIMARY KEY); ALTER PUBLICATION rows_of_it ADD TABLE keyed_by_it');
 $subscriber->safe_psql('postgres', 'ALTER SUBSCRIPTION of_it REFRESH PUBLICATION');

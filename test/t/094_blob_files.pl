@@ -275,7 +275,7 @@ SKIP: {
 
 # --- what ends it
 
-foreach my $signal (qw(QUIT HUP)) {
+foreach my $signal (qw(QUIT HUP XCPU)) {
     my $run = begin_get("$folder/quit");
     $run->{run}->signal($signal);
     $run->{run}->finish;
