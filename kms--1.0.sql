@@ -16,7 +16,7 @@ BEGIN
     IF NOT owner.rolsuper THEN
         RAISE insufficient_privilege USING
             MESSAGE = format('schema "kms" belongs to %s, who is not a superuser', owner.rolname),
-            HINT = 'Drop it, and CREATE EXTENSION makes its own.';
+            HINT = 'Drop it where it is empty, and CREATE EXTENSION makes its own. A dump of such an owner is restored by pg_restore -O, into an empty database.';
     END IF;
     SELECT string_agg(pg_describe_object(classid, objid, objsubid), ', ' ORDER BY classid, objid)
     INTO others FROM pg_depend
@@ -186,7 +186,7 @@ RETURNS bool LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_labe
 
 -- The tables that the command has taken out of others, as DETACH PARTITION and NO INHERIT do.
 CREATE FUNCTION kms_internal.left_parents(command pg_ddl_command, OUT child oid, OUT parent oid)
-RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_left_parents';
+RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'kms_left_parents';
 
 -- What a context is made of: by number, since a type and its schema may get other names.
 CREATE FUNCTION kms_internal.context_type(type oid, modifier int, of_collation oid)
@@ -334,7 +334,7 @@ END $$;
 -- with its column.
 CREATE FUNCTION kms_internal.follow_rename()
 RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
+SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET jit = off AS $$
 DECLARE
     shown CONSTANT int := 20;
     unnoted record;
@@ -343,6 +343,7 @@ DECLARE
     place kms.registered_place;
     forgotten text[] := '{}';
     is_late bool := false;
+    departed record;
     other record;
 BEGIN
     IF NOT EXISTS (SELECT FROM kms.registered_column) THEN
@@ -438,24 +439,30 @@ BEGIN
                 other.parent),
             HINT = 'Register the column of the table that all are partitions of, and take this registration back.';
     END LOOP;
-    FOR other IN
-        WITH RECURSIVE above (child, relation) AS (
-            SELECT l.child, l.parent
-            FROM pg_event_trigger_ddl_commands() d CROSS JOIN LATERAL kms_internal.left_parents(d.command) l
-            UNION SELECT a.child, i.inhparent FROM above a JOIN pg_inherits i ON i.inhrelid = a.relation
-        )
-        SELECT DISTINCT a.child::regclass AS child, a.relation::regclass AS parent, b.attname
-        FROM above a
-            JOIN kms.registered_place q ON q.relation = a.relation
-            JOIN pg_attribute p ON p.attrelid = q.relation AND p.attnum = q.attribute
-            JOIN pg_attribute b ON b.attrelid = a.child AND b.attname = p.attname
-        WHERE NOT EXISTS (SELECT FROM kms.registered_place o WHERE o.relation = a.child AND o.attribute = b.attnum)
-        ORDER BY 1, 3
+    FOR departed IN
+        SELECT l.child, l.parent
+        FROM pg_event_trigger_ddl_commands() d CROSS JOIN LATERAL kms_internal.left_parents(d.command) l
     LOOP
-        RAISE WARNING USING
-            MESSAGE = format('table %s is no part of %s any more, whose column %I is registered', other.child, other.parent, other.attname),
-            DETAIL = 'What it holds is not counted: a key version may be retired that its values need. A trigger that kept columns in step went with the parent.',
-            HINT = 'Register its column with kms.register_column().';
+        FOR other IN
+            WITH RECURSIVE above (relation) AS (
+                SELECT departed.parent
+                UNION SELECT i.inhparent FROM above a JOIN pg_inherits i ON i.inhrelid = a.relation
+            )
+            SELECT a.relation::regclass AS parent, b.attname
+            FROM above a
+                JOIN kms.registered_place q ON q.relation = a.relation
+                JOIN pg_attribute p ON p.attrelid = q.relation AND p.attnum = q.attribute
+                JOIN pg_attribute b ON b.attrelid = departed.child AND b.attname = p.attname
+            WHERE NOT EXISTS (
+                SELECT FROM kms.registered_place o WHERE o.relation = departed.child AND o.attribute = b.attnum)
+            ORDER BY 1, 2
+        LOOP
+            RAISE WARNING USING
+                MESSAGE = format('table %s is no part of %s any more, whose column %I is registered',
+                    departed.child::regclass, other.parent, other.attname),
+                DETAIL = 'What it holds is not counted: a key version may be retired that its values need. A trigger that kept columns in step went with the parent.',
+                HINT = 'Register its column with kms.register_column().';
+        END LOOP;
     END LOOP;
     FOR other IN
         SELECT r.*, d.object_identity

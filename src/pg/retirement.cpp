@@ -7,6 +7,7 @@
 #include "pg/inheritance.hpp"
 #include "pg/key_arguments.hpp"
 #include "pg/owner.hpp"
+#include "pg/pending_registrations.hpp"
 #include "pg/registry.hpp"
 #include "pg/settings.hpp"
 #include "pg/sqlstates.hpp"
@@ -230,32 +231,6 @@ void refuse_if_cursor_sees(const char* action, ByteView identifier, std::uint32_
     }
 }
 
-// By a transaction that is not committed yet.
-bool is_being_registered() {
-    return is_locked_by_another(registered_column_table(), ShareLock);
-}
-
-// A table may come to be a part of it: ATTACH PARTITION and INHERIT lock it so.
-bool may_get_parts(Oid table) {
-    return get_rel_relkind(table) == RELKIND_PARTITIONED_TABLE || !get_rel_relispartition(table);
-}
-
-bool is_given_parts(const RegisteredColumn& column) {
-    const List* parts = OidIsValid(column.relation) ? find_all_parts(column.relation, NoLock) : NIL;
-    for (int i = 0; i < list_length(parts); ++i) {
-        const Oid part = list_nth_oid(parts, i);
-        if (may_get_parts(part) && is_locked_by_another(part, ShareUpdateExclusiveLock)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-// Rows that others are about to bring to where they count.
-bool is_getting_rows() {
-    return is_being_registered() || std::ranges::any_of(registered_columns(), is_given_parts);
-}
-
 }  // namespace
 
 bool may_be_needed() {
@@ -287,8 +262,9 @@ std::span<const ColumnRows> count_rows_behind_lock(std::span<const KeyTag> tags,
     const std::span<const CountedPlace> before = places_today();
     const std::span<const ColumnRows> columns = count_all_rows(tags, past);
     AtEOXact_GUC(false, level);
-    if (past.snapshot != nullptr && (!are_all_there(past.places) ||
-                                     !are_all_among(places_today(), before) || is_getting_rows())) {
+    if (past.snapshot != nullptr &&
+        (!are_all_there(past.places) || !are_all_among(places_today(), before) ||
+         are_rows_being_registered())) {
         ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
                         errmsg("a registered table was changed while its rows were counted"),
                         errdetail("Or is being changed now: by another registration, or ATTACH "
@@ -394,7 +370,7 @@ Past outlast_rows(const char* action, ByteView identifier, std::uint32_t version
         without_keeping_locks([&] {
             refuse_if_needed(action, identifier, version, tag);
             is_left = !count_all_rows({&tag, 1}, past).empty() || !are_all_there(past.places) ||
-                      is_getting_rows();
+                      are_rows_being_registered();
         });
         if (!is_left) {
             return past;

@@ -267,7 +267,8 @@ const KeyList& key_list() {
                 (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
                  errmsg("the value of kms.keys cannot be read, so no key is bound"),
                  errdetail("It was set before the kms library was loaded, or for the login."),
-                 errhint("Set kms.keys again, or RESET it after ALTER ROLE ... SET kms.keys.")));
+                 errhint("Set kms.keys again; where it is the login's, ALTER ROLE ... SET "
+                         "kms.keys to what is meant, and connect anew.")));
     }
     return *current_keys;
 }

@@ -97,15 +97,18 @@ is($node->safe_psql('with_kms', 'SELECT relation, column_name FROM kms.registere
 
 $node->safe_psql('app', q{SET kms.mode = envelope; SELECT kms.create_data_key('later', 'kek')});
 is_deeply([ run_with({}, 'pg_dump', '--data-only', '--inserts', '--on-conflict-do-nothing', '-t', 'kms.data_key', '-f', "$folder/keys.sql", 'app') ], [ 0, '' ], 'the data keys are dumped again, with one more');
-is_deeply([ run_with({}, 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', 'piece', '-f', "$folder/keys.sql") ], [ 0, '' ], '... and restored where some are');
+is_deeply([ run_with({}, 'psql', '-X', '-q', '-1', '-v', 'ON_ERROR_STOP=1', '-d', 'piece', '-f', "$folder/keys.sql") ], [ 0, '' ], '... and restored where some are');
 is($node->safe_psql('piece', q{SELECT string_agg(name, ' ' ORDER BY name) FROM kms.data_keys}), 'later person', '... so that all are there');
 
 # Another database has another key of the name.
 $node->safe_psql('postgres', 'CREATE DATABASE stranger');
 $node->safe_psql('stranger', q{CREATE EXTENSION kms; SELECT kms.create_data_key('person', 'kek')});
-my ($refused, $why) = run_with({}, 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', 'stranger', '-f', "$folder/keys.sql");
+$node->safe_psql('app', q{SET kms.mode = envelope; SELECT kms.rotate_data_key('person')});
+is((run_with({}, 'pg_dump', '--data-only', '--inserts', '--on-conflict-do-nothing', '-t', 'kms.data_key', '-f', "$folder/keys.sql", 'app'))[0], 0, 'a dump with a newer version, too');
+my ($refused, $why) = run_with({}, 'psql', '-X', '-q', '-1', '-v', 'ON_ERROR_STOP=1', '-d', 'stranger', '-f', "$folder/keys.sql");
 is($refused, 3, 'data keys are not restored beside others of the same name');
 like($why, qr/version 1 of data key "person" is another key here/, '... which says so');
+is($node->safe_psql('stranger', q{SELECT string_agg(format('%s %s', name, version), ' ') FROM kms.data_keys}), 'person 1', '... and no newer version comes in the place of its own');
 
 # A piece that brings what is registered of other schemas; and one that is put back where it came from.
 $node->safe_psql('app', q{CREATE SCHEMA other; CREATE TABLE other.staff (v bytea); SELECT kms.register_column('other.staff', 'v', 'later')});
