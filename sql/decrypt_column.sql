@@ -338,3 +338,14 @@ BEGIN;
 CALL kms.decrypt_column('t', 'c', 'text');
 ROLLBACK;
 DROP TABLE t;
+-- What the action of a foreign key writes is of whoever has changed the other table.
+SELECT kms.create_key('det', 'aes-256-siv');
+CREATE TABLE above (k bytea PRIMARY KEY);
+CREATE TABLE below (id int PRIMARY KEY, s bytea REFERENCES above ON UPDATE CASCADE);
+INSERT INTO above VALUES (kms.encode_with('det', 'one'));
+INSERT INTO below SELECT 1, k FROM above;
+SELECT kms.register_column('below', 's', 'det');
+CALL kms.decrypt_column('below', 's', 'text');
+UPDATE above SET k = kms.encode_with('det', 'of another table');
+SELECT s_plain FROM below;
+DROP TABLE below, above;

@@ -420,6 +420,15 @@ SELECT kms.switch_column('erased', 'c');
 UPDATE erased SET c_encrypted = NULL WHERE id = 1;
 SELECT kms.switch_column('erased', 'c');
 DROP TABLE erased;
+-- A statement that names no columns would store a plaintext in the column that is left.
+CREATE TABLE positional (id int PRIMARY KEY, c text);
+CALL kms.encrypt_column('positional', 'c', 'pii');
+ALTER TABLE positional ADD CONSTRAINT sealed CHECK (kms.looks_sealed(c_encrypted)) NOT VALID;
+INSERT INTO positional VALUES (1, 'value');
+SELECT kms.switch_column('positional', 'c');
+INSERT INTO positional VALUES (2, 'plaintext');
+INSERT INTO positional VALUES (2, kms.encode_with('pii', 'value'));
+DROP TABLE positional;
 -- Money is another amount elsewhere.
 CREATE DOMAIN price AS money[];
 CREATE TABLE shop (id int PRIMARY KEY, prices price);

@@ -280,3 +280,42 @@ CALL kms.reencrypt('half', 'c', new_context => 'int4send(id)', was_key => 'old')
 SELECT kms.register_column('half', 'c', 'old'::text, 'int4send(id)');
 SELECT kms.unregister_column('half', 'c');
 DROP TABLE half;
+-- What a value was sealed under before is to stay until it is moved: who calls is told of columns that may change.
+CREATE TABLE account (id int PRIMARY KEY, tenant text, s bytea, v text);
+INSERT INTO account SELECT n, 't' || n, kms.encode_with('old', 's' || n, ('t' || n)::bytea), 'v' || n FROM generate_series(1, 3) n;
+SELECT kms.register_column('account', 's', 'old'::text, $$convert_to(tenant, 'UTF8')$$);
+INSERT INTO account VALUES (4, 't4', '\x00', 'v4');
+CALL kms.reencrypt('account', 's', new_context => 'id::text::bytea');
+UPDATE account SET s = kms.encode_with('old', 's4', 't4') WHERE id = 4;
+UPDATE account SET tenant = 'other' WHERE id = 4;
+CALL kms.reencrypt('account', 's', new_context => 'id::text::bytea');
+UPDATE account SET tenant = 't4' WHERE id = 4;
+CALL kms.reencrypt('account', 's', new_context => 'id::text::bytea');
+SELECT id, kms.decode_with_text('old', s, id::text::bytea) FROM account ORDER BY id;
+-- The trigger that keeps two columns in step seals such a value anew.
+CALL kms.encrypt_column('account', 'v', 'old', context_expression => $$convert_to(tenant, 'UTF8')$$);
+BEGIN;
+ALTER TABLE account DISABLE TRIGGER zzz_kms_v_encrypted;
+UPDATE account SET v_encrypted = '\x00' WHERE id = 1;
+ALTER TABLE account ENABLE ALWAYS TRIGGER zzz_kms_v_encrypted;
+COMMIT;
+CALL kms.reencrypt('account', 'v_encrypted', new_context => 'id::text::bytea');
+BEGIN;
+ALTER TABLE account DISABLE TRIGGER zzz_kms_v_encrypted;
+UPDATE account SET v_encrypted = kms.encode_with('old', v, tenant::bytea) WHERE id = 2;
+ALTER TABLE account ENABLE ALWAYS TRIGGER zzz_kms_v_encrypted;
+COMMIT;
+UPDATE account SET tenant = 'other' WHERE id = 2;
+UPDATE account SET v_encrypted = NULL WHERE id = 1;
+CALL kms.reencrypt('account', 'v_encrypted', new_context => 'id::text::bytea');
+SELECT kms.switch_column('account', 'v');
+SELECT id, kms.decode_with_text('old', v_encrypted, id::text::bytea) FROM account ORDER BY id;
+-- A move that is over is repeated when the columns of the context of before are not what they were.
+ALTER TABLE account ALTER tenant TYPE char(9);
+CALL kms.reencrypt('account', 's', new_context => 'id::text::bytea');
+ALTER TABLE account DROP tenant;
+CALL kms.reencrypt('account', 's', new_context => 'id::text::bytea');
+SELECT is_moving, broken FROM kms.registered_columns WHERE full_name = 'public.account.s';
+CALL kms.reencrypt('account', 's', new_context => 'id::text::bytea', was_context => '');
+SELECT is_moving, broken FROM kms.registered_columns WHERE full_name = 'public.account.s';
+DROP TABLE account;

@@ -35,16 +35,17 @@ Result<std::optional<DescribedKey>> try_describe(Line line, ByteView kek) {
     return described ? std::optional(*described) : std::optional<DescribedKey>();
 }
 
-// Numbers go on from the highest that was ever used: one that is too high would end them.
-Status check_known(const std::optional<DescribedKey>& kek, std::uint32_t version) {
-    if (kek && kek->version < version) {
+}  // namespace
+
+Result<std::optional<DescribedKey>> describe_kek(Line line, ByteView kek,
+                                                 std::uint32_t wrapped_by) {
+    KMS_ASSIGN(const std::optional<DescribedKey> described, try_describe(line, kek));
+    if (described && described->version < wrapped_by) {
         return Error{Code::protocol,
                      "the key agent wraps by a version that is newer than the current one"};
     }
-    return {};
+    return described;
 }
-
-}  // namespace
 
 Status check_same(ByteView unwrapped, ByteView secret) {
     if (unwrapped.size() != secret.size() ||
@@ -73,8 +74,8 @@ Result<NewDataKey> wrap_data_key(Line line, ByteView kek, const DataKeyId& id, B
     const std::string text = data_key_context(info_of(id.algorithm).name, id.version, id.name);
     const ByteView context = bytes_of(text);
     KMS_ASSIGN(WrappedSecret wrapped, wrap_key(line, kek, context, key));
-    KMS_ASSIGN(const std::optional<DescribedKey> described, try_describe(line, kek));
-    KMS_TRY(check_known(described, wrapped.version));
+    KMS_ASSIGN(const std::optional<DescribedKey> described,
+               describe_kek(line, kek, wrapped.version));
     KMS_TRY(check_opens(line, kek, context, wrapped, key));
     return NewDataKey{tag, std::move(wrapped), described};
 }

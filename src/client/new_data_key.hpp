@@ -29,6 +29,11 @@ Result<NewDataKey> make_data_key(Line line, ByteView kek, const DataKeyId& id);
 // The same of a key that is there already. `key` has the algorithm's length.
 Result<NewDataKey> wrap_data_key(Line line, ByteView kek, const DataKeyId& id, ByteView key);
 
+// What the agent says of a KEK that has just wrapped by that version; nullopt: nothing.
+// Code::protocol where it is newer than the current one: numbers go on from the highest that was
+// ever used, and one that is too high would end them.
+Result<std::optional<DescribedKey>> describe_kek(Line line, ByteView kek, std::uint32_t wrapped_by);
+
 // What was wrapped and unwrapped: Code::protocol where it is not the same. Takes equal time.
 Status check_same(ByteView unwrapped, ByteView secret);
 

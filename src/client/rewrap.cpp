@@ -1,5 +1,7 @@
 #include "client/rewrap.hpp"
 
+#include <algorithm>
+
 #include "client/fetch.hpp"
 #include "client/reply_words.hpp"
 #include "crypto/wrap_context.hpp"
@@ -144,7 +146,13 @@ class Rewrapping {
 
     Status wrap() {
         Wrapping errand(kek_, current_, contexts_, secrets_, wrapped_, failed_);
-        return line_.agent.exchange(errand, line_.deadlines, line_.waiter);
+        KMS_TRY(line_.agent.exchange(errand, line_.deadlines, line_.waiter));
+        std::uint32_t newest = 0;
+        for (const Rewrapped& each : wrapped_) {
+            newest = std::max(newest, each.wrapped.version);
+        }
+        KMS_TRY(describe_kek(line_, kek_, newest));
+        return {};
     }
 
     Status check() {

@@ -1,5 +1,7 @@
 #include "pg/data_key_lookup.hpp"
 
+#include <algorithm>
+
 #include "pg/change_lock.hpp"
 #include "pg/data_key_writer.hpp"
 #include "pg/key_arguments.hpp"
@@ -35,16 +37,32 @@ DataKeyVersion version_of(const char* action, ByteView name, std::uint32_t versi
     raise_no_data_key(psprintf("%s version %u of", action, version), name);
 }
 
+void require_same_kek(const char* action, ByteView name, ByteView before, ByteView now) {
+    if (!std::ranges::equal(before, now)) {
+        ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+                        errmsg("could not %s \"%s\": it is under another KEK by now", action,
+                               shown_identifier(name)),
+                        errhint("Call it again.")));
+    }
+}
+
+// What is locked is its KEK as it was read before the wait.
 DataKeyVersion lock_newest_version(const char* action, ByteView name) {
-    share_kek(newest_version(action, name).kek);
+    const DataKeyVersion before = newest_version(action, name);
+    share_kek(before.kek);
     lock_data_key(name);
-    return newest_version(action, name);
+    const DataKeyVersion newest = newest_version(action, name);
+    require_same_kek(action, name, before.kek, newest.kek);
+    return newest;
 }
 
 DataKeyVersion lock_version(const char* action, ByteView name, std::uint32_t version) {
-    share_kek(version_of(action, name, version).kek);
+    const DataKeyVersion before = version_of(action, name, version);
+    share_kek(before.kek);
     lock_data_key(name);
-    return version_of(action, name, version);
+    const DataKeyVersion key = version_of(action, name, version);
+    require_same_kek(action, name, before.kek, key.kek);
+    return key;
 }
 
 }  // namespace kms::pg

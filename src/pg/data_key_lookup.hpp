@@ -14,4 +14,7 @@ DataKeyVersion version_of(const char* action, ByteView name, std::uint32_t versi
 DataKeyVersion lock_newest_version(const char* action, ByteView name);
 DataKeyVersion lock_version(const char* action, ByteView name, std::uint32_t version);
 
+// 40001 where what was locked, or looked at, is another KEK than the data key is under now.
+void require_same_kek(const char* action, ByteView name, ByteView before, ByteView now);
+
 }  // namespace kms::pg

@@ -257,6 +257,7 @@ void destroy_versions(const KeyUse& kek, const Destruction& what) {
     const Past past = what.force ? Past{} : outlast_users(what, kek);
     lock_kek(kek.identifier);
     const DataKeyVersion key = lock_version(action, what.name, what.version);
+    require_same_kek(action, what.name, kek.identifier, key.kek);
     if (!what.force) {
         refuse_if_kek_needed(what, key, [&](std::span<const KeyTag> tags) {
             return count_rows_behind_lock(tags, past);
@@ -271,6 +272,7 @@ void destroy_versions(const KeyUse& kek, const Destruction& what) {
 std::int64_t shred(const Destruction& what, const KeyUse& kek, const Past& past) {
     lock_kek(kek.identifier);
     DataKeyVersion key = lock_version(action, what.name, what.version);
+    require_same_kek(action, what.name, kek.identifier, key.kek);
     add_later_versions(kek, key);
     const std::int64_t rows_lost = destroy_row(what, key, past);
     leave_versions(kek, key);

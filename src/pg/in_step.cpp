@@ -23,7 +23,9 @@ struct Prepared {
     bool opens;
     ByteView identifier;
     RowValues values;  // of the source
-    PlainInput input;  // of the target, where it opens
+    bool is_moving;
+    RowValues values_before;  // with the context of before, while it is being moved
+    PlainInput input;         // of the target, where it opens
     TupleTableSlot* row;
 };
 
@@ -78,20 +80,6 @@ const RegisteredColumn* registration_of(Relation table, const char* name) {
     return found != nullptr ? found : find_registered_column(oid, get_attnum(oid, name));
 }
 
-// Whatever the trigger makes, a subscription knows nothing of.
-void require_found_by_subscription(Relation table, AttrNumber target) {
-    if (IsLogicalWorker() && !is_identified_without(table, target)) {
-        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                        errmsg("\"%s\" has no key without column \"%s\", which its rows could be "
-                               "found by",
-                               RelationGetRelationName(table),
-                               get_attname(RelationGetRelid(table), target, false)),
-                        errdetail("UPDATEs and DELETEs of the publisher would be lost here."),
-                        errhint("Make a PRIMARY KEY here, or REPLICA IDENTITY USING INDEX, over "
-                                "other columns.")));
-    }
-}
-
 Prepared* prepare(const TriggerData* call) {
     const Relation table = call->tg_relation;
     const bool opens = is_opening(*call->tg_trigger);
@@ -102,7 +90,7 @@ Prepared* prepare(const TriggerData* call) {
     prepared->target = require_column(call, names[1]);
     prepared->opens = opens;
     require_bytea(table, opens ? prepared->source : prepared->target);
-    require_found_by_subscription(table, prepared->target);
+    require_findable_rows(table, prepared->target);
     prepared->is_registered = column != nullptr;
     if (column == nullptr) {
         return prepared;
@@ -111,11 +99,16 @@ Prepared* prepare(const TriggerData* call) {
         require_opens_as({names[3], names[4]}, *column);
     }
     prepared->identifier = column->key_identifier;
+    prepared->is_moving = column->is_moving;
     // As with CHECKs and DEFAULTs, whoever writes runs it: in another's name the objects of the
     // writer's pg_temp would run, which functions may come upon.
     run_owners_code(GetUserId(), [&] {
         require_at_hand(table, column->context_expression);
         prepared->values = prepare_row_values(table, prepared->source, column->context_expression);
+        if (column->is_moving) {
+            prepared->values_before =
+                prepare_row_values(table, prepared->source, column->was.context_expression);
+        }
         if (opens) {
             prepared->input = prepare_input(table, prepared->target);
         }
@@ -160,13 +153,23 @@ bool is_written_by_run(const TriggerData* call, AttrNumber target) {
     return !is_null && is_being_written(call->tg_relation, call->tg_trigtuple->t_self, value);
 }
 
+// While the column is moved, a value that was not yet is opened with the context of before.
+bool keeps_context_before(Prepared& prepared, const TriggerData* call) {
+    const auto before =
+        context_of_row(prepared.values_before, row_of(prepared, call->tg_trigtuple));
+    const std::optional<ByteView> kept = before ? std::optional(copy_of(*before)) : std::nullopt;
+    const auto after = context_of_row(prepared.values_before, row_of(prepared, call->tg_newtuple));
+    return kept && after && std::ranges::equal(*kept, *after);
+}
+
 // Whether the target's value is the one of before, or has just been written by the run that fills
 // the column.
 bool is_in_step(Prepared& prepared, const TriggerData* call) {
     return TRIGGER_FIRED_BY_UPDATE(call->tg_event) && is_unchanged(call, prepared.source) &&
            (is_unchanged(call, prepared.target) || is_written_by_run(call, prepared.target)) &&
            std::ranges::equal(context_of(prepared, call->tg_trigtuple),
-                              context_of(prepared, call->tg_newtuple));
+                              context_of(prepared, call->tg_newtuple)) &&
+           (!prepared.is_moving || keeps_context_before(prepared, call));
 }
 
 // A row that is not filled yet, and whose source stays: the run fills it. Whoever updates other
@@ -236,7 +239,8 @@ HeapTuple with_target(Prepared& prepared, const TriggerData* call, HeapTuple tup
     int column = prepared.target;
     bool is_null = heap_attisnull(tuple, prepared.source, shape);
     if (prepared.opens && !is_null) {
-        require_may_open(RelationGetRelationName(call->tg_relation), call->tg_trigger->tgargs[0]);
+        require_writer_may_open(RelationGetRelationName(call->tg_relation),
+                                call->tg_trigger->tgargs[0]);
     }
     Datum value = is_null ? Datum{0} : target_of(prepared, call, tuple);
     return heap_modify_tuple_by_cols(tuple, shape, 1, &column, &value, &is_null);

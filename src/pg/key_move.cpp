@@ -29,8 +29,9 @@ void require_same_key(const KeyMove& move) {
                 move, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                 psprintf("version %u of the data key and of the agent's key are not the same key",
                          listed.version),
-                "Two keys have this name. Bring the rows of one of them to a third key with CALL "
-                "kms.reencrypt(), and retire it.");
+                "Two keys have this name, which can be neither adopted nor handed back here any "
+                "more. Bring the rows of one of them to a third key with CALL kms.reencrypt(), and "
+                "go on with the other.");
         }
     }
 }

@@ -60,7 +60,7 @@ void require_unpublished(const NewColumn& column) {
                          "published => true.",
                          type_name(column.type, column.typmod))));
     }
-    require_found_by_subscribers(column.relation);
+    require_found_by_subscribers(column.relation, column.source);
 }
 
 }  // namespace

@@ -52,4 +52,17 @@ void require_may_open(const char* table, const char* column) {
     }
 }
 
+void require_writer_may_open(const char* table, const char* column) {
+    if (InNoForceRLSOperation()) {
+        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+                        errmsg("column \"%s\" of \"%s\" is not opened for the action of a foreign "
+                               "key",
+                               column, table),
+                        errdetail("It runs in the name of the table's owner, whoever has changed "
+                                  "what the key refers to."),
+                        errhint("Change such values when kms.switch_column() is done.")));
+    }
+    require_may_open(table, column);
+}
+
 }  // namespace kms::pg

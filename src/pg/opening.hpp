@@ -23,6 +23,10 @@ void require_opens_as(const OpensAs& trigger, const RegisteredColumn& column);
 // value compared, or sealed otherwise, learns what it is too, where it can be guessed.
 void require_may_open(const char* table, const char* column);
 
+// The same of who writes a row. What a foreign key's action writes, it does in the name of the
+// table's owner, whoever has changed what the key refers to.
+void require_writer_may_open(const char* table, const char* column);
+
 bool may_execute(Oid role, Oid function);
 
 }  // namespace kms::pg

@@ -234,7 +234,8 @@ void refuse_if_cursor_sees(const char* action, ByteView identifier, std::uint32_
 }  // namespace
 
 bool may_be_needed() {
-    return !registered_columns().empty() || has_blobs() || is_being_registered();
+    return !registered_columns().empty() || has_blobs() || is_being_registered() ||
+           is_locked_by_another(blob_table(), ShareLock);
 }
 
 const char* obstacle_to_counting(const RegisteredColumn& column) {

@@ -30,8 +30,7 @@ struct Past {
     std::span<const CountedPlace> places;
 };
 
-// False: there is neither a registered column nor a blob, and nobody is about to commit a
-// registration.
+// False: there is neither a registered column nor a blob, and nobody is about to commit either.
 bool may_be_needed();
 
 // Why a column's rows cannot be counted, for people; nullptr: they can.

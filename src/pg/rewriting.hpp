@@ -135,6 +135,9 @@ struct RunKey {
 // 55000 where it is not registered, or not as the run began with it.
 const RegisteredColumn& registration_of(const Rewriting& run);
 
+// For messages: the key and the context.
+const char* shown_sealed_as(const SealedAs& sealed_as);
+
 // 55000 where the caller has said another was_key than the one that values are opened with.
 void require_said_key(const Rewriting& run, const SealedAs& source);
 

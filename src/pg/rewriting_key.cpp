@@ -28,22 +28,17 @@ ByteView current_tag(const RunKey& key) {
     return {tag, sizeof(KeyTag)};
 }
 
-const char* shown(const SealedAs& sealed_as) {
-    const char* context = sealed_as.context_expression;
-    return psprintf("key \"%s\" and %s", shown_identifier(sealed_as.key_identifier),
-                    context != nullptr ? psprintf("context %s", context) : "the empty context");
-}
-
 // Whoever has the registration changed in the middle of a run would have it open values of another
 // key, in the name of its caller.
 void require_as_begun(const Rewriting& run, const RegisteredColumn& column) {
     if (run.began_with != nullptr && !is_same(column, *run.began_with)) {
-        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                        errmsg("what is registered of %s has changed while %s was running",
-                               column_label(run), run.procedure),
-                        errdetail("It began with %s; now there is %s.",
-                                  shown(run.began_with->now()), shown(column.now())),
-                        errhint("Look at kms.registered_columns, and CALL it again.")));
+        ereport(ERROR,
+                (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                 errmsg("what is registered of %s has changed while %s was running",
+                        column_label(run), run.procedure),
+                 errdetail("It began with %s; now there is %s.",
+                           shown_sealed_as(run.began_with->now()), shown_sealed_as(column.now())),
+                 errhint("Look at kms.registered_columns, and CALL it again.")));
     }
 }
 
@@ -71,6 +66,12 @@ void require_not_covered(const Rewriting& run, const RegisteredColumn& column) {
 
 }  // namespace
 
+const char* shown_sealed_as(const SealedAs& sealed_as) {
+    const char* context = sealed_as.context_expression;
+    return psprintf("key \"%s\" and %s", shown_identifier(sealed_as.key_identifier),
+                    context != nullptr ? psprintf("context %s", context) : "the empty context");
+}
+
 const RegisteredColumn& registration_of(const Rewriting& run) {
     const RegisteredColumn* column = find_registered_column(run.relation, run.registered());
     if (column == nullptr) {
@@ -85,11 +86,12 @@ const RegisteredColumn& registration_of(const Rewriting& run) {
 
 void require_said_key(const Rewriting& run, const SealedAs& source) {
     if (!run.was_key.empty() && !std::ranges::equal(run.was_key, source.key_identifier)) {
-        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                        errmsg("values of %s come from %s, and not from key \"%s\"",
-                               registered_label(run), shown(source), shown_identifier(run.was_key)),
-                        errdetail("So it is registered, by whoever owns the table or did."),
-                        errhint("Look at kms.registered_columns before you say another was_key.")));
+        ereport(ERROR,
+                (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                 errmsg("values of %s come from %s, and not from key \"%s\"", registered_label(run),
+                        shown_sealed_as(source), shown_identifier(run.was_key)),
+                 errdetail("So it is registered, by whoever owns the table or did."),
+                 errhint("Look at kms.registered_columns before you say another was_key.")));
     }
 }
 
@@ -97,15 +99,15 @@ void require_said_key(const Rewriting& run, const SealedAs& source) {
 // registered one that he is not served himself. A membership says nothing: he may have given it.
 void require_known_key(const Rewriting& run, const SealedAs& source) {
     if (run.was_key.empty() && GetUserId() != owner_of(run.relation)) {
-        ereport(
-            ERROR,
-            (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-             errmsg("values of %s would be opened with %s", registered_label(run), shown(source)),
-             errdetail("Whoever owns the table has registered that, and may not be served the "
-                       "key that you are."),
-             errhint("Look at kms.registered_columns, and say as was_key which key the column "
-                     "is to have there; or call %s as the owner.",
-                     run.procedure)));
+        ereport(ERROR,
+                (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                 errmsg("values of %s would be opened with %s", registered_label(run),
+                        shown_sealed_as(source)),
+                 errdetail("Whoever owns the table has registered that, and may not be served the "
+                           "key that you are."),
+                 errhint("Look at kms.registered_columns, and say as was_key which key the column "
+                         "is to have there; or call %s as the owner.",
+                         run.procedure)));
     }
 }
 

@@ -57,9 +57,8 @@ void require_meant(const Rewriting& run, const RegisteredColumn& column) {
     if (column.is_moving && !run.is_between_columns() && !is_meant) {
         ereport(ERROR,
                 (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                 errmsg("%s is being moved from key \"%s\" to key \"%s\"", column_label(run),
-                        shown_identifier(column.was.key_identifier),
-                        shown_identifier(column.key_identifier)),
+                 errmsg("%s is being moved from %s to %s", column_label(run),
+                        shown_sealed_as(column.was), shown_sealed_as(column.now())),
                  errhint("Say %s once more, and CALL %s goes on with it.",
                          is_within_key ? "new_key or new_context" : "new_key", run.procedure)));
     }
@@ -108,6 +107,29 @@ void register_move(Rewriting& run, const RegisteredColumn& column, const SealedA
     run.began_with = moved;
 }
 
+void hint_at_was_context(void* /*argument*/) {
+    errhint(
+        "Columns of the context that values had before have changed since. Say as was_context "
+        "what the values that are left are sealed with; '' is the empty context.");
+}
+
+// Before anything of it is committed: what nobody can read would keep all else from the column.
+void require_readable_before(const Rewriting& run, const SealedAs& was, const SealedAs& now) {
+    ErrorContextCallback callback = {error_context_stack, hint_at_was_context, nullptr};
+    error_context_stack = &callback;
+    (void)find_registered_column(run.relation, run.target);
+    const Relation table = relation_open(run.relation, AccessShareLock);
+    if (was.context_expression != nullptr) {
+        run_owners_code(owner_of(run.relation),
+                        [&] { (void)stored_context(table, was.context_expression); });
+    }
+    error_context_stack = callback.previous;
+    if (!is_same(was, {was.key_identifier, now.context_expression})) {
+        warn_of_updates_meanwhile(table, was.context_expression);
+    }
+    relation_close(table, NoLock);
+}
+
 const char* text_argument(FunctionCallInfo fcinfo, int index) {
     return PG_ARGISNULL(index) ? nullptr : text_to_cstring(PG_GETARG_TEXT_PP(index));
 }
@@ -143,6 +165,7 @@ void begin_move(Rewriting& run) {
         require_not_opened(run.relation, run.target);
         require_may_open(get_rel_name(run.relation), get_attname(run.relation, run.target, false));
         register_move(run, column, wanted, was);
+        require_readable_before(run, was, wanted);
     }
 }
 

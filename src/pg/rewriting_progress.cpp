@@ -49,6 +49,11 @@ const char* shown_bad(const BadRows& rows) {
     return lines.data;
 }
 
+bool moves_context(const Rewriting& run) {
+    const SealedAs& was = run.began_with->was;
+    return run.is_move() && !is_same(was, {was.key_identifier, run.began_with->context_expression});
+}
+
 [[noreturn]] void raise_bad(const Rewriting& run) {
     const BadRows& rows = run.bad_in_pass;
     const auto count = static_cast<long long>(rows.count);
@@ -60,7 +65,11 @@ const char* shown_bad(const BadRows& rows) {
              : errmsg("%s: %lld rows stayed as they are", column_label(run), count),
          errdetail("%s", shown_bad(rows)),
          run.has_given_up ? errhint("Mend what they have in common and CALL it again: it goes on.")
-                          : errhint("All other rows are done. Mend these and CALL it again.")));
+         : moves_context(run)
+             ? errhint(
+                   "All other rows are done. Mend these and CALL it again. A value whose context "
+                   "of before has changed opens again once the column of that is set back.")
+             : errhint("All other rows are done. Mend these and CALL it again.")));
     pg_unreachable();
 }
 

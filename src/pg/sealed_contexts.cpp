@@ -59,6 +59,20 @@ void add_columns(Bitmapset*& attributes, Relation table, const List* names) {
     pg_unreachable();
 }
 
+// The columns that it is over, and the primary key is not, by their names.
+template <typename Visit>
+void for_each_mutable(Relation table, const char* context_expression, Visit&& visit) {
+    const Bitmapset* key = RelationGetIndexAttrBitmap(table, INDEX_ATTR_BITMAP_PRIMARY_KEY);
+    Bitmapset* columns = nullptr;
+    add_columns(columns, table, columns_of(context_expression));
+    int column = -1;
+    while (key != nullptr && (column = bms_next_member(columns, column)) >= 0) {
+        if (!bms_is_member(column - FirstLowInvalidHeapAttributeNumber, key)) {
+            visit(get_attname(RelationGetRelid(table), static_cast<AttrNumber>(column), false));
+        }
+    }
+}
+
 }  // namespace
 
 void require_over_nothing_sealed(Relation table, const char* context_expression) {
@@ -79,23 +93,25 @@ void require_over_nothing_sealed(Relation table, const char* context_expression)
 }
 
 void warn_of_updates(Relation table, const char* context_expression) {
-    const Bitmapset* key = RelationGetIndexAttrBitmap(table, INDEX_ATTR_BITMAP_PRIMARY_KEY);
-    Bitmapset* columns = nullptr;
-    add_columns(columns, table, columns_of(context_expression));
-    int column = -1;
-    while (key != nullptr && (column = bms_next_member(columns, column)) >= 0) {
-        if (!bms_is_member(column - FirstLowInvalidHeapAttributeNumber, key)) {
-            ereport(
-                WARNING,
-                (errmsg(
-                     "the context is over column \"%s\" of \"%s\", which is no part of its "
-                     "primary key",
-                     get_attname(RelationGetRelid(table), static_cast<AttrNumber>(column), false),
-                     RelationGetRelationName(table)),
-                 errhint("An UPDATE of that column must seal the value anew, or nobody opens it "
-                         "any more.")));
-        }
-    }
+    for_each_mutable(table, context_expression, [&](const char* column) {
+        ereport(WARNING, (errmsg("the context is over column \"%s\" of \"%s\", which is no part of "
+                                 "its primary key",
+                                 column, RelationGetRelationName(table)),
+                          errhint("An UPDATE of that column must seal the value anew, or nobody "
+                                  "opens it any more.")));
+    });
+}
+
+void warn_of_updates_meanwhile(Relation table, const char* context_expression) {
+    for_each_mutable(table, context_expression, [&](const char* column) {
+        ereport(
+            WARNING,
+            (errmsg("the context of before is over column \"%s\" of \"%s\", which is no part of "
+                    "its primary key",
+                    column, RelationGetRelationName(table)),
+             errhint("Until the move is over, an UPDATE of that column must seal the value "
+                     "anew, or nobody opens it any more.")));
+    });
 }
 
 const Bitmapset* in_other_contexts(Relation table, const char* column) {

@@ -14,6 +14,9 @@ void require_over_nothing_sealed(Relation table, const char* context_expression)
 // has one: an UPDATE of that would be another context.
 void warn_of_updates(Relation table, const char* context_expression);
 
+// The same of the context that values have until they are moved.
+void warn_of_updates_meanwhile(Relation table, const char* context_expression);
+
 // The registered column whose context is over the column of that name in rows of the relation;
 // nullptr: none.
 const RegisteredColumn* sealed_under(Oid relation, const char* column);

@@ -33,6 +33,19 @@ bool is_identified_without(Relation table, AttrNumber column) {
     return is_without;
 }
 
+void require_findable_rows(Relation table, AttrNumber column) {
+    if (IsLogicalWorker() && !is_identified_without(table, column)) {
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("\"%s\" has no key without column \"%s\", which its rows could be "
+                               "found by",
+                               RelationGetRelationName(table),
+                               get_attname(RelationGetRelid(table), column, false)),
+                        errdetail("UPDATEs and DELETEs of the publisher would be lost here."),
+                        errhint("Make a PRIMARY KEY here, or REPLICA IDENTITY USING INDEX, over "
+                                "other columns.")));
+    }
+}
+
 const char* shown_subscription(Oid subscription) {
     const char* name = get_subscription_name(subscription, true);
     return name != nullptr ? name : "(dropped)";

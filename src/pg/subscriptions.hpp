@@ -13,6 +13,10 @@ Oid subscription_to(Oid table);
 // silence what it does not find.
 bool is_identified_without(Relation table, AttrNumber column);
 
+// 55000 in a subscription's worker where its rows are found by that column too: whatever a trigger
+// makes of it, the publisher knows nothing of.
+void require_findable_rows(Relation table, AttrNumber column);
+
 // For messages.
 const char* shown_subscription(Oid subscription);
 

@@ -191,7 +191,7 @@ std::int64_t carry_out(const Switch& what, bool drop_constraints) {
     if (!drop_constraints) {
         require_nothing_lost(what.pair, succession);
     }
-    require_found_by_subscribers(what.pair.relation);
+    require_found_by_subscribers(what.pair.relation, what.pair.from());
     require_may_open(get_rel_name(what.pair.relation), what.pair.from());
     require_no_older_snapshot(what.pair);
     const std::int64_t compared = compare_pair(what.pair);

@@ -125,6 +125,40 @@ is($sparing->ask(shred('adopted'))->{state}, '', '... and left alone');
 is($session->get(q{SELECT count(*) FROM kms.list_keys('main') WHERE state <> 'destroyed'}), 1, '... while all others go');
 $_->quit foreach $session, $sparing;
 
+# --- a data key that comes under another KEK while a change of it waits
+
+$session = keys_session($node);
+my $adopter = keys_session($node);
+$session->get(q{SELECT kms.create_key('twice'), kms.create_key('second kek', purpose => 'wrap'); SELECT kms.adopt_key('twice', 'main')});
+kms_admin($ring, 'rotate', 'twice');
+$adopter->get(q{BEGIN; SELECT kms.adopt_key('twice', 'second kek')});
+$session->send(q{SELECT kms.rotate_data_key('twice')});
+ok(becomes(sub { $node->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND pid = } . $session->pid) == 1 }),
+    'a rotation waits for an adoption');
+$adopter->get('COMMIT');
+my $moved = $session->answer;
+is($moved->{state}, '40001', '... and is refused, since it holds a lock on the KEK of before');
+like($moved->{err}, qr/it is under another KEK by now/, '... which is told');
+is($session->ask(q{SELECT kms.rotate_data_key('twice')})->{state}, '', '... and then goes on');
+$_->quit foreach $session, $adopter;
+
+# --- blobs that another transaction is bringing in, where there are none yet
+
+$session = keys_session($node, { 'kms.keys' => '1=of-blobs' });
+$session->get(q{SELECT kms.create_data_key('of-blobs', 'main'); SELECT kms.blob_put(1, 'x'); CREATE TABLE dumped AS SELECT * FROM kms.blob; DELETE FROM kms.blob});
+my $restoring = keys_session($node);
+$restoring->get('BEGIN; INSERT INTO kms.blob SELECT * FROM dumped');
+$session->send(shred('of-blobs'));
+ok(becomes(sub { $node->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND pid = } . $session->pid) == 1 }),
+    'shredding waits for a transaction that brings blobs');
+$restoring->get('COMMIT');
+my $for_blob = $session->answer;
+is($for_blob->{state}, 'KM012', '... and is refused');
+like($for_blob->{err}, qr/kms\.blob: 1 row/, '... for the blob');
+$session->get('DELETE FROM kms.blob');
+is($session->ask(shred('of-blobs'))->{state}, '', '... until it is gone');
+$_->quit foreach $session, $restoring;
+
 # --- the agent's keys are put back in between
 
 $victim = new_victim();

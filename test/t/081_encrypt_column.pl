@@ -141,12 +141,16 @@ $subscriber->safe_psql('postgres', 'CREATE TABLE by_all (id int PRIMARY KEY, c t
 $session->get(q{CREATE TABLE by_all (id int PRIMARY KEY, c text); ALTER TABLE by_all REPLICA IDENTITY FULL; INSERT INTO by_all VALUES (1, 'x'); ALTER PUBLICATION rows_of_it ADD TABLE by_all});
 my $by_all = q{CALL kms.encrypt_column('by_all', 'c', 'pii', published => true)};
 my $lossy = fails_with($session, $by_all, '55000', 'REPLICA IDENTITY FULL');
-like($lossy->{err}, qr/subscribers find rows of public\.by_all by all of their columns/, '... is refused with why');
+like($lossy->{err}, qr/subscribers find rows of public\.by_all by column "c"/, '... is refused with why');
 $session->get(q{ALTER TABLE by_all REPLICA IDENTITY DEFAULT});
 is($session->ask($by_all)->{state}, '', '... and a key is not');
 $session->get(q{ALTER TABLE by_all REPLICA IDENTITY FULL});
 fails_with($session, q{SELECT kms.switch_column('by_all', 'c', drop_constraints => true)}, '55000', '... nor does the switch lose what comes then');
 $session->get(q{ALTER TABLE by_all REPLICA IDENTITY DEFAULT; SELECT kms.switch_column('by_all', 'c', drop_constraints => true); ALTER PUBLICATION rows_of_it DROP TABLE by_all});
+
+$session->get(q{CREATE TABLE by_it (c text PRIMARY KEY, n int); INSERT INTO by_it VALUES ('x', 1); CREATE PUBLICATION of_it FOR TABLE by_it});
+fails_with($session, q{CALL kms.encrypt_column('by_it', 'c', 'pii', published => true)}, '55000', 'a column that subscribers find rows by');
+$session->get('DROP PUBLICATION of_it; DROP TABLE by_it');
 
 # A publication of other columns alone is none of it.
 if ($node->pg_version >= 15) {

@@ -177,6 +177,12 @@ TEST_F(RewrapTest, BelievesNoFormByAnOlderVersion) {
     EXPECT_EQ(failed, 0u);
 }
 
+TEST_F(RewrapTest, BelievesNoFormByAVersionThatTheAgentHasNot) {
+    begin(3, {"0", "wrap=newer", "unwrap=newer"});
+    EXPECT_TRUE(fails(run(), Code::protocol, "newer than"));
+    EXPECT_EQ(failed, 3u);
+}
+
 TEST_F(RewrapTest, HandsUpWhatTheAgentSays) {
     begin(3, {"0", "wrap=denied"});
     EXPECT_TRUE(fails(run(), Code::denied));
