@@ -92,7 +92,9 @@ struct Passed {
 
 Passed passed(const BlobId& id, const char* reason) {
     Passed blob = {id, {}};
-    strlcpy(blob.reason, reason, sizeof(blob.reason));
+    const int length =
+        pg_mbcliplen(reason, static_cast<int>(strlen(reason)), sizeof(blob.reason) - 1);
+    memcpy(blob.reason, reason, static_cast<std::size_t>(length));
     return blob;
 }
 

@@ -177,8 +177,10 @@ is($node->safe_psql('postgres', q{COMMENT ON TABLE public.ghost IS 'any command'
 $node->safe_psql('postgres', 'DROP TABLE public.ghost');
 
 # Commands of several transactions.
-$ddl->($_) foreach 'CREATE INDEX CONCURRENTLY i ON person (id)', 'REINDEX INDEX CONCURRENTLY i', 'DROP INDEX CONCURRENTLY i',
-  'ALTER TABLE card DETACH PARTITION card_1 CONCURRENTLY', 'DROP TABLE card_1', 'VACUUM FULL person', 'CLUSTER';
+$ddl->($_) foreach 'CREATE INDEX CONCURRENTLY i ON person (id)', 'REINDEX INDEX CONCURRENTLY i', 'DROP INDEX CONCURRENTLY i';
+like($clerk->ask('ALTER TABLE card DETACH PARTITION card_1 CONCURRENTLY')->{err}, qr/table "The Office"\.card_1 is no part of "The Office"\.card any more/,
+    'a part that leaves is told of');
+$ddl->($_) foreach 'DROP TABLE card_1', 'VACUUM FULL person', 'CLUSTER';
 is(registered_in($node), $all, 'commands of several transactions leave it as it is');
 
 # --- drops

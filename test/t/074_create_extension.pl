@@ -67,7 +67,7 @@ sub refused {
     local $Test::Builder::Level = $Test::Builder::Level + 1;
     my $answer = fails_with($session, 'CREATE EXTENSION kms', $state, $what);
     like($answer->{message}, $message, '... says why');
-    like($answer->{hint}, qr/^(?:Drop it, |Move that elsewhere, )/, '... and what to do');
+    like($answer->{hint}, qr/^(?:Drop it where it is empty, |Move that elsewhere, )/, '... and what to do');
     return $answer;
 }
 
