@@ -88,7 +88,9 @@ void notice_shred(const DataKeyVersion& key, const char* will_be) {
                 shown_identifier(key.kek), will_be),
          errdetail("With that, all else is lost that was wrapped so: secrets of kms.wrap(), data "
                    "keys of other databases and of older backups of this one, and values "
-                   "that were sealed under the KEK itself.")));
+                   "that were sealed under the KEK itself."),
+         errhint("Copy the agent's keys when it is done: no older copy opens the KEK's other data "
+                 "keys then.")));
 }
 
 // What is sealed under the data key, and, where it is shredded, under the KEK versions themselves.
