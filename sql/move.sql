@@ -313,6 +313,16 @@ SELECT id, kms.decode_with_text('old', v_encrypted, id::text::bytea) FROM accoun
 -- A move that is over is repeated when the columns of the context of before are not what they were.
 ALTER TABLE account ALTER tenant TYPE char(9);
 CALL kms.reencrypt('account', 's', new_context => 'id::text::bytea');
+CREATE FUNCTION tenant_of(id int) RETURNS bytea IMMUTABLE LANGUAGE sql AS $$ SELECT int4send(id) $$;
+CREATE TABLE elsewhere (id int PRIMARY KEY, s bytea);
+INSERT INTO elsewhere SELECT n, kms.encode_with('old', 's' || n, int4send(n)) FROM generate_series(1, 2) n;
+SELECT kms.register_column('elsewhere', 's', 'old'::text, 'tenant_of(id)');
+ALTER FUNCTION tenant_of RENAME TO renter_of;
+CALL kms.reencrypt('elsewhere', 's', new_context => 'id::text::bytea');
+ALTER FUNCTION renter_of RENAME TO tenant_of;
+CALL kms.reencrypt('elsewhere', 's', new_context => 'id::text::bytea');
+DROP TABLE elsewhere;
+DROP FUNCTION tenant_of;
 ALTER TABLE account DROP tenant;
 CALL kms.reencrypt('account', 's', new_context => 'id::text::bytea');
 SELECT is_moving, broken FROM kms.registered_columns WHERE full_name = 'public.account.s';

@@ -148,3 +148,19 @@ SELECT kms.switch_column('t', 'c', dry_run => NULL);
 SELECT kms.switch_column('t', 'none', dry_run => true);
 SELECT kms.switch_column('t', 'c', dry_run => true);
 DROP TABLE t;
+-- A DEFAULT means the same when a dump is read.
+CREATE TABLE defaults (id int PRIMARY KEY, i int DEFAULT 7 / 2.0, n numeric(6, 2) DEFAULT 1.005, v varchar(5) DEFAULT repeat('z', 3), c char(6) DEFAULT 'ab', b bpchar DEFAULT 'ab  ', s int DEFAULT length('abc') / 2.0::float8);
+CALL kms.encrypt_column('defaults', 'i', 'pii');
+CALL kms.encrypt_column('defaults', 'n', 'pii');
+CALL kms.encrypt_column('defaults', 'v', 'pii');
+CALL kms.encrypt_column('defaults', 'c', 'pii');
+CALL kms.encrypt_column('defaults', 'b', 'pii');
+CALL kms.encrypt_column('defaults', 's', 'pii');
+INSERT INTO defaults (id) VALUES (1);
+SELECT kms.switch_column('defaults', column_name) FROM unnest('{i,n,c,b,s}'::name[]) column_name;
+SELECT kms.switch_column('defaults', 'v');
+SELECT format('SELECT %L AS of, kms.decode_with_text(''pii'', %s) AS again, kms.decode_with_text(''pii'', %1$I) AS was FROM defaults', a.attname, pg_get_expr(d.adbin, d.adrelid))
+FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum WHERE d.adrelid = 'defaults'::regclass AND a.attname LIKE '%encrypted' ORDER BY a.attnum \gexec
+ALTER TABLE defaults ADD w varchar(5) DEFAULT repeat('z', (random() * 0 + 3)::int);
+SELECT kms.switch_column('defaults', 'w', dry_run => true);
+DROP TABLE defaults;

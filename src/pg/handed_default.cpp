@@ -32,9 +32,52 @@ Node* constant_of(ByteView bytes) {
     return constant(is_printable ? TEXTOID : BYTEAOID, bytes_datum(bytes));
 }
 
-// What is sealed of the value in every session: bytea or text; nullptr: there is none.
+// A cast that nobody has written is not printed under one that is: a dump would be without it. The
+// cast and its argument are found in the node's own members.
+template <typename Cast>
+Node* made_explicit(Cast* cast, CoercionForm Cast::*form) {
+    const bool is_implicit = cast->*form == COERCE_IMPLICIT_CAST;
+    cast->*form = is_implicit ? COERCE_EXPLICIT_CAST : cast->*form;
+    return is_implicit ? reinterpret_cast<Node*>(cast->arg) : nullptr;
+}
+
+// False where one means something else when it is written: what is too long is cut then.
+bool make_casts_explicit(Node* node) {
+    while (node != nullptr) {
+        if (IsA(node, FuncExpr)) {
+            auto* call = reinterpret_cast<FuncExpr*>(node);
+            if (call->funcformat != COERCE_IMPLICIT_CAST) {
+                return true;
+            }
+            if (list_length(call->args) > 2) {
+                return false;
+            }
+            call->funcformat = COERCE_EXPLICIT_CAST;
+            node = static_cast<Node*>(linitial(call->args));
+        } else if (IsA(node, RelabelType)) {
+            node = made_explicit(reinterpret_cast<RelabelType*>(node), &RelabelType::relabelformat);
+        } else if (IsA(node, CoerceViaIO)) {
+            node = made_explicit(reinterpret_cast<CoerceViaIO*>(node), &CoerceViaIO::coerceformat);
+        } else if (IsA(node, CoerceToDomain)) {
+            node = made_explicit(reinterpret_cast<CoerceToDomain*>(node),
+                                 &CoerceToDomain::coercionformat);
+        } else {
+            return !IsA(node, ArrayCoerceExpr) ||
+                   reinterpret_cast<ArrayCoerceExpr*>(node)->coerceformat != COERCE_IMPLICIT_CAST;
+        }
+    }
+    return true;
+}
+
+bool is_same_as_text(Relation table, AttrNumber attribute, Node* value) {
+    return prepare_row_values(table, attribute, nullptr).depends_on == TextDependsOn::nothing &&
+           !is_sealed_as_dumped(value) && make_casts_explicit(value);
+}
+
+// What is sealed of the value in every session, also in one that reads a dump: bytea or text;
+// nullptr: there is none.
 Node* canonical(Relation table, AttrNumber attribute, Node* value) {
-    if (prepare_row_values(table, attribute, nullptr).depends_on == TextDependsOn::nothing) {
+    if (is_same_as_text(table, attribute, value)) {
         return as_bytes(value);
     }
     Node* folded = eval_const_expressions(nullptr, value);
@@ -79,7 +122,7 @@ HandedDefault handed_default(const Pair& pair, Relation table, AttrNumber from) 
     Node* bytes = nullptr;
     run_owners_code(owner_of(pair.relation), [&] { bytes = canonical(table, from, value); });
     if (bytes == nullptr) {
-        return {true, nullptr, "its text depends on settings"};
+        return {true, nullptr, "its text depends on settings, or on the column's type"};
     }
     return {true, sealing(constant_of(pair.key_identifier), bytes), nullptr};
 }

@@ -247,8 +247,13 @@ const RegisteredColumn* find_registered_column(Oid relation, AttrNumber attribut
                 (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                  errmsg("what is registered of %s does not hold any more", full_name(*column)),
                  errdetail("%s", detail_of_fault(*column, get_atttype(relation, attribute))),
-                 errhint("Say anew what the column holds, with kms.unregister_column() and "
-                         "kms.register_column().")));
+                 column->is_moving
+                     ? errhint("It is being moved. Take it back with kms.unregister_column(), "
+                               "register it with what it goes to, and CALL kms.reencrypt() with "
+                               "that as new_key or new_context, and as was_context what the values "
+                               "that are left are sealed with.")
+                     : errhint("Say anew what the column holds, with kms.unregister_column() and "
+                               "kms.register_column().")));
     }
     return column;
 }

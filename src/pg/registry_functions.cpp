@@ -198,7 +198,9 @@ void warn_of_move(const RegisteredColumn& column) {
                        shown_identifier(column.was.key_identifier),
                        context != nullptr ? psprintf("context %s", context) : "the empty context"),
              errhint("Register it with these, and CALL kms.reencrypt() with its new_key or "
-                     "new_context.")));
+                     "new_context. Where that context can be read no more, register it with what "
+                     "it goes to, and say as was_context what the values that are left are sealed "
+                     "with.")));
     }
 }
 

@@ -107,7 +107,12 @@ void register_move(Rewriting& run, const RegisteredColumn& column, const SealedA
     run.began_with = moved;
 }
 
+// All else that keeps the expression from being read can be mended where it is.
 void hint_at_was_context(void* /*argument*/) {
+    if (geterrcode() != ERRCODE_UNDEFINED_COLUMN &&
+        geterrcode() != ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE) {
+        return;
+    }
     errhint(
         "Columns of the context that values had before have changed since. Say as was_context "
         "what the values that are left are sealed with; '' is the empty context.");

@@ -45,20 +45,6 @@ RowValues prepare(Node* value, Expr* context) {
             .row = CreateStandaloneExprContext()};
 }
 
-// A cast of somebody's may keep less than all, and that of a blank-padded string without a length
-// keeps no blanks.
-bool keeps_less_as_text(Node* value) {
-    Oid function = InvalidOid;
-    std::int32_t modifier = exprTypmod(value);
-    const Oid type = getBaseTypeAndTypmod(exprType(value), &modifier);
-    if (type == BPCHAROID) {
-        return modifier < 0;
-    }
-    return find_coercion_pathway(TEXTOID, type, COERCION_EXPLICIT, &function) ==
-               COERCION_PATH_FUNC &&
-           function >= FirstNormalObjectId;
-}
-
 Node* as_dumped(Node* value) {
     auto* text = make_node<CoerceViaIO>(T_CoerceViaIO);
     text->arg = reinterpret_cast<Expr*>(value);
@@ -85,13 +71,27 @@ std::optional<ByteView> evaluate(const RowValues& values, ExprState* expression,
 
 }  // namespace
 
+// A cast of somebody's may keep less than all, and that of a blank-padded string without a length
+// keeps no blanks.
+bool is_sealed_as_dumped(Node* value) {
+    Oid function = InvalidOid;
+    std::int32_t modifier = exprTypmod(value);
+    const Oid type = getBaseTypeAndTypmod(exprType(value), &modifier);
+    if (type == BPCHAROID) {
+        return modifier < 0;
+    }
+    return find_coercion_pathway(TEXTOID, type, COERCION_EXPLICIT, &function) ==
+               COERCION_PATH_FUNC &&
+           function >= FirstNormalObjectId;
+}
+
 Node* as_bytes(Node* value) {
     if (getBaseType(exprType(value)) == NUMERICOID) {
         value = without_trailing_zeros(value);
     }
     const Oid type = exprType(value);
     const Oid target = getBaseType(type) == BYTEAOID ? BYTEAOID : TEXTOID;
-    if (target == TEXTOID && keeps_less_as_text(value)) {
+    if (target == TEXTOID && is_sealed_as_dumped(value)) {
         return as_dumped(value);
     }
     return coerce_to_target_type(nullptr, value, type, target, -1, COERCION_EXPLICIT,

@@ -20,6 +20,9 @@ RowValues prepare_row_values(Relation table, AttrNumber column, const char* cont
 // to text that somebody has written, it is what a dump writes that is sealed.
 Node* as_bytes(Node* value);
 
+// Whether that is the text that a dump writes, and no cast says it.
+bool is_sealed_as_dumped(Node* value);
+
 // The same of an expression that is over no row: bytes_of_row() of no slot.
 RowValues prepare_constant(Node* value);
 

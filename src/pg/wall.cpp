@@ -40,7 +40,7 @@ constexpr Report reports[] = {
     {Code::corrupt, "KM005", "tampered with, or sealed with another context",
      "Give the context that it was sealed with: that of its own row, where rows have theirs."},
     {Code::damaged_key, "XX001", "what is stored of the data key is damaged",
-     "Restore its row of kms.data_key from a backup."},
+     "Restore its row of kms.data_key from a backup, in the place of the one that is there."},
     {Code::malformed, "KM006", "not a kms ciphertext",
      "kms.looks_sealed() tells plaintexts in the column, which kms.encode() would have sealed."},
     {Code::not_text, "22021", "the plaintext is not text in the database's encoding",
