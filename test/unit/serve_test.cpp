@@ -272,6 +272,9 @@ TEST(Serve, ListsByPrefixWithEscapes) {
     ASSERT_EQ(listed->size(), 1u);
     EXPECT_EQ(listed->at(0).key, std::string("app/\0\n%=,\xc3\xa9", 11));
     EXPECT_EQ(ask(store, "list", "zzz").words.at(0), "0");
+    EXPECT_EQ(ask(store, "list", "app/").words.at(0), "3");
+    EXPECT_EQ(ask(store, "list", "app/ exact").words.at(0), "0");
+    EXPECT_EQ(ask(store, "list", "app/a exact").words.at(0), "2");
 }
 
 TEST(Serve, ManyKeysAreServedInBoundedMemory) {
