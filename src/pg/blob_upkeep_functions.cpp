@@ -2,6 +2,7 @@
 #include "pg/blob_arguments.hpp"
 #include "pg/blob_segments.hpp"
 #include "pg/data_key_writer.hpp"
+#include "pg/settings.hpp"
 #include "pg/sqlstates.hpp"
 #include "pg/subtransaction.hpp"
 #include "pg/transaction.hpp"
@@ -146,7 +147,7 @@ struct Samples {
         if (!is_ours && unlocked.why == Code::wrong_key) {
             ++others;
         } else if (!is_ours) {
-            is_closed = unlocked.why != Code::denied;
+            is_closed = unlocked.why != Code::denied || mode() != Mode::remote;
             closed = passed(id, unlocked.reason);
         }
     }
@@ -188,7 +189,7 @@ class Rewrapping {
         for (KeptStatement* blobs : {&select_samples, &select_all}) {
             look_at(*blobs, tag, samples);
         }
-        if (samples.is_ours || samples.others != 0) {
+        if (samples.is_ours || samples.others == Samples::enough_others) {
             return samples.is_ours;
         }
         if (samples.damage.reason != nullptr) {

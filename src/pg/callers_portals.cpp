@@ -49,6 +49,13 @@ bool was_there(const CallersPortals& before, Portal portal) {
     return false;
 }
 
+// Of one session: what began later ends no earlier, and of what it saw running there is less. The
+// oldest transaction may be the same for all.
+bool is_older(const SnapshotData& one, const SnapshotData& other) {
+    return TransactionIdPrecedes(one.xmax, other.xmax) ||
+           (one.xmax == other.xmax && one.xcnt > other.xcnt);
+}
+
 }  // namespace
 
 // A portal that is being run is neither run by anybody else nor dropped: so it stays the same one,
@@ -92,8 +99,7 @@ Snapshot oldest_snapshot_of_cursors() {
     for_each_portal([&](Portal portal) {
         const QueryDesc* query = portal->queryDesc;
         const Snapshot own = query != nullptr && portal != ActivePortal ? query->snapshot : nullptr;
-        if (own != nullptr &&
-            (oldest == nullptr || TransactionIdPrecedes(own->xmin, oldest->xmin))) {
+        if (own != nullptr && (oldest == nullptr || is_older(*own, *oldest))) {
             oldest = own;
         }
     });

@@ -34,7 +34,7 @@ const char* text_about(const char* query, Oid relation, const char* column) {
     Datum values[] = {oids_datum(find_all_inheritors(relation, AccessShareLock, nullptr)),
                       name_datum(column)};
     const int level = fix_search_path();
-    if (SPI_execute_with_args(query, lengthof(types), types, values, nullptr, true, 1) !=
+    if (SPI_execute_with_args(query, lengthof(types), types, values, nullptr, false, 1) !=
         SPI_OK_SELECT) {
         elog(ERROR, "could not read the publications");
     }

@@ -357,7 +357,8 @@ KMS_FUNCTION(kms_left_parents) {
         const Oid altered = command->d.alterTable.objectId;
         if (altering.subtype == AT_DropInherit) {
             add_left(rows, altered, step->address.objectId);
-        } else if (altering.subtype == AT_DetachPartition) {
+        } else if (altering.subtype == AT_DetachPartition ||
+                   altering.subtype == AT_DetachPartitionFinalize) {
             add_left(rows, detached_by(altering), altered);
         }
     }

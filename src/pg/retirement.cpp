@@ -234,8 +234,8 @@ void refuse_if_cursor_sees(const char* action, ByteView identifier, std::uint32_
 }  // namespace
 
 bool may_be_needed() {
-    return !registered_columns().empty() || has_blobs() || is_being_registered() ||
-           is_locked_by_another(blob_table(), ShareLock);
+    return is_being_registered() || is_locked_by_another(blob_table(), ShareLock) || has_blobs() ||
+           !registered_columns().empty();
 }
 
 const char* obstacle_to_counting(const RegisteredColumn& column) {
@@ -263,9 +263,9 @@ std::span<const ColumnRows> count_rows_behind_lock(std::span<const KeyTag> tags,
     const std::span<const CountedPlace> before = places_today();
     const std::span<const ColumnRows> columns = count_all_rows(tags, past);
     AtEOXact_GUC(false, level);
-    if (past.snapshot != nullptr &&
-        (!are_all_there(past.places) || !are_all_among(places_today(), before) ||
-         are_rows_being_registered())) {
+    // What is committed after the look at locks is in the catalogs that are read behind it.
+    if (past.snapshot != nullptr && (are_rows_being_registered() || !are_all_there(past.places) ||
+                                     !are_all_among(places_today(), before))) {
         ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
                         errmsg("a registered table was changed while its rows were counted"),
                         errdetail("Or is being changed now: by another registration, or ATTACH "
@@ -370,8 +370,8 @@ Past outlast_rows(const char* action, ByteView identifier, std::uint32_t version
         bool is_left = false;
         without_keeping_locks([&] {
             refuse_if_needed(action, identifier, version, tag);
-            is_left = !count_all_rows({&tag, 1}, past).empty() || !are_all_there(past.places) ||
-                      are_rows_being_registered();
+            is_left = !count_all_rows({&tag, 1}, past).empty() || are_rows_being_registered() ||
+                      !are_all_there(past.places);
         });
         if (!is_left) {
             return past;

@@ -50,8 +50,11 @@ const char* shown_bad(const BadRows& rows) {
 }
 
 bool moves_context(const Rewriting& run) {
+    if (!run.is_move()) {
+        return false;
+    }
     const SealedAs& was = run.began_with->was;
-    return run.is_move() && !is_same(was, {was.key_identifier, run.began_with->context_expression});
+    return !is_same(was, {was.key_identifier, run.began_with->context_expression});
 }
 
 [[noreturn]] void raise_bad(const Rewriting& run) {

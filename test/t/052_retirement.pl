@@ -52,11 +52,13 @@ is(state_of(1), 'disabled', '... and the version lives');
 
 # --- a cursor of the session itself, which could write back what it sees
 
+$third->get('BEGIN; SELECT txid_current()');  # the oldest transaction for all snapshots
 $keeper->get("SELECT kms.enable_key('k', 1); BEGIN; DECLARE before CURSOR FOR SELECT id, ssn FROM person; FETCH 0 FROM before");
 $writer->get(q{CALL kms.reencrypt('person', 'ssn')});
+$keeper->get('DECLARE after CURSOR FOR SELECT id, ssn FROM person; FETCH 0 FROM after');
 $refused = fails_with($keeper, "SELECT kms.disable_key('k', 1)", '25001', 'a cursor sees rows of before');
 like($refused->{err}, qr/a cursor of this session still sees rows that need its version 1/, '... which is told');
-$keeper->get('ROLLBACK');
+$_->get('ROLLBACK') foreach $keeper, $third;
 my $retires_all = q{DO $$ DECLARE each record; BEGIN
     FOR each IN SELECT key_identifier, version FROM kms.list_keys('k') WHERE key_identifier = 'k' AND version = 1 LOOP
         PERFORM kms.disable_key(each.key_identifier, each.version);
