@@ -241,12 +241,15 @@ def lose():  # lose WORDS ABOUT SECONDS: never answers the body "lost", and all 
 
 
 def in_turns(turn, verbs, answer, about=b"agent=faulty/1\n"):
-    """Serves `verbs` by answer(); with a turn of N above 0 N requests at a time, the last first."""
+    """Serves `verbs` by answer(); with a turn of N above 0 N requests at a time, the last first, but
+    describe, which is asked alone, at once."""
     held = []
 
     def act(verb, number, words, body):
         if verb == "hello":
             hello(number, body, CAPABILITIES + " unordered" * (turn > 0), about)
+        elif verb in verbs and verb == "describe":
+            answer(verb, number, words, body)
         elif verb in verbs:
             held.append((verb, number, words, body))
             if len(held) >= turn:
