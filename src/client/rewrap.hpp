@@ -22,9 +22,8 @@ struct Rewrapped {
 
 // Three pipelined exchanges, or four: unwraps all, wraps them by the KEK's current version, and
 // unwraps what it has got, which must be the same. `current`: the lowest that this version may be;
-// Code::protocol where the agent wraps by an older one, which may be about to go, or by one that
-// it has not. `failed`: the key
-// that an Error is about, or keys.size() where it is about none.
+// Code::protocol where the agent wraps by an older one, which may be about to go, or by one that it
+// has not. `failed`: the key that an Error is about, or keys.size() where it is about none.
 Result<std::vector<Rewrapped>> rewrap(Line line, ByteView kek, std::uint32_t current,
                                       std::span<const WrappedDataKey> keys, std::size_t& failed);
 

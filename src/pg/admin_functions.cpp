@@ -52,7 +52,7 @@ const ListedVersion* version_to_retire(const KeyUse& use, std::uint32_t version)
     if (failure) {
         raise_unlisted(use, failure);
     }
-    const ListedVersion* listed = listed_version(versions, use.identifier, version);
+    const ListedVersion* listed = listed_version(versions, version);
     if (listed == nullptr) {
         raise_error(use.subject(), Code::not_found, why_unlisted(use));
     }
@@ -163,9 +163,9 @@ void refuse_disabling_if_needed(const KeyUse& use, std::uint32_t version) {
 
 // The version that has taken the place of one that sessions may have fetched; nullptr: there is
 // none.
-const ListedVersion* successor(ListedVersions listed, ByteView identifier, std::uint32_t version) {
-    const ListedVersion* old = listed_version(listed, identifier, version);
-    const ListedVersion* newest = newest_listed(listed, identifier);
+const ListedVersion* successor(ListedVersions listed, std::uint32_t version) {
+    const ListedVersion* old = listed_version(listed, version);
+    const ListedVersion* newest = newest_listed(listed);
     const bool may_be_held = old != nullptr && old->state == wire::VersionState::enabled &&
                              old->exportable.value_or(true);
     return may_be_held && newest != old ? newest : nullptr;
@@ -177,8 +177,7 @@ void warn_of_those_who_seal(const KeyUse& use, std::uint32_t version) {
     if (mode() != Mode::local || is_data_key(use) || !may_be_needed()) {
         return;
     }
-    const ListedVersion* newer =
-        successor(try_list_versions(use.identifier), use.identifier, version);
+    const ListedVersion* newer = successor(try_list_versions(use.identifier), version);
     if (newer == nullptr) {
         return;
     }

@@ -135,7 +135,7 @@ void require_as_listed(const KeyMove& move) {
 std::size_t adopt(const KeyMove& move, ByteView kek) {
     require_may_leave(move);
     require_described(use_of_identifier(move.action, move.name),
-                      newest_listed(move.listed, move.name)->version);
+                      newest_listed(move.listed)->version);
     require_same_key(move);
     const std::span<const ListedVersion> missing = not_stored(move);
     const std::uint32_t kek_version = add_living(move, kek, missing);

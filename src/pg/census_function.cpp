@@ -63,7 +63,7 @@ class Names {
         }
         ask_once();
         for (const Key& key : keys_) {
-            if (const auto* version = listed_version(key.listed, key.identifier, tag)) {
+            if (const auto* version = listed_version(key.listed, tag)) {
                 return {key.identifier, version->version};
             }
         }

@@ -49,7 +49,7 @@ Status destroy_version(Line line, ByteView kek, std::uint32_t version, std::uint
     return {};
 }
 
-// The newest first: where it breaks off, that is the one which opens most.
+// The newest first: where it breaks off, what opens the latest forms is gone.
 Status destroy_listed(Line line, ByteView kek, std::span<const std::uint32_t> versions,
                       std::uint64_t& missing) {
     for (std::size_t i = versions.size(); i > 0; --i) {

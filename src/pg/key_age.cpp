@@ -128,7 +128,7 @@ std::optional<TimestampTz> creation_of(const KeyUse& use) {
     if (use.stored != nullptr) {
         return use.stored->newest()->created;
     }
-    const ListedVersion* newest = newest_listed(try_list_versions(use.identifier), use.identifier);
+    const ListedVersion* newest = newest_listed(try_list_versions(use.identifier));
     if (newest == nullptr) {
         return std::nullopt;
     }
@@ -144,7 +144,7 @@ void add_data_keys(Ages& ages) {
 }
 
 void add_key_at_agent(Ages& ages, ByteView identifier) {
-    const ListedVersion* newest = newest_listed(try_list_versions(identifier), identifier);
+    const ListedVersion* newest = newest_listed(try_list_versions(identifier));
     if (newest == nullptr) {
         ages.add_unknown(identifier);
     } else if (newest->state != wire::VersionState::destroyed) {

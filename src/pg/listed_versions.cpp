@@ -10,13 +10,11 @@
 namespace kms::pg {
 namespace {
 
-// An agent may have listed all keys that begin so.
 template <typename Fits>
-const ListedVersion* newest(ListedVersions listed, ByteView key_identifier, Fits&& fits) {
+const ListedVersion* newest(ListedVersions of_key, Fits&& fits) {
     const ListedVersion* found = nullptr;
-    for (const ListedVersion& version : listed) {
-        if (std::ranges::equal(version.key, key_identifier) && fits(version) &&
-            (found == nullptr || found->version < version.version)) {
+    for (const ListedVersion& version : of_key) {
+        if (fits(version) && (found == nullptr || found->version < version.version)) {
             found = &version;
         }
     }
@@ -59,6 +57,7 @@ Failure list_beginning_so(const KeyUse& use, ListedVersions& listed) {
     return list_by(list_keys, use, listed);
 }
 
+// An agent may list all keys that begin so.
 Failure list_versions_of_key(const KeyUse& use, ListedVersions& listed) {
     ListedVersions beginning_so;
     const Failure failure = list_by(list_versions, use, beginning_so);
@@ -80,20 +79,16 @@ ListedVersions try_list_versions(ByteView key_identifier) {
     return listed;
 }
 
-const ListedVersion* listed_version(ListedVersions listed, ByteView key_identifier,
-                                    const KeyTag& tag) {
-    return newest(listed, key_identifier,
-                  [&](const ListedVersion& version) { return version.tag == tag; });
+const ListedVersion* listed_version(ListedVersions of_key, const KeyTag& tag) {
+    return newest(of_key, [&](const ListedVersion& version) { return version.tag == tag; });
 }
 
-const ListedVersion* listed_version(ListedVersions listed, ByteView key_identifier,
-                                    std::uint32_t version) {
-    return newest(listed, key_identifier,
-                  [&](const ListedVersion& each) { return each.version == version; });
+const ListedVersion* listed_version(ListedVersions of_key, std::uint32_t version) {
+    return newest(of_key, [&](const ListedVersion& each) { return each.version == version; });
 }
 
-const ListedVersion* newest_listed(ListedVersions listed, ByteView key_identifier) {
-    return newest(listed, key_identifier, [](const ListedVersion&) { return true; });
+const ListedVersion* newest_listed(ListedVersions of_key) {
+    return newest(of_key, [](const ListedVersion&) { return true; });
 }
 
 }  // namespace kms::pg

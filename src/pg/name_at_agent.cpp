@@ -104,7 +104,7 @@ std::uint32_t newest_at_agent(ByteView name) {
         raise_unless_silent(unlisted);
         return described_version(use);
     }
-    const ListedVersion* newest = newest_listed(listed, name);
+    const ListedVersion* newest = newest_listed(listed);
     if (newest == nullptr) {
         return 0;
     }
@@ -115,7 +115,7 @@ std::uint32_t newest_at_agent(ByteView name) {
 Failure look_for_copy(const KeyUse& use, const KeyTag& tag, Copy& found) {
     ListedVersions listed;
     const Failure failure = list_versions_of_key(use, listed);
-    const ListedVersion* copy = listed_version(listed, use.identifier, tag);
+    const ListedVersion* copy = listed_version(listed, tag);
     found = {copy != nullptr && copy->state != wire::VersionState::destroyed, copy != nullptr};
     return failure;
 }

@@ -104,8 +104,7 @@ bool is_manifest_of(const BlobManifest& manifest, const BlobRow& row) {
 bool is_listed_without(std::int32_t local_id, const KeyTag& tag) {
     const ByteView identifier = copy_of(use_of_local_id("list key", local_id).identifier);
     const ListedVersions listed = try_list_versions(identifier);
-    return newest_listed(listed, identifier) != nullptr &&
-           listed_version(listed, identifier, tag) == nullptr;
+    return !listed.empty() && listed_version(listed, tag) == nullptr;
 }
 
 // Whoever unwraps has looked at the context, which is that of a blob's key: an agent is at fault.

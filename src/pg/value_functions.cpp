@@ -67,8 +67,7 @@ std::optional<wire::VersionState> state_of(const KeyUse& use, const KeyTag& tag)
         const DataKeyVersion* version = use.stored->with_tag(tag);
         return version != nullptr ? std::optional(version->state) : std::nullopt;
     }
-    const ListedVersion* version =
-        listed_version(try_list_versions(use.identifier), use.identifier, tag);
+    const ListedVersion* version = listed_version(try_list_versions(use.identifier), tag);
     return version != nullptr ? std::optional(version->state) : std::nullopt;
 }
 
