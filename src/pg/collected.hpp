@@ -27,6 +27,7 @@ class Collected {
     void add(const T& item) {
         if (count_ == room_) {
             room_ = std::max<std::size_t>(4, 2 * room_);
+            // NOLINTNEXTLINE(bugprone-sizeof-expression): T may be a pointer
             const Size size = room_ * sizeof(T);
             first_ = static_cast<T*>(first_ == nullptr ? palloc(size) : repalloc(first_, size));
         }

@@ -56,8 +56,8 @@ void find_by_names(Snapshot snapshot, RegisteredColumn& column) {
     const Oid schema = get_namespace_oid(column.schema_name, true);
     const Oid relation =
         schema != InvalidOid ? get_relname_relid(column.relation_name, schema) : InvalidOid;
-    const AttrNumber attribute =
-        is_table(relation) ? get_attnum(relation, column.column_name) : InvalidAttrNumber;
+    const AttrNumber attribute = is_table(relation) ? get_attnum(relation, column.column_name)
+                                                    : AttrNumber{InvalidAttrNumber};
     if (attribute > 0 && is_bytea(relation, attribute) &&
         place_at(snapshot, relation, attribute).relation == InvalidOid) {
         column.relation = relation;
