@@ -308,7 +308,8 @@ SQL
     }
     $session->get("SET kms.keys = '1=hang'; SET statement_timeout = '1s'");
     fails_with($session, $encode_all, '57014', 'statement_timeout while workers wait');
-    $session->get("SET statement_timeout = 0; SET kms.request_timeout = '300ms'");
+    end_timeout($session);
+    $session->get("SET kms.request_timeout = '300ms'");
     fails_with($session, $encode_all, 'KM008', 'kms.request_timeout in workers');
     $session->get("SET kms.command = ''");
     fails_with($session, $encode_all, 'KM007', 'no command in workers');

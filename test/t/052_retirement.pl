@@ -96,7 +96,7 @@ $keeper->get("SELECT kms.disable_key('k', 3)");
 is($keeper->ask(q{SET lock_timeout = '200ms'; SELECT kms.destroy_key('k', 3)})->{state}, '55P03', 'lock_timeout ends the wait');
 $keeper->get('RESET lock_timeout');
 is($keeper->ask(q{SET statement_timeout = '300ms'; SELECT kms.destroy_key('k', 3)})->{state}, '57014', 'statement_timeout ends it');
-$keeper->get('RESET statement_timeout');
+end_timeout($keeper);
 $keeper->send("SELECT kms.destroy_key('k', 3)");
 awaits_transaction('a wait');
 $node->safe_psql('postgres', 'SELECT pg_cancel_backend(' . $keeper->pid . ')');

@@ -155,13 +155,13 @@ sub children_of {
 
 # --- expectations
 
-# Polls until $condition->() is true; false after $seconds (20 by default).
 # On a busy machine the statement that ends a short statement_timeout is cut off by it, too.
 sub end_timeout {
     my ($session) = @_;
     return becomes(sub { $session->ask('RESET statement_timeout')->{state} eq '' }) || croak 'statement_timeout stays';
 }
 
+# Polls until $condition->() is true; false after $seconds (20 by default).
 sub becomes {
     my ($condition, $seconds) = @_;
     my $deadline = time + ($seconds // 20);
