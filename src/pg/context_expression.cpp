@@ -57,13 +57,20 @@ void refuse_if(bool found, int sqlstate, const char* what) {
 
 constexpr const char* how_to_make_bytes = "Write convert_to(…, 'UTF8') around a text.";
 
+bool has_subquery(Node* raw, void* context) {
+    return raw != nullptr &&
+           (IsA(raw, SubLink) || walk_raw(raw, has_subquery, context));
+}
+
+// A subquery is refused before it is read: it names its columns by the types that are cast to, whose
+// names are gone from the tree once they have been looked up.
 Node* transform(Relation table, const char* text) {
     const Oid owner = table->rd_rel->relowner;
     Node* raw = raw_context(text);
+    refuse_if(has_subquery(raw, nullptr), ERRCODE_FEATURE_NOT_SUPPORTED, "subqueries");
     require_owned_types(raw, owner);
     ParseState* state = state_over(table, text);
     Node* node = transformExpr(state, raw, EXPR_KIND_OTHER);
-    refuse_if(state->p_hasSubLinks, ERRCODE_FEATURE_NOT_SUPPORTED, "subqueries");
     refuse_if(state->p_hasAggs, ERRCODE_GROUPING_ERROR, "aggregate functions");
     refuse_if(state->p_hasWindowFuncs, ERRCODE_WINDOWING_ERROR, "window functions");
     refuse_if(expression_returns_set(node), ERRCODE_FEATURE_NOT_SUPPORTED, "functions of sets");

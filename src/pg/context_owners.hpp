@@ -10,7 +10,8 @@ namespace kms::pg {
 // 42501 where the raw parse tree names a type that is neither `owner`'s nor a superuser's, nor of
 // somebody who has the privileges of `owner` anyway. Before anything else is looked up: to read a
 // constant of the type runs what its domains check. What was looked at is what is meant from then
-// on, whatever has the name by then: the tree has it by number.
+// on, whatever has the name by then: the tree has it by number, and has lost its name, by which
+// PostgreSQL calls the columns of subqueries. So there must be none.
 void require_owned_types(Node* raw, Oid owner);
 
 // The same of the functions, operators, collations and types of an expression. Nothing of it is
