@@ -141,6 +141,20 @@ void refuse_on_standby(const KeyUse& use) {
     }
 }
 
+// Until it is destroyed, whether rows are under it or not.
+void warn_of_searches(const KeyUse& use, const ListedVersion& listed) {
+    const auto algorithm = algorithm_named(listed.algorithm);
+    if (algorithm && info_of(*algorithm).is_deterministic()) {
+        ereport(WARNING,
+                (errmsg("kms.encode_all() refuses searches under \"%s\" while version %u is "
+                        "disabled",
+                        shown_identifier(use.identifier), listed.version),
+                 errdetail("They would not find rows of it."),
+                 errhint("Where none is left, let the application say skip_disabled => true until "
+                         "the version is destroyed.")));
+    }
+}
+
 void refuse_disabling_if_needed(const KeyUse& use, std::uint32_t version) {
     refuse_on_standby(use);
     const ListedVersion* listed = version_to_retire(use, version);
@@ -158,6 +172,7 @@ void refuse_disabling_if_needed(const KeyUse& use, std::uint32_t version) {
     require_nothing_changed("kms.disable_key()");
     if (listed != nullptr) {
         refuse_if_needed_behind_lock(use.action, use.identifier, version, listed->tag);
+        warn_of_searches(use, *listed);
     }
 }
 
