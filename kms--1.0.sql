@@ -439,6 +439,26 @@ BEGIN
                 other.parent),
             HINT = 'Register the column of the table that all are partitions of, and take this registration back.';
     END LOOP;
+    FOR other IN
+        SELECT format('%I.%I.%I', n.nspname, c.relname, a.attname) AS name, format_type(a.atttypid, a.atttypmod) AS type
+        FROM kms.registered_place p
+            JOIN pg_class c ON c.oid = p.relation
+            JOIN pg_namespace n ON n.oid = c.relnamespace
+            JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = p.attribute AND NOT a.attisdropped
+        WHERE EXISTS (SELECT FROM pg_event_trigger_ddl_commands() d WHERE d.objid = c.oid AND d.command_tag = 'ALTER TABLE')
+            AND 'bytea'::regtype NOT IN (
+                WITH RECURSIVE made_of (type, base) AS (
+                    SELECT t.oid, t.typbasetype FROM pg_type t WHERE t.oid = a.atttypid
+                    UNION SELECT t.oid, t.typbasetype FROM made_of m JOIN pg_type t ON t.oid = m.base
+                )
+                SELECT type FROM made_of)
+        ORDER BY 1
+    LOOP
+        RAISE WARNING USING
+            MESSAGE = format('registered column %s is of type %s now', other.name, other.type),
+            DETAIL = 'What it holds is not counted, and no key version can be retired.',
+            HINT = 'Give it the type bytea again, or take it back with kms.unregister_column() where it holds nothing that needs a key.';
+    END LOOP;
     FOR departed IN
         SELECT l.child, l.parent
         FROM pg_event_trigger_ddl_commands() d CROSS JOIN LATERAL kms_internal.left_parents(d.command) l

@@ -101,7 +101,7 @@ EXCEPTION WHEN OTHERS THEN
     RETURN SQLSTATE || ': ' || SQLERRM;
 END $$;
 SELECT expression, try(expression) FROM unnest(ARRAY[
-    'ssn', '''\x00''', '''plain''', 'NULL', 'of_row(id)', 'of_row(person.id)', '(id::text || name)::bytea', 'convert_to(name, ''UTF8'')', 'name::bytea', 'name::text::varchar::bytea', '(name::bytea[])[1]', '(ARRAY[name]::bytea[])[1]', '(id::text::bytea[])[1]',
+    'ssn', '''\x00''', '''plain''', 'NULL', '''kms/1 x''', 'of_row(id)', 'of_row(person.id)', '(id::text || name)::bytea', 'convert_to(name, ''UTF8'')', 'name::bytea', 'name::text::varchar::bytea', '(name::bytea[])[1]', '(ARRAY[name]::bytea[])[1]', '(id::text::bytea[])[1]',
     'id::text::bytea', '(id = 1)::text::bytea', '''name''::text::bytea', '''person''::regclass::text::bytea', '''{person}''::regclass[]::text::bytea', 'convert_to((''{}''::aclitem[])::text, ''UTF8'')', 'convert_to((ROW(''person'')::kms_test.of_name)::text, ''UTF8'')', 'convert_to(''int''::regtype::text, ''UTF8'')',
     'tags[1]', 'CASE WHEN id > 0 THEN of_row(id) END', 'note || ''\x00''', 'ctid::text::bytea', 'tableoid::text::bytea', 'person::text::bytea',
     'person.*', '*', 'id', 'name', 'id::text', 'dice(id)', 'many(id)', 'random()::text::bytea', 'clock_timestamp()::text::bytea', 'now()::text::bytea',
@@ -595,3 +595,19 @@ CREATE TABLE plain (id int) PARTITION BY RANGE (id);
 CREATE TABLE plain_1 PARTITION OF plain DEFAULT;
 ALTER TABLE plain DETACH PARTITION plain_1;
 DROP TABLE whole, whole_1_1, above, below, plain, plain_1;
+-- A column that is there, and of another type, is not forgotten: what was sealed may be there in another form.
+CREATE DOMAIN sealed AS bytea;
+CREATE TABLE retyped (id int, c bytea);
+SELECT kms.register_column('retyped', 'c', 'k');
+ALTER TABLE retyped ALTER c TYPE sealed;
+ALTER TABLE retyped ALTER c TYPE text USING encode(c, 'hex');
+SELECT relation, column_name, full_name FROM kms.registered_columns WHERE full_name = 'public.retyped.c';
+SELECT kms.forget_column('public.retyped.c');
+SELECT kms.disable_key('k', 1);
+ALTER TABLE retyped ALTER c TYPE bytea USING decode(c, 'hex');
+SELECT relation, column_name FROM kms.registered_columns WHERE full_name = 'public.retyped.c';
+ALTER TABLE retyped ALTER c TYPE text USING encode(c, 'hex');
+SELECT kms.unregister_column('retyped', 'c');
+ALTER TABLE retyped ADD more int;
+DROP TABLE retyped;
+DROP DOMAIN sealed;

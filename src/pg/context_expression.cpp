@@ -1,5 +1,6 @@
 #include "pg/context_expression.hpp"
 
+#include "pg/args.hpp"
 #include "pg/context_names.hpp"
 #include "pg/context_owners.hpp"
 #include "pg/context_type.hpp"
@@ -172,10 +173,26 @@ void require_distinct_bytes(Node* node) {
     }
 }
 
+// What is the same for all rows may be of no use for any.
+void require_usable_constant(Node* plan) {
+    if (!IsA(plan, Const)) {
+        return;
+    }
+    const auto* constant = reinterpret_cast<Const*>(plan);
+    if (constant->constisnull) {
+        ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+                        errmsg("a context expression is NULL for no row, and this one for all"),
+                        errhint("Leave it out for the empty context.")));
+    }
+    check_context(bytes_of_datum(constant->constvalue));
+}
+
 // What a row's context is must not change by itself, nor when its value is sealed again.
 void require_lasting(Node* node, AttrNumber attribute) {
     require_other_columns(node, attribute);
-    require_not_volatile(node, planned(node));
+    Node* plan = planned(node);
+    require_not_volatile(node, plan);
+    require_usable_constant(plan);
 }
 
 bool has_generated_column(Relation table) {

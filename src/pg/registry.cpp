@@ -51,11 +51,14 @@ bool is_bytea(Oid relation, AttrNumber attribute) {
     return type != InvalidOid && getBaseType(type) == BYTEAOID;
 }
 
+Oid relation_named(const RegisteredColumn& column) {
+    const Oid schema = get_namespace_oid(column.schema_name, true);
+    return schema != InvalidOid ? get_relname_relid(column.relation_name, schema) : InvalidOid;
+}
+
 // Where nobody has noted where it is; not where another is.
 void find_by_names(Snapshot snapshot, RegisteredColumn& column) {
-    const Oid schema = get_namespace_oid(column.schema_name, true);
-    const Oid relation =
-        schema != InvalidOid ? get_relname_relid(column.relation_name, schema) : InvalidOid;
+    const Oid relation = relation_named(column);
     const AttrNumber attribute = is_table(relation) ? get_attnum(relation, column.column_name)
                                                     : AttrNumber{InvalidAttrNumber};
     if (attribute > 0 && is_bytea(relation, attribute) &&
@@ -284,6 +287,17 @@ std::span<const RegisteredColumn> locked_registered_columns() {
         }
     }
     return columns;
+}
+
+Oid type_instead(const RegisteredColumn& column) {
+    if (OidIsValid(column.relation) || column.is_gone) {
+        return InvalidOid;
+    }
+    const Oid relation = OidIsValid(column.place) ? column.place : relation_named(column);
+    const AttrNumber attribute =
+        OidIsValid(relation) ? get_attnum(relation, column.column_name) : AttrNumber{0};
+    return attribute > 0 && !is_bytea(relation, attribute) ? get_atttype(relation, attribute)
+                                                           : InvalidOid;
 }
 
 const RegisteredColumn* covering(Oid relation, const char* column,

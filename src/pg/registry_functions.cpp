@@ -213,6 +213,19 @@ void require_registrys_owner() {
     }
 }
 
+// Its values may be there in another form.
+void require_no_column(const RegisteredColumn& column) {
+    const Oid type = type_instead(column);
+    if (OidIsValid(type)) {
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("column %s is there, and of type %s by now", full_name(column),
+                               format_type_be(type)),
+                        errhint("Give it the type bytea again. Where nothing that it holds needs "
+                                "a key, its table's owner takes it back with "
+                                "kms.unregister_column().")));
+    }
+}
+
 // The command has locked it. Its search_path is not that of an event trigger's function.
 Oid detached_by(const AlterTableCmd& command) {
     const RangeVar& named = *reinterpret_cast<const PartitionCmd*>(command.def)->name;
@@ -280,6 +293,7 @@ KMS_FUNCTION(kms_forget_column) {
     std::int32_t count = 0;
     for (const RegisteredColumn& column : registered_columns()) {
         if (!OidIsValid(column.relation) && strcmp(full_name(column), name) == 0) {
+            require_no_column(column);
             remove_registration(column);
             ++count;
         }

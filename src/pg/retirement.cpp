@@ -240,7 +240,10 @@ bool may_be_needed() {
 
 const char* obstacle_to_counting(const RegisteredColumn& column) {
     if (column.relation == InvalidOid) {
-        return column.is_gone ? "dropped, and not yet forgotten" : "not found";
+        const Oid type = type_instead(column);
+        return OidIsValid(type) ? psprintf("of type %s by now", format_type_be(type))
+               : column.is_gone ? "dropped, and not yet forgotten"
+                                : "not found";
     }
     if (const char* part = part_elsewhere(column.relation)) {
         return psprintf("its part %s", part);
