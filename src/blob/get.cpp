@@ -1,9 +1,9 @@
 // kms-blob get and cat
 #include <nlohmann/json.hpp>
 
-#include "base/output.hpp"
 #include "blob/commands.hpp"
 #include "blob/download.hpp"
+#include "blob/report.hpp"
 #include "blob/session.hpp"
 
 #include "base/floor.hpp"
@@ -14,7 +14,7 @@ namespace {
 Status print_json(const Options& options, std::uint64_t written) {
     const nlohmann::ordered_json json{
         {"id", options.ids.front()}, {"file", options.file}, {"size", written}};
-    return print(json.dump() + '\n');
+    return tell_done(json.dump() + '\n');
 }
 
 Status copy_all(const Options& options, Connection& connection) {

@@ -20,11 +20,20 @@ namespace {
 UniqueFd signals;
 int caught = 0;
 
+bool is_ignored(int signal) {
+    struct sigaction action{};
+    return sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
+// Whoever starts it may have said that it is to outlive some, as nohup does, and a script for what
+// runs in its background.
 sigset_t signals_to_catch() {
     sigset_t set;
     sigemptyset(&set);
     for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGXCPU}) {
-        sigaddset(&set, signal);
+        if (!is_ignored(signal)) {
+            sigaddset(&set, signal);
+        }
     }
     return set;
 }

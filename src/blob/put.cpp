@@ -3,8 +3,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "base/output.hpp"
 #include "blob/commands.hpp"
+#include "blob/report.hpp"
 #include "blob/session.hpp"
 #include "blob/text.hpp"
 #include "blob/upload.hpp"
@@ -74,7 +74,7 @@ Exit carry_out(const Options& options, Connection& connection, Input& input) {
         tell_how_to_go_on(upload, options);
         return exit;
     }
-    const Status printed = print(put_text(options, upload));
+    const Status printed = tell_done(put_text(options, upload));
     if (!printed) {
         const Exit exit = fail(printed.error());
         complain("the blob is stored, and its id is " + upload.id());

@@ -1,8 +1,9 @@
 #include "blob/report.hpp"
 
+#include <csignal>
 #include <cstdio>
-#include <string>
 
+#include "base/output.hpp"
 #include "blob/text.hpp"
 
 #include "base/floor.hpp"
@@ -39,6 +40,11 @@ void complain(std::string_view text) {
         text.remove_prefix(std::min(end + 1, text.size()));
     }
     std::fputs(lines.c_str(), stderr);
+}
+
+Status tell_done(const std::string& text) {
+    std::signal(SIGPIPE, SIG_IGN);
+    return print(text);
 }
 
 Exit fail(const Error& error) {

@@ -1,6 +1,7 @@
 // What becomes of errors: lines on standard error, and an exit code.
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include "base/result.hpp"
@@ -21,5 +22,9 @@ enum class Exit : int {
 void complain(std::string_view text);
 
 Exit fail(const Error& error);
+
+// On the standard output, what has been done: where its reader has gone, that is an error of writing,
+// and not the end of the program, as it is for one that prints what it has read.
+Status tell_done(const std::string& text);
 
 }  // namespace kms::blob

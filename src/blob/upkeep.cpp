@@ -1,8 +1,8 @@
 // kms-blob rm, verify and rewrap
 #include <nlohmann/json.hpp>
 
-#include "base/output.hpp"
 #include "blob/commands.hpp"
+#include "blob/report.hpp"
 #include "blob/session.hpp"
 
 #include "base/floor.hpp"
@@ -62,7 +62,7 @@ Exit for_each_id(const Options& options, Act act) {
     Exit first = Exit::done;
     for (const std::string& id : options.ids) {
         const auto text = act(options, *connection, id);
-        const Status done = text ? print(*text) : Status(text.error());
+        const Status done = text ? tell_done(*text) : Status(text.error());
         if (text && !done) {
             complain(id + " is the last that it was done for");
         }
@@ -109,8 +109,8 @@ Exit run_rewrap(const Options& options) {
     if (!total) {
         return fail(total.error());
     }
-    const Status printed = print(options.json ? Json{{"rewrapped", *total}}.dump() + '\n'
-                                              : "rewrapped: " + std::to_string(*total) + '\n');
+    const Status printed = tell_done(options.json ? Json{{"rewrapped", *total}}.dump() + '\n'
+                                                  : "rewrapped: " + std::to_string(*total) + '\n');
     return printed ? Exit::done : fail(printed.error());
 }
 

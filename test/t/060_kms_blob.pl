@@ -230,6 +230,18 @@ sub begin_put {
     return $run;
 }
 
+# As begun by nohup, or in the background of a script.
+foreach my $signal ('HUP', 'INT') {
+    local $SIG{$signal} = 'IGNORE';
+    my $run = begin_put('beginning, ' x 1_000_000);
+    $run->{run}->signal($signal);
+    print { $run->{in} } 'end';
+    my $ended = end_of($run);
+    is("$ended->{code} $ended->{signal} $ended->{err}", '0 0 ', "SIG$signal is ignored where it was");
+    is(size_of($run->{id}), 11_000_003, '... and all of it is stored');
+    blob('rm', $run->{id});
+}
+
 sub end_of {
     my ($run) = @_;
     close $run->{in};

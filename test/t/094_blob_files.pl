@@ -199,6 +199,11 @@ foreach my $words ([ 'get', $small, '-o', '' ], [ 'put', '--resume', '', "$folde
     is($session->get("SELECT convert_from(kms.blob_get('$id'), 'UTF8')"), 'stored', '... tells the id on standard error');
     $session->get("SELECT kms.blob_delete('$id')");
     is($all->(), $before, '... of the one that there is');
+    my $gone = 'import os, signal, sys; signal.signal(signal.SIGPIPE, signal.SIG_DFL); r, w = os.pipe(); os.dup2(w, 1); os.close(r); os.close(w); os.execv(sys.argv[1], sys.argv[1:])';
+    $full = blob([ '/usr/bin/python3', '-c', $gone, $program ], 'put', '-', \'stored');
+    is($full->{code}, 1, 'put whose reader has gone');
+    ($id) = $full->{err} =~ /^kms-blob: the blob is stored, and its id is ([-0-9a-f]{36})$/m;
+    is($session->get("SELECT kms.blob_delete('$id')"), 't', '... tells the id as well');
     $full = blob([ 'bash', '-c', 'exec "$0" "$@" > /dev/full', $program ], 'get', '--json', $large, '-o', "$folder/told");
     is($full->{code}, 1, 'get where it fails');
     like($full->{err}, qr/^kms-blob: the file is complete$/m, '... tells that the file is there');
