@@ -1,6 +1,8 @@
 #include "client/keys.hpp"
 
+#include <algorithm>
 #include <string>
+#include <utility>
 
 #include "client/reply_words.hpp"
 
@@ -63,11 +65,28 @@ Result<DescribedKey> parse_described(const Reply& reply) {
                         wire::parse_uses(reply.head.raw_word(3), reply.head.raw_word(4))};
 }
 
+// Numbers are never used twice, and a tag tells a version: whichever line came first would decide.
+template <typename Value>
+bool comes_twice(const std::vector<wire::ListedVersion>& versions,
+                 Value wire::ListedVersion::*value) {
+    std::vector<std::pair<std::string_view, Value>> all;
+    all.reserve(versions.size());
+    for (const wire::ListedVersion& version : versions) {
+        all.emplace_back(version.key, version.*value);
+    }
+    std::ranges::sort(all);
+    return std::ranges::adjacent_find(all) != all.end();
+}
+
 Result<std::vector<wire::ListedVersion>> parse_list(const Reply& reply) {
     KMS_ASSIGN(auto versions, wire::parse_listed(reply.body));
     const auto count = wire::parse_number(reply.head.raw_word(0), most_list);
     if (!count || *count != versions.size()) {
         return violation("a list has not as many lines as it says");
+    }
+    if (comes_twice(versions, &wire::ListedVersion::version) ||
+        comes_twice(versions, &wire::ListedVersion::tag)) {
+        return violation("a list has a version of a key twice");
     }
     return versions;
 }

@@ -193,6 +193,28 @@ TEST_F(KeysTest, ReadsLists) {
     EXPECT_FALSE(list_keys(line(), {}));
 }
 
+// The first line would decide which rows are counted, or which state a version is in.
+TEST_F(KeysTest, BelievesNoListThatHasAVersionTwice) {
+    constexpr KeyTag other_tag{7, 6, 5, 4, 3, 2, 1, 0};
+    const wire::ListedVersion first{"k", 1, "x", listed_tag, wire::VersionState::enabled, 0};
+    const auto lists = [&](std::string key, std::uint32_t version, const KeyTag& tag) {
+        std::string body;
+        wire::append_listed(body, first);
+        wire::append_listed(
+            body, {std::move(key), version, "x", tag, wire::VersionState::disabled, 0});
+        const std::string length = std::to_string(body.size());
+        for (std::size_t at = 0; (at = body.find('\n', at)) != std::string::npos; at += 2) {
+            body.replace(at, 1, "\\n");
+        }
+        answering("ok {id} " + length + " 2\\n" + body);
+        return list_keys(line(), {}).has_value();
+    };
+    EXPECT_TRUE(lists("k", 2, other_tag));
+    EXPECT_TRUE(lists("kk", 1, listed_tag));
+    EXPECT_FALSE(lists("k", 1, other_tag));
+    EXPECT_FALSE(lists("k", 2, listed_tag));
+}
+
 TEST_F(KeysTest, ChangesVersions) {
     answering("ok {id} 0\\n");
     EXPECT_TRUE(change_version(line(), wire::verb::disable, bytes_of(id), 1));
