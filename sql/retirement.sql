@@ -115,3 +115,11 @@ SELECT count(*) FROM kms.blob_list();
 SELECT kms.blob_get(id) FROM kms.blob WHERE key_tag = (SELECT key_tag FROM kms.data_keys WHERE name = 'of%20blobs' AND version = 3);
 RESET kms.mode;
 SELECT DISTINCT kms.blob_delete(id) FROM kms.blob;
+-- What changes the agent's keys is a change, in a transaction that is to make none.
+SET default_transaction_read_only = on;
+SELECT kms.create_key('read only');
+SELECT kms.rotate_key('k');
+SELECT kms.enable_key('k', 2);
+SELECT kms.disable_key('k', 2, force => true);
+SELECT kms.destroy_key('k', 2, force => true);
+RESET default_transaction_read_only;

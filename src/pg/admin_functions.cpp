@@ -273,6 +273,7 @@ int key_bits(FunctionCallInfo fcinfo) {
 }  // namespace
 
 KMS_FUNCTION(kms_create_key) {
+    require_not_read_only("kms.create_key()");
     const KeyUse use = use_of_identifier("create key", required_identifier(fcinfo, 0));
     lock_name(use.identifier, KeyPlace::agent);
     require_unknown_to_database(use.action, use.identifier, "Choose another name.");
@@ -293,6 +294,7 @@ KMS_FUNCTION(kms_create_key) {
 }
 
 KMS_FUNCTION(kms_rotate_key) {
+    require_not_read_only("kms.rotate_key()");
     const KeyUse use = use_of_identifier("rotate key", required_identifier(fcinfo, 0));
     lock_name(use.identifier, KeyPlace::agent);
     require_unknown_to_database(use.action, use.identifier,
@@ -313,12 +315,14 @@ KMS_FUNCTION(kms_rotate_key) {
 }
 
 KMS_FUNCTION(kms_enable_key) {
+    require_not_read_only("kms.enable_key()");
     const KeyUse use = use_of_identifier("enable key", required_identifier(fcinfo, 0));
     change(use, version_argument(fcinfo, 1), wire::verb::enable);
     PG_RETURN_VOID();
 }
 
 KMS_FUNCTION(kms_disable_key) {
+    require_not_read_only("kms.disable_key()");
     const KeyUse use = use_of_identifier("disable key", required_identifier(fcinfo, 0));
     const std::uint32_t version = version_argument(fcinfo, 1);
     if (!required_bool(fcinfo, 2, "force")) {
@@ -330,6 +334,7 @@ KMS_FUNCTION(kms_disable_key) {
 }
 
 KMS_FUNCTION(kms_destroy_key) {
+    require_not_read_only("kms.destroy_key()");
     const KeyUse use = use_of_identifier("destroy key", required_identifier(fcinfo, 0));
     const std::uint32_t version = version_argument(fcinfo, 1);
     if (!required_bool(fcinfo, 2, "force")) {

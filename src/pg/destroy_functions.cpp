@@ -192,6 +192,28 @@ bool look_at_agent(const Destruction& what, const KeyTag& tag) {
     return copy.was_there;
 }
 
+// Its value is in no table yet, and may be stored when the version is gone.
+void refuse_if_sealed_here(const Destruction& what, const KeyTag& tag) {
+    if (has_sealed_under(tag)) {
+        ereport(ERROR, (errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+                        errmsg("could not %s \"%s\": this transaction has sealed values under "
+                               "version %u",
+                               action, shown_identifier(what.name), what.version),
+                        errhint("Commit first, and call it then.")));
+    }
+}
+
+// That there was nothing to be counted may have changed while others were waited for.
+void require_nothing_to_count(const Destruction& what) {
+    if (may_be_needed()) {
+        ereport(ERROR,
+                (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+                 errmsg("could not %s \"%s\": a column was registered, or a blob made, meanwhile",
+                        action, shown_identifier(what.name)),
+                 errhint("Call it again.")));
+    }
+}
+
 // `past`: when others were waited for, if they were.
 std::int64_t destroy_row(const Destruction& what, const DataKeyVersion& key, const Past& past) {
     if (must_be_alone(what)) {
@@ -201,8 +223,13 @@ std::int64_t destroy_row(const Destruction& what, const DataKeyVersion& key, con
         UnregisterSnapshot(past.snapshot);
         return tell_lost_rows(count_rows_behind_lock(tags_lost(what, key)), "are");
     }
-    lock_for_retiring(key.tag);
     if (!what.force) {
+        refuse_if_sealed_here(what, key.tag);
+    }
+    lock_for_retiring(key.tag);
+    if (!what.force && past.snapshot == nullptr) {
+        require_nothing_to_count(what);
+    } else if (!what.force) {
         refuse_if_needed_behind_lock(action, what.name, what.version, key.tag, past);
     }
     UnregisterSnapshot(past.snapshot);
@@ -225,10 +252,11 @@ void leave_versions(const KeyUse& kek, const DataKeyVersion& key) {
     drop_second_forms(kek.identifier);
 }
 
-// All that was written is on disk then, and other sessions know it.
+// All that was written is on disk then, and on the standbys that a commit waits for; other sessions
+// know it.
 void commit_and_go_on() {
     ForceSyncCommit();
-    SPI_commit();
+    commit_here();
     EnsurePortalSnapshotExists();
 }
 

@@ -47,6 +47,15 @@ constexpr int settable_in_parallel = GUC_ALLOW_IN_PARALLEL;
 constexpr int settable_in_parallel = 0;
 #endif
 
+// Whether a commit waits for standbys by now: minor versions from May 2025 on know "not yet" too.
+inline bool has_synchronous_standbys() {
+#ifdef SYNC_STANDBY_DEFINED
+    return (WalSndCtl->sync_standbys_status & SYNC_STANDBY_DEFINED) != 0;
+#else
+    return WalSndCtl->sync_standbys_defined;
+#endif
+}
+
 // A wait event set that lives until it is freed, whatever transaction makes it.
 inline WaitEventSet* create_wait_event_set(int events) {
 #if PG_VERSION_NUM >= 170000

@@ -1,5 +1,6 @@
 // The transactions of a run, and the arguments that say what it is about.
 #include "pg/rewriting.hpp"
+#include "pg/transaction.hpp"
 
 namespace kms::pg {
 namespace {
@@ -86,7 +87,7 @@ void begin_read_committed() {
 }
 
 void commit_batch() {
-    SPI_commit();
+    commit_here();
 }
 
 void sleep_for(std::int64_t milliseconds) {

@@ -3,11 +3,41 @@
 #include <algorithm>
 
 namespace kms::pg {
+namespace {
+
+// Of those that PostgreSQL waits for, by synchronous_commit; SYNC_REP_NO_WAIT: for none.
+int awaited_confirmation() {
+    if (!SyncRepRequested() || !has_synchronous_standbys()) {
+        return SYNC_REP_NO_WAIT;
+    }
+    return synchronous_commit == SYNCHRONOUS_COMMIT_REMOTE_WRITE   ? SYNC_REP_WAIT_WRITE
+           : synchronous_commit == SYNCHRONOUS_COMMIT_REMOTE_APPLY ? SYNC_REP_WAIT_APPLY
+                                                                   : SYNC_REP_WAIT_FLUSH;
+}
+
+bool is_confirmed(XLogRecPtr commit) {
+    const int confirmation = awaited_confirmation();
+    if (confirmation == SYNC_REP_NO_WAIT) {
+        return true;
+    }
+    LWLockAcquire(SyncRepLock, LW_SHARED);
+    const XLogRecPtr confirmed = WalSndCtl->lsn[confirmation];
+    LWLockRelease(SyncRepLock);
+    return commit <= confirmed;
+}
+
+}  // namespace
 
 void require_writable(const char* function) {
     PreventCommandIfReadOnly(function);
     PreventCommandIfParallelMode(function);
     PreventCommandDuringRecovery(function);
+}
+
+void require_not_read_only(const char* function) {
+    if (!RecoveryInProgress()) {
+        PreventCommandIfReadOnly(function);
+    }
 }
 
 void require_read_committed(const char* function) {
@@ -46,6 +76,18 @@ void require_nothing_changed(const char* function) {
 void make_commits_durable() {
     if (!RecoveryInProgress()) {
         XLogFlush(log_marker("kms"));
+    }
+}
+
+void commit_here() {
+    const XLogRecPtr before = XactLastCommitEnd;
+    SPI_commit();
+    if (XactLastCommitEnd != before && !is_confirmed(XactLastCommitEnd)) {
+        ereport(ERROR,
+                (errcode(ERRCODE_QUERY_CANCELED),
+                 errmsg("canceled while a synchronous standby was waited for"),
+                 errdetail("What is done so far is committed here, and may not be on the standby."),
+                 errhint("Call it again when the standby is there: it goes on with what is left.")));
     }
 }
 

@@ -92,6 +92,10 @@ void lock_for_sealing(const KeyTag& tag) {
     AcceptInvalidationMessages();
 }
 
+bool has_sealed_under(const KeyTag& tag) {
+    return holds(tag);
+}
+
 void lock_for_retiring(const KeyTag& tag) {
     acquire(lock_of(tag), ExclusiveLock);
     acquire(lock_of_all(), ExclusiveLock);

@@ -21,4 +21,7 @@ void lock_for_sealing(const KeyTag& tag);
 // Waits for every transaction that has sealed under the version, or may have.
 void lock_for_retiring(const KeyTag& tag);
 
+// Whether this transaction has, or may have where it has sealed under many versions.
+bool has_sealed_under(const KeyTag& tag);
+
 }  // namespace kms::pg

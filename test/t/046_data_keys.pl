@@ -123,6 +123,27 @@ $three->get('COMMIT');
 $three->quit;
 $node->safe_psql('postgres', 'DROP TABLE registered');
 
+# What there was nothing of to be counted may be there when the wait is over.
+$node->safe_psql('postgres', q{CREATE TABLE unknown (value bytea); CREATE TABLE late (value bytea); SELECT kms.create_data_key('late', 'main')});
+$node->safe_psql('postgres', q{INSERT INTO unknown VALUES (kms.encode_with('late', 'x'))});
+$one->get(q{BEGIN; SELECT kms.encode_with('late', 'y')});
+$two->send(q{CALL kms.destroy_data_key('late', 1)});
+waits_for($two, 'version', 'destruction waits, where no column is registered');
+my $writer = keys_session($node);
+$writer->get(q{BEGIN; INSERT INTO late SELECT * FROM unknown});
+$node->safe_psql('postgres', q{SELECT kms.register_column('late', 'value', 'late'); DELETE FROM unknown});
+$one->get('COMMIT');
+is($two->answer->{state}, '40001', '... and begins anew where one was registered meanwhile');
+$writer->get('COMMIT');
+is($writer->get(q{SELECT kms.decode_with_text('late', value) FROM late}), 'x', '... whose rows open');
+fails_with($two, q{CALL kms.destroy_data_key('late', 1)}, 'KM012', '... and count');
+$writer->quit;
+$node->safe_psql('postgres', 'DROP TABLE late');
+
+$one->get(q{BEGIN; SELECT kms.encode_with('late', 'mine')});
+fails_with($one, q{CALL kms.destroy_data_key('late', 1)}, '25001', 'who has sealed under a version does not destroy it in that transaction');
+$one->get(q{ROLLBACK; CALL kms.destroy_data_key('late', 1)});
+
 $one->get(q{BEGIN; SAVEPOINT s; SELECT kms.encode_with('k2', 'x'); ROLLBACK TO s});
 fails_with($two, q{SET statement_timeout = '100ms'; CALL kms.destroy_data_key('k2', 1)}, '57014', 'what was sealed before a rollback to a savepoint may be stored yet');
 end_timeout($two);
