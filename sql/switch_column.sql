@@ -164,3 +164,19 @@ FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d
 ALTER TABLE defaults ADD w varchar(5) DEFAULT repeat('z', (random() * 0 + 3)::int);
 SELECT kms.switch_column('defaults', 'w', dry_run => true);
 DROP TABLE defaults;
+-- A sequence that the column owns goes on where the new one has a DEFAULT of its own, which may use it.
+CREATE TABLE numbered (id int PRIMARY KEY, n serial, m serial);
+INSERT INTO numbered (id) VALUES (1);
+CREATE FUNCTION next_n() RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN RETURN nextval('numbered_n_seq'); END $$;
+CALL kms.encrypt_column('numbered', 'n', 'pii');
+CALL kms.encrypt_column('numbered', 'm', 'pii');
+ALTER TABLE numbered ALTER n_encrypted SET DEFAULT kms.encode_with('pii', next_n()::text), ALTER m_encrypted SET DEFAULT kms.encode_with('pii', nextval('numbered_m_seq')::text);
+SELECT kms.switch_column('numbered', 'n', dry_run => true);
+\set VERBOSITY terse
+SELECT kms.switch_column('numbered', column_name) FROM unnest('{n,m}'::name[]) column_name;
+\set VERBOSITY default
+INSERT INTO numbered (id) VALUES (2);
+SELECT id, kms.decode_with_text('pii', n_encrypted) AS n, kms.decode_with_text('pii', m_encrypted) AS m FROM numbered ORDER BY id;
+SELECT pg_get_serial_sequence('numbered', 'n_encrypted') AS n, pg_get_serial_sequence('numbered', 'm_encrypted') AS m;
+DROP TABLE numbered;
+DROP FUNCTION next_n();

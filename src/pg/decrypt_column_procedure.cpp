@@ -185,13 +185,6 @@ KMS_FUNCTION(kms_decrypt_column) {
     require_known_key(run, column.now());
     require_not_being_encrypted(run.relation, wanted.source);
     require_context_at_hand(run.relation, column.context_expression);
-    require_opening(run, column);
-    wanted.opens_as = opens_as(column.now());
-    run.target = prepare_column(wanted, column);
-    require_fires_last(run.relation);
-    require_rewritable(run);
-    require_named(run.relation, run.source, wanted.source);
-    require_named(run.relation, run.target, wanted.name);
     tell_of_switch({.relation = run.relation,
                     .opens = true,
                     .plain = wanted.name,
@@ -199,6 +192,13 @@ KMS_FUNCTION(kms_decrypt_column) {
                     .key_identifier = column.key_identifier,
                     .context_expression = column.context_expression,
                     .tables = {}});
+    require_opening(run, column);
+    wanted.opens_as = opens_as(column.now());
+    run.target = prepare_column(wanted, column);
+    require_fires_last(run.relation);
+    require_rewritable(run);
+    require_named(run.relation, run.source, wanted.source);
+    require_named(run.relation, run.target, wanted.name);
     rewrite_column(run);
     SPI_finish();
     PG_RETURN_VOID();

@@ -1,5 +1,6 @@
 #include "pg/dependents.hpp"
 
+#include "pg/args.hpp"
 #include "pg/collected.hpp"
 #include "pg/owner.hpp"
 #include "pg/whole_row.hpp"
@@ -46,20 +47,22 @@ constexpr const char* of_column =
     " ORDER BY 1, 2";
 
 // Rows that are stored elsewhere as one value would lose the column without a word. PostgreSQL
-// keeps types from being changed under such values, and lets columns be dropped.
-constexpr const char* of_row_type =
-    "WITH RECURSIVE made (oid) AS (SELECT reltype FROM pg_class WHERE oid = $1"
-    " UNION SELECT o.oid FROM made m, LATERAL ("
-    "SELECT t.oid FROM pg_type t WHERE t.typelem = m.oid AND t.typlen = -1 OR t.typbasetype = m.oid"
-    " UNION ALL SELECT r.rngtypid FROM pg_range r WHERE r.rngsubtype = m.oid"
-    " UNION ALL SELECT r.rngmultitypid FROM pg_range r WHERE r.rngtypid = m.oid"
-    " UNION ALL SELECT c.reltype FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
-    " WHERE a.atttypid = m.oid AND NOT a.attisdropped AND c.reltype <> 0) o)"
+// keeps types from being changed under such values, and lets columns be dropped. Of all tables at
+// once: the catalogs are read as a whole.
+constexpr const char* of_row_types =
+    "WITH RECURSIVE made (oid, row) AS (SELECT reltype, oid FROM pg_class WHERE oid = ANY ($1)"
+    " AND reltype <> 0 UNION SELECT o.oid, m.row FROM made m JOIN ("
+    "SELECT t.oid, t.typelem FROM pg_type t WHERE t.typlen = -1"
+    " UNION ALL SELECT t.oid, t.typbasetype FROM pg_type t"
+    " UNION ALL SELECT r.rngtypid, r.rngsubtype FROM pg_range r"
+    " UNION ALL SELECT r.rngmultitypid, r.rngtypid FROM pg_range r"
+    " UNION ALL SELECT c.reltype, a.atttypid FROM pg_attribute a JOIN pg_class c"
+    " ON c.oid = a.attrelid WHERE NOT a.attisdropped AND c.reltype <> 0) o (oid, of)"
+    " ON o.of = m.oid)"
     " SELECT true, format('column %I of table %s, which holds rows of %s', a.attname,"
-    " a.attrelid::regclass, $1::regclass)"
+    " a.attrelid::regclass, m.row::regclass)"
     " FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'm', 'p')"
-    " WHERE NOT a.attisdropped AND a.atttypid IN (SELECT oid FROM made WHERE oid <> 0)"
-    " ORDER BY 2";
+    " JOIN made m ON m.oid = a.atttypid WHERE NOT a.attisdropped ORDER BY 2";
 
 // What may be over the row as a whole: a tree each, and the relation that its expressions are over.
 constexpr const char* with_trees =
@@ -88,11 +91,18 @@ constexpr const char* with_trees =
     " AND d.refclassid = 'pg_class'::regclass AND d.refobjid = $1)) o (what, own, tree)"
     " WHERE tree IS NOT NULL AND tree::text <> '<>' ORDER BY what";
 
-void run(const char* query, std::span<const Datum> values) {
-    Oid types[] = {OIDOID, INT2OID, BOOLOID};
+struct Parameters {
+    std::span<const Oid> types;
+    std::span<const Datum> values;
+};
+
+// To compile the queries takes longer than they do.
+void run(const char* query, const Parameters& parameters) {
     const int level = fix_search_path();
-    if (SPI_execute_with_args(query, static_cast<int>(values.size()), types,
-                              const_cast<Datum*>(values.data()), nullptr, true,
+    set_meanwhile("jit", "off");
+    if (SPI_execute_with_args(query, static_cast<int>(parameters.values.size()),
+                              const_cast<Oid*>(parameters.types.data()),
+                              const_cast<Datum*>(parameters.values.data()), nullptr, true,
                               0) != SPI_OK_SELECT) {
         elog(ERROR, "could not read what depends on a column");
     }
@@ -108,8 +118,8 @@ Datum value_in(std::uint64_t row, int column) {
     return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &is_null);
 }
 
-void add_recorded(const char* query, std::span<const Datum> values, Collected<Dependent>& all) {
-    run(query, values);
+void add_recorded(const char* query, const Parameters& parameters, Collected<Dependent>& all) {
+    run(query, parameters);
     for (std::uint64_t i = 0; i < SPI_processed; ++i) {
         all.add({DatumGetBool(value_in(i, 1)), text_in(i, 2)});
     }
@@ -122,8 +132,9 @@ bool is_last(const Collected<Dependent>& all, const char* what) {
 }
 
 void add_over_whole_row(Oid table, Collected<Dependent>& all) {
+    const Oid types[] = {OIDOID};
     const Datum values[] = {ObjectIdGetDatum(table)};
-    run(with_trees, values);
+    run(with_trees, {types, values});
     for (std::uint64_t i = 0; i < SPI_processed; ++i) {
         const char* what = psprintf("%s, which is over the whole row", text_in(i, 1));
         if (is_over_whole_row(text_in(i, 3), DatumGetObjectId(value_in(i, 2)), table) &&
@@ -137,13 +148,20 @@ void add_over_whole_row(Oid table, Collected<Dependent>& all) {
 }  // namespace
 
 std::span<const Dependent> dependents_of(Oid table, AttrNumber column, bool keeps_sequence) {
+    const Oid types[] = {OIDOID, INT2OID, BOOLOID};
     const Datum values[] = {ObjectIdGetDatum(table), Int16GetDatum(column),
                             BoolGetDatum(keeps_sequence)};
-    const std::span<const Datum> all_values(values);
     Collected<Dependent> all;
-    add_recorded(of_column, all_values, all);
-    add_recorded(of_row_type, all_values.first(1), all);
+    add_recorded(of_column, {types, values}, all);
     add_over_whole_row(table, all);
+    return all.all();
+}
+
+std::span<const Dependent> holders_of_rows(const List* tables) {
+    const Oid types[] = {OIDARRAYOID};
+    const Datum values[] = {oids_datum(tables)};
+    Collected<Dependent> all;
+    add_recorded(of_row_types, {types, values}, all);
     return all.all();
 }
 

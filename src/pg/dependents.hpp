@@ -16,4 +16,7 @@ struct Dependent {
 // `keeps_sequence`: one that the column owns goes on with its DEFAULT.
 std::span<const Dependent> dependents_of(Oid table, AttrNumber column, bool keeps_sequence);
 
+// Columns that store rows of one of the tables as values.
+std::span<const Dependent> holders_of_rows(const List* tables);
+
 }  // namespace kms::pg

@@ -180,13 +180,15 @@ KMS_FUNCTION(kms_encrypt_column) {
     require_whole_pairs(run.relation);
     require_unregistered(run.relation, run.source);
     require_not_made(run.relation, run.source);
+    tell_of_switch(pair_of(run.relation, wanted));
+    require_usable_key(run.action, wanted.key_identifier);
+    require_named(run.relation, run.source, wanted.plain);
     prepare_column(run, column_of(run.relation, wanted, published), wanted);
     require_fires_last(run.relation);
     require_usable_context(run);
     require_rewritable(run);
     require_named(run.relation, run.source, wanted.plain);
     require_named(run.relation, run.target, wanted.encrypted);
-    tell_of_switch(pair_of(run.relation, wanted));
     rewrite_column(run);
     SPI_finish();
     PG_RETURN_VOID();

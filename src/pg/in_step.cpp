@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "pg/context_expression.hpp"
+#include "pg/inheritance.hpp"
 #include "pg/lone_value.hpp"
 #include "pg/owner.hpp"
 #include "pg/plain_input.hpp"
@@ -67,11 +68,11 @@ AttrNumber require_column(const TriggerData* call, const char* name) {
 }
 
 // What the table is a partition of is registered, or it itself. A partition may have been
-// registered before it was attached.
+// registered before it was attached. One that is being detached is one until that is done.
 const RegisteredColumn* registration_of(Relation table, const char* name) {
     const Oid oid = RelationGetRelid(table);
     const List* ancestors =
-        table->rd_rel->relispartition ? get_partition_ancestors(oid) : static_cast<List*>(NIL);
+        table->rd_rel->relispartition ? find_all_ancestors(oid) : static_cast<List*>(NIL);
     const RegisteredColumn* found = nullptr;
     for (int i = list_length(ancestors) - 1; found == nullptr && i >= 0; --i) {
         const Oid ancestor = list_nth_oid(ancestors, i);

@@ -58,19 +58,24 @@ const char* how_to_make_anew(const Pair& pair) {
                     pair.to());
 }
 
+// On the way back the column that goes is the encrypted one.
+const char* how_to_seal(const Pair& pair) {
+    return pair.opens ? ", sealed by kms.encode_with()," : "";
+}
+
 const char* how_to_decide(const Pair& pair) {
     return psprintf(
         "See which of them is right. Where it is that of column \"%s\", set \"%s\" of the "
-        "row to NULL, and the trigger makes it anew; else write the value of \"%s\" into "
+        "row to NULL, and the trigger makes it anew; else write the value of \"%s\"%s into "
         "column \"%s\".",
-        pair.from(), pair.to(), pair.to(), pair.from());
+        pair.from(), pair.to(), pair.to(), how_to_seal(pair), pair.from());
 }
 
 const char* how_to_save(const Pair& pair) {
     return psprintf(
-        "Its value is in column \"%s\" alone: write it into column \"%s\", of which the "
+        "Its value is in column \"%s\" alone: write it%s into column \"%s\", of which the "
         "trigger makes the other anew. Where it was erased there on purpose, set \"%s\" to NULL.",
-        pair.to(), pair.from(), pair.to());
+        pair.to(), how_to_seal(pair), pair.from(), pair.to());
 }
 
 const char* how_to_fill(const Pair& pair) {
@@ -122,13 +127,14 @@ const char* how_to_open(const Pair& pair) {
 
 struct FailedRow {
     const Pair& pair;
+    const char* table;
     ItemPointerData place;
 };
 
 void tell_of_row(void* argument) {
     const auto& row = *static_cast<const FailedRow*>(argument);
-    errcontext("row at ctid (%u,%u)", ItemPointerGetBlockNumber(&row.place),
-               ItemPointerGetOffsetNumber(&row.place));
+    errcontext("row at ctid (%u,%u) of \"%s\"", ItemPointerGetBlockNumber(&row.place),
+               ItemPointerGetOffsetNumber(&row.place), row.table);
     if (geterrcode() == sqlstate::wrong_key || geterrcode() == sqlstate::corrupt) {
         errhint("%s", how_to_open(row.pair));
     }
@@ -147,7 +153,8 @@ void compare_chunk(Comparison& comparison) {
     const Failure failure = transform(Way::open, {chunk.calls, chunk.count}, chunk.results, done);
     require_agreement(comparison, done);
     if (failure) {
-        raise_at({comparison.pair, chunk.places[done]}, failure);
+        raise_at({comparison.pair, RelationGetRelationName(comparison.table), chunk.places[done]},
+                 failure);
     }
     MemoryContextSwitchTo(caller);
     comparison.compared += static_cast<std::int64_t>(chunk.count);

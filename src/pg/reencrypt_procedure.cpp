@@ -15,6 +15,9 @@ KMS_FUNCTION(kms_reencrypt) {
     run.own_trigger = in_step_function();
     require_non_atomic(fcinfo, run.procedure);
     require_rewritable(run);
+    const ByteView wanted = run.move.key_identifier;
+    require_usable_key(run.action,
+                       wanted.empty() ? registration_of(run).key_identifier : wanted);
     rewrite_column(run);
     SPI_finish();
     PG_RETURN_VOID();

@@ -204,7 +204,7 @@ void run_all(Rewriting& run) {
 // Between the lock, by which others see that a run lives, and its first progress nobody is waited
 // for: what they see is that of the run before.
 void rewrite_column(Rewriting& run) {
-    require_key(run);
+    run.began_with = &registration_of(run);
     lock_run(run);
     PG_TRY()
         ;

@@ -144,8 +144,8 @@ void require_said_key(const Rewriting& run, const SealedAs& source);
 // The same where it was not said, and the caller is not one of those whose registration it is.
 void require_known_key(const Rewriting& run, const SealedAs& source);
 
-// Raises what keeps the key that is wanted from being used.
-void require_key(Rewriting& run);
+// Raises what keeps a key from being used. Asks the agent: before any table is locked for it.
+void require_usable_key(const char* action, ByteView identifier);
 
 // The registered one, and raises the same. Looks again now and then, or where `anew` says so.
 RunKey current_key(Rewriting& run, bool anew = false);

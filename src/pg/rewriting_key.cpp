@@ -111,15 +111,9 @@ void require_known_key(const Rewriting& run, const SealedAs& source) {
     }
 }
 
-void require_key(Rewriting& run) {
-    const RegisteredColumn& column = registration_of(run);
-    run.began_with = &column;
-    if (run.opens) {
-        return;
-    }
-    const ByteView wanted = run.move.key_identifier;
-    (void)current_tag({.action = run.action,
-                       .identifier = wanted.empty() ? column.key_identifier : wanted,
+void require_usable_key(const char* action, ByteView identifier) {
+    (void)current_tag({.action = action,
+                       .identifier = identifier,
                        .tag = {},
                        .context_expression = nullptr,
                        .was = {},

@@ -191,11 +191,24 @@ void describe_subscription(const Heirs& heirs, Lines& lines) {
     }
 }
 
-void describe_dependents(const Heirs& heirs, bool keeps_sequence, Lines& lines) {
-    for (const Dependent& each :
-         dependents_of(RelationGetRelid(heirs.table), heirs.from, keeps_sequence)) {
+void add_lines(std::span<const Dependent> dependents, Lines& lines) {
+    for (const Dependent& each : dependents) {
         add_line(each.blocks ? &lines.in_the_way : &lines.lost, each.what);
     }
+}
+
+// With the DEFAULT, or the new column has one of its own, which may use it.
+bool hands_on_sequences(const Pair& pair, const Heirs& heirs) {
+    return has_own_default(heirs) ||
+           handed_default(pair, heirs.table, heirs.from).expression != nullptr;
+}
+
+void describe_holders_of_rows(const Pair& pair, Lines& lines) {
+    List* tables = NIL;
+    for (const PairTable& table : pair.tables) {
+        tables = lappend_oid(tables, table.oid);
+    }
+    add_lines(holders_of_rows(tables), lines);
 }
 
 void describe(const Pair& pair, const Heirs& heirs, Lines& lines) {
@@ -203,8 +216,9 @@ void describe(const Pair& pair, const Heirs& heirs, Lines& lines) {
     describe_partition_key(heirs, lines);
     describe_contexts(heirs, lines);
     describe_subscription(heirs, lines);
-    const bool keeps_sequence = handed_default(pair, heirs.table, heirs.from).expression != nullptr;
-    describe_dependents(heirs, keeps_sequence, lines);
+    add_lines(dependents_of(RelationGetRelid(heirs.table), heirs.from,
+                            hands_on_sequences(pair, heirs)),
+              lines);
 }
 
 // --- doing it
@@ -290,9 +304,10 @@ Bequest bequest_of(const Pair& pair, const Heirs& heirs) {
                        .expression = nullptr,
                        .sequences = NIL,
                        .has_not_null = hands_on_not_null(heirs)};
-    const HandedDefault found = handed_default(pair, heirs.table, heirs.from);
-    if (found.expression != nullptr && !has_own_default(heirs)) {
-        bequest.expression = found.expression;
+    if (!has_own_default(heirs)) {
+        bequest.expression = handed_default(pair, heirs.table, heirs.from).expression;
+    }
+    if (hands_on_sequences(pair, heirs)) {
         bequest.sequences = sequences_of(heirs.columns.oid, heirs.from);
     }
     return bequest;
@@ -348,6 +363,7 @@ Succession succession_of(const Pair& pair) {
     initStringInfo(&lines.lost);
     initStringInfo(&lines.in_the_way);
     for_each_table(pair, [&](const Heirs& heirs) { describe(pair, heirs, lines); });
+    describe_holders_of_rows(pair, lines);
     return {lines.handed_on.data, lines.lost.data, lines.in_the_way.data};
 }
 

@@ -39,6 +39,21 @@ my $node = kms_node('publisher', 'kms.command' => $agent, 'wal_level' => 'logica
     $_->quit foreach $switch, $application;
 }
 
+# --- who asks a key agent that hangs keeps nobody from the table
+
+{
+    my $waiting = keys_session($node, { 'kms.command' => 'exec sleep 1000', 'kms.start_timeout' => '60s' });
+    $node->safe_psql('postgres', 'CREATE TABLE asked (id int, c text)');
+    $waiting->send("CALL kms.encrypt_column('asked', 'c', 'pii')");
+    my $awaits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Extension' AND pid = " . $waiting->pid;
+    ok(becomes(sub { $node->safe_psql('postgres', $awaits) == 1 }), 'encrypt_column awaits its agent');
+    is($node->safe_psql('postgres', "SET lock_timeout = '10s'; INSERT INTO asked VALUES (1, 'x'); SELECT count(*) FROM asked"), 1, '... and others write and read');
+    $node->safe_psql('postgres', 'SELECT pg_cancel_backend(' . $waiting->pid . ')');
+    is($waiting->answer->{state}, '57014', '... until it is cancelled');
+    is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_attribute WHERE attrelid = 'asked'::regclass AND attname = 'c_encrypted'}), 0, '... and has made nothing');
+    $waiting->quit;
+}
+
 # --- the trigger's name was cut inside a character: the dump did not restore
 
 my $name = "\xc3\xa4" x 31;

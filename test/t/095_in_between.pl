@@ -223,6 +223,15 @@ fails_with($admin, "SELECT kms.disable_key('other', $version)", 'KM012', '... bu
 fails_with($mallory, "CALL kms.reencrypt('m.halves', 'ssn')", '55000', '... and are not rewritten');
 fails_with($mallory, "CALL kms.decrypt_column('m.halves', 'ssn', 'text')", '55000', '... nor opened');
 $second->get('COMMIT');
+$mallory->get("CREATE TABLE m.pairs (id int, r int, p text) PARTITION BY LIST (r); CREATE TABLE m.leaves PARTITION OF m.pairs FOR VALUES IN (1); INSERT INTO m.pairs VALUES (1, 1, 'a')");
+$mallory->get("CALL kms.encrypt_column('m.pairs', 'p', 'k')");
+$second->get('BEGIN; SELECT count(*) FROM m.pairs');
+is($mallory->ask("SET statement_timeout = '500ms'; ALTER TABLE m.pairs DETACH PARTITION m.leaves CONCURRENTLY")->{state}, '57014', 'one that has two columns in step is half detached');
+end_timeout($mallory);
+$mallory->get("UPDATE m.leaves SET p = 'b'; INSERT INTO m.leaves VALUES (2, 1, 'c')");
+is($mallory->get("SELECT string_agg(kms.decode_with_text('k', p_encrypted), '' ORDER BY id) FROM m.leaves"), 'bc', '... and they stay in step');
+$second->get('COMMIT');
+$mallory->get('ALTER TABLE m.pairs DETACH PARTITION m.leaves FINALIZE; DROP TABLE m.leaves, m.pairs');
 $mallory->get('ALTER TABLE m.halves DETACH PARTITION m.half FINALIZE; DROP TABLE m.halves, m.half');
 
 # --- two schemas change their names while a switch compares: that takes no lock on the tables, and the plaintext of another table was dropped
