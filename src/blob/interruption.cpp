@@ -21,7 +21,7 @@ UniqueFd signals;
 int caught = 0;
 
 bool is_ignored(int signal) {
-    struct sigaction action{};
+    struct sigaction action {};
     return sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN;
 }
 

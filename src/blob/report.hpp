@@ -23,8 +23,8 @@ void complain(std::string_view text);
 
 Exit fail(const Error& error);
 
-// On the standard output, what has been done: where its reader has gone, that is an error of writing,
-// and not the end of the program, as it is for one that prints what it has read.
+// On the standard output, what has been done: where its reader has gone, that is an error of
+// writing, and not the end of the program, as it is for one that prints what it has read.
 Status tell_done(const std::string& text);
 
 }  // namespace kms::blob

@@ -59,12 +59,11 @@ void refuse_if(bool found, int sqlstate, const char* what) {
 constexpr const char* how_to_make_bytes = "Write convert_to(…, 'UTF8') around a text.";
 
 bool has_subquery(Node* raw, void* context) {
-    return raw != nullptr &&
-           (IsA(raw, SubLink) || walk_raw(raw, has_subquery, context));
+    return raw != nullptr && (IsA(raw, SubLink) || walk_raw(raw, has_subquery, context));
 }
 
-// A subquery is refused before it is read: it names its columns by the types that are cast to, whose
-// names are gone from the tree once they have been looked up.
+// A subquery is refused before it is read: it names its columns by the types that are cast to,
+// whose names are gone from the tree once they have been looked up.
 Node* transform(Relation table, const char* text) {
     const Oid owner = table->rd_rel->relowner;
     Node* raw = raw_context(text);

@@ -16,8 +16,7 @@ KMS_FUNCTION(kms_reencrypt) {
     require_non_atomic(fcinfo, run.procedure);
     require_rewritable(run);
     const ByteView wanted = run.move.key_identifier;
-    require_usable_key(run.action,
-                       wanted.empty() ? registration_of(run).key_identifier : wanted);
+    require_usable_key(run.action, wanted.empty() ? registration_of(run).key_identifier : wanted);
     rewrite_column(run);
     SPI_finish();
     PG_RETURN_VOID();

@@ -62,8 +62,8 @@ const RegisteredColumn* find_registration(Oid relation, AttrNumber attribute);
 // The same of a name that may be none of the relation's columns any more.
 const RegisteredColumn* find_registration(Oid relation, const char* column);
 
-// Of a column that is there, and is not found for being none of bytea any more: its type. InvalidOid
-// otherwise.
+// Of a column that is there, and is not found for being none of bytea any more: its type.
+// InvalidOid otherwise.
 Oid type_instead(const RegisteredColumn& column);
 
 // Where the column is one of a partition, or of a child table, of a table whose column of that name

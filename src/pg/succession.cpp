@@ -216,9 +216,9 @@ void describe(const Pair& pair, const Heirs& heirs, Lines& lines) {
     describe_partition_key(heirs, lines);
     describe_contexts(heirs, lines);
     describe_subscription(heirs, lines);
-    add_lines(dependents_of(RelationGetRelid(heirs.table), heirs.from,
-                            hands_on_sequences(pair, heirs)),
-              lines);
+    add_lines(
+        dependents_of(RelationGetRelid(heirs.table), heirs.from, hands_on_sequences(pair, heirs)),
+        lines);
 }
 
 // --- doing it

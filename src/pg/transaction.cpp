@@ -83,11 +83,12 @@ void commit_here() {
     const XLogRecPtr before = XactLastCommitEnd;
     SPI_commit();
     if (XactLastCommitEnd != before && !is_confirmed(XactLastCommitEnd)) {
-        ereport(ERROR,
-                (errcode(ERRCODE_QUERY_CANCELED),
-                 errmsg("canceled while a synchronous standby was waited for"),
-                 errdetail("What is done so far is committed here, and may not be on the standby."),
-                 errhint("Call it again when the standby is there: it goes on with what is left.")));
+        ereport(
+            ERROR,
+            (errcode(ERRCODE_QUERY_CANCELED),
+             errmsg("canceled while a synchronous standby was waited for"),
+             errdetail("What is done so far is committed here, and may not be on the standby."),
+             errhint("Call it again when the standby is there: it goes on with what is left.")));
     }
 }
 

@@ -9,8 +9,8 @@ namespace kms::pg {
 // what ROLLBACK does not undo.
 void require_writable(const char* function);
 
-// The same of what changes the agent's keys, which a standby may have done: 25006 in a transaction that
-// somebody has made READ ONLY.
+// The same of what changes the agent's keys, which a standby may have done: 25006 in a transaction
+// that somebody has made READ ONLY.
 void require_not_read_only(const char* function);
 
 // 25001 where a snapshot of before would not show what others have written until a lock was had.
@@ -30,8 +30,8 @@ void require_nothing_changed(const char* function);
 void make_commits_durable();
 
 // Ends the transaction of a procedure and begins the next. 57014 where a synchronous standby was
-// waited for in vain: PostgreSQL takes a cancel, or statement_timeout, for the end of that wait alone,
-// and goes on with a WARNING.
+// waited for in vain: PostgreSQL takes a cancel, or statement_timeout, for the end of that wait
+// alone, and goes on with a WARNING.
 void commit_here();
 
 // Of other sessions of this database, but for those that vacuum: `oldest`: only those whose

@@ -200,8 +200,8 @@ TEST_F(KeysTest, BelievesNoListThatHasAVersionTwice) {
     const auto lists = [&](std::string key, std::uint32_t version, const KeyTag& tag) {
         std::string body;
         wire::append_listed(body, first);
-        wire::append_listed(
-            body, {std::move(key), version, "x", tag, wire::VersionState::disabled, 0});
+        wire::append_listed(body,
+                            {std::move(key), version, "x", tag, wire::VersionState::disabled, 0});
         const std::string length = std::to_string(body.size());
         for (std::size_t at = 0; (at = body.find('\n', at)) != std::string::npos; at += 2) {
             body.replace(at, 1, "\\n");
