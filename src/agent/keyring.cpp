@@ -249,6 +249,13 @@ Result<const KeyringEntry*> Keyring::change_state(std::string_view key, std::uin
     return entry;
 }
 
+bool Keyring::is_destroyed(std::string_view key, std::uint32_t version) const {
+    const auto found = keys_.find(key);
+    const KeyringEntry* entry =
+        found != keys_.end() ? find_version(found->second, version) : nullptr;
+    return entry != nullptr && entry->state == VersionState::destroyed;
+}
+
 Result<const KeyringEntry*> Keyring::current(std::string_view key) const {
     const auto found = keys_.find(key);
     if (found == keys_.end()) {

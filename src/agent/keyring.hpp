@@ -67,6 +67,8 @@ class Keyring {
     Result<const KeyringEntry*> change_state(std::string_view key, std::uint32_t version,
                                              wire::VersionState state);
 
+    bool is_destroyed(std::string_view key, std::uint32_t version) const;
+
     // Code::not_found.
     Result<const KeyringEntry*> current(std::string_view key) const;
 

@@ -125,7 +125,12 @@ Result<KeyVersion> KeyringStore::rotate(ByteView key, std::uint32_t after) {
     return apply_to_version([&](Keyring& ring) { return ring.rotate(text_of(key), now(), after); });
 }
 
+// What is destroyed stays so: whoever asks once more, to be sure, costs no new state of the file.
 Status KeyringStore::change_version(ByteView key, std::uint32_t version, wire::VersionState state) {
+    KMS_ASSIGN(const Keyring* known, keyring());
+    if (state == wire::VersionState::destroyed && known->is_destroyed(text_of(key), version)) {
+        return {};
+    }
     KMS_ASSIGN(const KeyVersion changed, apply_to_version([&](Keyring& ring) {
                    return ring.change_state(text_of(key), version, state);
                }));

@@ -160,6 +160,16 @@ class NextState {
     UniqueFd fd_;       // open as long as the name is ours to remove
 };
 
+// The lock is on the file, and not on its name: a backup may have been put there meanwhile.
+Status check_still_there(const Place& place, const struct stat& old) {
+    if (!place.is_of(old)) {
+        return Error{Code::denied, place.path +
+                                       " was removed or replaced by somebody else meanwhile: it is "
+                                       "left so, and nothing is changed"};
+    }
+    return {};
+}
+
 Status make_durable(const Place& place) {
     if (fsync(place.folder.get()) != 0) {
         return system_error(place.path + " was written, but its folder could not be made durable");
@@ -244,6 +254,7 @@ Status replace_private_file(const Place& place, const struct stat& old, ByteView
     KMS_TRY(next.open_fresh());
     KMS_TRY(next.give_to({old.st_uid, old.st_gid}));
     KMS_TRY(next.write_durably(bytes));
+    KMS_TRY(check_still_there(place, old));
     KMS_TRY(next.replace_name());
     return make_durable(place);
 }

@@ -93,20 +93,20 @@ void notice_other_databases(const KeyUse& use, const ListedVersion& listed) {
 }
 
 // Rows are counted twice, so that who waits does not do so in vain. Who may have a row in flight is
-// waited for where there is none yet, too.
-void refuse_destruction_if_needed(const KeyUse& use, std::uint32_t version) {
+// waited for where there is none yet, too. False: the agent lists it as destroyed, and is not
+// asked: a list that is wrong must not destroy what was not counted.
+bool may_be_destroyed(const KeyUse& use, std::uint32_t version) {
     require_nothing_undone("kms.destroy_key()");
     const ListedVersion* listed = version_to_retire(use, version);
     if (listed == nullptr) {
-        refuse_if_wrapping(use, version);
-        return;
+        return false;
     }
     require_disabled(use, *listed);
     notice_other_databases(use, *listed);
     if (is_adopted(use, *listed)) {
         refuse_if_wrapping(use, version);
         notice_adopted(use, version);
-        return;
+        return true;
     }
     refuse_if_uncountable(use.action, use.identifier, version, listed->algorithm);
     without_keeping_locks([&] {
@@ -118,7 +118,8 @@ void refuse_destruction_if_needed(const KeyUse& use, std::uint32_t version) {
     }
     const Past past = outlast_rows(use.action, use.identifier, version, listed->tag);
     refuse_if_wrapping(use, version);
-    if (const ListedVersion* still = version_to_retire(use, version)) {
+    const ListedVersion* still = version_to_retire(use, version);
+    if (still != nullptr) {
         require_disabled(use, *still);  // somebody may have enabled it meanwhile, or adopted it
         if (is_adopted(use, *still)) {
             notice_adopted(use, version);
@@ -127,6 +128,7 @@ void refuse_destruction_if_needed(const KeyUse& use, std::uint32_t version) {
         }
     }
     UnregisterSnapshot(past.snapshot);
+    return still != nullptr;
 }
 
 // What it has is behind what the primary has.
@@ -158,22 +160,21 @@ void warn_of_searches(const KeyUse& use, const ListedVersion& listed) {
 void refuse_disabling_if_needed(const KeyUse& use, std::uint32_t version) {
     refuse_on_standby(use);
     const ListedVersion* listed = version_to_retire(use, version);
-    if (listed != nullptr && is_adopted(use, *listed)) {
+    if (listed == nullptr) {
+        raise_error(use.subject(), Code::disabled, psprintf("version %u is destroyed", version));
+    }
+    if (is_adopted(use, *listed)) {
         refuse_if_wrapping(use, version);
         return;
     }
-    if (listed != nullptr) {
-        notice_other_databases(use, *listed);
-        refuse_if_uncountable(use.action, use.identifier, version, listed->algorithm);
-        without_keeping_locks(
-            [&] { refuse_if_needed(use.action, use.identifier, version, listed->tag); });
-    }
+    notice_other_databases(use, *listed);
+    refuse_if_uncountable(use.action, use.identifier, version, listed->algorithm);
+    without_keeping_locks(
+        [&] { refuse_if_needed(use.action, use.identifier, version, listed->tag); });
     refuse_if_wrapping(use, version);
     require_nothing_changed("kms.disable_key()");
-    if (listed != nullptr) {
-        refuse_if_needed_behind_lock(use.action, use.identifier, version, listed->tag);
-        warn_of_searches(use, *listed);
-    }
+    refuse_if_needed_behind_lock(use.action, use.identifier, version, listed->tag);
+    warn_of_searches(use, *listed);
 }
 
 // The version that has taken the place of one that sessions may have fetched; nullptr: there is
@@ -337,8 +338,8 @@ KMS_FUNCTION(kms_destroy_key) {
     require_not_read_only("kms.destroy_key()");
     const KeyUse use = use_of_identifier("destroy key", required_identifier(fcinfo, 0));
     const std::uint32_t version = version_argument(fcinfo, 1);
-    if (!required_bool(fcinfo, 2, "force")) {
-        refuse_destruction_if_needed(use, version);
+    if (!required_bool(fcinfo, 2, "force") && !may_be_destroyed(use, version)) {
+        PG_RETURN_VOID();
     }
     make_commits_durable();
     change(use, version, wire::verb::destroy);

@@ -104,14 +104,18 @@ void refuse_early(const char* action, ByteView name, const DataKeyVersion& key) 
     }
 }
 
-void lock_unneeded(const char* action, ByteView name, const DataKeyVersion& key, bool force) {
-    if (!force) {  // it may have been disabled before
-        refuse_if_uncountable(action, name, key.version, key.algorithm);
+// Waits for those who have sealed under the version, before its KEK is locked, which others need.
+void prepare_disabling(const char* action, ByteView name, const DataKeyVersion& key, bool force) {
+    if (!force) {
+        refuse_early(action, name, key);
+        refuse_if_sealed_here(action, name, key.version, key.tag);
     }
     lock_for_retiring(key.tag);
-    if (!force) {
-        refuse_if_needed_behind_lock(action, name, key.version, key.tag);
-    }
+}
+
+void refuse_late(const char* action, ByteView name, const DataKeyVersion& key) {
+    refuse_if_uncountable(action, name, key.version, key.algorithm);  // it may have been disabled
+    refuse_if_needed_behind_lock(action, name, key.version, key.tag);
 }
 
 // Nothing to do where it is so already.
@@ -120,8 +124,8 @@ Datum change_state(FunctionCallInfo fcinfo, const char* action, wire::VersionSta
     const ByteView name = required_identifier(fcinfo, 0, "name");
     const std::uint32_t version = version_argument(fcinfo, 1);
     const bool retires = state == wire::VersionState::disabled;
-    if (retires && !force) {
-        refuse_early(action, name, version_of(action, name, version));
+    if (retires) {
+        prepare_disabling(action, name, version_of(action, name, version), force);
     }
     const DataKeyVersion key = lock_version(action, name, version);
     if (key.state == wire::VersionState::destroyed) {
@@ -129,8 +133,8 @@ Datum change_state(FunctionCallInfo fcinfo, const char* action, wire::VersionSta
                     psprintf("Version %u is destroyed.", version));
     }
     if (key.state != state) {
-        if (retires) {
-            lock_unneeded(action, name, key, force);
+        if (retires && !force) {
+            refuse_late(action, name, key);
         }
         set_data_key_state(name, version, state);
     }

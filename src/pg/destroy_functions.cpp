@@ -192,17 +192,6 @@ bool look_at_agent(const Destruction& what, const KeyTag& tag) {
     return copy.was_there;
 }
 
-// Its value is in no table yet, and may be stored when the version is gone.
-void refuse_if_sealed_here(const Destruction& what, const KeyTag& tag) {
-    if (has_sealed_under(tag)) {
-        ereport(ERROR, (errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-                        errmsg("could not %s \"%s\": this transaction has sealed values under "
-                               "version %u",
-                               action, shown_identifier(what.name), what.version),
-                        errhint("Commit first, and call it then.")));
-    }
-}
-
 // That there was nothing to be counted may have changed while others were waited for.
 void require_nothing_to_count(const Destruction& what) {
     if (may_be_needed()) {
@@ -214,7 +203,19 @@ void require_nothing_to_count(const Destruction& what) {
     }
 }
 
-// `past`: when others were waited for, if they were.
+// Waits for those who have sealed under the version: before what others need is locked, its KEK
+// say.
+void lock_sealing(const Destruction& what, const DataKeyVersion& key) {
+    if (key.state == wire::VersionState::destroyed) {
+        return;
+    }
+    if (!what.force) {
+        refuse_if_sealed_here(action, what.name, what.version, key.tag);
+    }
+    lock_for_retiring(key.tag);
+}
+
+// Behind that lock. `past`: when others were waited for, if they were.
 std::int64_t destroy_row(const Destruction& what, const DataKeyVersion& key, const Past& past) {
     if (must_be_alone(what)) {
         (void)look_at_agent(what, key.tag);  // nobody moves it behind the lock
@@ -223,10 +224,6 @@ std::int64_t destroy_row(const Destruction& what, const DataKeyVersion& key, con
         UnregisterSnapshot(past.snapshot);
         return tell_lost_rows(count_rows_behind_lock(tags_lost(what, key)), "are");
     }
-    if (!what.force) {
-        refuse_if_sealed_here(what, key.tag);
-    }
-    lock_for_retiring(key.tag);
     if (!what.force && past.snapshot == nullptr) {
         require_nothing_to_count(what);
     } else if (!what.force) {
@@ -328,6 +325,7 @@ std::int64_t destroy(const Destruction& what) {
         refuse_if_uncountable(action, what.name, what.version, key.algorithm);
         past = outlast_copies(what, key.tag, was_at_agent);
     }
+    lock_sealing(what, key);
     if (what.shred) {
         return shred(what, kek_of(key), past);
     }

@@ -51,7 +51,7 @@ void require_same_versions(const KeyMove& move) {
                       "in the database."
                     : "Bring the agent's to the state of here, with kms.enable_key(), "
                       "kms.disable_key() or, where no other database and no remote mode needs it, "
-                      "kms.destroy_key().");
+                      "and nothing here, since it may be the only copy, kms.destroy_key().");
         }
     }
 }

@@ -11,14 +11,10 @@
 namespace kms::pg {
 namespace {
 
-struct Listed {
-    std::span<const std::uint32_t> living;
-    std::uint64_t count;  // with those that are destroyed
-};
-
 // Numbers may be left out, a billion of them: the agent lists those that there are. nullopt: it
 // does not.
-std::optional<Listed> listed_numbers(const KeyUse& kek, std::uint32_t first, std::uint32_t last) {
+std::optional<std::span<const std::uint32_t>> listed_numbers(const KeyUse& kek, std::uint32_t first,
+                                                             std::uint32_t last) {
     ListedVersions listed;
     const Failure failure = list_versions_of_key(kek, listed);
     if (failure && !failure.pending &&
@@ -28,16 +24,13 @@ std::optional<Listed> listed_numbers(const KeyUse& kek, std::uint32_t first, std
     if (failure) {
         raise(failure);
     }
-    Collected<std::uint32_t> living;
-    std::uint64_t count = 0;
+    Collected<std::uint32_t> numbers;
     for (const ListedVersion& each : listed) {
-        const bool is_in_range = each.version >= first && each.version <= last;
-        count += is_in_range ? 1 : 0;
-        if (is_in_range && each.state != wire::VersionState::destroyed) {
-            living.add(each.version);
+        if (each.version >= first && each.version <= last) {
+            numbers.add(each.version);
         }
     }
-    return Listed{living.all(), count};
+    return numbers.all();
 }
 
 Status destroy_version(Line line, ByteView kek, std::uint32_t version, std::uint64_t& missing) {
@@ -49,7 +42,8 @@ Status destroy_version(Line line, ByteView kek, std::uint32_t version, std::uint
     return {};
 }
 
-// The newest first: where it breaks off, what opens the latest forms is gone.
+// The newest first: where it breaks off, what opens the latest forms is gone. Those too that are
+// listed as destroyed: the list is believed in nothing that this would have made true.
 Status destroy_listed(Line line, ByteView kek, std::span<const std::uint32_t> versions,
                       std::uint64_t& missing) {
     for (std::size_t i = versions.size(); i > 0; --i) {
@@ -106,9 +100,9 @@ std::uint32_t current_kek_version(const KeyUse& kek) {
 
 void destroy_kek_versions(const KeyUse& kek, std::uint32_t first, std::uint32_t last) {
     const auto listed = listed_numbers(kek, first, last);
-    std::uint64_t missing = listed ? std::uint64_t{last} - first + 1 - listed->count : 0;
+    std::uint64_t missing = listed ? std::uint64_t{last} - first + 1 - listed->size() : 0;
     administer(kek, [&](Line line) {
-        return listed ? destroy_listed(line, kek.identifier, listed->living, missing)
+        return listed ? destroy_listed(line, kek.identifier, *listed, missing)
                       : destroy_all(line, kek.identifier, first, last, missing);
     });
     warn_of_missing(kek.identifier, missing);

@@ -12,6 +12,7 @@
 #include "pg/settings.hpp"
 #include "pg/sqlstates.hpp"
 #include "pg/transaction.hpp"
+#include "pg/version_lock.hpp"
 
 namespace kms::pg {
 namespace {
@@ -312,6 +313,17 @@ const char* how_to_count(std::span<const ColumnRows> columns) {
                  "the table that it is a partition of; kms.forget_column() takes back what is of "
                  "no column here. Rows of a column that is not registered are not counted, and "
                  "lost. ";
+}
+
+void refuse_if_sealed_here(const char* action, ByteView identifier, std::uint32_t version,
+                           const KeyTag& tag) {
+    if (has_sealed_under(tag)) {
+        ereport(ERROR, (errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+                        errmsg("could not %s \"%s\": this transaction has sealed values under "
+                               "version %u",
+                               action, shown_identifier(identifier), version),
+                        errhint("Commit first, and call it then.")));
+    }
 }
 
 void refuse_if_needed(const char* action, ByteView identifier, std::uint32_t version,

@@ -2,7 +2,7 @@
 """A key agent that hands requests on to another one: relay.py FOLDER COMMAND…
 
 It does what FOLDER/plan says, if that is there: VERB NUMBER ACT, about the NUMBER-th request of that
-verb, which the other agent has answered by then. Acts:
+verb, or each where that is 0, which the other agent has answered by then. Acts:
 
     kill           kills the server's process that it serves, and does not answer
     kill-early     the same, and the other agent has not heard of the request
@@ -18,6 +18,7 @@ verb, which the other agent has answered by then. Acts:
     await          makes FOLDER/reached, and answers when FOLDER/go is there
     add-line WORD… the list with this line, too
     no-lines       an empty list
+    as-destroyed   the list, with every version as a destroyed one
     hide WORD…     the answer without these words: of hello, without the capabilities
 """
 import os, pathlib, signal, subprocess, sys, threading, time
@@ -65,6 +66,8 @@ def act(words, body, before):
         return ["error", words[1], "0", argument[0]], b""
     if what == "add-line":
         return words[:3] + [str(int(words[3]) + 1)], body + " ".join(argument).encode() + b"\n"
+    if what == "as-destroyed":
+        return words, body.replace(b" enabled ", b" destroyed ").replace(b" disabled ", b" destroyed ")
     if what == "no-lines":
         return words[:3] + ["0"], b""
     if what == "hide":
@@ -88,7 +91,7 @@ def act(words, body, before):
 count, before = 0, ([], b"")
 while (request := frame(source))[0]:
     count += request[0][0] == plan[0]
-    planned = request[0][0] == plan[0] and count == int(plan[1])
+    planned = request[0][0] == plan[0] and int(plan[1]) in (count, 0)
     if planned and plan[2] == "kill-early":
         kill_server()
         break

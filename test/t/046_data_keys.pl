@@ -140,7 +140,21 @@ fails_with($two, q{CALL kms.destroy_data_key('late', 1)}, 'KM012', '... and coun
 $writer->quit;
 $node->safe_psql('postgres', 'DROP TABLE late');
 
+# Who waits for one tenant keeps nobody from making another's key.
+$node->safe_psql('postgres', q{SELECT kms.create_data_key('leaving', 'main'), kms.create_data_key('staying', 'main')});
+foreach my $retires (q{CALL kms.destroy_data_key('leaving', 1, shred => true, force => true)}, q{SELECT kms.disable_data_key('leaving', 1)}) {
+    $one->get(q{BEGIN; SELECT kms.encode_with('leaving', 'x')});
+    $two->send($retires);
+    waits_for($two, 'version', "waits for one who has sealed: $retires");
+    is($node->safe_psql('postgres', q{SET lock_timeout = '10s'; SELECT kms.rotate_data_key('staying') > 1, kms.rotate_kek('main') > 0}), 't|t', '... and others change keys of the KEK meanwhile');
+    $node->safe_psql('postgres', 'SELECT pg_cancel_backend(' . $two->pid . ')');
+    is($two->answer->{state}, '57014', '... until it is cancelled');
+    $one->get('COMMIT');
+}
+
 $one->get(q{BEGIN; SELECT kms.encode_with('late', 'mine')});
+fails_with($one, q{SELECT kms.disable_data_key('late', 1)}, '25001', 'who has sealed under a version does not disable it in that transaction');
+$one->get(q{ROLLBACK; BEGIN; SELECT kms.encode_with('late', 'mine')});
 fails_with($one, q{CALL kms.destroy_data_key('late', 1)}, '25001', 'who has sealed under a version does not destroy it in that transaction');
 $one->get(q{ROLLBACK; CALL kms.destroy_data_key('late', 1)});
 
@@ -250,7 +264,7 @@ is($other->safe_psql('postgres', $rows), $node->safe_psql('postgres', $rows), 'a
 is($other->safe_psql('postgres', $opened), 'value of free, value of k7, value of orders', '... and open what they have sealed');
 is($other->safe_psql('postgres', $blob), 'a file|300000|56789|t', '... and so do blobs');
 is($other->safe_psql('postgres', q{SELECT kms.rotate_data_key('orders')}), 7, '... and are rotated');
-is($other->safe_psql('postgres', q{SELECT kms.rotate_kek('main')}), 4, '... and so is the KEK, for both clusters');
+is($other->safe_psql('postgres', q{SELECT kms.rotate_kek('main')}), 6, '... and so is the KEK, for both clusters');
 is($_->safe_psql('postgres', $opened), 'value of free, value of k7, value of orders', '... where all opens') foreach $node, $other;
 
 # --- a standby

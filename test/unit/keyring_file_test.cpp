@@ -172,6 +172,22 @@ TEST_F(KeyringFileTest, ATurnedLinkTurnsNoWriter) {
     EXPECT_EQ(text_of(KeyringFile(path("two")).read()->bytes.view()), "two");
 }
 
+// A backup that was put there while the lock was held may be the only file that has its keys.
+TEST_F(KeyringFileTest, AFileInTheFilesPlaceStays) {
+    const KeyringFile file(path());
+    ASSERT_TRUE(file.create(bytes_of("one")));
+    ASSERT_TRUE(KeyringFile(path("backup")).create(bytes_of("of before")));
+    auto lock = file.lock(at_once);
+    ASSERT_TRUE(lock);
+    fs::rename(path("backup"), path());
+    EXPECT_EQ(lock->replace(bytes_of("two")).error().code, Code::denied);
+    EXPECT_EQ(text_of(file.read()->bytes.view()), "of before");
+    fs::remove(path());
+    EXPECT_EQ(lock->replace(bytes_of("two")).error().code, Code::denied);
+    EXPECT_FALSE(file.exists());
+    EXPECT_TRUE(fs::is_empty(fs::path(path()).parent_path()));
+}
+
 TEST_F(KeyringFileTest, AFolderInTheFoldersPlaceGetsNoFile) {
     fs::create_directory(path("folder"));
     fs::create_directory(path("another"));
