@@ -115,3 +115,12 @@ END $$;
 -- Back to the login's bindings.
 DISCARD ALL;
 SHOW kms.keys;
+-- A binding for the transaction ends with its statement where there is no more than that.
+SET kms.command = :'command';
+SELECT kms.set_key(9, 'one', is_local => true);
+SELECT count(*) FROM kms.session_keys WHERE local_id = 9;
+DO $$ BEGIN PERFORM kms.set_key(9, 'one', is_local => true), kms.encode(9, 'x'); END $$;
+BEGIN;
+SELECT kms.set_key(9, 'one', is_local => true);
+SELECT kms.decode_text(9, kms.encode(9, 'x'));
+COMMIT;

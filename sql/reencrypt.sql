@@ -334,3 +334,17 @@ DROP FUNCTION fire, refuse;
 REVOKE EXECUTE ON PROCEDURE kms.reencrypt FROM regress_kms_owner, regress_kms_other;
 REVOKE USAGE ON SCHEMA kms FROM regress_kms_owner, regress_kms_other, regress_kms_watcher;
 DROP ROLE regress_kms_owner, regress_kms_other, regress_kms_watcher;
+-- No key is bound to a local id while what the table's owner has written runs: the HINT says what to do instead.
+SELECT kms.create_key('by id');
+CREATE TABLE by_id (id int PRIMARY KEY, c bytea, other bytea);
+INSERT INTO by_id VALUES (1, kms.encode_with('by id', 'x'));
+CREATE FUNCTION seals_other() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.other := kms.encode(1, 'y'::text); RETURN NEW; END $$;
+CREATE TRIGGER seals_other BEFORE UPDATE ON by_id FOR EACH ROW EXECUTE FUNCTION seals_other();
+SELECT kms.register_column('by_id', 'c', 'by id'), kms.rotate_key('by id'), kms.set_key(1, 'by id');
+CALL kms.reencrypt('by_id', 'c', triggers => 'fire');
+ALTER FUNCTION seals_other() SET kms.keys = '1=by%20id';
+CALL kms.reencrypt('by_id', 'c', triggers => 'fire');
+SELECT kms.decode_with_text('by id', other) FROM by_id;
+DROP TABLE by_id;
+DROP FUNCTION seals_other();
+SELECT kms.unset_key(1);

@@ -69,8 +69,22 @@ void probe_now(const Subject& subject, std::int32_t local_id) {
     warn_if_old(use);
 }
 
+// As SET LOCAL warns. In a function it lasts as long as that: where nobody reports errors of an
+// outer statement, it is the client's own.
+void warn_if_gone_at_once(bool is_local) {
+    if (is_local && !IsTransactionBlock() && error_context_stack == nullptr) {
+        ereport(WARNING,
+                (errcode(ERRCODE_NO_ACTIVE_SQL_TRANSACTION),
+                 errmsg("kms.set_key(…, is_local => true) ends with its statement, outside of a "
+                        "transaction block"),
+                 errhint("BEGIN first. What is used next is the session's own binding, if it has "
+                         "one.")));
+    }
+}
+
 void bind_key(std::int32_t local_id, ByteView identifier, bool is_local) {
     require_settable(is_local);
+    warn_if_gone_at_once(is_local);
     const KeyList& keys = key_list();
     const Subject subject = {psprintf("bind local id %d to key", local_id), 0, identifier};
     const char* text =

@@ -1,7 +1,7 @@
 // What a column must not be in the middle of: all 55000. Act one.
 #pragma once
 
-#include "pg/in_step.hpp"
+#include "pg/in_step_trigger.hpp"
 
 namespace kms::pg {
 

@@ -2,10 +2,11 @@
 // registered one in plaintext; from the start a trigger keeps both in step, and what was there
 // before is filled in as reencrypt does it.
 #include "pg/column_state.hpp"
-#include "pg/in_step.hpp"
+#include "pg/in_step_trigger.hpp"
 #include "pg/inheritance.hpp"
 #include "pg/new_column.hpp"
 #include "pg/registry.hpp"
+#include "pg/rewriting.hpp"
 #include "pg/rewriting_rows.hpp"
 #include "pg/table_column.hpp"
 

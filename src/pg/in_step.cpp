@@ -1,4 +1,4 @@
-#include "pg/in_step.hpp"
+#include "pg/in_step_trigger.hpp"
 
 #include <algorithm>
 
@@ -10,8 +10,10 @@
 #include "pg/registry.hpp"
 #include "pg/row_values.hpp"
 #include "pg/row_writer.hpp"
+#include "pg/sqlstates.hpp"
 #include "pg/subscriptions.hpp"
 #include "pg/table_column.hpp"
+#include "pg/values.hpp"
 
 namespace kms::pg {
 namespace {
@@ -29,14 +31,6 @@ struct Prepared {
     PlainInput input;         // of the target, where it opens
     TupleTableSlot* row;
 };
-
-bool is_opening(const Trigger& trigger) {
-    return trigger.tgnargs == 5 && strcmp(trigger.tgargs[2], "open") == 0;
-}
-
-bool has_our_arguments(const Trigger& trigger) {
-    return trigger.tgnargs == 2 || is_opening(trigger);
-}
 
 const TriggerData* require_trigger(FunctionCallInfo fcinfo) {
     const auto* call = reinterpret_cast<const TriggerData*>(fcinfo->context);
@@ -235,6 +229,51 @@ Datum target_of(Prepared& prepared, const TriggerData* trigger, HeapTuple tuple)
                           : PointerGetDatum(result);
 }
 
+// A subscription's row without the source, which the publisher has dropped, perhaps, and goes on
+// with the target. Where it has not, and does not send a large value again, nothing is lost.
+bool comes_without_source(const Prepared& prepared, const TriggerData* call) {
+    const int source = prepared.source - FirstLowInvalidHeapAttributeNumber;
+    return IsLogicalWorker() && TRIGGER_FIRED_BY_UPDATE(call->tg_event) &&
+           is_unchanged(call, prepared.source) && !is_unchanged(call, prepared.target) &&
+           !bms_is_member(source, call->tg_updatedcols);
+}
+
+// What was sealed anew is other bytes, and the same value.
+bool opens_as_source(Prepared& prepared, const TriggerData* trigger, Datum sealed) {
+    const Call call = {.action = "open a value with",
+                       .local_id = 0,
+                       .data = bytes_of_datum(sealed),
+                       .context = context_of(prepared, trigger->tg_newtuple),
+                       .identifier = prepared.identifier};
+    varlena* opened = nullptr;
+    return !open(call, &opened) &&
+           std::ranges::equal(bytes_in(opened), source_of(prepared, trigger->tg_newtuple));
+}
+
+bool has_sources_value(Prepared& prepared, const TriggerData* call) {
+    const TupleDesc shape = RelationGetDescr(call->tg_relation);
+    bool is_null = false;
+    const Datum arrived = heap_getattr(call->tg_newtuple, prepared.target, shape, &is_null);
+    return !is_null && (prepared.opens ? is_same_image(shape, prepared.target, arrived,
+                                                       target_of(prepared, call, call->tg_newtuple))
+                                       : opens_as_source(prepared, call, arrived));
+}
+
+// What has arrived would be overwritten by what the source had.
+void require_sources_value(Prepared& prepared, const TriggerData* call) {
+    if (comes_without_source(prepared, call) && !has_sources_value(prepared, call)) {
+        const char* const* names = call->tg_trigger->tgargs;
+        ereport(ERROR,
+                (errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+                 errmsg("the publisher has written column \"%s\" of \"%s\", and not column \"%s\", "
+                        "which it is made of here",
+                        names[1], RelationGetRelationName(call->tg_relation), names[0]),
+                 errhint("Where the publisher has dropped column \"%s\", drop it here too, with "
+                         "kms.switch_column(); the subscription goes on then.",
+                         names[0])));
+    }
+}
+
 HeapTuple with_target(Prepared& prepared, const TriggerData* call, HeapTuple tuple) {
     const TupleDesc shape = RelationGetDescr(call->tg_relation);
     int column = prepared.target;
@@ -247,134 +286,30 @@ HeapTuple with_target(Prepared& prepared, const TriggerData* call, HeapTuple tup
     return heap_modify_tuple_by_cols(tuple, shape, 1, &column, &value, &is_null);
 }
 
-InStepTrigger in_step_trigger(const Trigger& trigger) {
-    char** names = trigger.tgargs;
-    const bool opens = is_opening(trigger);
-    return {.name = pstrdup(trigger.tgname),
-            .source = pstrdup(names[0]),
-            .target = pstrdup(names[1]),
-            .opens = opens,
-            .fires_always = trigger.tgenabled == TRIGGER_FIRES_ALWAYS,
-            .opens_as = opens ? OpensAs{pstrdup(names[3]), pstrdup(names[4])} : OpensAs{}};
-}
-
-// The first that fits.
-template <typename Fits>
-InStepTrigger find_trigger(Relation table, Fits&& fits) {
-    const Oid function = in_step_function();
-    const TriggerDesc* triggers = table->trigdesc;  // replaced whenever catalogs are looked into
-    for (int i = 0; triggers != nullptr && i < triggers->numtriggers; ++i) {
-        const Trigger& trigger = triggers->triggers[i];
-        if (trigger.tgfoid == function && has_our_arguments(trigger) && fits(trigger.tgargs)) {
-            return in_step_trigger(trigger);
-        }
+// Whoever writes the row may not know of it.
+void tell_of_trigger(void* argument) {
+    const auto& call = *static_cast<const TriggerData*>(argument);
+    char** names = call.tg_trigger->tgargs;
+    errcontext("trigger \"%s\" of \"%s\", which keeps column \"%s\" in step with column \"%s\"",
+               call.tg_trigger->tgname, RelationGetRelationName(call.tg_relation), names[1],
+               names[0]);
+    if (is_opening(*call.tg_trigger) &&
+        sqlstate::is_of_class(geterrcode(), {ERRCODE_DATA_EXCEPTION})) {
+        errhint(
+            "Where column \"%s\" is of a type that cannot hold all of the values: drop the "
+            "trigger, and then the column, and CALL kms.decrypt_column() with another; text "
+            "and bytea hold all.",
+            names[1]);
     }
-    return {};
-}
-
-bool has_column(Relation table, const char* name) {
-    const TupleDesc shape = RelationGetDescr(table);
-    for (int i = 0; i < shape->natts; ++i) {
-        const auto* column = TupleDescAttr(shape, i);
-        if (!column->attisdropped && strcmp(NameStr(column->attname), name) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-// Cut between characters where it is long, and then not that of another column.
-const char* trigger_name(Oid relation, const char* column) {
-    const char* name = makeObjectName("zzz_kms", column, nullptr);
-    for (int number = 1; get_trigger_oid(relation, name, true) != InvalidOid; ++number) {
-        name = makeObjectName("zzz_kms", column, psprintf("%d", number));
-    }
-    return name;
-}
-
-List* add_text(List* list, const char* text) {
-    return lappend(list, makeString(pstrdup(text)));
-}
-
-void create_trigger(Oid relation, const InStepTrigger& trigger) {
-    auto* statement = make_node<CreateTrigStmt>(T_CreateTrigStmt);
-    statement->trigname = pstrdup(trigger.name);
-    const Relation table = relation_open(relation, AccessShareLock);
-    statement->relation =
-        makeRangeVar(pstrdup(schema_name(table)), pstrdup(RelationGetRelationName(table)), -1);
-    relation_close(table, NoLock);
-    statement->funcname = add_text(add_text(NIL, "kms_internal"), "keep_in_step");
-    statement->args = add_text(add_text(NIL, trigger.source), trigger.target);
-    if (trigger.opens) {
-        for (const char* text : {"open", trigger.opens_as.key, trigger.opens_as.context}) {
-            statement->args = add_text(statement->args, text);
-        }
-    }
-    statement->row = true;
-    statement->timing = TRIGGER_TYPE_BEFORE;
-    statement->events = TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE;
-    (void)CreateTrigger(statement, trigger.name, relation, InvalidOid, InvalidOid, InvalidOid,
-                        in_step_function(), InvalidOid, nullptr, false, false);
-    CommandCounterIncrement();
 }
 
 }  // namespace
 
-// By the catalog: callers have no USAGE of the schema.
-Oid in_step_function() {
-    const Oid schema = get_namespace_oid("kms_internal", false);
-    const Oid function =
-        GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum("keep_in_step"),
-                        PointerGetDatum(buildoidvector(nullptr, 0)), ObjectIdGetDatum(schema));
-    if (function == InvalidOid) {
-        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FUNCTION),
-                        errmsg("there is no function kms_internal.keep_in_step()"),
-                        errhint("Make the extension with CREATE EXTENSION kms.")));
-    }
-    return function;
-}
-
-InStepTrigger find_in_step_trigger(Relation table, const char* source) {
-    return find_trigger(table, [&](char** names) { return strcmp(names[0], source) == 0; });
-}
-
-InStepTrigger find_in_step_trigger_into(Relation table, const char* target) {
-    return find_trigger(table, [&](char** names) { return strcmp(names[1], target) == 0; });
-}
-
-InStepTrigger find_torn_trigger(Relation table) {
-    return find_trigger(table, [&](char** names) {
-        return !has_column(table, names[0]) || !has_column(table, names[1]);
-    });
-}
-
-// A transaction of its own, in which nobody else's code runs and no table is locked: all whose
-// tables get such a trigger for the first time change the same row.
-void let_make_triggers(Oid relation) {
-    const Oid owner = owner_of(relation);
-    if (may_execute(owner, in_step_function())) {
-        return;
-    }
-    LockDatabaseObject(ProcedureRelationId, in_step_function(), 0, ExclusiveLock);
-    if (!may_execute(owner, in_step_function())) {
-        const Caller caller = act_as_owner_of(registered_column_table());
-        run_command(psprintf("GRANT EXECUTE ON FUNCTION kms_internal.keep_in_step() TO %s",
-                             quote_identifier(GetUserNameFromId(owner, false))));
-        act_as(caller);
-    }
-    commit_batch();
-    begin_batch();
-}
-
-// By PostgreSQL's own function: nobody has USAGE of the schema of the trigger's.
-void make_in_step_trigger(Oid relation, const InStepTrigger& trigger) {
-    InStepTrigger named = trigger;
-    named.name = trigger_name(relation, trigger.target);
-    run_owners_code(owner_of(relation), [&] { create_trigger(relation, named); });
-}
-
 KMS_FUNCTION(kms_keep_in_step) {
     const TriggerData* call = require_trigger(fcinfo);
+    ErrorContextCallback told = {error_context_stack, tell_of_trigger,
+                                 const_cast<TriggerData*>(call)};
+    error_context_stack = &told;
     HeapTuple tuple =
         TRIGGER_FIRED_BY_UPDATE(call->tg_event) ? call->tg_newtuple : call->tg_trigtuple;
     Prepared& prepared = prepared_for(fcinfo, call);
@@ -382,8 +317,10 @@ KMS_FUNCTION(kms_keep_in_step) {
         require_whole(prepared, call);
     } else if (!is_left_to_run(prepared, call) && !is_in_step(prepared, call) &&
                !is_lone_value(call, prepared.source, prepared.target)) {
+        require_sources_value(prepared, call);
         tuple = with_target(prepared, call, tuple);
     }
+    error_context_stack = told.previous;
     PG_RETURN_POINTER(tuple);
 }
 

@@ -4,7 +4,7 @@
 #include "pg/column_state.hpp"
 #include "pg/context_expression.hpp"
 #include "pg/context_type.hpp"
-#include "pg/in_step.hpp"
+#include "pg/in_step_trigger.hpp"
 #include "pg/owner.hpp"
 #include "pg/publications.hpp"
 #include "pg/stored_expression.hpp"

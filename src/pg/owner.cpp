@@ -1,10 +1,25 @@
 #include "pg/owner.hpp"
 
+#include "pg/sqlstates.hpp"
+
 namespace kms::pg {
 namespace {
 
+void hint_at_bindings() {
+    if (geterrcode() == sqlstate::not_bound) {
+        errhint(
+            "Where what the owner of a table has written runs for somebody else, no key is bound: "
+            "name it, with kms.encode_with() say, or give its function SET kms.keys = '…'.");
+    }
+}
+
+void hint_for_callers_path(void* /*argument*/) {
+    hint_at_bindings();
+}
+
 // The name may be one of the caller's search_path.
 void hint_at_search_path(void* /*argument*/) {
+    hint_at_bindings();
     const int code = geterrcode();
     if (code == ERRCODE_UNDEFINED_TABLE || code == ERRCODE_UNDEFINED_FUNCTION ||
         code == ERRCODE_UNDEFINED_OBJECT) {
@@ -132,13 +147,10 @@ void act_as(const Caller& caller) {
 void enter_owners_code(OwnersCode& code, Oid role, SearchPath path) {
     GetUserIdAndSecContext(&code.caller.role, &code.caller.security);
     code.outer = error_context_stack;
-    if (path == SearchPath::safe) {
-        code.caller.settings = fix_search_path();
-        code.hint = {code.outer, hint_at_search_path, nullptr};
-        error_context_stack = &code.hint;
-    } else {
-        code.caller.settings = NewGUCNestLevel();
-    }
+    const bool is_safe = path == SearchPath::safe;
+    code.caller.settings = is_safe ? fix_search_path() : NewGUCNestLevel();
+    code.hint = {code.outer, is_safe ? hint_at_search_path : hint_for_callers_path, nullptr};
+    error_context_stack = &code.hint;
     set_meanwhile("kms.keys", "");
     code.portals = shut_portals();
     ++depth;

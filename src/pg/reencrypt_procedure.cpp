@@ -1,6 +1,7 @@
 // reencrypt: brings every row of a registered column to the current version of its key, or of
 // another one.
-#include "pg/in_step.hpp"
+#include "pg/in_step_trigger.hpp"
+#include "pg/rewriting.hpp"
 
 namespace kms::pg {
 

@@ -6,6 +6,7 @@
 #include "pg/context_expression.hpp"
 #include "pg/context_names.hpp"
 #include "pg/context_type.hpp"
+#include "pg/in_step_trigger.hpp"
 #include "pg/key_arguments.hpp"
 #include "pg/owner.hpp"
 #include "pg/registry_writer.hpp"
@@ -44,6 +45,9 @@ void require_table(Relation table) {
     }
     if (IsSystemRelation(table)) {
         raise_wrong_kind(table, "is a system catalog", nullptr);
+    }
+    if (RelationGetNamespace(table) == get_namespace_oid("kms", true)) {
+        raise_wrong_kind(table, "is one of the extension's own", nullptr);
     }
     if (kind.relispartition) {
         const List* ancestors = get_partition_ancestors(RelationGetRelid(table));
@@ -204,6 +208,20 @@ void warn_of_move(const RegisteredColumn& column) {
     }
 }
 
+// Its trigger would not know the key any more.
+void warn_of_pair(Relation table, const char* column) {
+    const InStepTrigger into = find_in_step_trigger_into(table, column);
+    const InStepTrigger from = find_in_step_trigger(table, column);
+    const char* trigger = into.name != nullptr ? into.name : from.name;
+    if (trigger != nullptr) {
+        ereport(WARNING,
+                (errmsg("trigger \"%s\" of \"%s\" keeps column \"%s\" in step with another, and "
+                        "refuses rows until it is registered again",
+                        trigger, RelationGetRelationName(table), column),
+                 errhint("Register it as it was; or, to give up, drop the trigger.")));
+    }
+}
+
 void require_registrys_owner() {
     if (!caller_owns(registered_column_table())) {
         ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -281,6 +299,7 @@ KMS_FUNCTION(kms_unregister_column) {
     }
     remove_registration(*registered);
     warn_of_move(*registered);
+    warn_of_pair(table, column);
     relation_close(table, NoLock);
     PG_RETURN_VOID();
 }

@@ -51,7 +51,8 @@ void require_quiet_triggers(const Rewriting& run, Relation table) {
                             trigger.tgname, name_of(table)),
                    run.triggers == Triggers::skip
                        ? "It fires in replicas too. Where nobody writes meanwhile, disable it."
-                       : "Say triggers => 'fire' or, as a superuser, triggers => 'skip'.");
+                       : "Say triggers => 'fire' where it leaves the column as it is or, as a "
+                         "superuser, triggers => 'skip'.");
         }
     }
 }

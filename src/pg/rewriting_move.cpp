@@ -4,12 +4,13 @@
 
 #include "pg/column_state.hpp"
 #include "pg/context_expression.hpp"
-#include "pg/in_step.hpp"
+#include "pg/in_step_trigger.hpp"
 #include "pg/key_arguments.hpp"
 #include "pg/new_column.hpp"
 #include "pg/opening.hpp"
 #include "pg/owner.hpp"
 #include "pg/registry_writer.hpp"
+#include "pg/rewriting.hpp"
 #include "pg/sealed_contexts.hpp"
 
 namespace kms::pg {

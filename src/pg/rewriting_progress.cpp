@@ -57,6 +57,16 @@ bool moves_context(const Rewriting& run) {
     return !is_same(was, {was.key_identifier, run.began_with->context_expression});
 }
 
+// Where none is done it may be the type, the key or the context that is wrong, and not the rows.
+const char* how_to_begin_anew(const Rewriting& run) {
+    return run.is_between_columns() && run.done == 0
+               ? psprintf(
+                     " To give up instead, drop the trigger that keeps column \"%s\" in step, "
+                     "and then the column.",
+                     get_attname(run.relation, run.target, false))
+               : "";
+}
+
 [[noreturn]] void raise_bad(const Rewriting& run) {
     const BadRows& rows = run.bad_in_pass;
     const auto count = static_cast<long long>(rows.count);
@@ -67,12 +77,14 @@ bool moves_context(const Rewriting& run) {
              ? errmsg("%s: too many rows raise errors, %lld of them", column_label(run), count)
              : errmsg("%s: %lld rows stayed as they are", column_label(run), count),
          errdetail("%s", shown_bad(rows)),
-         run.has_given_up ? errhint("Mend what they have in common and CALL it again: it goes on.")
-         : moves_context(run)
-             ? errhint(
-                   "All other rows are done. Mend these and CALL it again. A value whose context "
-                   "of before has changed opens again once the column of that is set back.")
-             : errhint("All other rows are done. Mend these and CALL it again.")));
+         errhint("%s%s",
+                 run.has_given_up ? "Mend what they have in common and CALL it again: it goes on."
+                 : moves_context(run)
+                     ? "All other rows are done. Mend these and CALL it again. A value whose "
+                       "context of before has changed opens again once the column of that is set "
+                       "back."
+                     : "All other rows are done. Mend these and CALL it again.",
+                 how_to_begin_anew(run))));
     pg_unreachable();
 }
 

@@ -1,7 +1,7 @@
 #include "pg/sealed_contexts.hpp"
 
 #include "pg/context_names.hpp"
-#include "pg/in_step.hpp"
+#include "pg/in_step_trigger.hpp"
 #include "pg/owner.hpp"
 
 namespace kms::pg {

@@ -211,6 +211,31 @@ $subscriber->safe_psql('postgres', 'ALTER SUBSCRIPTION of_it REFRESH PUBLICATION
 fails_with($there, q{CALL kms.reencrypt('keyed_by_it', 'c')}, '55000', 'a table whose key is the column itself');
 $there->quit;
 
+# --- both ends go the same way, and the publisher's switch comes first: what it wrote then was lost without a word
+
+$node->safe_psql('postgres', q{CREATE TABLE at_both (id int PRIMARY KEY, c text, large text, o text); INSERT INTO at_both SELECT n, 'old', string_agg(md5(m::text || n), ''), 'o' FROM generate_series(1, 3) n, generate_series(1, 500) m GROUP BY n; ALTER TABLE at_both ALTER large SET STORAGE EXTERNAL});
+$subscriber->safe_psql('postgres', 'CREATE TABLE at_both (id int PRIMARY KEY, c text, large text, o text)');
+$node->safe_psql('postgres', 'ALTER PUBLICATION rows_of_it ADD TABLE at_both') if $node->safe_psql('postgres', "SELECT count(*) FROM pg_publication_tables WHERE tablename = 'at_both'") == 0;
+$subscriber->safe_psql('postgres', 'ALTER SUBSCRIPTION of_it REFRESH PUBLICATION');
+$subscriber->wait_for_subscription_sync($node, 'of_it');
+foreach my $column ('c', 'large') {
+    $subscriber->safe_psql('postgres', "CALL kms.encrypt_column('at_both', '$column', 'pii')");
+    $node->safe_psql('postgres', "CALL kms.encrypt_column('at_both', '$column', 'pii', published => true)");
+}
+$node->safe_psql('postgres', q{SELECT kms.rotate_key('pii')});
+$node->safe_psql('postgres', q{CALL kms.reencrypt('at_both', 'large_encrypted'); UPDATE at_both SET c = 'newer', o = 'first' WHERE id = 1});
+$node->wait_for_catchup('of_it');
+my $agrees = q{SELECT string_agg(c || o, ' ' ORDER BY id) FROM at_both WHERE kms.decode_with_text('pii', c_encrypted) = c AND kms.decode_with_text('pii', large_encrypted) = large};
+is($subscriber->safe_psql('postgres', $agrees), 'newerfirst oldo oldo', 'while both have both columns they stay in step, large values that are not sent again too');
+$node->safe_psql('postgres', q{SELECT kms.switch_column('at_both', 'c', drop_constraints => true)});
+new_log($subscriber);
+$node->safe_psql('postgres', q{UPDATE at_both SET o = 'second' WHERE id = 2; UPDATE at_both SET c_encrypted = kms.encode_with('pii', 'newest'), o = 'third' WHERE id = 3; UPDATE at_both SET c_encrypted = NULL WHERE id = 2});
+ok(becomes(sub { new_log($subscriber) =~ /the publisher has written column "c_encrypted" of "at_both", and not column "c"/ }), 'after the publisher\'s switch the subscription stops at a value');
+is($subscriber->safe_psql('postgres', q{SELECT o FROM at_both WHERE id = 2}), 'second', '... and not before');
+$subscriber->safe_psql('postgres', q{SELECT kms.switch_column('at_both', 'c', drop_constraints => true)});
+$node->wait_for_catchup('of_it');
+is($subscriber->safe_psql('postgres', q{SELECT string_agg(coalesce(kms.decode_with_text('pii', c_encrypted), 'none') || o, ' ' ORDER BY id) FROM at_both}), 'newerfirst nonesecond newestthird', '... and goes on when it is made here');
+
 $_->stop foreach $subscriber, $node;
 no_crash($_) foreach $subscriber, $node;
 done_testing();

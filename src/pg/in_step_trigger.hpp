@@ -3,7 +3,7 @@
 #pragma once
 
 #include "pg/opening.hpp"
-#include "pg/rewriting.hpp"
+#include "pg/pg.hpp"
 
 namespace kms::pg {
 
@@ -19,6 +19,10 @@ struct InStepTrigger {
 };
 
 Oid in_step_function();
+
+// Whether it opens, and whether its arguments are those of such a trigger, whatever its function.
+bool is_opening(const Trigger& trigger);
+bool has_our_arguments(const Trigger& trigger);
 
 // The one of the column that is named `source`.
 InStepTrigger find_in_step_trigger(Relation table, const char* source);
