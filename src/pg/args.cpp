@@ -171,6 +171,10 @@ Datum bytes_datum(ByteView bytes) {
 }
 
 // Escaped by hand: no C++ string may be alive where PostgreSQL allocates.
+Datum text_or_null(const char* text) {
+    return text != nullptr ? CStringGetTextDatum(text) : Datum{0};
+}
+
 Datum identifier_datum(ByteView identifier) {
     static constexpr char digits[] = "0123456789ABCDEF";
     auto* text = static_cast<char*>(palloc(3 * identifier.size() + 1));
