@@ -12,9 +12,11 @@
 #include "pg/kek_versions.hpp"
 #include "pg/key_arguments.hpp"
 #include "pg/name_at_agent.hpp"
+#include "pg/outlasting.hpp"
 #include "pg/retirement.hpp"
 #include "pg/rewrap_data_keys.hpp"
 #include "pg/sqlstates.hpp"
+#include "pg/subtransaction.hpp"
 #include "pg/transaction.hpp"
 #include "pg/version_lock.hpp"
 
@@ -203,6 +205,22 @@ void require_nothing_to_count(const Destruction& what) {
     }
 }
 
+// To tell of, and no reason to stop: whoever has a registered table locked keeps nothing alive.
+std::span<const ColumnRows> count_what_is_lost(const Destruction& what, const DataKeyVersion& key) {
+    std::span<const ColumnRows> rows;
+    ErrorData* error =
+        error_in_subtransaction([&] { rows = count_rows_behind_lock(tags_lost(what, key)); });
+    if (error != nullptr && error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE) {
+        ReThrowError(error);
+    }
+    if (error != nullptr) {
+        ereport(WARNING, (errmsg("rows that become unreadable are not counted"),
+                          errdetail("Somebody has a registered table locked.")));
+        return {};
+    }
+    return rows;
+}
+
 // Waits for those who have sealed under the version: before what others need is locked, its KEK
 // say.
 void lock_sealing(const Destruction& what, const DataKeyVersion& key) {
@@ -222,7 +240,7 @@ std::int64_t destroy_row(const Destruction& what, const DataKeyVersion& key, con
     }
     if (key.state == wire::VersionState::destroyed) {
         UnregisterSnapshot(past.snapshot);
-        return tell_lost_rows(count_rows_behind_lock(tags_lost(what, key)), "are");
+        return tell_lost_rows(count_what_is_lost(what, key), "are");
     }
     if (!what.force && past.snapshot == nullptr) {
         require_nothing_to_count(what);
@@ -234,7 +252,7 @@ std::int64_t destroy_row(const Destruction& what, const DataKeyVersion& key, con
     if (!what.shred) {
         notice_plain(what, key);
     }
-    return what.force ? tell_lost_rows(count_rows_behind_lock(tags_lost(what, key)), "become") : 0;
+    return what.force ? tell_lost_rows(count_what_is_lost(what, key), "become") : 0;
 }
 
 // Every other data key is brought to a KEK version that never wrapped this one, and seen to open by

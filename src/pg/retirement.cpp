@@ -6,6 +6,7 @@
 #include "pg/collected.hpp"
 #include "pg/inheritance.hpp"
 #include "pg/key_arguments.hpp"
+#include "pg/outlasting.hpp"
 #include "pg/owner.hpp"
 #include "pg/pending_registrations.hpp"
 #include "pg/registry.hpp"
@@ -65,39 +66,6 @@ Oid file_of(Oid relation) {
     const Oid file = reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple))->relfilenode;
     ReleaseSysCache(tuple);
     return file;
-}
-
-// False: there are none. `oldest`: only those whose snapshot may be as old; else all.
-bool outlast_running_transactions(TransactionId oldest) {
-    int count = 0;
-    const VirtualTransactionId* running = other_transactions(oldest, count);
-    for (int i = 0; i < count; ++i) {
-        (void)VirtualXactLock(running[i], true);
-    }
-    return count != 0;
-}
-
-// A snapshot may be handed on to a transaction that begins later.
-void outlast_older_snapshots(Snapshot before) {
-    while (outlast_running_transactions(before->xmin)) {
-    }
-}
-
-void outlast_prepared_transactions() {
-    const Caller caller = act_as_owner_of(registered_column_table());
-    SPI_connect();
-    if (SPI_execute("SELECT transaction FROM pg_prepared_xacts WHERE database = current_database()",
-                    false, 0) != SPI_OK_SELECT) {
-        elog(ERROR, "could not read pg_prepared_xacts");
-    }
-    for (std::uint64_t i = 0; i < SPI_processed; ++i) {
-        bool is_null = false;
-        const Datum transaction =
-            SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &is_null);
-        XactLockTableWait(DatumGetTransactionId(transaction), nullptr, nullptr, XLTW_None);
-    }
-    SPI_finish();
-    act_as(caller);
 }
 
 // Where rows are that are counted. What somebody still sees of one that is dropped, detached, not
@@ -232,6 +200,14 @@ void refuse_if_cursor_sees(const char* action, ByteView identifier, std::uint32_
     }
 }
 
+void hint_at_locked_table(void* /*argument*/) {
+    if (geterrcode() == ERRCODE_LOCK_NOT_AVAILABLE) {
+        errhint(
+            "Behind its locks a retirement waits a second at most. Somebody has a registered table "
+            "locked, by VACUUM FULL or ALTER TABLE perhaps: call it again when that is over.");
+    }
+}
+
 }  // namespace
 
 bool may_be_needed() {
@@ -264,8 +240,11 @@ std::span<const ColumnRows> count_rows_behind_lock(std::span<const KeyTag> tags,
     if (LockTimeout == 0 || LockTimeout > most_waiting_ms) {
         set_meanwhile("lock_timeout", psprintf("%d", most_waiting_ms));
     }
+    ErrorContextCallback hint = {error_context_stack, hint_at_locked_table, nullptr};
+    error_context_stack = &hint;
     const std::span<const CountedPlace> before = places_today();
     const std::span<const ColumnRows> columns = count_all_rows(tags, past);
+    error_context_stack = hint.previous;
     AtEOXact_GUC(false, level);
     // What is committed after the look at locks is in the catalogs that are read behind it.
     if (past.snapshot != nullptr && (are_rows_being_registered() || !are_all_there(past.places) ||
@@ -356,25 +335,10 @@ void refuse_if_uncountable(const char* action, ByteView identifier, std::uint32_
     }
 }
 
-// Whatever the mode of this one is.
-void outlast_caches(ByteView identifier, std::uint32_t version) {
-    const auto seconds = cache_ttl().count();
-    if (seconds == 0) {
-        return;
-    }
-    ereport(NOTICE, (errmsg("waiting %d s for sessions that may hold version %u of key \"%s\"",
-                            static_cast<int>(seconds), version, shown_identifier(identifier)),
-                     errdetail("The time is kms.cache_ttl.")));
-    (void)DirectFunctionCall1(pg_sleep, Float8GetDatum(static_cast<double>(seconds)));
-}
-
 Past outlast_transactions() {
     const std::span<const CountedPlace> places = places_today();
     const Snapshot before = RegisterSnapshot(GetLatestSnapshot());
-    // One that has sealed a value and not yet stored it has no number of its own.
-    (void)outlast_running_transactions(InvalidTransactionId);
-    outlast_prepared_transactions();
-    outlast_older_snapshots(before);
+    outlast_others(before);
     return {before, places};
 }
 

@@ -76,10 +76,6 @@ bool makes_search_terms(std::string_view algorithm);
 void refuse_if_uncountable(const char* action, ByteView identifier, std::uint32_t version,
                            std::string_view algorithm);
 
-// After a version can no longer be fetched from its agent: waits until no session can hold it, as
-// far as this session's kms.cache_ttl is theirs.
-void outlast_caches(ByteView identifier, std::uint32_t version);
-
 // Waits until every transaction of this database is over that runs or is prepared now, or has the
 // snapshot of one: it may have sealed a value, or copied one, in a row that cannot be counted yet.
 // What there was before; its snapshot is registered.

@@ -130,6 +130,19 @@ $session->get(q{SELECT kms.create_key('believed'); CREATE TABLE believed (value 
 is($believer->ask(q{SET kms.mode = local; SELECT kms.destroy_key('believed', 1)})->{state}, '', 'a version that is listed as destroyed is not destroyed by who has not counted its rows');
 fails_with($believer, q{SELECT kms.disable_key('believed', 1)}, 'KM011', '... nor disabled');
 is($session->get(q{SELECT kms.decode_with_text('believed', value) FROM believed}), 'x', '... and they open');
+# Nobody enables a version whose rows have been counted.
+$session->get(q{SELECT kms.create_key('raced'); SELECT kms.disable_key('raced', 1)});
+write_text("$folder/plan", 'list 2 await');
+unlink "$folder/reached", "$folder/go";
+my $racer = keys_session($node, { 'kms.command' => $relay, 'kms.cache_ttl' => '1s' });
+$racer->send(q{SELECT kms.destroy_key('raced', 1)});
+ok(becomes(sub { -e "$folder/reached" }), 'a destruction has the version\'s state looked at once more');
+$session->send(q{SELECT kms.enable_key('raced', 1)});
+ok(becomes(sub { $node->safe_psql('postgres', 'SELECT count(*) FROM pg_locks WHERE NOT granted AND objsubid = 27502 AND pid = ' . $session->pid) == 1 }), '... and who would enable it waits');
+write_text("$folder/go", '');
+is($racer->answer->{state}, '', '... until it is destroyed');
+is($session->answer->{state}, 'KM011', '... and then it is too late');
+$racer->quit;
 $session->get('DROP TABLE believed');
 $_->quit foreach $session, $believer;
 
