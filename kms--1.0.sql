@@ -235,6 +235,16 @@ EXCEPTION WHEN unique_violation THEN
     RETURN false;
 END $$;
 
+-- The same for a command of somebody else's, which waits for nobody: NULL where another session is
+-- registering what has the names.
+CREATE FUNCTION kms_internal.note_place_now(registered kms.registered_column)
+RETURNS bool LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '10ms' AS $$
+BEGIN
+    RETURN kms_internal.note_place(registered);
+EXCEPTION WHEN lock_not_available THEN
+    RETURN NULL;
+END $$;
+
 -- A column that is noted stays the one that is meant, and so do those of its contexts until these
 -- change, which are then over the columns that have the names now.
 CREATE FUNCTION kms_internal.keep_place()
@@ -363,7 +373,7 @@ BEGIN
         SELECT r.* INTO registered FROM kms.registered_column r WHERE r.id = unnoted.id FOR UPDATE SKIP LOCKED;
         is_late := is_late OR NOT FOUND;
         CONTINUE WHEN NOT FOUND;
-        PERFORM kms_internal.note_place(registered);
+        is_late := is_late OR kms_internal.note_place_now(registered) IS NULL;
     END LOOP;
     FOR today IN SELECT * FROM kms_internal.stale_registrations() LOOP
         SELECT r.* INTO registered FROM kms.registered_column r

@@ -329,3 +329,13 @@ SELECT is_moving, broken FROM kms.registered_columns WHERE full_name = 'public.a
 CALL kms.reencrypt('account', 's', new_context => 'id::text::bytea', was_context => '');
 SELECT is_moving, broken FROM kms.registered_columns WHERE full_name = 'public.account.s';
 DROP TABLE account;
+-- A DEFAULT goes on to seal as it was written: nobody would look for what it makes.
+CREATE TABLE account (id int PRIMARY KEY, v text DEFAULT 'none');
+CALL kms.encrypt_column('account', 'v', 'old');
+SELECT kms.switch_column('account', 'v');
+CALL kms.reencrypt('account', 'v_encrypted', new_context => 'int4send(id)');
+INSERT INTO account (id) VALUES (1);
+ALTER TABLE account ALTER v_encrypted DROP DEFAULT;
+CALL kms.reencrypt('account', 'v_encrypted', new_context => 'int4send(id)');
+SELECT kms.decode_with_text('old', v_encrypted, int4send(id)) FROM account;
+DROP TABLE account;

@@ -14,8 +14,8 @@ constexpr bool is_no_answer(Code code) {
 // waits for any more, after a cancel say, must not be made later, when the locks that it was asked
 // for under are gone: the agent is ended before.
 template <typename Body>
-void administer(const KeyUse& use, Body&& body) {
-    ask(use, [&](Session& session, Line line) -> Status {
+Failure try_administer(const KeyUse& use, Body&& body) {
+    return try_ask(use, [&](Session& session, Line line) -> Status {
         session.cache.drop(use.identifier);
         ++session.changes;
         Status done = body(line);
@@ -24,6 +24,13 @@ void administer(const KeyUse& use, Body&& body) {
         }
         return done;
     });
+}
+
+template <typename Body>
+void administer(const KeyUse& use, Body&& body) {
+    if (const Failure failure = try_administer(use, body)) {
+        raise(failure);
+    }
 }
 
 }  // namespace kms::pg

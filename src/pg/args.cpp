@@ -209,7 +209,9 @@ KeyUse use_of_local_id(const char* action, std::int32_t local_id) {
     if (binding == nullptr) {
         ereport(ERROR, (errcode(sqlstate::not_bound),
                         errmsg("could not %s: no key is bound to local id %d", action, local_id),
-                        errhint("Bind one with kms.set_key(%d, 'key-identifier').", local_id)));
+                        errhint("Bind one with kms.set_key(%d, 'key-identifier'), or with SET "
+                                "kms.keys = '%d=key-identifier'.",
+                                local_id, local_id)));
     }
     return use_of(action, local_id, copy_of(keys.identifier(*binding)));
 }

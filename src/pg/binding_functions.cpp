@@ -69,10 +69,16 @@ void probe_now(const Subject& subject, std::int32_t local_id) {
     warn_if_old(use);
 }
 
-// As SET LOCAL warns. In a function it lasts as long as that: where nobody reports errors of an
-// outer statement, it is the client's own.
+// Where nobody reports errors of an outer statement, but for the parameters that came with it.
+bool is_clients_own_statement() {
+    const ErrorContextCallback* outer = error_context_stack;
+    return outer == nullptr ||
+           (outer->callback == ParamsErrorCallback && outer->previous == nullptr);
+}
+
+// As SET LOCAL warns. In a function it lasts as long as that.
 void warn_if_gone_at_once(bool is_local) {
-    if (is_local && !IsTransactionBlock() && error_context_stack == nullptr) {
+    if (is_local && !IsTransactionBlock() && is_clients_own_statement()) {
         ereport(WARNING,
                 (errcode(ERRCODE_NO_ACTIVE_SQL_TRANSACTION),
                  errmsg("kms.set_key(…, is_local => true) ends with its statement, outside of a "

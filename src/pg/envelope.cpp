@@ -10,10 +10,16 @@ bool is_usable(const DataKeyVersion& version) {
     return version.state == wire::VersionState::enabled;
 }
 
+// Where the agent has no such KEK, or none that opens it, that is said in words for everybody.
 Error about_kek(ByteView kek, const Error& error) {
-    return {key_failure(error.code),
-            "By the KEK \"" + escape(Alphabet::identifier, kek) + "\": " + error.text,
-            error.of_agent};
+    const std::string by = "By the KEK \"" + escape(Alphabet::identifier, kek) + "\": ";
+    const Code code = key_failure(error.code);
+    if (code == Code::not_found) {
+        return {code, by + "the agent has none that opens it. Its keys are, as a rule, older than "
+                           "those that have wrapped the data key, or others: give it the newest "
+                           "copy of them."};
+    }
+    return {code, by + error.text, error.of_agent};
 }
 
 }  // namespace

@@ -288,6 +288,13 @@ $session->get('ROLLBACK');
 is($session->get("SELECT kms.decode_text(1, '$sealed')"), 'first keyring', '... that is rolled back');
 $session->quit;
 
+# A binding that is gone with its statement is warned of, however that is sent.
+my $pgbench = write_text(test_folder('pgbench') . '/local', "\\set x 1\nSELECT kms.set_key(:x, 'conf', is_local => true);\n");
+foreach my $protocol ('simple', 'extended', 'prepared') {
+    my ($out, $err) = PostgreSQL::Test::Utils::run_command([ 'pgbench', '-n', '-t', '1', '-M', $protocol, '-f', $pgbench, $node->connstr('postgres') ]);
+    like($err, qr/WARNING: .*ends with its statement/, "a local binding outside of a transaction block: $protocol protocol");
+}
+
 $node->stop;
 no_crash($node);
 done_testing();

@@ -208,6 +208,17 @@ is($admin->get($may_execute), 't', '... since the owner may use the trigger\'s f
 is($mallory->ask(q{SELECT kms.switch_column('m.lives', 'ssn')})->{state}, '', '... and makes the switch');
 $writes->quit;
 
+# --- a registration that nobody has noted, and another session registers what has its names
+
+$admin->get(q{CREATE TABLE m.dup (id int, v bytea); ALTER TABLE m.dup OWNER TO mallory});
+$admin->get(q{SELECT kms.register_column('m.dup', 'v', 'k'); INSERT INTO kms.registered_column (relation_schema, relation_name, column_name, key_identifier) VALUES ('m', 'dup', 'v', 'k')});
+$mallory->get(q{SELECT kms.unregister_column('m.dup', 'v')});
+$mallory->get(q{BEGIN; ALTER TABLE m.dup RENAME v TO w; SELECT kms.register_column('m.dup', 'w', 'k')});
+is($admin->ask(q{SET statement_timeout = '30s'; CREATE TEMP TABLE quick (id int)})->{state}, '', 'a command of anybody\'s waits for no registration');
+end_timeout($admin);
+$mallory->get('ROLLBACK; DROP TABLE m.dup');
+$admin->get(q{SELECT kms.forget_column(full_name) FROM kms.registered_columns WHERE full_name LIKE 'm.dup.%' AND relation IS NULL});
+
 # --- a partition that is half detached, of which PostgreSQL names no table that it belongs to
 
 $mallory->get("CREATE TABLE m.halves (id int, ssn bytea) PARTITION BY RANGE (id); CREATE TABLE m.half PARTITION OF m.halves FOR VALUES FROM (0) TO (10);
