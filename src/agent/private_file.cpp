@@ -162,7 +162,13 @@ class NextState {
 
 // The lock is on the file, and not on its name: a backup may have been put there meanwhile.
 Status check_still_there(const Place& place, const struct stat& old) {
-    if (!place.is_of(old)) {
+    struct stat named {};
+    const bool is_named =
+        fstatat(place.folder.get(), place.name.c_str(), &named, AT_SYMLINK_NOFOLLOW) == 0;
+    if (!is_named && errno != ENOENT) {
+        return system_error("cannot examine " + place.path);
+    }
+    if (!is_named || !is_same_file(named, old)) {
         return Error{Code::denied, place.path +
                                        " was removed or replaced by somebody else meanwhile: it is "
                                        "left so, and nothing is changed"};

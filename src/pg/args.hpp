@@ -52,7 +52,7 @@ Result<varlena*> try_allocate_value(std::size_t length);
 
 Datum text_datum(std::string_view text);
 Datum text_or_null(const char* text);  // 0 for nullptr
-Datum name_datum(const char* name);  // a whole name: PostgreSQL copies as many bytes
+Datum name_datum(const char* name);    // a whole name: PostgreSQL copies as many bytes
 Datum bytes_datum(ByteView bytes);
 Datum oids_datum(const List* oids);
 Datum identifier_datum(ByteView identifier);  // text in the spelling of kms.keys
