@@ -98,14 +98,16 @@ CREATE TABLE kms.registered_column (
     relation_schema name NOT NULL,
     relation_name name NOT NULL,
     column_name name NOT NULL,
-    key_identifier bytea NOT NULL CHECK (length(key_identifier) BETWEEN 1 AND 1024),
+    key_identifier bytea CHECK (length(key_identifier) BETWEEN 1 AND 1024),
+    key_expression text,  -- over the columns of the row, where each row names its key
     context_expression text,  -- over the columns of the row; NULL: the empty context
-    broken text,  -- why the context expression no longer says what it did; NULL: it does
+    broken text,  -- why one of the expressions no longer says what it did; NULL: they do
     registered timestamptz NOT NULL DEFAULT now(),
     -- What values were sealed under before reencrypt moved them, or while it does.
     was_key_identifier bytea CHECK (length(was_key_identifier) BETWEEN 1 AND 1024),
     was_context_expression text,
-    is_moving bool NOT NULL DEFAULT false
+    is_moving bool NOT NULL DEFAULT false,
+    CONSTRAINT registered_column_one_key CHECK ((key_identifier IS NULL) <> (key_expression IS NULL))
 );
 
 -- Not unique: names change places, and are brought up to date one by one.
@@ -119,7 +121,7 @@ CREATE TABLE kms.registered_place (
     id uuid PRIMARY KEY,
     relation oid NOT NULL,
     attribute smallint NOT NULL,
-    context_names name[] NOT NULL,  -- the columns that the context expressions use, as they have them
+    context_names name[] NOT NULL,  -- the columns that the expressions use, as they have them
     context_attributes smallint[] NOT NULL,
     context_types text[] NOT NULL,
     CONSTRAINT registered_place_at UNIQUE (relation, attribute)
@@ -151,8 +153,7 @@ CREATE TRIGGER guarded_all BEFORE TRUNCATE ON kms.registered_place
 FOR EACH STATEMENT EXECUTE FUNCTION kms_internal.guard_registry();
 ALTER TABLE kms.registered_place ENABLE ALWAYS TRIGGER guarded, ENABLE ALWAYS TRIGGER guarded_all;
 
--- The next two read a context expression as the raw parser does, which looks up nothing and evaluates
--- nothing.
+-- The next two read an expression as the raw parser does, which looks up nothing and evaluates nothing.
 CREATE FUNCTION kms_internal.context_columns(context_expression text)
 RETURNS name[] LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_context_columns';
 
@@ -192,7 +193,7 @@ RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHN
 CREATE FUNCTION kms_internal.context_type(type oid, modifier int, of_collation oid)
 RETURNS text LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_context_type';
 
--- The columns that the contexts use. An expression that does not parse must not keep out its row.
+-- The columns that the key and the contexts use. An expression that does not parse must not keep out its row.
 CREATE FUNCTION kms_internal.noted_context(
     registered kms.registered_column, relation oid, OUT names name[], OUT attributes smallint[], OUT types text[])
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
@@ -201,7 +202,8 @@ DECLARE
 BEGIN
     BEGIN
         used := kms_internal.context_columns(registered.context_expression)
-            || kms_internal.context_columns(registered.was_context_expression);
+            || kms_internal.context_columns(registered.was_context_expression)
+            || kms_internal.context_columns(registered.key_expression);
     EXCEPTION WHEN OTHERS THEN
         used := '{}';
     END;
@@ -245,7 +247,7 @@ EXCEPTION WHEN lock_not_available THEN
     RETURN NULL;
 END $$;
 
--- A column that is noted stays the one that is meant, and so do those of its contexts until these
+-- A column that is noted stays the one that is meant, and so do those of its expressions until these
 -- change, which are then over the columns that have the names now.
 CREATE FUNCTION kms_internal.keep_place()
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -261,8 +263,8 @@ BEGIN
                 DETAIL = 'Another registration of it is of no effect, and no key version can be retired while there is one.',
                 HINT = 'kms.unregister_column() takes back the one that is of effect, kms.forget_column() those that are not.';
         END IF;
-    ELSIF (NEW.context_expression, NEW.was_context_expression)
-            IS DISTINCT FROM (OLD.context_expression, OLD.was_context_expression) THEN
+    ELSIF (NEW.context_expression, NEW.was_context_expression, NEW.key_expression)
+            IS DISTINCT FROM (OLD.context_expression, OLD.was_context_expression, OLD.key_expression) THEN
         UPDATE kms.registered_place p SET (context_names, context_attributes, context_types)
             = (SELECT used.* FROM kms_internal.noted_context(NEW, p.relation) used)
         WHERE p.id = NEW.id;
@@ -277,8 +279,8 @@ FOR EACH STATEMENT EXECUTE FUNCTION kms_internal.keep_place();
 ALTER TABLE kms.registered_column ENABLE ALWAYS TRIGGER placed, ENABLE ALWAYS TRIGGER placed_all;
 
 CREATE FUNCTION kms.register_column(
-    relation regclass, column_name name, key_identifier text,
-    context_expression text DEFAULT NULL)
+    relation regclass, column_name name, key_identifier text DEFAULT NULL,
+    context_expression text DEFAULT NULL, key_expression text DEFAULT NULL)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_register_column';
 
 CREATE FUNCTION kms.register_column(
@@ -293,7 +295,7 @@ CREATE FUNCTION kms.forget_column(full_name text)
 RETURNS int LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_forget_column';
 
 CREATE FUNCTION kms.registered_columns(
-    OUT relation regclass, OUT column_name name, OUT key_identifier text,
+    OUT relation regclass, OUT column_name name, OUT key_identifier text, OUT key_expression text,
     OUT context_expression text, OUT registered timestamptz, OUT full_name text,
     OUT was_key_identifier text, OUT was_context_expression text, OUT is_moving bool,
     OUT broken text)
@@ -307,7 +309,7 @@ CREATE VIEW kms.registered_columns AS SELECT * FROM kms.registered_columns();
 CREATE FUNCTION kms_internal.stale_registrations(
     OUT id uuid, OUT version tid, OUT writer xid, OUT relation oid, OUT is_gone bool,
     OUT relation_schema name, OUT relation_name name, OUT column_name name, OUT context_expression text,
-    OUT was_context_expression text, OUT broken text, OUT context_names name[])
+    OUT was_context_expression text, OUT key_expression text, OUT broken text, OUT context_names name[])
 RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_stale_registrations';
 
 -- Whether the catalogs themselves say so, in a snapshot of this moment.
@@ -397,9 +399,10 @@ BEGIN
                 || format('%I.%I.%I', today.relation_schema, today.relation_name, today.column_name);
         ELSE
             UPDATE kms.registered_column r
-            SET (relation_schema, relation_name, column_name, context_expression, was_context_expression, broken)
+            SET (relation_schema, relation_name, column_name, context_expression, was_context_expression, key_expression,
+                broken)
                 = (today.relation_schema, today.relation_name, today.column_name, today.context_expression,
-                    today.was_context_expression, today.broken)
+                    today.was_context_expression, today.key_expression, today.broken)
             WHERE r.id = today.id;
             -- These are the same columns still.
             UPDATE kms.registered_place p SET (context_names, context_attributes, context_types)
@@ -407,7 +410,8 @@ BEGIN
             WHERE p.id = today.id;
             IF today.broken IS DISTINCT FROM registered.broken THEN
                 RAISE WARNING USING
-                    MESSAGE = format('the context expression of %I.%I.%I is not used any more',
+                    MESSAGE = format('the %s of %I.%I.%I is not used any more',
+                        CASE WHEN today.key_expression IS NULL THEN 'context expression' ELSE 'key or context expression' END,
                         today.relation_schema, today.relation_name, today.column_name),
                     DETAIL = today.broken,
                     HINT = 'Until the column is registered anew no key version can be retired.';
@@ -501,6 +505,7 @@ BEGIN
         WHERE r.broken IS NULL
             AND (kms_internal.names_renamed(r.context_expression, d.command)
                 OR kms_internal.names_renamed(r.was_context_expression, d.command)
+                OR kms_internal.names_renamed(r.key_expression, d.command)
                 OR d.command_tag = 'ALTER TYPE' AND EXISTS (
                     SELECT FROM pg_attribute b
                     WHERE b.attrelid = p.relation AND b.attnum = ANY (p.context_attributes)
@@ -508,7 +513,8 @@ BEGIN
         ORDER BY r.relation_schema, r.relation_name, r.column_name
     LOOP
         RAISE WARNING USING
-            MESSAGE = format('the context expression of %I.%I.%I names what has been renamed',
+            MESSAGE = format('the %s of %I.%I.%I names what has been renamed',
+                CASE WHEN other.key_expression IS NULL THEN 'context expression' ELSE 'key or context expression' END,
                 other.relation_schema, other.relation_name, other.column_name),
             DETAIL = format('It may use what is %s now.', other.object_identity),
             HINT = 'Undo it, or register the column anew: the next use of the expression is an error, or gives other contexts.';
@@ -1000,9 +1006,9 @@ CREATE FUNCTION kms_internal.keep_in_step()
 RETURNS trigger LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'kms_keep_in_step';
 
 CREATE PROCEDURE kms.encrypt_column(
-    relation regclass, column_name name, key_identifier text, encrypted_column name DEFAULT NULL,
+    relation regclass, column_name name, key_identifier text DEFAULT NULL, encrypted_column name DEFAULT NULL,
     context_expression text DEFAULT NULL, batch int DEFAULT 10000, pause interval DEFAULT '0',
-    triggers text DEFAULT 'refuse', published bool DEFAULT false)
+    triggers text DEFAULT 'refuse', published bool DEFAULT false, key_expression text DEFAULT NULL)
 LANGUAGE C AS 'MODULE_PATHNAME', 'kms_encrypt_column';
 
 -- And back.

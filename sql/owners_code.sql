@@ -385,7 +385,7 @@ RESET TimeZone;
 -- expression that then ran as its owner.
 SELECT current_database() AS database, kms.create_key('other') \gset
 GRANT CREATE ON DATABASE :"database" TO regress_kms_owner;
-GRANT EXECUTE ON FUNCTION kms.register_column(regclass, name, text, text), kms.unregister_column TO regress_kms_owner, regress_kms_part;
+GRANT EXECUTE ON FUNCTION kms.register_column(regclass, name, text, text, text), kms.unregister_column TO regress_kms_owner, regress_kms_part;
 SET ROLE regress_kms_owner;
 CREATE SCHEMA regress_kms_a;
 CREATE SCHEMA regress_kms_b;
@@ -501,7 +501,7 @@ SET client_min_messages = warning;
 DROP SCHEMA regress_kms_a, regress_kms_b CASCADE;
 DROP SCHEMA theirs CASCADE;
 REVOKE CREATE ON DATABASE :"database" FROM regress_kms_owner;
-REVOKE EXECUTE ON FUNCTION kms.register_column(regclass, name, text, text), kms.unregister_column FROM regress_kms_owner, regress_kms_part;
+REVOKE EXECUTE ON FUNCTION kms.register_column(regclass, name, text, text, text), kms.unregister_column FROM regress_kms_owner, regress_kms_part;
 REVOKE EXECUTE ON FUNCTION kms.encode(int, bytea, bytea) FROM regress_kms_owner;
 REVOKE USAGE ON SCHEMA kms FROM regress_kms_owner, regress_kms_part;
 REVOKE ALL ON PROCEDURE kms.reencrypt, kms.encrypt_column, kms.decrypt_column FROM regress_kms_owner, regress_kms_part;

@@ -8,7 +8,7 @@ CREATE ROLE regress_kms_owner;
 CREATE ROLE regress_kms_member IN ROLE regress_kms_owner;
 CREATE ROLE regress_kms_other;
 GRANT USAGE ON SCHEMA kms TO PUBLIC;
-GRANT EXECUTE ON FUNCTION kms.register_column(regclass, name, text, text), kms.unregister_column(regclass, name), kms.registered_columns() TO PUBLIC;
+GRANT EXECUTE ON FUNCTION kms.register_column(regclass, name, text, text, text), kms.unregister_column(regclass, name), kms.registered_columns() TO PUBLIC;
 GRANT SELECT ON kms.registered_columns TO PUBLIC;
 CREATE SCHEMA kms_test AUTHORIZATION regress_kms_owner;
 SET search_path = kms_test;

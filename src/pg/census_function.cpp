@@ -47,13 +47,15 @@ struct Name {
 };
 
 // Of the keys that the agent holds, it is asked after the one that the column is registered with,
-// and the one that it is moved from, once and where it is needed.
+// and the one that it is moved from, or after all where each row names its key: once, and where it
+// is needed.
 class Names {
   public:
     explicit Names(const RegisteredColumn* column) {
         if (column != nullptr) {
             keys_[0].identifier = column->key_identifier;
             keys_[1].identifier = column->was.key_identifier;
+            is_of_each_row_ = column->key_expression != nullptr;
         }
     }
 
@@ -67,7 +69,8 @@ class Names {
                 return {key.identifier, version->version};
             }
         }
-        return {};
+        const auto* version = listed_version(all_, tag);
+        return version != nullptr ? Name{version->key, version->version} : Name{};
     }
 
   private:
@@ -83,11 +86,16 @@ class Names {
                 key.listed = try_list_versions(key.identifier);
             }
         }
+        if (!asked_ && is_of_each_row_) {
+            all_ = try_list_keys();
+        }
         asked_ = true;
         MemoryContextSwitchTo(caller);
     }
 
     Key keys_[2] = {};
+    ListedVersions all_;
+    bool is_of_each_row_ = false;
     MemoryContext memory_ = CurrentMemoryContext;  // outlives a row
     bool asked_ = false;
 };

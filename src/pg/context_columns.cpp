@@ -33,11 +33,15 @@ ColumnToday today_of(Oid relation, const ContextColumn& column, TypeBound* bound
 
 // --- why they do not hold any more
 
+List* names_or_none(const char* expression) {
+    return expression != nullptr ? names_of_columns(expression) : NIL;
+}
+
 // Of the columns that are dropped, or have another type. What values that are gone were sealed
 // under does not matter.
 const char* names_in_use(const Contexts& contexts, Oid relation,
                          std::span<const ContextColumn> columns, bool ColumnToday::*fault) {
-    const List* used = contexts.now != nullptr ? names_of_columns(contexts.now) : NIL;
+    const List* used = list_concat_copy(names_or_none(contexts.now), names_or_none(contexts.key));
     StringInfoData names;
     initStringInfo(&names);
     TypeBound bound;
@@ -126,6 +130,7 @@ Contexts renamed(Contexts contexts, Oid relation, std::span<const ContextColumn>
     }
     contexts.now = renamed_or_empty(contexts.now, renames);
     contexts.was = renamed_or_empty(contexts.was, renames);
+    contexts.key = renamed_or_empty(contexts.key, renames);
     return contexts;
 }
 

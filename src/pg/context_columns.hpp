@@ -1,5 +1,5 @@
-// The columns that context expressions use, known by their numbers: their names and types change.
-// Nothing of anybody's is evaluated. Act one.
+// The columns that registered expressions use, known by their numbers: their names and types
+// change. Nothing of anybody's is evaluated. Act one.
 #pragma once
 
 #include <cstdint>
@@ -15,10 +15,11 @@ struct ContextColumn {
     const char* type;  // as `context_type` had it
 };
 
-// What is registered of contexts.
+// What is registered of contexts, and of a key that each row names.
 struct Contexts {
     const char* now;  // nullptr: the empty context
     const char* was;
+    const char* key;     // nullptr: all rows have one key
     bool is_moving;      // there are values of both
     const char* broken;  // why they no longer say what they did; nullptr: they do
 };

@@ -1,4 +1,5 @@
-// The SQL expression by which a registered column's context is computed from its row: act one.
+// The SQL expressions by which a registered column's context, or the identifier of its key, is
+// computed from its row: act one. Both give bytea as they are stored.
 #pragma once
 
 #include "pg/pg.hpp"
@@ -12,7 +13,10 @@ namespace kms::pg {
 // something else as it is stored.
 const char* checked_context(Relation table, AttrNumber attribute, const char* text);
 
-// A stored one, ready for ExecInitExpr.
+// The same of a row's key. A text is stored as its bytes, which kms.encode_with() takes it for.
+const char* checked_key(Relation table, AttrNumber attribute, const char* text);
+
+// A stored one of either kind, ready for ExecInitExpr.
 Expr* stored_context(Relation table, const char* text);
 
 // Those that it is over, as pull_varattnos() numbers them; none where it is nullptr.

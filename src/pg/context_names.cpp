@@ -279,8 +279,9 @@ Node* raw_context(const char* text) {
     const auto* query = reinterpret_cast<const SelectStmt*>(
         static_cast<const RawStmt*>(linitial(statements))->stmt);
     if (!is_one_expression(query)) {
-        ereport(ERROR, (errcode(ERRCODE_SYNTAX_ERROR),
-                        errmsg("a context expression is one expression over the table's columns")));
+        ereport(ERROR,
+                (errcode(ERRCODE_SYNTAX_ERROR),
+                 errmsg("a registered expression is one expression over the table's columns")));
     }
     return static_cast<const ResTarget*>(linitial(query->targetList))->val;
 }

@@ -49,7 +49,7 @@ void require_owned(const Kind& kind, Oid number, Oid owner) {
     }
     ereport(ERROR,
             (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-             errmsg("a context expression uses the %s %s, which is not its table's owner's",
+             errmsg("a registered expression uses the %s %s, which is not its table's owner's",
                     kind.name, kind.shown(number)),
              errdetail("It belongs to \"%s\", who could make it run anything in the name of "
                        "\"%s\".",
@@ -67,10 +67,11 @@ void require_owned_type(Oid type, Oid owner) {
     TypeBound bound;
     const List* parts = types_in(type, bound);
     if (bound.is_reached()) {
-        ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-                        errmsg("a context expression uses the type %s, which is made of more than "
-                               "is looked at",
-                               format_type_be(type))));
+        ereport(ERROR,
+                (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+                 errmsg("a registered expression uses the type %s, which is made of more than "
+                        "is looked at",
+                        format_type_be(type))));
     }
     for (int i = 0; i < list_length(parts); ++i) {
         const Oid part = list_nth_oid(parts, i);

@@ -4,6 +4,7 @@
 #include "pg/column_state.hpp"
 #include "pg/in_step_trigger.hpp"
 #include "pg/inheritance.hpp"
+#include "pg/key_arguments.hpp"
 #include "pg/new_column.hpp"
 #include "pg/registry.hpp"
 #include "pg/rewriting.hpp"
@@ -40,6 +41,18 @@ Oid plain_type(FunctionCallInfo fcinfo, std::int32_t& typmod) {
     return type;
 }
 
+// The trigger would open what others write under a key that their row names.
+void refuse_rows_keys(const RegisteredColumn& column) {
+    if (column.key_expression != nullptr) {
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("%s decrypts no column whose rows name their keys", procedure),
+                        errdetail("%s is registered with key %s.", full_name(column),
+                                  shown_key(column.now())),
+                        errhint("Add a column, and fill it with kms.decode_with() or "
+                                "kms.decode_with_text() of each row's key.")));
+    }
+}
+
 const RegisteredColumn& require_registered(Oid relation, AttrNumber encrypted) {
     const RegisteredColumn* column = find_registered_column(relation, encrypted);
     if (column == nullptr) {
@@ -49,6 +62,7 @@ const RegisteredColumn& require_registered(Oid relation, AttrNumber encrypted) {
                         errhint("Say which key it has with kms.register_column().")));
     }
     require_not_moving(*column);
+    refuse_rows_keys(*column);
     return *column;
 }
 
@@ -190,8 +204,7 @@ KMS_FUNCTION(kms_decrypt_column) {
                     .opens = true,
                     .plain = wanted.name,
                     .encrypted = wanted.source,
-                    .key_identifier = column.key_identifier,
-                    .context_expression = column.context_expression,
+                    .sealed_as = column.now(),
                     .tables = {}});
     require_opening(run, column);
     wanted.opens_as = opens_as(column.now());

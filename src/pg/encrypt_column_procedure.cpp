@@ -21,19 +21,23 @@ constexpr const char* procedure = "kms.encrypt_column";
 struct Wanted {
     const char* plain;
     const char* encrypted;
-    ByteView key_identifier;
-    const char* context;  // nullptr: the empty one
+    ByteView key_identifier;  // empty where each row names its key
+    const char* key;          // by this expression, then
+    const char* context;      // nullptr: the empty one
 };
 
 void register_encrypted(Oid relation, const Wanted& wanted) {
-    Oid types[] = {OIDOID, NAMEOID, BYTEAOID, TEXTOID};
-    const bool has_context = wanted.context != nullptr;
-    Datum values[] = {ObjectIdGetDatum(relation), name_datum(wanted.encrypted),
-                      bytes_datum(wanted.key_identifier),
-                      has_context ? CStringGetTextDatum(wanted.context) : Datum{0}};
-    const char nulls[] = {' ', ' ', ' ', has_context ? ' ' : 'n', '\0'};
-    if (SPI_execute_with_args("SELECT kms.register_column($1, $2, $3, $4)", lengthof(types), types,
-                              values, nulls, false, 0) < 0) {
+    const bool has_one_key = wanted.key == nullptr;
+    Oid types[] = {OIDOID, NAMEOID, has_one_key ? Oid{BYTEAOID} : Oid{TEXTOID}, TEXTOID};
+    Datum values[] = {
+        ObjectIdGetDatum(relation), name_datum(wanted.encrypted),
+        has_one_key ? bytes_datum(wanted.key_identifier) : CStringGetTextDatum(wanted.key),
+        wanted.context != nullptr ? CStringGetTextDatum(wanted.context) : Datum{0}};
+    const char nulls[] = {' ', ' ', ' ', wanted.context != nullptr ? ' ' : 'n', '\0'};
+    const char* statement = has_one_key ? "SELECT kms.register_column($1, $2, $3, $4)"
+                                        : "SELECT kms.register_column($1, $2, key_expression => $3,"
+                                          " context_expression => $4)";
+    if (SPI_execute_with_args(statement, lengthof(types), types, values, nulls, false, 0) < 0) {
         elog(ERROR, "could not register the column");
     }
 }
@@ -50,12 +54,13 @@ const char* stored_again(Relation table, AttrNumber attribute, const char* conte
     return again;
 }
 
-bool is_same_context(Relation table, AttrNumber attribute, const char* wanted, const char* stored) {
+// `check`: checked_context or checked_key.
+bool is_same_expression(Relation table, AttrNumber attribute, decltype(checked_key)* check,
+                        const char* wanted, const char* stored) {
     if (wanted == nullptr || stored == nullptr) {
         return wanted == stored;
     }
-    return strcmp(checked_context(table, attribute, wanted),
-                  stored_again(table, attribute, stored)) == 0;
+    return strcmp(check(table, attribute, wanted), stored_again(table, attribute, stored)) == 0;
 }
 
 [[noreturn]] void raise_other(Oid relation, const Wanted& wanted, const char* what,
@@ -75,11 +80,12 @@ void require_same_registration(Relation table, const Wanted& wanted,
                                const RegisteredColumn& column) {
     const Oid relation = RelationGetRelid(table);
     const AttrNumber attribute = get_attnum(relation, wanted.encrypted);
-    if (!std::ranges::equal(column.key_identifier, wanted.key_identifier)) {
-        raise_other(relation, wanted, "key",
-                    psprintf("the key \"%s\"", shown_identifier(column.key_identifier)));
+    if (!std::ranges::equal(column.key_identifier, wanted.key_identifier) ||
+        !is_same_expression(table, attribute, checked_key, wanted.key, column.key_expression)) {
+        raise_other(relation, wanted, "key", psprintf("the key %s", shown_key(column.now())));
     }
-    if (!is_same_context(table, attribute, wanted.context, column.context_expression)) {
+    if (!is_same_expression(table, attribute, checked_context, wanted.context,
+                            column.context_expression)) {
         raise_other(relation, wanted, "context expression",
                     shown_context(column.context_expression));
     }
@@ -114,7 +120,7 @@ void require_not_over_plaintext(Oid relation, AttrNumber plain, const char* cont
     run_owners_code(table->rd_rel->relowner, [&] { columns = columns_of_context(table, context); });
     if (bms_is_member(plain - FirstLowInvalidHeapAttributeNumber, columns)) {
         ereport(ERROR, (errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
-                        errmsg("the context expression is over the plaintext column \"%s\"",
+                        errmsg("the registered expression is over the plaintext column \"%s\"",
                                get_attname(relation, plain, false)),
                         errhint("Take columns that stay.")));
     }
@@ -122,11 +128,13 @@ void require_not_over_plaintext(Oid relation, AttrNumber plain, const char* cont
 }
 
 // nullptr where nothing is registered, which require_key() tells.
-void require_usable_context(const Rewriting& run) {
+void require_usable_expressions(const Rewriting& run) {
     if (run.began_with != nullptr) {
-        const char* context = run.began_with->context_expression;
-        require_not_over_plaintext(run.relation, run.source, context);
-        require_context_at_hand(run.relation, context);
+        for (const char* expression :
+             {run.began_with->context_expression, run.began_with->key_expression}) {
+            require_not_over_plaintext(run.relation, run.source, expression);
+            require_context_at_hand(run.relation, expression);
+        }
     }
 }
 
@@ -135,8 +143,9 @@ Wanted read_wanted(FunctionCallInfo fcinfo, Oid relation, AttrNumber plain) {
     return {
         .plain = name,
         .encrypted = new_column_name(fcinfo, 3, "encrypted_column", psprintf("%s_encrypted", name)),
-        .key_identifier = required_identifier(fcinfo, 2),
-        .context = PG_ARGISNULL(4) ? nullptr : text_to_cstring(PG_GETARG_TEXT_PP(4))};
+        .key_identifier = key_argument(fcinfo, 2, "key_identifier"),
+        .key = text_argument(fcinfo, 9),
+        .context = text_argument(fcinfo, 4)};
 }
 
 NewColumn column_of(Oid relation, const Wanted& wanted, bool published) {
@@ -155,8 +164,7 @@ Pair pair_of(Oid relation, const Wanted& wanted) {
             .opens = false,
             .plain = wanted.plain,
             .encrypted = wanted.encrypted,
-            .key_identifier = wanted.key_identifier,
-            .context_expression = wanted.context,
+            .sealed_as = {wanted.key_identifier, wanted.key, wanted.context},
             .tables = {}};
 }
 
@@ -171,6 +179,7 @@ KMS_FUNCTION(kms_encrypt_column) {
     run.own_trigger = in_step_function();
     const bool published = required_bool(fcinfo, 8, "published");
     const Wanted wanted = read_wanted(fcinfo, run.relation, run.source);
+    require_one_key("kms.encrypt_column()", wanted.key_identifier, wanted.key);
     require_non_atomic(fcinfo, procedure);
     begin_read_committed();
     require_own_table(procedure, run.relation);
@@ -186,7 +195,7 @@ KMS_FUNCTION(kms_encrypt_column) {
     require_named(run.relation, run.source, wanted.plain);
     prepare_column(run, column_of(run.relation, wanted, published), wanted);
     require_fires_last(run.relation);
-    require_usable_context(run);
+    require_usable_expressions(run);
     require_rewritable(run);
     require_named(run.relation, run.source, wanted.plain);
     require_named(run.relation, run.target, wanted.encrypted);

@@ -9,8 +9,9 @@ namespace kms::pg {
 namespace {
 
 [[noreturn]] void refuse(const char* what, const char* detail, const char* hint) {
-    ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("a context expression %s", what),
-                    errdetail("%s", detail), hint != nullptr ? errhint("%s", hint) : 0));
+    ereport(ERROR,
+            (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("a registered expression %s", what),
+             errdetail("%s", detail), hint != nullptr ? errhint("%s", hint) : 0));
     pg_unreachable();
 }
 
@@ -31,11 +32,12 @@ bool takes_as_declared(const FuncExpr& call, const FormData_pg_proc& function) {
 HeapTuple require_row(CacheNumber cache, Oid number, const char* kind) {
     HeapTuple row = SearchSysCache1(cache, ObjectIdGetDatum(number));
     if (!HeapTupleIsValid(row)) {
-        ereport(ERROR,
-                (errcode(ERRCODE_UNDEFINED_FUNCTION),
-                 errmsg("%s that a context expression names was dropped while it was read", kind),
-                 errdetail("What runs while it is read, the CHECK of a domain or an IMMUTABLE "
-                           "function, must leave alone what it names.")));
+        ereport(
+            ERROR,
+            (errcode(ERRCODE_UNDEFINED_FUNCTION),
+             errmsg("%s that a registered expression names was dropped while it was read", kind),
+             errdetail("What runs while it is read, the CHECK of a domain or an IMMUTABLE "
+                       "function, must leave alone what it names.")));
     }
     return row;
 }

@@ -70,7 +70,7 @@ bool make_casts_explicit(Node* node) {
 }
 
 bool is_same_as_text(Relation table, AttrNumber attribute, Node* value) {
-    return prepare_row_values(table, attribute, nullptr).depends_on == TextDependsOn::nothing &&
+    return prepare_row_values(table, attribute, {}).depends_on == TextDependsOn::nothing &&
            !is_sealed_as_dumped(value) && make_casts_explicit(value);
 }
 
@@ -116,7 +116,10 @@ HandedDefault handed_default(const Pair& pair, Relation table, AttrNumber from) 
     if (pair.opens) {
         return {true, nullptr, "it is sealed"};
     }
-    if (pair.context_expression != nullptr) {
+    if (pair.sealed_as.key_expression != nullptr) {
+        return {true, nullptr, "each row names its key"};
+    }
+    if (pair.sealed_as.context_expression != nullptr) {
         return {true, nullptr, "the context depends on the row"};
     }
     Node* bytes = nullptr;
@@ -124,7 +127,7 @@ HandedDefault handed_default(const Pair& pair, Relation table, AttrNumber from) 
     if (bytes == nullptr) {
         return {true, nullptr, "its text depends on settings, or on the column's type"};
     }
-    return {true, sealing(constant_of(pair.key_identifier), bytes), nullptr};
+    return {true, sealing(constant_of(pair.sealed_as.key_identifier), bytes), nullptr};
 }
 
 }  // namespace kms::pg

@@ -24,8 +24,8 @@ struct Prepared {
     AttrNumber source;
     AttrNumber target;
     bool opens;
-    ByteView identifier;
-    RowValues values;  // of the source
+    ByteView identifier;  // empty where each row names its key
+    RowValues values;     // of the source
     bool is_moving;
     RowValues values_before;  // with the context of before, while it is being moved
     PlainInput input;         // of the target, where it opens
@@ -99,10 +99,14 @@ Prepared* prepare(const TriggerData* call) {
     // writer's pg_temp would run, which functions may come upon.
     run_owners_code(GetUserId(), [&] {
         require_at_hand(table, column->context_expression);
-        prepared->values = prepare_row_values(table, prepared->source, column->context_expression);
+        require_at_hand(table, column->key_expression);
+        prepared->values = prepare_row_values(
+            table, prepared->source,
+            {.context = column->context_expression, .key = column->key_expression});
         if (column->is_moving) {
             prepared->values_before =
-                prepare_row_values(table, prepared->source, column->was.context_expression);
+                prepare_row_values(table, prepared->source,
+                                   {.context = column->was.context_expression, .key = nullptr});
         }
         if (opens) {
             prepared->input = prepare_input(table, prepared->target);
@@ -136,6 +140,14 @@ ByteView context_of(Prepared& prepared, HeapTuple tuple) {
     return *context;
 }
 
+ByteView key_of(Prepared& prepared, HeapTuple tuple) {
+    const auto key = key_of_row(prepared.values, row_of(prepared, tuple), prepared.identifier);
+    if (!key) {
+        raise_null("the row's key");
+    }
+    return *key;
+}
+
 ByteView source_of(Prepared& prepared, HeapTuple tuple) {
     return bytes_of_row(prepared.values, row_of(prepared, tuple)).value_or(ByteView{});
 }
@@ -164,6 +176,8 @@ bool is_in_step(Prepared& prepared, const TriggerData* call) {
            (is_unchanged(call, prepared.target) || is_written_by_run(call, prepared.target)) &&
            std::ranges::equal(context_of(prepared, call->tg_trigtuple),
                               context_of(prepared, call->tg_newtuple)) &&
+           std::ranges::equal(key_of(prepared, call->tg_trigtuple),
+                              key_of(prepared, call->tg_newtuple)) &&
            (!prepared.is_moving || keeps_context_before(prepared, call));
 }
 
@@ -218,7 +232,7 @@ Datum target_of(Prepared& prepared, const TriggerData* trigger, HeapTuple tuple)
                        .local_id = 0,
                        .data = source_of(prepared, tuple),
                        .context = context_of(prepared, tuple),
-                       .identifier = prepared.identifier,
+                       .identifier = key_of(prepared, tuple),
                        .replaces = tag_before(prepared, trigger)};
     varlena* result = nullptr;
     const Failure failure = prepared.opens ? open(call, &result) : seal(call, &result);
@@ -244,7 +258,7 @@ bool opens_as_source(Prepared& prepared, const TriggerData* trigger, Datum seale
                        .local_id = 0,
                        .data = bytes_of_datum(sealed),
                        .context = context_of(prepared, trigger->tg_newtuple),
-                       .identifier = prepared.identifier};
+                       .identifier = key_of(prepared, trigger->tg_newtuple)};
     varlena* opened = nullptr;
     return !open(call, &opened) &&
            std::ranges::equal(bytes_in(opened), source_of(prepared, trigger->tg_newtuple));

@@ -68,6 +68,8 @@ class Ages {
         }
     }
 
+    bool has_rows_under(const KeyTag& tag) const { return sealed_.rows_under(tag) != 0; }
+
     // The agent does not say.
     void add_unknown(ByteView identifier) {
         Datum values[5] = {identifier_datum(identifier)};
@@ -156,8 +158,8 @@ bool is_at_agent(ByteView identifier) {
     return read_data_key(identifier).newest() == nullptr;
 }
 
-// Of those that columns are registered with or are being moved from; what other keys the agent has
-// is no matter here.
+// Of those that columns are registered with or are being moved from, or that rows are sealed under
+// which name them; what other keys the agent has is no matter here.
 void add_keys_at_agent(Ages& ages) {
     Collected<ByteView> added;
     const auto add_once = [&](ByteView identifier) {
@@ -167,10 +169,19 @@ void add_keys_at_agent(Ages& ages) {
             add_key_at_agent(ages, identifier);
         }
     };
+    bool is_of_each_row = false;
     for (const RegisteredColumn& column : registered_columns()) {
-        add_once(column.key_identifier);
+        is_of_each_row |= column.key_expression != nullptr;
+        if (column.key_expression == nullptr) {
+            add_once(column.key_identifier);
+        }
         if (column.is_moving) {
             add_once(column.was.key_identifier);
+        }
+    }
+    for (const ListedVersion& version : is_of_each_row ? try_list_keys() : ListedVersions{}) {
+        if (ages.has_rows_under(version.tag)) {
+            add_once(version.key);
         }
     }
 }

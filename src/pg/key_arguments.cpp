@@ -2,6 +2,26 @@
 
 namespace kms::pg {
 
+ByteView key_argument(FunctionCallInfo fcinfo, int index, const char* name) {
+    return PG_ARGISNULL(index) ? ByteView{} : required_identifier(fcinfo, index, name);
+}
+
+const char* text_argument(FunctionCallInfo fcinfo, int index) {
+    return index >= PG_NARGS() || PG_ARGISNULL(index) ? nullptr
+                                                      : text_to_cstring(PG_GETARG_TEXT_PP(index));
+}
+
+void require_one_key(const char* function, ByteView identifier, const char* expression) {
+    if (identifier.empty() && expression == nullptr) {
+        raise_null("key_identifier");
+    }
+    if (!identifier.empty() && expression != nullptr) {
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("%s takes key_identifier or key_expression, and not both", function),
+                        errdetail("All rows have one key, or each names its own.")));
+    }
+}
+
 Algorithm algorithm_argument(FunctionCallInfo fcinfo, int index) {
     const std::string_view name = text_of(required_bytes(fcinfo, index, "algorithm"));
     const auto algorithm = algorithm_named(name);

@@ -6,6 +6,15 @@
 
 namespace kms::pg {
 
+// A key's name; empty where it is NULL.
+ByteView key_argument(FunctionCallInfo fcinfo, int index, const char* name);
+
+// An expression, say; nullptr where it is NULL, or where the function has no such argument.
+const char* text_argument(FunctionCallInfo fcinfo, int index);
+
+// 22004 or 22023 where a column is to have neither one key nor one for each row, or both.
+void require_one_key(const char* function, ByteView identifier, const char* expression);
+
 Algorithm algorithm_argument(FunctionCallInfo fcinfo, int index);
 std::uint32_t version_argument(FunctionCallInfo fcinfo, int index);
 

@@ -51,6 +51,10 @@ Failure list_by(List list, const KeyUse& use, ListedVersions& listed) {
     return failure;
 }
 
+bool has_agent() {
+    return mode() != Mode::refused && *command() != '\0';
+}
+
 }  // namespace
 
 Failure list_beginning_so(const KeyUse& use, ListedVersions& listed) {
@@ -73,8 +77,16 @@ Failure list_versions_of_key(const KeyUse& use, ListedVersions& listed) {
 
 ListedVersions try_list_versions(ByteView key_identifier) {
     ListedVersions listed;
-    if (mode() != Mode::refused && *command() != '\0') {
+    if (has_agent()) {
         (void)list_versions_of_key(use_of_identifier("list key", key_identifier), listed);
+    }
+    return listed;
+}
+
+ListedVersions try_list_keys() {
+    ListedVersions listed;
+    if (has_agent()) {
+        (void)list_beginning_so(use_of_identifier("list keys", {}), listed);
     }
     return listed;
 }

@@ -32,8 +32,11 @@ Failure list_versions_of_key(const KeyUse& use, ListedVersions& listed);
 // Empty where the agent cannot be asked, or does not say. Raises a cancel only.
 ListedVersions try_list_versions(ByteView key_identifier);
 
+// Of all keys that the agent tells of; the same.
+ListedVersions try_list_keys();
+
 // In a list of one key; nullptr: it is not among them.
-const ListedVersion* listed_version(ListedVersions of_key, const KeyTag& tag);
+const ListedVersion* listed_version(ListedVersions of_key, const KeyTag& tag);  // or of several
 const ListedVersion* listed_version(ListedVersions of_key, std::uint32_t version);
 const ListedVersion* newest_listed(ListedVersions of_key);
 

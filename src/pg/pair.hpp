@@ -4,7 +4,7 @@
 
 #include <span>
 
-#include "pg/args.hpp"
+#include "pg/registry.hpp"
 
 namespace kms::pg {
 
@@ -28,8 +28,7 @@ struct Pair {
     bool opens;  // it is being decrypted: the encrypted column goes, and not the plaintext
     const char* plain;
     const char* encrypted;
-    ByteView key_identifier;
-    const char* context_expression;     // as it is registered; nullptr: the empty context
+    SealedAs sealed_as;                 // as it is registered
     std::span<const PairTable> tables;  // the relation and its partitions
 
     const char* from() const { return opens ? encrypted : plain; }

@@ -114,10 +114,10 @@ void require_agreement(const Comparison& comparison, std::size_t count) {
 
 const char* how_to_open(const Pair& pair) {
     const char* registered = psprintf(
-        "Where it was sealed under another key than \"%s\", or with another context than "
+        "Where it was sealed under another key than %s, or with another context than "
         "the column is registered with, say which with kms.unregister_column() and "
         "kms.register_column().",
-        shown_identifier(pair.key_identifier));
+        shown_key(pair.sealed_as));
     return pair.opens ? registered
                       : psprintf(
                             "%s Where it was not, and the value of column \"%s\" is right: set "
@@ -185,8 +185,10 @@ void take_row(Comparison& comparison, TupleTableSlot* row) {
                          is_unfilled ? how_to_fill(pair) : how_to_save(pair));
     }
     const auto context = context_of_row(comparison.values, row);
-    if (!context) {
-        raise_difference(comparison, row->tts_tid, "has NULL for its context",
+    const auto key = key_of_row(comparison.values, row, comparison.pair.sealed_as.key_identifier);
+    if (!context || !key) {
+        raise_difference(comparison, row->tts_tid,
+                         context ? "has NULL for its key" : "has NULL for its context",
                          how_to_make_anew(comparison.pair));
     }
     chunk.plaintexts[chunk.count] = copy_of(*plaintext);
@@ -195,7 +197,7 @@ void take_row(Comparison& comparison, TupleTableSlot* row) {
                                 .local_id = 0,
                                 .data = copy_of(bytes_of_datum(encrypted)),
                                 .context = copy_of(*context),
-                                .identifier = comparison.pair.key_identifier};
+                                .identifier = copy_of(*key)};
     chunk.places[chunk.count] = row->tts_tid;
     chunk.bytes += plaintext->size() + chunk.calls[chunk.count].data.size() + context->size();
     ++chunk.count;
@@ -246,8 +248,9 @@ std::int64_t compare_table(const Pair& pair, const PairTable& columns, Snapshot 
                              .chunk = make_chunk(),
                              .compared = 0};
     run_owners_code(comparison.owner, [&] {
-        comparison.values =
-            prepare_row_values(table, columns.plain.number, pair.context_expression);
+        comparison.values = prepare_row_values(
+            table, columns.plain.number,
+            {.context = pair.sealed_as.context_expression, .key = pair.sealed_as.key_expression});
     });
     compare_rows(comparison, snapshot);
     table_close(table, NoLock);

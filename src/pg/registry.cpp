@@ -6,6 +6,7 @@
 
 #include "pg/collected.hpp"
 #include "pg/inheritance.hpp"
+#include "pg/key_arguments.hpp"
 #include "pg/registered_place.hpp"
 #include "pg/registry_rows.hpp"
 
@@ -18,6 +19,7 @@ enum Column : int {
     relation_column,
     name_column,
     key_identifier_column,
+    key_expression_column,
     context_column,
     broken_column,
     registered_column,
@@ -89,11 +91,13 @@ bool rename_to_todays(RegisteredColumn& column, const NotedPlace& place) {
 void rename_contexts(RegisteredColumn& column, const NotedPlace& place) {
     const ContextsToday today = contexts_today({.now = column.context_expression,
                                                 .was = column.was.context_expression,
+                                                .key = column.key_expression,
                                                 .is_moving = column.is_moving,
                                                 .broken = column.broken},
                                                place.relation, place.context);
     column.context_expression = today.contexts.now;
     column.was.context_expression = today.contexts.was;
+    column.key_expression = today.contexts.key;
     column.broken = today.contexts.broken;
     column.context_names = today.names;
     column.is_stale = column.is_stale || today.is_stale;
@@ -124,16 +128,22 @@ bool comes_before(const RegisteredColumn& one, const RegisteredColumn& other) {
     return names(one) < names(other);
 }
 
+ByteView bytes_or_none(const OwnRow& row, Column column) {
+    return row.has(column) ? bytes_of_datum(row[column]) : ByteView{};
+}
+
 SealedAs sealed_before(const OwnRow& row) {
-    return {row.has(was_key_column) ? bytes_of_datum(row[was_key_column]) : ByteView{},
-            text_or_null(row, was_context_column)};
+    return {.key_identifier = bytes_or_none(row, was_key_column),
+            .key_expression = nullptr,
+            .context_expression = text_or_null(row, was_context_column)};
 }
 
 RegisteredColumn column_of(Snapshot snapshot, const OwnRow& row, const NotedPlace& place) {
     RegisteredColumn column = {.id = *DatumGetUUIDP(row[id_column]),
                                .relation = InvalidOid,
                                .attribute = InvalidAttrNumber,
-                               .key_identifier = bytes_of_datum(row[key_identifier_column]),
+                               .key_identifier = bytes_or_none(row, key_identifier_column),
+                               .key_expression = text_or_null(row, key_expression_column),
                                .context_expression = text_or_null(row, context_column),
                                .broken = text_or_null(row, broken_column),
                                .schema_name = name_of(row[schema_column]),
@@ -213,9 +223,17 @@ const RegisteredColumn* find(Oid relation, AttrNumber attribute, const char* col
     });
 }
 
+// One that is not there is the empty one.
+bool is_same_text(const char* one, const char* other) {
+    return std::string_view(one != nullptr ? one : "") == (other != nullptr ? other : "");
+}
+
 const char* detail_of_fault(const RegisteredColumn& column, Oid type) {
     if (column.relation != InvalidOid) {
-        return psprintf("Its context expression is broken: %s.", column.broken);
+        return psprintf(
+            "Its %s is broken: %s.",
+            column.key_expression != nullptr ? "key or context expression" : "context expression",
+            column.broken);
     }
     return getBaseType(type) != BYTEAOID ? psprintf("It is of type %s now.", format_type_be(type))
                                          : "Another column had the name when it was registered.";
@@ -223,10 +241,17 @@ const char* detail_of_fault(const RegisteredColumn& column, Oid type) {
 
 }  // namespace
 
-bool is_same(const SealedAs& one, const SealedAs& other) {
+bool is_same_key(const SealedAs& one, const SealedAs& other) {
     return std::ranges::equal(one.key_identifier, other.key_identifier) &&
-           std::string_view(one.context_expression != nullptr ? one.context_expression : "") ==
-               (other.context_expression != nullptr ? other.context_expression : "");
+           is_same_text(one.key_expression, other.key_expression);
+}
+
+bool is_same_context(const SealedAs& one, const SealedAs& other) {
+    return is_same_text(one.context_expression, other.context_expression);
+}
+
+bool is_same(const SealedAs& one, const SealedAs& other) {
+    return is_same_key(one, other) && is_same_context(one, other);
 }
 
 bool is_same(const RegisteredColumn& one, const RegisteredColumn& other) {
@@ -323,6 +348,12 @@ const char* root_above(const RegisteredColumn& column) {
 const char* full_name(const RegisteredColumn& column) {
     return psprintf("%s.%s", quote_qualified_identifier(column.schema_name, column.relation_name),
                     quote_identifier(column.column_name));
+}
+
+const char* shown_key(const SealedAs& sealed_as) {
+    return sealed_as.key_expression != nullptr
+               ? psprintf("(%s)", sealed_as.key_expression)
+               : psprintf("\"%s\"", shown_identifier(sealed_as.key_identifier));
 }
 
 Oid registered_column_table() {

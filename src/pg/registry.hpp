@@ -16,23 +16,27 @@ namespace kms::pg {
 
 // Under what values are sealed.
 struct SealedAs {
-    ByteView key_identifier;
+    ByteView key_identifier;     // empty where each row names its key
+    const char* key_expression;  // by this, then
     const char* context_expression;
 };
 
+bool is_same_key(const SealedAs& one, const SealedAs& other);
+bool is_same_context(const SealedAs& one, const SealedAs& other);
 bool is_same(const SealedAs& one, const SealedAs& other);
 
 // Views and texts are of the memory context that it was read in.
 struct RegisteredColumn {
     pg_uuid_t id;
-    Oid relation;          // InvalidOid: there is no such column of bytea here
-    AttrNumber attribute;  // 0 then
-    ByteView key_identifier;
-    // Over the row's columns, giving bytea; nullptr: the empty context. Its names are to be read
-    // with search_path = pg_catalog, pg_temp. It was written by the table's owner: whoever
-    // evaluates it runs the owner's functions.
-    const char* context_expression;
-    const char* broken;  // why that no longer says what it did; nullptr: it does
+    Oid relation;             // InvalidOid: there is no such column of bytea here
+    AttrNumber attribute;     // 0 then
+    ByteView key_identifier;  // empty where each row names its key
+    // Both are over the row's columns, giving bytea. Their names are to be read with search_path =
+    // pg_catalog, pg_temp. They were written by the table's owner: whoever evaluates them runs the
+    // owner's functions.
+    const char* key_expression;      // nullptr: all rows have key_identifier
+    const char* context_expression;  // nullptr: the empty context
+    const char* broken;              // why they no longer say what they did; nullptr: they do
     const char* schema_name;
     const char* relation_name;
     const char* column_name;
@@ -47,7 +51,7 @@ struct RegisteredColumn {
     bool is_stale;       // the row says something of it otherwise
     std::span<const char* const> context_names;  // of the columns that are noted
 
-    SealedAs now() const { return {key_identifier, context_expression}; }
+    SealedAs now() const { return {key_identifier, key_expression, context_expression}; }
 };
 
 // Whether both say the same of the values, whatever the column is called.
@@ -81,6 +85,9 @@ std::span<const RegisteredColumn> registered_columns();
 // The same, whose relations are locked (AccessShareLock, until the transaction ends): what is said
 // of them holds until then.
 std::span<const RegisteredColumn> locked_registered_columns();
+
+// For messages: its name in quotes, or what each row names it by in parentheses.
+const char* shown_key(const SealedAs& sealed_as);
 
 // `"public"."person"."ssn"` with quotes where they are needed.
 const char* full_name(const RegisteredColumn& column);

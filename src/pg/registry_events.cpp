@@ -32,12 +32,14 @@ void add_stale(RowSet& rows, const RegisteredColumn& column) {
                       name_datum(column.column_name),
                       text_or_null(column.context_expression),
                       text_or_null(column.was.context_expression),
+                      text_or_null(column.key_expression),
                       text_or_null(column.broken),
                       names_datum(column.context_names)};
     bool nulls[lengthof(values)] = {};
     nulls[8] = column.context_expression == nullptr;
     nulls[9] = column.was.context_expression == nullptr;
-    nulls[10] = column.broken == nullptr;
+    nulls[10] = column.key_expression == nullptr;
+    nulls[11] = column.broken == nullptr;
     rows.add(values, nulls);
 }
 

@@ -91,12 +91,13 @@ void refuse_covered(Relation table, const char* column) {
 void refuse_in_context(Relation table, const char* column) {
     if (const RegisteredColumn* sealed = sealed_under(RelationGetRelid(table), column)) {
         ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                        errmsg("column \"%s\" of table \"%s\" is part of a context", column,
+                        errmsg("column \"%s\" of table \"%s\" is part of a context or key", column,
                                RelationGetRelationName(table)),
                         errdetail("The values of %s are sealed under it, and would open no more "
                                   "once it is sealed again.",
                                   full_name(*sealed)),
-                        errhint("kms.reencrypt() with new_context moves them to another.")));
+                        errhint("kms.reencrypt() with new_context moves them to another "
+                                "context.")));
     }
 }
 
@@ -127,9 +128,11 @@ void require_still_registrable(Relation table, const char* column, AttrNumber at
 void add_row(RowSet& rows, const RegisteredColumn& column) {
     const SealedAs& was = column.was;
     const bool has_moved = !was.key_identifier.empty();
-    Datum values[10] = {ObjectIdGetDatum(column.relation),
+    const bool has_one_key = !column.key_identifier.empty();
+    Datum values[11] = {ObjectIdGetDatum(column.relation),
                         name_datum(column.column_name),
-                        identifier_datum(column.key_identifier),
+                        has_one_key ? identifier_datum(column.key_identifier) : Datum{0},
+                        text_or_null(column.key_expression),
                         text_or_null(column.context_expression),
                         TimestampTzGetDatum(column.registered),
                         CStringGetTextDatum(full_name(column)),
@@ -137,9 +140,10 @@ void add_row(RowSet& rows, const RegisteredColumn& column) {
                         text_or_null(was.context_expression),
                         BoolGetDatum(column.is_moving),
                         text_or_null(column.broken)};
-    bool nulls[10] = {column.relation == InvalidOid,
+    bool nulls[11] = {column.relation == InvalidOid,
                       false,
-                      false,
+                      !has_one_key,
+                      has_one_key,
                       column.context_expression == nullptr,
                       false,
                       false,
@@ -211,15 +215,21 @@ KMS_FUNCTION(kms_register_column) {
     require_read_committed("kms.register_column()");
     const Relation table = open_own_table(fcinfo);
     const char* column = column_argument(fcinfo);
-    const ByteView key_identifier = required_identifier(fcinfo, 2, "key_identifier");
+    const ByteView identifier = key_argument(fcinfo, 2, "key_identifier");
+    const char* key = text_argument(fcinfo, 4);
+    const char* context = text_argument(fcinfo, 3);
+    require_one_key("kms.register_column()", identifier, key);
     const AttrNumber attribute = require_registrable(table, column);
-    const char* context =
-        PG_ARGISNULL(3) ? nullptr
-                        : checked_context(table, attribute, text_to_cstring(PG_GETARG_TEXT_PP(3)));
+    const SealedAs sealed_as = {
+        .key_identifier = identifier,
+        .key_expression = key != nullptr ? checked_key(table, attribute, key) : nullptr,
+        .context_expression =
+            context != nullptr ? checked_context(table, attribute, context) : nullptr};
     require_still_registrable(table, column, attribute);
-    require_over_nothing_sealed(table, context);
-    add_registration(table, attribute, {key_identifier, context});
-    warn_of_updates(table, context);
+    require_over_nothing_sealed(table, sealed_as.context_expression);
+    require_over_nothing_sealed(table, sealed_as.key_expression);
+    add_registration(table, attribute, sealed_as);
+    warn_of_updates(table, sealed_as);
     relation_close(table, NoLock);
     PG_RETURN_VOID();
 }

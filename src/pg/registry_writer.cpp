@@ -17,7 +17,7 @@ constexpr const char* is_as_read = "id = $1 AND ctid = $2 AND xmin = $3";
 
 // Of a statement, in order.
 struct Parameters {
-    static constexpr int most = 8;
+    static constexpr int most = 9;
 
     int count;
     Oid types[most];
@@ -32,10 +32,12 @@ struct Parameters {
 
     void add_name(const char* name) { add(NAMEOID, name_datum(name)); }
 
-    void add(const SealedAs& sealed_as) {
-        const char* context = sealed_as.context_expression;
-        add(BYTEAOID, bytes_datum(sealed_as.key_identifier));
-        add(TEXTOID, context != nullptr ? text_datum(context) : Datum{0}, context == nullptr);
+    void add_text(const char* text) {
+        add(TEXTOID, text != nullptr ? text_datum(text) : Datum{0}, text == nullptr);
+    }
+
+    void add_identifier(ByteView identifier) {
+        add(BYTEAOID, bytes_datum(identifier), identifier.empty());
     }
 
     // As `is_as_read` has them.
@@ -80,10 +82,12 @@ void add_registration(Relation table, AttrNumber attribute, const SealedAs& seal
     parameters.add_name(schema_name(table));
     parameters.add_name(RelationGetRelationName(table));
     parameters.add_name(name);
-    parameters.add(sealed_as);
+    parameters.add_identifier(sealed_as.key_identifier);
+    parameters.add_text(sealed_as.key_expression);
+    parameters.add_text(sealed_as.context_expression);
     (void)change(
         "INSERT INTO kms.registered_column (relation_schema, relation_name, column_name,"
-        " key_identifier, context_expression) VALUES ($1, $2, $3, $4, $5)",
+        " key_identifier, key_expression, context_expression) VALUES ($1, $2, $3, $4, $5, $6)",
         parameters);
     const RegisteredColumn* column = find_registration(relation, attribute);
     if (column == nullptr || column->place != relation ||
@@ -97,8 +101,10 @@ void change_registration(const RegisteredColumn& column, const SealedAs& now, co
     require_unchanged(column);
     Parameters parameters = {};
     parameters.add_version(column);
-    parameters.add(now);
-    parameters.add(was);
+    parameters.add_identifier(now.key_identifier);
+    parameters.add_text(now.context_expression);
+    parameters.add_identifier(was.key_identifier);
+    parameters.add_text(was.context_expression);
     parameters.add(BOOLOID, BoolGetDatum(is_moving));
     change_one(column,
                psprintf("UPDATE kms.registered_column SET key_identifier = $4,"

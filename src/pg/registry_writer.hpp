@@ -13,6 +13,7 @@ namespace kms::pg {
 // The caller has locked the table.
 void add_registration(Relation table, AttrNumber attribute, const SealedAs& sealed_as);
 
+// Of a column whose rows have one key.
 void change_registration(const RegisteredColumn& column, const SealedAs& now, const SealedAs& was,
                          bool is_moving);
 

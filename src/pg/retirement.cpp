@@ -94,8 +94,7 @@ bool are_all_there(std::span<const CountedPlace> places) {
 
 constexpr char how_to_move_rows[] =
     "Where it is the current version, rotate first. Bring rows to the current version with CALL "
-    "kms.reencrypt(), or kms.recode_with() where each row has a key of its own, and blobs with "
-    "kms.rewrap_blobs(), while it is enabled. ";
+    "kms.reencrypt(), and blobs with kms.rewrap_blobs(), while it is enabled. ";
 
 bool has_rows(const ColumnRows& column) {
     return column.rows != 0;

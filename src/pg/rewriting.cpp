@@ -72,8 +72,9 @@ std::int64_t count_unwritten(const Rewriting& run, const RunKey& key) {
     return count_in_all(run, [&](Oid table) { return count_in(run, table, key); });
 }
 
-// Opens every value, since headers do not tell contexts.
-std::int64_t count_unmoved(Rewriting& run) {
+// Looks at every row, since headers alone tell neither contexts nor what rows name: in a move it
+// opens every value.
+std::int64_t count_by_looking(Rewriting& run) {
     return count_in_all(run, [&](Oid table) {
         Rewriting look = run;
         reset_pass(look);
@@ -118,7 +119,9 @@ void run_pass(Rewriting& run, MemoryContext batch_memory) {
 
 std::int64_t count_all(Rewriting& run) {
     begin_batch();
-    const std::int64_t count = count_unwritten(run, current_key(run, true));
+    const RunKey key = current_key(run, true);
+    const std::int64_t count =
+        key.is_of_each_row ? count_by_looking(run) : count_unwritten(run, key);
     write_progress(run, "rewriting");
     commit_batch();
     return count;
@@ -151,7 +154,8 @@ std::int64_t count_left(Rewriting& run) {
     }
     begin_batch();
     const RunKey key = current_key(run, true);
-    const std::int64_t unwritten = key.is_moving ? count_unmoved(run) : count_unwritten(run, key);
+    const std::int64_t unwritten =
+        key.must_look() ? count_by_looking(run) : count_unwritten(run, key);
     commit_batch();
     return std::max<std::int64_t>(unwritten - run.bad_in_pass.count, 0);
 }
@@ -182,9 +186,9 @@ void run_all(Rewriting& run) {
     begin_move(run);
     begin_progress(run);
     commit_batch();
+    run.at_once = run.batch;
     run.total = count_all(run);
     run.began = run.told = GetCurrentTimestamp();
-    run.at_once = run.batch;
     MemoryContext batch_memory =
         AllocSetContextCreate(CurrentMemoryContext, "kms batch", ALLOCSET_DEFAULT_SIZES);
     if (run.total != 0 || run.is_move()) {
@@ -205,6 +209,7 @@ void run_all(Rewriting& run) {
 // for: what they see is that of the run before.
 void rewrite_column(Rewriting& run) {
     run.began_with = &registration_of(run);
+    run.current_tags = make_current_tags(run.action);
     lock_run(run);
     PG_TRY()
         ;

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "pg/current_tags.hpp"
 #include "pg/registry.hpp"
 #include "pg/values.hpp"
 
@@ -57,6 +58,8 @@ struct Rewriting {
     Move move;
     ByteView was_key;  // that the caller takes values to be sealed with; empty: not said
 
+    CurrentTags* current_tags;  // of the keys that rows name
+
     // What was registered when the caller's rights were looked at, or since the run has registered
     // it: it holds to the end. nullptr: nothing was looked at yet.
     const RegisteredColumn* began_with;
@@ -97,8 +100,6 @@ void require_non_atomic(FunctionCallInfo fcinfo, const char* procedure);
 
 Oid relation_argument(FunctionCallInfo fcinfo, int index);
 AttrNumber column_argument(FunctionCallInfo fcinfo, int index, Oid relation);
-// A key's name; empty where it is NULL.
-ByteView key_argument(FunctionCallInfo fcinfo, int index, const char* name);
 // Relation and column, which are the first, and from `batch_index` on batch, pause and triggers.
 void read_run_arguments(FunctionCallInfo fcinfo, Rewriting& run, int batch_index);
 
@@ -118,13 +119,18 @@ void require_rewritable_table(const Rewriting& run, Relation table);
 // --- the registered key (rewriting_key.cpp)
 
 struct RunKey {
-    const char* action;  // for messages
-    ByteView identifier;
-    ByteView tag;                    // of its current version
-    const char* context_expression;  // as it is registered; nullptr: none
+    const char* action;              // for messages
+    ByteView identifier;             // empty where each row names its key
+    ByteView tag;                    // of its current version; none then
+    const char* key_expression;      // as it is registered; nullptr: none
+    const char* context_expression;  // the same
     SealedAs was;                    // while the column is being moved there
     bool is_moving;
-    bool has_hidden;  // as the run has it
+    bool is_of_each_row;  // and what is current is another version for each
+    bool has_hidden;      // as the run has it
+
+    // What is left is known from nothing but the rows themselves.
+    bool must_look() const { return is_moving || is_of_each_row; }
 
     // A value's header says which key it is under, and nothing of the context.
     bool must_open() const {
@@ -144,7 +150,8 @@ void require_said_key(const Rewriting& run, const SealedAs& source);
 // The same where it was not said, and the caller is not one of those whose registration it is.
 void require_known_key(const Rewriting& run, const SealedAs& source);
 
-// Raises what keeps a key from being used. Asks the agent: before any table is locked for it.
+// Raises what keeps a key from being used; empty: each row names its own. Asks the agent: before
+// any table is locked for it.
 void require_usable_key(const char* action, ByteView identifier);
 
 // The registered one, and raises the same. Looks again now and then, or where `anew` says so.

@@ -231,7 +231,7 @@ Unwritten unwritten_in(const Rewriting& run, Relation table, const RunKey& key) 
     return {.source = column_in(run, table, run.source),
             .target = column_in(run, table, run.target),
             .tag = key.tag,
-            .any = key.must_open()};
+            .any = key.must_open() || key.is_of_each_row};
 }
 
 bool is_unwritten(const Unwritten& unwritten, TupleTableSlot* row) {

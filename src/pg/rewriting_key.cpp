@@ -1,5 +1,4 @@
 // The key that a column is registered with, and its current version, whoever has rotated it.
-#include "crypto/sealed.hpp"
 #include "pg/key_arguments.hpp"
 #include "pg/owner.hpp"
 #include "pg/registry.hpp"
@@ -8,24 +7,12 @@
 namespace kms::pg {
 namespace {
 
-// How long a version that the session holds is believed to be the current one.
-constexpr std::int64_t believed_ms = 1000;
-
-// In whatever mode: that of a value which is sealed now.
-ByteView current_tag(const RunKey& key) {
-    varlena* sealed = nullptr;
-    const Failure failure = seal({key.action, 0, {}, {}, key.identifier}, &sealed);
-    if (failure) {
+ByteView current_tag(const char* action, ByteView identifier) {
+    KeyTag tag = {};
+    if (const Failure failure = find_current_tag(action, identifier, tag)) {
         raise(failure);
     }
-    const auto header = read_sealed_header(bytes_in(sealed));
-    if (!header) {
-        raise_error({key.action, 0, key.identifier}, Code::protocol,
-                    "The agent's ciphertext has no key tag.");
-    }
-    auto* tag = static_cast<Byte*>(palloc(sizeof(KeyTag)));
-    std::copy(header->tag.begin(), header->tag.end(), tag);
-    return {tag, sizeof(KeyTag)};
+    return copy_of(tag);
 }
 
 // Whoever has the registration changed in the middle of a run would have it open values of another
@@ -68,7 +55,7 @@ void require_not_covered(const Rewriting& run, const RegisteredColumn& column) {
 
 const char* shown_sealed_as(const SealedAs& sealed_as) {
     const char* context = sealed_as.context_expression;
-    return psprintf("key \"%s\" and %s", shown_identifier(sealed_as.key_identifier),
+    return psprintf("key %s and %s", shown_key(sealed_as),
                     context != nullptr ? psprintf("context %s", context) : "the empty context");
 }
 
@@ -112,13 +99,9 @@ void require_known_key(const Rewriting& run, const SealedAs& source) {
 }
 
 void require_usable_key(const char* action, ByteView identifier) {
-    (void)current_tag({.action = action,
-                       .identifier = identifier,
-                       .tag = {},
-                       .context_expression = nullptr,
-                       .was = {},
-                       .is_moving = false,
-                       .has_hidden = false});
+    if (!identifier.empty()) {
+        (void)current_tag(action, identifier);
+    }
 }
 
 RunKey current_key(Rewriting& run, bool anew) {
@@ -126,17 +109,22 @@ RunKey current_key(Rewriting& run, bool anew) {
     RunKey key = {.action = run.action,
                   .identifier = column.key_identifier,
                   .tag = {},
+                  .key_expression = column.key_expression,
                   .context_expression = column.context_expression,
                   .was = column.was,
                   .is_moving = column.is_moving && !run.is_between_columns(),
+                  .is_of_each_row = column.key_expression != nullptr && !run.is_between_columns(),
                   .has_hidden = run.has_hidden};
     const TimestampTz now = GetCurrentTimestamp();
+    if (key.identifier.empty()) {
+        return key;
+    }
     if (anew || TimestampDifferenceExceeds(run.refreshed, now, believed_ms)) {
         forget_key({key.action, 0, key.identifier});
         run.refreshed = now;
     }
     if (!run.opens) {
-        key.tag = current_tag(key);
+        key.tag = current_tag(run.action, key.identifier);
     }
     return key;
 }

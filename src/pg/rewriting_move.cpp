@@ -39,15 +39,11 @@ Move checked_move(const Rewriting& run) {
     Move move = run.move;
     move.context = checked(run, table, move.context);
     require_over_nothing_sealed(table, move.context);
-    warn_of_updates(table, move.context);
+    warn_of_updates(table, {{}, nullptr, move.context});
     require_sealable(run, table, move.context);
     move.was_context = checked(run, table, move.was_context);
     relation_close(table, NoLock);
     return move;
-}
-
-bool is_same_key(const SealedAs& one, const SealedAs& other) {
-    return std::ranges::equal(one.key_identifier, other.key_identifier);
 }
 
 // Whoever goes on with what somebody else has begun opens values of one key to seal them under
@@ -67,8 +63,10 @@ void require_meant(const Rewriting& run, const RegisteredColumn& column) {
 }
 
 SealedAs wanted_by(const Rewriting& run, const Move& move, const SealedAs& now) {
-    return {!move.key_identifier.empty() ? move.key_identifier : now.key_identifier,
-            run.move.context != nullptr ? move.context : now.context_expression};
+    return {
+        .key_identifier = !move.key_identifier.empty() ? move.key_identifier : now.key_identifier,
+        .key_expression = nullptr,
+        .context_expression = run.move.context != nullptr ? move.context : now.context_expression};
 }
 
 [[noreturn]] void raise_other_move(const Rewriting& run) {
@@ -131,10 +129,24 @@ void require_readable_before(const Rewriting& run, const SealedAs& was, const Se
                         [&] { (void)stored_context(table, was.context_expression); });
     }
     error_context_stack = callback.previous;
-    if (!is_same(was, {was.key_identifier, now.context_expression})) {
+    if (!is_same_context(was, now)) {
         warn_of_updates_meanwhile(table, was.context_expression);
     }
     relation_close(table, NoLock);
+}
+
+// Neither the key that rows come from has one name, nor the one that they go to.
+void refuse_move_of_rows_keys(const Rewriting& run, const RegisteredColumn& column) {
+    if (column.key_expression != nullptr && (run.move.is_wanted() || !run.was_key.empty())) {
+        ereport(
+            ERROR,
+            (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+             errmsg("%s moves no column whose rows name their keys", run.procedure),
+             errdetail("%s is registered with key %s.", column_label(run), shown_key(column.now())),
+             errhint("UPDATE rows together with what names their keys, with kms.decode_with() of "
+                     "the one and kms.encode_with() of the other. For another expression register "
+                     "the column anew.")));
+    }
 }
 
 bool has_default(Oid oid, const char* column) {
@@ -166,10 +178,6 @@ void warn_of_defaults(const Rewriting& run) {
     }
 }
 
-const char* text_argument(FunctionCallInfo fcinfo, int index) {
-    return PG_ARGISNULL(index) ? nullptr : text_to_cstring(PG_GETARG_TEXT_PP(index));
-}
-
 }  // namespace
 
 void read_move_arguments(FunctionCallInfo fcinfo, Rewriting& run, int first) {
@@ -184,6 +192,7 @@ void read_move_arguments(FunctionCallInfo fcinfo, Rewriting& run, int first) {
 void begin_move(Rewriting& run) {
     const Move move = checked_move(run);
     const RegisteredColumn& column = registration_of(run);
+    refuse_move_of_rows_keys(run, column);
     require_meant(run, column);
     if (!run.move.is_wanted()) {
         require_said_key(run, column.now());

@@ -50,11 +50,7 @@ const char* shown_bad(const BadRows& rows) {
 }
 
 bool moves_context(const Rewriting& run) {
-    if (!run.is_move()) {
-        return false;
-    }
-    const SealedAs& was = run.began_with->was;
-    return !is_same(was, {was.key_identifier, run.began_with->context_expression});
+    return run.is_move() && !is_same_context(run.began_with->was, run.began_with->now());
 }
 
 // Where none is done it may be the type, the key or the context that is wrong, and not the rows.

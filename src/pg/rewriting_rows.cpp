@@ -5,45 +5,15 @@
 #include <algorithm>
 
 #include "pg/collected.hpp"
+#include "pg/current_tags.hpp"
 #include "pg/owner.hpp"
-#include "pg/plain_input.hpp"
-#include "pg/row_values.hpp"
-#include "pg/row_writer.hpp"
+#include "pg/rewriting_chunk.hpp"
 
 namespace kms::pg {
 namespace {
 
-// Of values that are in memory at once.
-constexpr std::size_t chunk_bytes = std::size_t{4} << 20;
-constexpr std::size_t chunk_rows = 8192;
 // For another's transaction: with rows locked that others may want.
 constexpr int longest_wait_ms = 100;
-
-// Rows that are read, and what is to be written.
-struct Chunk {
-    MemoryContext memory;  // of what the arrays point to
-    std::size_t count;
-    std::size_t bytes;
-    Call* calls;
-    Call* calls_before;  // while the column is being moved: as the values were sealed before
-    varlena** results;   // nullptr: the row stays as it is
-    RowVersion* rows;
-    ItemPointerData* written;  // where they are then
-    std::size_t written_count;
-
-    bool is_full() const { return count == chunk_rows || bytes >= chunk_bytes; }
-};
-
-// What the steps hand to each other.
-struct Work {
-    Batch& batch;
-    Attempt& attempt;
-    RowValues values;
-    RowValues values_before;
-    PlainInput input;  // of the target, where the run opens values
-    bool may_wait;     // to write a row
-    Chunk chunk;
-};
 
 Chunk make_chunk(int most) {
     const std::size_t rows = std::min(static_cast<std::size_t>(most), chunk_rows);
@@ -72,19 +42,17 @@ void prepare(Work& work) {
     work.may_wait = may_wait_for_others(batch.table, batch.unwritten.target);
     run_code_of(batch.owner, work.attempt, [&] {
         const AttrNumber source = batch.unwritten.source;
-        work.values = prepare_row_values(batch.table, source, batch.key.context_expression);
+        work.values = prepare_row_values(
+            batch.table, source,
+            {.context = batch.key.context_expression, .key = batch.key.key_expression});
         if (batch.run.opens) {
             work.input = prepare_input(batch.table, batch.unwritten.target);
         }
         if (batch.key.is_moving) {
-            work.values_before =
-                prepare_row_values(batch.table, source, batch.key.was.context_expression);
+            work.values_before = prepare_row_values(
+                batch.table, source, {.context = batch.key.was.context_expression, .key = nullptr});
         }
     });
-}
-
-void note_bad_row(Work& work, const ItemPointerData& place, int sqlstate, const char* reason) {
-    note_bad(work.attempt.bad, RelationGetRelid(work.batch.table), place, sqlstate, reason);
 }
 
 // --- reading
@@ -101,13 +69,32 @@ Call as_before(const Work& work, const Call& call, TupleTableSlot* row) {
     return before;
 }
 
-bool has_no_context_before(const Chunk& chunk, std::size_t index) {
-    return chunk.calls_before[index].data.empty() && !chunk.calls[index].data.empty();
+// As far as can be told without asking anybody.
+bool is_under_rows_key(const Work& work, ByteView identifier, TupleTableSlot* row) {
+    const KeyTag* tag = work.batch.key.is_of_each_row
+                            ? believed_tag(*work.batch.run.current_tags, identifier)
+                            : nullptr;
+    if (tag == nullptr) {
+        return false;
+    }
+    Unwritten under_key = work.batch.unwritten;
+    under_key.tag = *tag;
+    under_key.any = false;
+    return !is_unwritten(under_key, row);
 }
 
 void take_row(Work& work, TupleTableSlot* row) {
     ++work.attempt.taken;
     work.attempt.last = row->tts_tid;
+    const auto key = key_of_row(work.values, row, work.batch.key.identifier);
+    if (!key) {
+        note_bad_row(work, row->tts_tid, ERRCODE_NULL_VALUE_NOT_ALLOWED, "its key is NULL");
+        return;
+    }
+    if (is_under_rows_key(work, *key, row)) {
+        --work.attempt.taken;
+        return;
+    }
     const auto context = context_of_row(work.values, row);
     if (!context) {
         note_bad_row(work, row->tts_tid, ERRCODE_NULL_VALUE_NOT_ALLOWED, "its context is NULL");
@@ -119,7 +106,7 @@ void take_row(Work& work, TupleTableSlot* row) {
             .local_id = 0,
             .data = copy_of(bytes_of_row(work.values, row).value_or(ByteView{})),
             .context = copy_of(*context),
-            .identifier = work.batch.key.identifier};
+            .identifier = copy_of(*key)};
     if (work.batch.key.is_moving) {
         chunk.calls_before[chunk.count] = as_before(work, call, row);
     }
@@ -159,97 +146,6 @@ void read_chunk(Work& work, ItemPointerData end) {
     MemoryContextSwitchTo(caller);
 }
 
-// --- sealing
-
-// As it is to be: the key and the context are those of now.
-bool opens(const Call& call) {
-    varlena* plaintext = nullptr;
-    const Failure failure = open(call, &plaintext);
-    if (failure) {
-        raise_unless_about_the_value(failure);
-        return false;
-    }
-    wipe(bytes_in(plaintext));
-    pfree(plaintext);
-    return true;
-}
-
-// Where the header does not tell what has been moved.
-void leave_out_moved(const Batch& batch, Chunk& chunk) {
-    std::size_t left = 0;
-    for (std::size_t i = 0; i < chunk.count; ++i) {
-        if (!begins_under(chunk.calls[i].data, batch.key.tag) || !opens(chunk.calls[i])) {
-            chunk.calls[left] = chunk.calls[i];
-            chunk.calls_before[left] = chunk.calls_before[i];
-            chunk.rows[left++] = chunk.rows[i];
-        }
-    }
-    chunk.count = left;
-}
-
-Failure seal_anew(const Batch& batch, const Chunk& chunk, std::size_t first, std::size_t count,
-                  std::size_t& done) {
-    const std::span<const Call> calls(chunk.calls + first, count);
-    varlena** results = chunk.results + first;
-    if (batch.run.is_between_columns()) {
-        return transform(batch.run.opens ? Way::open : Way::seal, calls, results, done);
-    }
-    const Call* before = batch.key.is_moving ? chunk.calls_before + first : calls.data();
-    return reseal({before, count}, calls, results, done);
-}
-
-// It has been moved, but is of another version than the current one.
-bool is_sealed_as_moved(const Batch& batch, const Chunk& chunk, std::size_t index) {
-    if (!batch.key.is_moving) {
-        return false;
-    }
-    const std::span<const Call> call(chunk.calls + index, 1);
-    std::size_t done = 0;
-    const Failure failure = reseal(call, call, chunk.results + index, done);
-    if (failure) {
-        raise_unless_about_the_value(failure);
-    }
-    return !failure;
-}
-
-void seal_one(Work& work, std::size_t index, const Failure& failure) {
-    Chunk& chunk = work.chunk;
-    if (is_sealed_as_moved(work.batch, chunk, index)) {
-        return;
-    }
-    chunk.results[index] = nullptr;
-    if (work.batch.key.is_moving && has_no_context_before(chunk, index)) {
-        note_bad_row(work, chunk.rows[index].place, ERRCODE_NULL_VALUE_NOT_ALLOWED,
-                     "its context of before is NULL");
-    } else {
-        note_bad_row(work, chunk.rows[index].place, failure.cause.sqlstate, failure.cause.message);
-    }
-}
-
-// After a failure only a few are tried at once: where many are bad, not all of the rest again.
-void seal_chunk(Work& work) {
-    Chunk& chunk = work.chunk;
-    if (work.batch.key.must_open()) {
-        leave_out_moved(work.batch, chunk);
-    }
-    std::size_t at_once = chunk_rows;
-    for (std::size_t first = 0; first < chunk.count;) {
-        const std::size_t count = std::min(at_once, chunk.count - first);
-        std::size_t done = 0;
-        const Failure failure = seal_anew(work.batch, chunk, first, count, done);
-        if (!failure) {
-            first += count;
-            at_once = std::min(2 * at_once, chunk_rows);
-            continue;
-        }
-        raise_unless_about_the_value(failure);
-        first += done;
-        seal_one(work, first, failure);
-        at_once = std::max<std::size_t>(done / 2, 1);
-        ++first;
-    }
-}
-
 // --- writing
 
 Datum value_to_write(Work& work, varlena* result) {
@@ -267,15 +163,19 @@ bool is_whole(const Work& work, TupleTableSlot* row, std::size_t index, Datum va
     const AttrNumber target = work.batch.unwritten.target;
     bool is_null = false;
     const Datum stored = slot_getattr(row, target, &is_null);
+    const Call& call = work.chunk.calls[index];
     const auto context = context_of_row(work.values, row);
+    const auto key = key_of_row(work.values, row, work.batch.key.identifier);
     return !is_null && is_same_image(row->tts_tupleDescriptor, target, stored, value) && context &&
-           std::ranges::equal(*context, work.chunk.calls[index].context);
+           std::ranges::equal(*context, call.context) && key &&
+           std::ranges::equal(*key, call.identifier);
 }
 
 void require_whole(const Work& work, TupleTableSlot* row, std::size_t index, Datum value) {
     if (!is_whole(work, row, index, value)) {
-        ereport(ERROR, (errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
-                        errmsg("a trigger has changed the value, or what its context is made of")));
+        ereport(ERROR,
+                (errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+                 errmsg("a trigger has changed the value, or what its key or context is made of")));
     }
 }
 
@@ -356,15 +256,6 @@ void write_chunk(Work& work) {
     work.attempt.waits_briefly = false;
 }
 
-void look_at_chunk(Work& work) {
-    leave_out_moved(work.batch, work.chunk);
-    const std::span<const Call> calls(work.chunk.calls, work.chunk.count);
-    const ByteView tag = work.batch.key.tag;
-    work.attempt.passed_over += static_cast<std::int64_t>(calls.size());
-    work.attempt.hidden += std::ranges::count_if(
-        calls, [&](const Call& call) { return begins_under(call.data, tag); });
-}
-
 void finish_chunk(Work& work) {
     Chunk& chunk = work.chunk;
     if (chunk.count != 0) {
@@ -377,16 +268,6 @@ void finish_chunk(Work& work) {
 }
 
 }  // namespace
-
-void raise_unless_about_the_value(const Failure& failure) {
-    const Code code = failure.cause.code;
-    const bool is_about_the_value = code == Code::malformed || code == Code::wrong_key ||
-                                    code == Code::corrupt || code == Code::disabled ||
-                                    code == Code::too_large;
-    if (failure.pending || !is_about_the_value) {
-        raise(failure);
-    }
-}
 
 void rewrite_rows(Batch& batch, ItemPointerData end, Attempt& attempt) {
     Work work = {batch, attempt, {}, {}, {}, false, make_chunk(attempt.most)};

@@ -133,10 +133,6 @@ void read_run_arguments(FunctionCallInfo fcinfo, Rewriting& run, int batch_index
     run.triggers = triggers_argument(fcinfo, batch_index + 2);
 }
 
-ByteView key_argument(FunctionCallInfo fcinfo, int index, const char* name) {
-    return PG_ARGISNULL(index) ? ByteView{} : required_identifier(fcinfo, index, name);
-}
-
 const char* column_label(const Rewriting& run) {
     const char* table = get_rel_name(run.relation);
     const char* column = get_attname(run.relation, run.target, true);

@@ -37,12 +37,17 @@ Expr* planned_bytes(Node* value) {
     return bytes;
 }
 
-RowValues prepare(Node* value, Expr* context) {
+RowValues prepare(Node* value, Expr* context, Expr* key) {
     Expr* bytes = planned_bytes(value);
     return {.depends_on = text_depends_on(exprType(value)),
             .bytes = ExecInitExpr(bytes, nullptr),
             .context = ExecInitExpr(context, nullptr),
+            .key = ExecInitExpr(key, nullptr),
             .row = CreateStandaloneExprContext()};
+}
+
+Expr* stored_or_none(Relation table, const char* expression) {
+    return expression != nullptr ? stored_context(table, expression) : nullptr;
 }
 
 Node* as_dumped(Node* value) {
@@ -98,10 +103,9 @@ Node* as_bytes(Node* value) {
                                  COERCE_EXPLICIT_CAST, -1);
 }
 
-RowValues prepare_row_values(Relation table, AttrNumber column, const char* context_expression) {
-    return prepare(column_value(table, column), context_expression != nullptr
-                                                    ? stored_context(table, context_expression)
-                                                    : nullptr);
+RowValues prepare_row_values(Relation table, AttrNumber column, const RowExpressions& expressions) {
+    return prepare(column_value(table, column), stored_or_none(table, expressions.context),
+                   stored_or_none(table, expressions.key));
 }
 
 RowValues prepare_values(Oid type, std::int32_t typmod) {
@@ -109,7 +113,7 @@ RowValues prepare_values(Oid type, std::int32_t typmod) {
     value->typeId = type;
     value->typeMod = typmod;
     value->collation = get_typcollation(type);
-    return prepare(reinterpret_cast<Node*>(value), nullptr);
+    return prepare(reinterpret_cast<Node*>(value), nullptr, nullptr);
 }
 
 ByteView bytes_of_value(const RowValues& values, Datum value) {
@@ -130,7 +134,7 @@ ByteView lasting_bytes_of_value(const RowValues& values, Datum value) {
 }
 
 RowValues prepare_constant(Node* value) {
-    return prepare(value, nullptr);
+    return prepare(value, nullptr, nullptr);
 }
 
 std::optional<ByteView> bytes_of_row(const RowValues& values, TupleTableSlot* slot) {
@@ -145,6 +149,14 @@ std::optional<ByteView> context_of_row(const RowValues& values, TupleTableSlot* 
         check_context(*context);
     }
     return context;
+}
+
+std::optional<ByteView> key_of_row(const RowValues& values, TupleTableSlot* slot, ByteView of_all) {
+    const auto key = values.key != nullptr ? evaluate(values, values.key, slot) : of_all;
+    if (key) {
+        check_identifier(*key);
+    }
+    return key;
 }
 
 }  // namespace kms::pg

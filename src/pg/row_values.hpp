@@ -1,4 +1,5 @@
-// What is sealed of a table's row: a column's value as bytes, and the row's context. Act one.
+// What is sealed of a table's row: a column's value as bytes, the row's context, and the key that
+// it names. Act one.
 #pragma once
 
 #include "pg/args.hpp"
@@ -10,11 +11,18 @@ struct RowValues {
     TextDependsOn depends_on;
     ExprState* bytes;    // of the column: bytea or text
     ExprState* context;  // nullptr: the empty one
+    ExprState* key;      // nullptr: no row names one
     ExprContext* row;
 };
 
-// `context_expression` as it is registered, nullptr for none. Lives in the current memory.
-RowValues prepare_row_values(Relation table, AttrNumber column, const char* context_expression);
+// Expressions as they are registered, nullptr for none.
+struct RowExpressions {
+    const char* context;
+    const char* key;
+};
+
+// Lives in the current memory.
+RowValues prepare_row_values(Relation table, AttrNumber column, const RowExpressions& expressions);
 
 // What is sealed of a value: itself, or its text. Nothing of it is lost: where the type has a cast
 // to text that somebody has written, it is what a dump writes that is sealed.
@@ -42,5 +50,8 @@ ByteView lasting_bytes_of_value(const RowValues& values, Datum value);
 // that neither triggers nor the context expression see others than their own.
 std::optional<ByteView> bytes_of_row(const RowValues& values, TupleTableSlot* slot);
 std::optional<ByteView> context_of_row(const RowValues& values, TupleTableSlot* slot);
+
+// The identifier of the row's key: `of_all` where no row names one; nothing for NULL.
+std::optional<ByteView> key_of_row(const RowValues& values, TupleTableSlot* slot, ByteView of_all);
 
 }  // namespace kms::pg

@@ -7,13 +7,13 @@
 namespace kms::pg {
 namespace {
 
-const List* columns_of(const char* context_expression) {
-    if (context_expression == nullptr) {
+const List* columns_of(const char* expression) {
+    if (expression == nullptr) {
         return NIL;
     }
     const int level = NewGUCNestLevel();
     set_meanwhile("standard_conforming_strings", "on");
-    const List* names = names_of_columns(context_expression);
+    const List* names = names_of_columns(expression);
     AtEOXact_GUC(false, level);
     return names;
 }
@@ -35,7 +35,8 @@ bool share_rows(Oid one, Oid other) {
 
 // While a column is moved, there may be values of the context of before too.
 const List* columns_under(const RegisteredColumn& sealed) {
-    const List* names = columns_of(sealed.context_expression);
+    const List* names =
+        list_concat_copy(columns_of(sealed.context_expression), columns_of(sealed.key_expression));
     return sealed.is_moving ? list_concat_copy(names, columns_of(sealed.was.context_expression))
                             : names;
 }
@@ -52,7 +53,7 @@ void add_columns(Bitmapset*& attributes, Relation table, const List* names) {
 
 [[noreturn]] void refuse(const char* detail) {
     ereport(ERROR, (errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
-                    errmsg("a context expression is over nothing that is sealed itself"),
+                    errmsg("a registered expression is over nothing that is sealed itself"),
                     errdetail("%s", detail),
                     errhint("Sealed again, it is other bytes, and what was sealed under those "
                             "before opens no more.")));
@@ -61,10 +62,10 @@ void add_columns(Bitmapset*& attributes, Relation table, const List* names) {
 
 // The columns that it is over, and the primary key is not, by their names.
 template <typename Visit>
-void for_each_mutable(Relation table, const char* context_expression, Visit&& visit) {
+void for_each_mutable(Relation table, const char* expression, Visit&& visit) {
     const Bitmapset* key = RelationGetIndexAttrBitmap(table, INDEX_ATTR_BITMAP_PRIMARY_KEY);
     Bitmapset* columns = nullptr;
-    add_columns(columns, table, columns_of(context_expression));
+    add_columns(columns, table, columns_of(expression));
     int column = -1;
     while (key != nullptr && (column = bms_next_member(columns, column)) >= 0) {
         if (!bms_is_member(column - FirstLowInvalidHeapAttributeNumber, key)) {
@@ -75,8 +76,8 @@ void for_each_mutable(Relation table, const char* context_expression, Visit&& vi
 
 }  // namespace
 
-void require_over_nothing_sealed(Relation table, const char* context_expression) {
-    const List* names = columns_of(context_expression);
+void require_over_nothing_sealed(Relation table, const char* expression) {
+    const List* names = columns_of(expression);
     for (const RegisteredColumn& column : registered_columns()) {
         if (has_name(names, column.column_name) &&
             share_rows(column.relation, RelationGetRelid(table))) {
@@ -92,14 +93,19 @@ void require_over_nothing_sealed(Relation table, const char* context_expression)
     }
 }
 
-void warn_of_updates(Relation table, const char* context_expression) {
-    for_each_mutable(table, context_expression, [&](const char* column) {
-        ereport(WARNING, (errmsg("the context is over column \"%s\" of \"%s\", which is no part of "
-                                 "its primary key",
-                                 column, RelationGetRelationName(table)),
-                          errhint("An UPDATE of that column must seal the value anew, or nobody "
-                                  "opens it any more.")));
-    });
+void warn_of_updates(Relation table, const SealedAs& sealed_as) {
+    const auto warn = [&](const char* expression, const char* what) {
+        for_each_mutable(table, expression, [&](const char* column) {
+            ereport(WARNING,
+                    (errmsg("the %s is over column \"%s\" of \"%s\", which is no part of its "
+                            "primary key",
+                            what, column, RelationGetRelationName(table)),
+                     errhint("An UPDATE of that column must seal the value anew, or nobody opens "
+                             "it any more.")));
+        });
+    };
+    warn(sealed_as.context_expression, "context");
+    warn(sealed_as.key_expression, "key");
 }
 
 void warn_of_updates_meanwhile(Relation table, const char* context_expression) {

@@ -1,5 +1,5 @@
-// Contexts over what is sealed itself: act one. A value that is sealed again is other bytes, and
-// what was sealed under the ones before would open no more.
+// Contexts and keys over what is sealed itself: act one. A value that is sealed again is other
+// bytes, and what was sealed under the ones before would open no more.
 #pragma once
 
 #include "pg/registry.hpp"
@@ -8,22 +8,22 @@ namespace kms::pg {
 
 // 42P10 where the expression, as it is stored, is over a column that is registered in rows of the
 // table, or that is kept in step with one.
-void require_over_nothing_sealed(Relation table, const char* context_expression);
+void require_over_nothing_sealed(Relation table, const char* expression);
 
-// WARNING where the expression is over a column that is no part of the table's primary key, if it
-// has one: an UPDATE of that would be another context.
-void warn_of_updates(Relation table, const char* context_expression);
+// WARNING where an expression is over a column that is no part of the table's primary key, if it
+// has one: an UPDATE of that would be another context, or another key.
+void warn_of_updates(Relation table, const SealedAs& sealed_as);
 
 // The same of the context that values have until they are moved.
 void warn_of_updates_meanwhile(Relation table, const char* context_expression);
 
-// The registered column whose context is over the column of that name in rows of the relation;
-// nullptr: none.
+// The registered column whose context or key is over the column of that name in rows of the
+// relation; nullptr: none.
 const RegisteredColumn* sealed_under(Oid relation, const char* column);
 
-// The table's columns that contexts of other values are over than those of `column`, but for those
-// that are kept in step with a plaintext: these are sealed anew whenever their row is written.
-// nullptr: there are none.
+// The table's columns that contexts and keys of other values are over than those of `column`, but
+// for those that are kept in step with a plaintext: these are sealed anew whenever their row is
+// written. nullptr: there are none.
 const Bitmapset* in_other_contexts(Relation table, const char* column);
 
 }  // namespace kms::pg

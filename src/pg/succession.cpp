@@ -153,14 +153,13 @@ void describe_partition_key(const Heirs& heirs, Lines& lines) {
     }
 }
 
-bool is_over(Relation table, const char* context_expression, AttrNumber attribute) {
-    if (context_expression == nullptr) {
+bool is_over(Relation table, const char* expression, AttrNumber attribute) {
+    if (expression == nullptr) {
         return false;
     }
     Bitmapset* columns = nullptr;
     run_owners_code(table->rd_rel->relowner, [&] {
-        auto* context = reinterpret_cast<Node*>(stored_context(table, context_expression));
-        pull_varattnos(context, 1, &columns);
+        pull_varattnos(reinterpret_cast<Node*>(stored_context(table, expression)), 1, &columns);
     });
     return bms_is_member(attribute - FirstLowInvalidHeapAttributeNumber, columns);
 }
@@ -168,6 +167,7 @@ bool is_over(Relation table, const char* context_expression, AttrNumber attribut
 // While a column is moved, there may be values of the context of before too.
 bool is_opened_with(const Heirs& heirs, const RegisteredColumn& column) {
     return is_over(heirs.table, column.context_expression, heirs.from) ||
+           is_over(heirs.table, column.key_expression, heirs.from) ||
            (column.is_moving && is_over(heirs.table, column.was.context_expression, heirs.from));
 }
 
@@ -176,7 +176,10 @@ void describe_contexts(const Heirs& heirs, Lines& lines) {
     for (const RegisteredColumn& column : registered_columns()) {
         if (column.relation == RelationGetRelid(heirs.table) && is_opened_with(heirs, column)) {
             add_line(&lines.in_the_way,
-                     psprintf("context expression of registered column %s", full_name(column)));
+                     psprintf("%s of registered column %s",
+                              column.key_expression != nullptr ? "key or context expression"
+                                                               : "context expression",
+                              full_name(column)));
         }
     }
 }

@@ -18,7 +18,7 @@ $node->safe_psql('postgres', <<'SQL');
 CREATE ROLE alice LOGIN;
 CREATE SCHEMA alice AUTHORIZATION alice;
 GRANT USAGE ON SCHEMA kms TO alice;
-GRANT EXECUTE ON FUNCTION kms.register_column(regclass, name, text, text), kms.unregister_column(regclass, name) TO alice;
+GRANT EXECUTE ON FUNCTION kms.register_column(regclass, name, text, text, text), kms.unregister_column(regclass, name) TO alice;
 SET ROLE alice;
 CREATE TABLE alice.ran (who name, keys text);
 GRANT INSERT ON alice.ran TO PUBLIC;

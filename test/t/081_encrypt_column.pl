@@ -61,6 +61,9 @@ $node->safe_psql('postgres', <<"SQL");
 CREATE TABLE long_named (id int, c text);
 INSERT INTO long_named SELECT n, 'value ' || n FROM generate_series(1, 10) n;
 CALL kms.encrypt_column('long_named', 'c', 'pii', encrypted_column => '$name');
+CREATE TABLE by_row (id int PRIMARY KEY, tenant text, c text);
+INSERT INTO by_row VALUES (1, 'pii', 'x');
+CALL kms.encrypt_column('by_row', 'c', key_expression => 'tenant');
 SQL
 my $dump = test_folder('dump') . '/all.sql';
 $node->command_ok([ 'pg_dump', '-f', $dump, $node->connstr('postgres') ], 'a table between two columns is dumped, with a long name of letters of two bytes');
@@ -69,6 +72,11 @@ $node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, $n
 $node->safe_psql('restored', q{INSERT INTO long_named VALUES (11, 'value 11'); SELECT kms.switch_column('long_named', 'c')});
 is($node->safe_psql('restored', qq{SELECT count(*) FILTER (WHERE kms.decode_with_text('pii', "$name") = 'value ' || id), count(*) FROM long_named}),
     '11|11', '... where the trigger goes on, and the switch is made');
+
+$node->safe_psql('restored', q{INSERT INTO by_row VALUES (2, 'pii', 'y'); SELECT kms.rotate_key('pii')});
+$node->safe_psql('restored', q{CALL kms.reencrypt('by_row', 'c_encrypted')});
+is($node->safe_psql('restored', q{SELECT string_agg(kms.decode_with_text(tenant, c_encrypted), ' ' ORDER BY id) FROM by_row}), 'x y', '... and so does one whose rows name their keys');
+is($node->safe_psql('restored', q{SELECT count(DISTINCT version), sum(rows) FROM kms.census('by_row', 'c_encrypted')}), '1|2', '... which reencrypt goes by');
 
 # --- in parts, the rows before the registration: tables whose schema comes before "kms" were lost
 

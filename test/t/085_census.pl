@@ -26,7 +26,7 @@ $admin->get(q{
     CREATE ROLE keeper LOGIN;
     CREATE ROLE mallory LOGIN;
     GRANT USAGE ON SCHEMA kms TO mallory, keeper;
-    GRANT EXECUTE ON FUNCTION kms.register_column(regclass, name, text, text), kms.list_keys TO mallory;
+    GRANT EXECUTE ON FUNCTION kms.register_column(regclass, name, text, text, text), kms.list_keys TO mallory;
     GRANT EXECUTE ON FUNCTION kms.disable_key(text, int, bool), kms.destroy_key(text, int, bool), kms.enable_key(text, int), kms.key_age TO keeper;
     CREATE SCHEMA mallory AUTHORIZATION mallory;
     CREATE FUNCTION keys_for_everybody() RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp

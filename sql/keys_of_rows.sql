@@ -1,0 +1,164 @@
+-- Columns whose rows name their keys: what register_column takes, and that all that goes by a column's key goes by each row's.
+SELECT setting || '/kms-agent serve --ephemeral' AS command FROM pg_config WHERE name = 'BINDIR' \gset
+SET kms.command = :'command';
+SELECT count(kms.create_key('tenant ' || n)) FROM generate_series(1, 3) n;
+SELECT kms.create_key('pii'), kms.create_key('terms', 'hmac-sha-256');
+CREATE TABLE note (id int PRIMARY KEY, tenant text, body bytea);
+INSERT INTO note SELECT n, 'tenant ' || n % 3 + 1, kms.encode_with('tenant ' || n % 3 + 1, 'note ' || n, int4send(n)) FROM generate_series(1, 30) n;
+
+-- One key, or one for each row.
+SELECT kms.register_column('note', 'body');
+SELECT kms.register_column('note', 'body', NULL::text);
+SELECT kms.register_column('note', 'body', NULL::bytea);
+SELECT kms.register_column('note', 'body', 'pii', key_expression => 'tenant');
+SELECT kms.register_column('note', 'body', key_expression => 'id');
+SELECT kms.register_column('note', 'body', key_expression => 'NULL');
+SELECT kms.register_column('note', 'body', key_expression => 'tenant || clock_timestamp()');
+SELECT kms.register_column('note', 'body', key_expression => 'body');
+SELECT kms.register_column('note', 'body', key_expression => '(SELECT tenant)');
+SELECT kms.register_column('note', 'body', key_expression => 'tenant', context_expression => 'int4send(id)');
+SELECT column_name, key_identifier, key_expression, context_expression, broken FROM kms.registered_columns;
+
+-- reencrypt goes by each row's key, and census tells them apart.
+CALL kms.reencrypt('note', 'body');
+SELECT key_identifier, version, rows FROM kms.census('note', 'body') ORDER BY 1;
+SELECT kms.rotate_key('tenant 2');
+CALL kms.reencrypt('note', 'body', batch => 4);
+SELECT key_identifier, version, rows FROM kms.census('note', 'body') ORDER BY 1;
+SELECT bool_and(kms.decode_with_text(tenant, body, int4send(id)) = 'note ' || id) FROM note;
+CALL kms.reencrypt('note', 'body');
+SELECT key_identifier, version, rows FROM kms.key_age() ORDER BY 1;
+
+-- Retirement counts them, whatever they are called.
+SELECT kms.disable_key('tenant 1', 1);
+SELECT kms.disable_key('tenant 2', 1);
+
+-- One tenant's key that is gone, one that never was, and rows that name none, keep nobody else's from being done.
+SELECT kms.rotate_key('tenant ' || n) FROM generate_series(1, 3) n;
+SELECT kms.disable_key('tenant 1', version, force => true) FROM generate_series(1, 2) version;
+INSERT INTO note VALUES (31, 'nobody', kms.encode_with('tenant 3', 'of nobody', int4send(31))), (32, NULL, kms.encode_with('tenant 3', 'of none', int4send(32))),
+    (33, '', kms.encode_with('tenant 3', 'of an empty name', int4send(33))), (34, 'tenant 2', kms.encode_with('tenant 3', 'of another', int4send(34))),
+    (35, 'terms', kms.encode_with('tenant 3', 'of terms', int4send(35)));
+\set VERBOSITY terse
+CALL kms.reencrypt('note', 'body');
+\set VERBOSITY default
+SELECT key_identifier, version, rows FROM kms.census('note', 'body') ORDER BY 1, 2;
+SELECT kms.enable_key('tenant 1', version) FROM generate_series(1, 2) version;
+DELETE FROM note WHERE id > 30;
+CALL kms.reencrypt('note', 'body');
+SELECT bool_and(kms.decode_with_text(tenant, body, int4send(id)) = 'note ' || id) FROM note;
+
+-- In remote mode, and in envelope mode with data keys.
+SET kms.mode = remote;
+SELECT kms.rotate_key('tenant 3');
+CALL kms.reencrypt('note', 'body');
+RESET kms.mode;
+
+-- What one key is said of is not for it.
+CALL kms.reencrypt('note', 'body', new_key => 'pii');
+CALL kms.reencrypt('note', 'body', new_context => '');
+CALL kms.reencrypt('note', 'body', was_key => 'pii');
+CALL kms.decrypt_column('note', 'body', 'text');
+
+-- The names are those of today, and a column that is gone or another breaks the registration.
+ALTER TABLE note RENAME tenant TO customer;
+SELECT key_expression, context_expression, broken FROM kms.registered_columns;
+CALL kms.reencrypt('note', 'body');
+BEGIN;
+ALTER TABLE note DROP customer;
+SELECT key_expression, broken FROM kms.registered_columns;
+CALL kms.reencrypt('note', 'body');
+ROLLBACK;
+BEGIN;
+ALTER TABLE note ALTER customer TYPE varchar(20);
+SELECT key_expression, broken FROM kms.registered_columns;
+ROLLBACK;
+SELECT kms.register_column('note', 'customer', 'pii');
+CREATE TABLE named (id int, customer bytea, body bytea);
+SELECT kms.register_column('named', 'body', key_expression => 'customer');
+SELECT kms.register_column('named', 'customer', 'pii');
+SELECT kms.unregister_column('named', 'body'), kms.register_column('named', 'customer', 'pii');
+SELECT kms.register_column('named', 'body', key_expression => 'customer');
+DROP TABLE named;
+
+-- A trigger that changes what the key is made of would leave a value that nobody opens.
+CREATE FUNCTION gives_away() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.customer := 'tenant 3'; RETURN NEW; END $$;
+CREATE TRIGGER gives_away BEFORE UPDATE ON note FOR EACH ROW EXECUTE FUNCTION gives_away();
+SELECT kms.rotate_key('tenant 1');
+\set VERBOSITY terse
+CALL kms.reencrypt('note', 'body', triggers => 'fire');
+\set VERBOSITY default
+DROP TRIGGER gives_away ON note;
+CALL kms.reencrypt('note', 'body');
+
+-- What the expression calls runs as the table's owner.
+CREATE ROLE regress_kms_keys;
+CREATE SCHEMA regress_kms_keys AUTHORIZATION regress_kms_keys;
+GRANT USAGE ON SCHEMA kms TO regress_kms_keys;
+GRANT EXECUTE ON FUNCTION kms.register_column(regclass, name, text, text, text) TO regress_kms_keys;
+SET ROLE regress_kms_keys;
+CREATE FUNCTION regress_kms_keys.says(name text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RAISE NOTICE 'asked as %', current_user; RETURN name; END $$;
+CREATE TABLE regress_kms_keys.note (id int PRIMARY KEY, tenant text, body bytea);
+SELECT kms.register_column('regress_kms_keys.note', 'body', key_expression => 'regress_kms_keys.says(tenant)');
+RESET ROLE;
+INSERT INTO regress_kms_keys.note VALUES (1, 'tenant 1', kms.encode_with('tenant 1', 'x'));
+SELECT kms.rotate_key('tenant 1');
+CALL kms.reencrypt('regress_kms_keys.note', 'body');
+ALTER FUNCTION regress_kms_keys.says RENAME TO told;
+DROP SCHEMA regress_kms_keys CASCADE;
+DROP OWNED BY regress_kms_keys;
+DROP ROLE regress_kms_keys;
+
+-- From plaintext: the trigger, the run and the switch go by each row's key.
+CREATE TABLE person (id int PRIMARY KEY, tenant text, ssn text DEFAULT 'none', born date);
+INSERT INTO person SELECT n, 'tenant ' || n % 3 + 1, 'ssn ' || n, '2001-02-03' FROM generate_series(1, 9) n;
+INSERT INTO person VALUES (10, NULL, 'of none');
+CALL kms.encrypt_column('person', 'ssn');
+CALL kms.encrypt_column('person', 'ssn', 'pii', key_expression => 'tenant');
+CALL kms.encrypt_column('person', 'ssn', key_expression => 'ssn');
+CALL kms.encrypt_column('person', 'ssn', key_expression => 'tenant', context_expression => 'int4send(id)');
+UPDATE person SET tenant = 'tenant 3' WHERE id = 10;
+CALL kms.encrypt_column('person', 'ssn', 'pii', context_expression => 'int4send(id)');
+CALL kms.encrypt_column('person', 'ssn', key_expression => $$'x' || tenant$$, context_expression => 'int4send(id)');
+CALL kms.encrypt_column('person', 'ssn', key_expression => 'tenant', context_expression => 'int4send(id)');
+INSERT INTO person VALUES (11, 'tenant 1', 'ssn 11');
+INSERT INTO person VALUES (12, NULL, 'ssn 12');
+INSERT INTO person VALUES (12, 'nobody', 'ssn 12');
+UPDATE person SET tenant = 'tenant 2' WHERE id = 11;
+UPDATE person SET ssn = 'changed' WHERE id = 1;
+SELECT id, tenant, kms.decode_with_text(tenant, ssn_encrypted, int4send(id)) AS ssn FROM person WHERE id IN (1, 2, 10, 11) ORDER BY id;
+SELECT key_identifier, rows FROM kms.census('person', 'ssn_encrypted') ORDER BY 1;
+SELECT kms.switch_column('person', 'ssn', dry_run => true);
+ALTER TABLE person DISABLE TRIGGER ALL;
+UPDATE person SET tenant = 'tenant 1' WHERE id = 10;
+ALTER TABLE person ENABLE TRIGGER ALL;
+ALTER TABLE person ENABLE ALWAYS TRIGGER zzz_kms_ssn_encrypted;
+\set VERBOSITY terse
+SELECT kms.switch_column('person', 'ssn', drop_constraints => true);
+UPDATE person SET ssn_encrypted = NULL WHERE id = 10;
+SELECT kms.switch_column('person', 'ssn', drop_constraints => true);
+\set VERBOSITY default
+SELECT count(*), bool_and(kms.decode_with_text(tenant, ssn_encrypted, int4send(id)) IS NOT NULL) FROM person;
+SELECT kms.switch_column('person', 'tenant', dry_run => true);
+
+-- Data keys of the database.
+SET kms.mode = envelope;
+SELECT kms.create_key('main', purpose => 'wrap');
+SELECT count(kms.create_data_key('customer ' || n, 'main')) FROM generate_series(1, 5) n;
+CREATE TABLE orders (id int PRIMARY KEY, customer int, total bytea);
+INSERT INTO orders SELECT n, n % 5 + 1, kms.encode_with('customer ' || n % 5 + 1, n::text) FROM generate_series(1, 50) n;
+SELECT kms.register_column('orders', 'total', key_expression => $$'customer ' || customer$$);
+SELECT count(kms.rotate_data_key('customer ' || n)) FROM generate_series(1, 3) n;
+CALL kms.reencrypt('orders', 'total');
+CALL kms.destroy_data_key('customer 1', 2, dry_run => true);
+CALL kms.destroy_data_key('customer 1', 2, shred => true, force => true);
+SELECT kms.rotate_data_key('customer 2');
+\set VERBOSITY terse
+CALL kms.reencrypt('orders', 'total');
+\set VERBOSITY default
+SELECT count(*), count(kms.try_decode_with(('customer ' || customer), total)) FROM orders;
+SELECT key_identifier, version, rows FROM kms.census('orders', 'total') ORDER BY 1, 2;
+RESET kms.mode;
+DELETE FROM kms.data_key WHERE kek = 'main';
+DROP TABLE note, person, orders;
+DROP FUNCTION gives_away();
