@@ -26,8 +26,8 @@ const char* shown_address(const SockAddr& address) {
         return unix_socket;
     }
     char host[NI_MAXHOST] = "";
-    if (pg_getnameinfo_all(&address.addr, address.salen, host, sizeof(host), nullptr, 0,
-                           NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
+    if (pg_getnameinfo_all(&address.addr, static_cast<int>(address.salen), host, sizeof(host),
+                           nullptr, 0, NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
         ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
                         errmsg("could not read the address of the session's client")));
     }

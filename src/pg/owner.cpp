@@ -38,7 +38,7 @@ object_access_hook_type hook_of_before = nullptr;
 Oid namespace_of_new(Oid catalog_id, Oid object) {
     const AttrNumber column = is_objectclass_supported(catalog_id)
                                   ? get_object_attnum_namespace(catalog_id)
-                                  : InvalidAttrNumber;
+                                  : AttrNumber{InvalidAttrNumber};
     if (column == InvalidAttrNumber) {
         return InvalidOid;
     }
