@@ -56,7 +56,7 @@ sub is_not_owned {
     my ($session, $statement, $name, $what) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
     my $answer = fails_with($session, $statement, '42501', $name);
-    like($answer->{message}, qr/a context expression uses the \Q$what\E, which is not its table's owner's/, '... and why');
+    like($answer->{message}, qr/a registered expression uses the \Q$what\E, which is not its table's owner's/, '... and why');
     return $answer;
 }
 

@@ -54,7 +54,7 @@ my $older = $agent =~ s{\Q$ring/ring}{$ring/older}r;
 foreach my $mode ('envelope', 'local') {
     my $behind = keys_session($node, { 'kms.command' => $older, 'kms.mode' => $mode, 'kms.keys' => '1=data-key' });
     my $answer = fails_with($behind, "SELECT kms.blob_get('$of_data_key')", 'KM002', "$mode: an older keyring");
-    like($answer->{err}, qr/By the KEK "kek": no version of the key has the tag/, '... is told');
+    like($answer->{err}, qr/By the KEK "kek": the agent has none that opens it/, '... is told');
     like($behind->ask($list)->{err}, qr/not listed: 1 blobs that may be of a bound key which cannot be had/, '... by the listing too');
     $behind->quit;
 }
