@@ -108,8 +108,12 @@ ByteView copy_of(ByteView bytes) {
     return context;
 }
 
+bool is_identifier(ByteView bytes) {
+    return !bytes.empty() && bytes.size() <= max_identifier;
+}
+
 void check_identifier(ByteView identifier) {
-    if (identifier.empty() || identifier.size() > max_identifier) {
+    if (!is_identifier(identifier)) {
         ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
                         errmsg("a key identifier has 1 to %zu bytes, not %zu", max_identifier,
                                identifier.size())));

@@ -20,6 +20,7 @@ void check_context(ByteView context);
 ByteView required_context(FunctionCallInfo fcinfo, int index);
 
 // 1 to 1,024 bytes, or 22023.
+bool is_identifier(ByteView bytes);
 void check_identifier(ByteView identifier);
 ByteView required_identifier(FunctionCallInfo fcinfo, int index,
                              const char* name = "key_identifier");

@@ -254,8 +254,9 @@ void require_at_hand(Relation table, const char* stored) {
                                    NameStr(column->attname)),
                             errdetail("What is generated comes behind a row's triggers, one of "
                                       "which keeps the two columns in step."),
-                            errhint("Take the columns that it is generated from: a context goes "
-                                    "there by kms.reencrypt() with new_context.")));
+                            errhint("Take the columns that it is generated from. A context, where "
+                                    "all rows have one key, may be moved to it once the switch is "
+                                    "done: kms.reencrypt() with new_context.")));
         }
     }
 }

@@ -7,16 +7,20 @@
 namespace kms::pg {
 
 struct CurrentTags {
-    const char* action;
     MemoryContext memory;
     HTAB* table;
 };
 
 namespace {
 
-struct CurrentTag {
+// So that a run over a table of many tenants stays small.
+constexpr long most_noted = 100'000;
+
+struct Noted {
     ByteView identifier;
     KeyTag tag;
+    int sqlstate;        // 0: it is there
+    const char* reason;  // nullptr then
     TimestampTz looked;
 };
 
@@ -35,7 +39,7 @@ int compare_identifiers(const void* one, const void* other, Size /*size*/) {
 HTAB* make_table(MemoryContext memory) {
     HASHCTL shape = {};
     shape.keysize = sizeof(ByteView);
-    shape.entrysize = sizeof(CurrentTag);
+    shape.entrysize = sizeof(Noted);
     shape.hash = hash_identifier;
     shape.match = compare_identifiers;
     shape.hcxt = memory;
@@ -43,21 +47,36 @@ HTAB* make_table(MemoryContext memory) {
                        HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
 }
 
-bool is_believed(const CurrentTag& tag) {
-    return !TimestampDifferenceExceeds(tag.looked, GetCurrentTimestamp(), believed_ms);
+bool is_believed(const Noted& noted) {
+    return !TimestampDifferenceExceeds(noted.looked, GetCurrentTimestamp(), believed_ms);
 }
 
-void note_tag(CurrentTags& tags, ByteView identifier, const KeyTag& tag) {
-    bool was_there = false;
-    auto* noted =
-        static_cast<CurrentTag*>(hash_search(tags.table, &identifier, HASH_ENTER, &was_there));
-    if (!was_there) {
-        MemoryContext caller = MemoryContextSwitchTo(tags.memory);
-        noted->identifier = copy_of(identifier);
-        MemoryContextSwitchTo(caller);
+FoundTag found(const Noted& noted) {
+    return {noted.sqlstate == 0 ? &noted.tag : nullptr, noted.sqlstate, noted.reason};
+}
+
+Noted& entry_of(CurrentTags& tags, ByteView identifier) {
+    if (hash_get_num_entries(tags.table) >= most_noted) {
+        forget_tags(tags);
     }
-    noted->tag = tag;
+    auto* noted = static_cast<Noted*>(hash_search(tags.table, &identifier, HASH_FIND, nullptr));
+    if (noted == nullptr) {
+        MemoryContext caller = MemoryContextSwitchTo(tags.memory);
+        const ByteView kept = copy_of(identifier);
+        MemoryContextSwitchTo(caller);
+        noted = static_cast<Noted*>(hash_search(tags.table, &kept, HASH_ENTER, nullptr));
+        noted->reason = nullptr;
+    }
     noted->looked = GetCurrentTimestamp();
+    return *noted;
+}
+
+void set_reason(const CurrentTags& tags, Noted& noted, int sqlstate, const char* reason) {
+    if (noted.reason != nullptr) {
+        pfree(const_cast<char*>(noted.reason));
+    }
+    noted.sqlstate = sqlstate;
+    noted.reason = reason != nullptr ? MemoryContextStrdup(tags.memory, reason) : nullptr;
 }
 
 }  // namespace
@@ -77,31 +96,36 @@ Failure find_current_tag(const char* action, ByteView identifier, KeyTag& tag) {
     return {};
 }
 
-CurrentTags* make_current_tags(const char* action) {
+CurrentTags* make_current_tags() {
     auto* tags = static_cast<CurrentTags*>(palloc(sizeof(CurrentTags)));
     MemoryContext memory =
         AllocSetContextCreate(CurrentMemoryContext, "kms current tags", ALLOCSET_DEFAULT_SIZES);
-    *tags = {action, memory, make_table(memory)};
+    *tags = {memory, make_table(memory)};
     return tags;
 }
 
-const KeyTag* believed_tag(const CurrentTags& tags, ByteView identifier) {
-    const auto* found =
-        static_cast<const CurrentTag*>(hash_search(tags.table, &identifier, HASH_FIND, nullptr));
-    return found != nullptr && is_believed(*found) ? &found->tag : nullptr;
+std::optional<FoundTag> believed_tag(const CurrentTags& tags, ByteView identifier) {
+    const auto* noted =
+        static_cast<const Noted*>(hash_search(tags.table, &identifier, HASH_FIND, nullptr));
+    return noted != nullptr && is_believed(*noted) ? std::optional(found(*noted)) : std::nullopt;
 }
 
-Failure find_current_tag(CurrentTags& tags, ByteView identifier, KeyTag& tag) {
-    if (const KeyTag* believed = believed_tag(tags, identifier)) {
-        tag = *believed;
-        return {};
-    }
-    forget_key({tags.action, 0, identifier});
-    if (const Failure failure = find_current_tag(tags.action, identifier, tag)) {
-        return failure;
-    }
-    note_tag(tags, identifier, tag);
-    return {};
+FoundTag note_tag(CurrentTags& tags, ByteView identifier, const KeyTag& tag) {
+    Noted& noted = entry_of(tags, identifier);
+    noted.tag = tag;
+    set_reason(tags, noted, 0, nullptr);
+    return found(noted);
+}
+
+FoundTag note_out_of_reach(CurrentTags& tags, ByteView identifier, const Failure& failure) {
+    Noted& noted = entry_of(tags, identifier);
+    set_reason(tags, noted, failure.cause.sqlstate, failure.cause.message);
+    return found(noted);
+}
+
+void forget_tags(CurrentTags& tags) {
+    MemoryContextReset(tags.memory);
+    tags.table = make_table(tags.memory);
 }
 
 }  // namespace kms::pg

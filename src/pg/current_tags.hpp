@@ -14,12 +14,21 @@ Failure find_current_tag(const char* action, ByteView identifier, KeyTag& tag);
 
 // Those of the keys that rows name, in a memory context of their own below the current one.
 struct CurrentTags;
-CurrentTags* make_current_tags(const char* action);
+CurrentTags* make_current_tags();
 
-// nullptr: it was not looked for lately. Asks nobody.
-const KeyTag* believed_tag(const CurrentTags& tags, ByteView identifier);
+// What was found where a key was last looked for.
+struct FoundTag {
+    const KeyTag* tag;   // nullptr: it cannot be had,
+    int sqlstate;        // which this says,
+    const char* reason;  // and this
+};
 
-// Looks for it where it was not.
-Failure find_current_tag(CurrentTags& tags, ByteView identifier, KeyTag& tag);
+// Of lately; nothing where nobody has looked since. Asks nobody. Both last until the next is noted.
+std::optional<FoundTag> believed_tag(const CurrentTags& tags, ByteView identifier);
+FoundTag note_tag(CurrentTags& tags, ByteView identifier, const KeyTag& tag);
+FoundTag note_out_of_reach(CurrentTags& tags, ByteView identifier, const Failure& failure);
+
+// Whatever was found is looked for again.
+void forget_tags(CurrentTags& tags);
 
 }  // namespace kms::pg

@@ -145,6 +145,7 @@ ByteView key_of(Prepared& prepared, HeapTuple tuple) {
     if (!key) {
         raise_null("the row's key");
     }
+    check_identifier(*key);
     return *key;
 }
 
@@ -169,15 +170,25 @@ bool keeps_context_before(Prepared& prepared, const TriggerData* call) {
     return kept && after && std::ranges::equal(*kept, *after);
 }
 
+bool are_same(std::optional<ByteView> one, std::optional<ByteView> other) {
+    return one && other && std::ranges::equal(*one, *other);
+}
+
+// Where the row had none, what it is given now seals its value anew.
+bool keeps_key_and_context(Prepared& prepared, const TriggerData* call) {
+    const RowValues& values = prepared.values;
+    return are_same(context_of_row(values, row_of(prepared, call->tg_trigtuple)),
+                    context_of_row(values, row_of(prepared, call->tg_newtuple))) &&
+           are_same(key_of_row(values, row_of(prepared, call->tg_trigtuple), prepared.identifier),
+                    key_of_row(values, row_of(prepared, call->tg_newtuple), prepared.identifier));
+}
+
 // Whether the target's value is the one of before, or has just been written by the run that fills
 // the column.
 bool is_in_step(Prepared& prepared, const TriggerData* call) {
     return TRIGGER_FIRED_BY_UPDATE(call->tg_event) && is_unchanged(call, prepared.source) &&
            (is_unchanged(call, prepared.target) || is_written_by_run(call, prepared.target)) &&
-           std::ranges::equal(context_of(prepared, call->tg_trigtuple),
-                              context_of(prepared, call->tg_newtuple)) &&
-           std::ranges::equal(key_of(prepared, call->tg_trigtuple),
-                              key_of(prepared, call->tg_newtuple)) &&
+           keeps_key_and_context(prepared, call) &&
            (!prepared.is_moving || keeps_context_before(prepared, call));
 }
 

@@ -158,6 +158,20 @@ bool is_at_agent(ByteView identifier) {
     return read_data_key(identifier).newest() == nullptr;
 }
 
+// Their names stand in rows alone, so that none of them is told of where they are not listed.
+ListedVersions list_named_keys() {
+    ListedVersions listed;
+    if (has_agent()) {
+        if (const Failure failure = list_beginning_so(use_of_identifier("list keys", {}), listed)) {
+            ereport(WARNING,
+                    (errmsg("keys at the agent that rows name are left out"),
+                     errdetail("%s", failure.cause.message),
+                     errhint("kms.census() counts their rows, in a line without a name.")));
+        }
+    }
+    return listed;
+}
+
 // Of those that columns are registered with or are being moved from, or that rows are sealed under
 // which name them; what other keys the agent has is no matter here.
 void add_keys_at_agent(Ages& ages) {
@@ -179,7 +193,7 @@ void add_keys_at_agent(Ages& ages) {
             add_once(column.was.key_identifier);
         }
     }
-    for (const ListedVersion& version : is_of_each_row ? try_list_keys() : ListedVersions{}) {
+    for (const ListedVersion& version : is_of_each_row ? list_named_keys() : ListedVersions{}) {
         if (ages.has_rows_under(version.tag)) {
             add_once(version.key);
         }

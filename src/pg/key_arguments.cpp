@@ -13,7 +13,9 @@ const char* text_argument(FunctionCallInfo fcinfo, int index) {
 
 void require_one_key(const char* function, ByteView identifier, const char* expression) {
     if (identifier.empty() && expression == nullptr) {
-        raise_null("key_identifier");
+        ereport(ERROR,
+                (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("key_identifier must not be NULL"),
+                 errhint("Or say as key_expression what names the key of each row.")));
     }
     if (!identifier.empty() && expression != nullptr) {
         ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),

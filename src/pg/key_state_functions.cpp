@@ -70,8 +70,8 @@ void notice_adopted(const KeyUse& use, std::uint32_t version) {
 void notice_other_databases(const KeyUse& use, const ListedVersion& listed) {
     if (listed.purpose == wire::purpose_word(wire::Purpose::wrap)) {
         ereport(NOTICE,
-                (errmsg("data keys of other databases that version %u of \"%s\" has wrapped are "
-                        "not looked at",
+                (errmsg("data keys of other databases, and secrets of kms.wrap(), that version %u "
+                        "of \"%s\" has wrapped are not looked at",
                         listed.version, shown_identifier(use.identifier)),
                  errdetail("A database that was restored from a dump of this one, or copied, "
                            "shares its KEKs.")));

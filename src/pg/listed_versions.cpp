@@ -51,11 +51,11 @@ Failure list_by(List list, const KeyUse& use, ListedVersions& listed) {
     return failure;
 }
 
+}  // namespace
+
 bool has_agent() {
     return mode() != Mode::refused && *command() != '\0';
 }
-
-}  // namespace
 
 Failure list_beginning_so(const KeyUse& use, ListedVersions& listed) {
     return list_by(list_keys, use, listed);

@@ -29,6 +29,9 @@ Failure list_beginning_so(const KeyUse& use, ListedVersions& listed);
 // Of this very key.
 Failure list_versions_of_key(const KeyUse& use, ListedVersions& listed);
 
+// Whether the settings name one that may be asked.
+bool has_agent();
+
 // Empty where the agent cannot be asked, or does not say. Raises a cancel only.
 ListedVersions try_list_versions(ByteView key_identifier);
 

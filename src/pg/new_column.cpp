@@ -180,8 +180,7 @@ void tell_of_switch(const Pair& pair) {
         ereport(WARNING,
                 (errmsg("kms.switch_column() will not drop column \"%s\" while others need it",
                         pair.from()),
-                 errdetail("%s", succession.in_the_way),
-                 errhint("Make them anew over column \"%s\" before.", pair.to())));
+                 errdetail("%s", succession.in_the_way), errhint("%s", succession.way_out)));
     }
     if (succession.lost[0] != '\0') {
         ereport(NOTICE,

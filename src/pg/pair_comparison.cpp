@@ -112,6 +112,24 @@ void require_agreement(const Comparison& comparison, std::size_t count) {
     }
 }
 
+const char* how_to_name_key(const Pair& pair) {
+    return psprintf(
+        "In one statement, UPDATE what names the row's key and set \"%s\" to NULL: the "
+        "trigger makes its value anew.",
+        pair.to());
+}
+
+// What is made anew is sealed under the current version.
+const char* how_to_enable(const Pair& pair) {
+    return pair.opens
+               ? "Where the version is disabled, and not destroyed, enable it."
+               : psprintf(
+                     "Where the version is disabled, and not destroyed, enable it. Or, where "
+                     "the value of column \"%s\" is right: set \"%s\" of the row to NULL, "
+                     "and the trigger makes it anew.",
+                     pair.from(), pair.to());
+}
+
 const char* how_to_open(const Pair& pair) {
     const char* registered = psprintf(
         "Where it was sealed under another key than %s, or with another context than "
@@ -137,6 +155,9 @@ void tell_of_row(void* argument) {
                ItemPointerGetOffsetNumber(&row.place), row.table);
     if (geterrcode() == sqlstate::wrong_key || geterrcode() == sqlstate::corrupt) {
         errhint("%s", how_to_open(row.pair));
+    }
+    if (geterrcode() == sqlstate::disabled) {
+        errhint("%s", how_to_enable(row.pair));
     }
 }
 
@@ -186,10 +207,13 @@ void take_row(Comparison& comparison, TupleTableSlot* row) {
     }
     const auto context = context_of_row(comparison.values, row);
     const auto key = key_of_row(comparison.values, row, comparison.pair.sealed_as.key_identifier);
-    if (!context || !key) {
-        raise_difference(comparison, row->tts_tid,
-                         context ? "has NULL for its key" : "has NULL for its context",
+    if (!context) {
+        raise_difference(comparison, row->tts_tid, "has NULL for its context",
                          how_to_make_anew(comparison.pair));
+    }
+    if (!key || !is_identifier(*key)) {
+        raise_difference(comparison, row->tts_tid, "has nothing that can be a key's name",
+                         how_to_name_key(comparison.pair));
     }
     chunk.plaintexts[chunk.count] = copy_of(*plaintext);
     chunk.written[chunk.count] = written_of_row(comparison, row);

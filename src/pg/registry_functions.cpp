@@ -96,8 +96,7 @@ void refuse_in_context(Relation table, const char* column) {
                         errdetail("The values of %s are sealed under it, and would open no more "
                                   "once it is sealed again.",
                                   full_name(*sealed)),
-                        errhint("kms.reencrypt() with new_context moves them to another "
-                                "context.")));
+                        errhint("%s", how_to_come_away(*sealed))));
     }
 }
 

@@ -54,7 +54,8 @@ const char* fault_of(const RegisteredColumn& column) {
         return psprintf("a partition now, and the column of \"%s\" is not registered", root);
     }
     return column.broken != nullptr
-               ? psprintf("its context expression is broken: %s", column.broken)
+               ? psprintf("its %scontext expression is broken: %s",
+                          column.key_expression != nullptr ? "key or " : "", column.broken)
                : nullptr;
 }
 

@@ -209,7 +209,7 @@ void run_all(Rewriting& run) {
 // for: what they see is that of the run before.
 void rewrite_column(Rewriting& run) {
     run.began_with = &registration_of(run);
-    run.current_tags = make_current_tags(run.action);
+    run.current_tags = make_current_tags();
     lock_run(run);
     PG_TRY()
         ;

@@ -161,7 +161,7 @@ void require_in_no_context(const Rewriting& run) {
     if (const RegisteredColumn* sealed = sealed_under(run.relation, column)) {
         refuse(run, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                psprintf("The values of %s are sealed under it.", full_name(*sealed)),
-               "kms.reencrypt() with new_context moves them to another context first.");
+               how_to_come_away(*sealed));
     }
 }
 

@@ -116,6 +116,9 @@ RunKey current_key(Rewriting& run, bool anew) {
                   .is_of_each_row = column.key_expression != nullptr && !run.is_between_columns(),
                   .has_hidden = run.has_hidden};
     const TimestampTz now = GetCurrentTimestamp();
+    if (anew) {
+        forget_tags(*run.current_tags);
+    }
     if (key.identifier.empty()) {
         return key;
     }

@@ -143,9 +143,11 @@ void refuse_move_of_rows_keys(const Rewriting& run, const RegisteredColumn& colu
             (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
              errmsg("%s moves no column whose rows name their keys", run.procedure),
              errdetail("%s is registered with key %s.", column_label(run), shown_key(column.now())),
-             errhint("UPDATE rows together with what names their keys, with kms.decode_with() of "
-                     "the one and kms.encode_with() of the other. For another expression register "
-                     "the column anew.")));
+             errhint("To give a row another key, UPDATE its value, to what kms.encode_with() "
+                     "seals of what kms.decode_with() opens, in one statement with what names the "
+                     "key. For another expression do so with all rows, and register the column "
+                     "anew in the same transaction: kms.unregister_column(), "
+                     "kms.register_column().")));
     }
 }
 

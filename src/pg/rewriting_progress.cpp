@@ -2,6 +2,7 @@
 // advisory lock that says whether the run still lives.
 #include "pg/owner.hpp"
 #include "pg/rewriting.hpp"
+#include "pg/sqlstates.hpp"
 
 namespace kms::pg {
 namespace {
@@ -63,6 +64,14 @@ const char* how_to_begin_anew(const Rewriting& run) {
                : "";
 }
 
+const char* how_to_enable(const BadRows& rows) {
+    const std::span<const BadRow> shown(rows.shown, std::min(rows.count, BadRows::most_shown));
+    return std::ranges::count(shown, sqlstate::disabled, &BadRow::sqlstate) != 0
+               ? " A version that is disabled is enabled by kms.enable_key() or "
+                 "kms.enable_data_key()."
+               : "";
+}
+
 [[noreturn]] void raise_bad(const Rewriting& run) {
     const BadRows& rows = run.bad_in_pass;
     const auto count = static_cast<long long>(rows.count);
@@ -73,14 +82,14 @@ const char* how_to_begin_anew(const Rewriting& run) {
              ? errmsg("%s: too many rows raise errors, %lld of them", column_label(run), count)
              : errmsg("%s: %lld rows stayed as they are", column_label(run), count),
          errdetail("%s", shown_bad(rows)),
-         errhint("%s%s",
+         errhint("%s%s%s",
                  run.has_given_up ? "Mend what they have in common and CALL it again: it goes on."
                  : moves_context(run)
                      ? "All other rows are done. Mend these and CALL it again. A value whose "
                        "context of before has changed opens again once the column of that is set "
                        "back."
                      : "All other rows are done. Mend these and CALL it again.",
-                 how_to_begin_anew(run))));
+                 how_to_enable(rows), how_to_begin_anew(run))));
     pg_unreachable();
 }
 

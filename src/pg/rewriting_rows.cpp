@@ -71,14 +71,15 @@ Call as_before(const Work& work, const Call& call, TupleTableSlot* row) {
 
 // As far as can be told without asking anybody.
 bool is_under_rows_key(const Work& work, ByteView identifier, TupleTableSlot* row) {
-    const KeyTag* tag = work.batch.key.is_of_each_row
-                            ? believed_tag(*work.batch.run.current_tags, identifier)
-                            : nullptr;
-    if (tag == nullptr) {
+    if (!work.batch.key.is_of_each_row) {
+        return false;
+    }
+    const auto found = believed_tag(*work.batch.run.current_tags, identifier);
+    if (!found || found->tag == nullptr) {
         return false;
     }
     Unwritten under_key = work.batch.unwritten;
-    under_key.tag = *tag;
+    under_key.tag = *found->tag;
     under_key.any = false;
     return !is_unwritten(under_key, row);
 }
@@ -89,6 +90,12 @@ void take_row(Work& work, TupleTableSlot* row) {
     const auto key = key_of_row(work.values, row, work.batch.key.identifier);
     if (!key) {
         note_bad_row(work, row->tts_tid, ERRCODE_NULL_VALUE_NOT_ALLOWED, "its key is NULL");
+        return;
+    }
+    if (!is_identifier(*key)) {
+        note_bad_row(work, row->tts_tid, ERRCODE_INVALID_PARAMETER_VALUE,
+                     psprintf("a key identifier has 1 to %zu bytes, and its key's has %zu",
+                              max_identifier, key->size()));
         return;
     }
     if (is_under_rows_key(work, *key, row)) {

@@ -40,29 +40,48 @@ void leave_out_moved(const Batch& batch, Chunk& chunk) {
     });
 }
 
+bool names_keys_to_seal(const Batch& batch) {
+    return batch.key.key_expression != nullptr && batch.run.is_between_columns();
+}
+
+bool is_about_a_key(const Failure& failure) {
+    const Code code = failure.cause.code;
+    return !failure.pending && (code == Code::not_found || code == Code::denied ||
+                                code == Code::invalid || code == Code::unsupported);
+}
+
 // What keeps the key from being used is the row's own where the row names it.
 void raise_unless_about_the_row(const Batch& batch, const Failure& failure) {
-    const Code code = failure.cause.code;
-    const bool is_about_its_key = code == Code::not_found || code == Code::denied ||
-                                  code == Code::invalid || code == Code::unsupported;
-    if (failure.pending || batch.key.key_expression == nullptr || !is_about_its_key) {
+    if (batch.key.key_expression == nullptr || !is_about_a_key(failure)) {
         raise_unless_about_the_value(failure);
     }
+}
+
+// Once for all rows that name it.
+FoundTag current_tag_of(const Batch& batch, ByteView identifier) {
+    CurrentTags& tags = *batch.run.current_tags;
+    if (const auto believed = believed_tag(tags, identifier)) {
+        return *believed;
+    }
+    KeyTag tag = {};
+    forget_key({batch.key.action, 0, identifier});
+    const Failure failure = find_current_tag(batch.key.action, identifier, tag);
+    if (failure) {
+        raise_unless_about_the_row(batch, failure);
+        return note_out_of_reach(tags, identifier, failure);
+    }
+    return note_tag(tags, identifier, tag);
 }
 
 // Where each row names its key.
 void leave_out_current(Work& work) {
     Chunk& chunk = work.chunk;
     keep_those(chunk, [&](std::size_t i) {
-        KeyTag tag = {};
-        const Call& call = chunk.calls[i];
-        const Failure failure =
-            find_current_tag(*work.batch.run.current_tags, call.identifier, tag);
-        if (failure) {
-            raise_unless_about_the_row(work.batch, failure);
-            note_bad_row(work, chunk.rows[i].place, failure.cause.sqlstate, failure.cause.message);
+        const FoundTag found = current_tag_of(work.batch, chunk.calls[i].identifier);
+        if (found.tag == nullptr) {
+            note_bad_row(work, chunk.rows[i].place, found.sqlstate, found.reason);
         }
-        return !failure && !begins_under(call.data, tag);
+        return found.tag != nullptr && !begins_under(chunk.calls[i].data, *found.tag);
     });
 }
 
@@ -83,6 +102,33 @@ Failure seal_anew(const Batch& batch, const Chunk& chunk, std::size_t first, std
     }
     const Call* before = batch.key.is_moving ? chunk.calls_before + first : calls.data();
     return reseal({before, count}, calls, results, done);
+}
+
+// While a column is filled: so that it is not asked for again for each row that names it.
+void note_key_of(Work& work, std::size_t index, const Failure& failure) {
+    const bool is_about_its_key = is_about_a_key(failure) || failure.cause.code == Code::disabled;
+    if (names_keys_to_seal(work.batch) && is_about_its_key) {
+        (void)note_out_of_reach(*work.batch.run.current_tags, work.chunk.calls[index].identifier,
+                                failure);
+    }
+}
+
+std::optional<FoundTag> found_out_of_reach(const Work& work, std::size_t index) {
+    if (!names_keys_to_seal(work.batch)) {
+        return std::nullopt;
+    }
+    const auto found =
+        believed_tag(*work.batch.run.current_tags, work.chunk.calls[index].identifier);
+    return found && found->tag == nullptr ? found : std::nullopt;
+}
+
+// Of `most` rows from `first` on, which is one of them: those before one whose key is out of reach.
+std::size_t count_in_reach(const Work& work, std::size_t first, std::size_t most) {
+    std::size_t count = 1;
+    while (count < most && !found_out_of_reach(work, first + count)) {
+        ++count;
+    }
+    return count;
 }
 
 // It has been moved, but is of another version than the current one.
@@ -141,7 +187,13 @@ void seal_chunk(Work& work) {
     }
     std::size_t at_once = chunk_rows;
     for (std::size_t first = 0; first < chunk.count;) {
-        const std::size_t count = std::min(at_once, chunk.count - first);
+        if (const auto found = found_out_of_reach(work, first)) {
+            note_bad_row(work, chunk.rows[first].place, found->sqlstate, found->reason);
+            chunk.results[first++] = nullptr;
+            continue;
+        }
+        const std::size_t count =
+            count_in_reach(work, first, std::min(at_once, chunk.count - first));
         std::size_t done = 0;
         const Failure failure = seal_anew(work.batch, chunk, first, count, done);
         if (!failure) {
@@ -151,6 +203,7 @@ void seal_chunk(Work& work) {
         }
         raise_unless_about_the_row(work.batch, failure);
         first += done;
+        note_key_of(work, first, failure);
         seal_one(work, first, failure);
         at_once = std::max<std::size_t>(done / 2, 1);
         ++first;

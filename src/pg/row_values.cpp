@@ -152,11 +152,7 @@ std::optional<ByteView> context_of_row(const RowValues& values, TupleTableSlot* 
 }
 
 std::optional<ByteView> key_of_row(const RowValues& values, TupleTableSlot* slot, ByteView of_all) {
-    const auto key = values.key != nullptr ? evaluate(values, values.key, slot) : of_all;
-    if (key) {
-        check_identifier(*key);
-    }
-    return key;
+    return values.key != nullptr ? evaluate(values, values.key, slot) : of_all;
 }
 
 }  // namespace kms::pg

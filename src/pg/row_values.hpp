@@ -51,7 +51,8 @@ ByteView lasting_bytes_of_value(const RowValues& values, Datum value);
 std::optional<ByteView> bytes_of_row(const RowValues& values, TupleTableSlot* slot);
 std::optional<ByteView> context_of_row(const RowValues& values, TupleTableSlot* slot);
 
-// The identifier of the row's key: `of_all` where no row names one; nothing for NULL.
+// What names the row's key, which may be no identifier: `of_all` where no row names one; nothing
+// for NULL.
 std::optional<ByteView> key_of_row(const RowValues& values, TupleTableSlot* slot, ByteView of_all);
 
 }  // namespace kms::pg

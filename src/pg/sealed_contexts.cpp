@@ -1,5 +1,6 @@
 #include "pg/sealed_contexts.hpp"
 
+#include "pg/context_expression.hpp"
 #include "pg/context_names.hpp"
 #include "pg/in_step_trigger.hpp"
 #include "pg/owner.hpp"
@@ -74,6 +75,17 @@ void for_each_mutable(Relation table, const char* expression, Visit&& visit) {
     }
 }
 
+bool is_over(Relation table, const char* expression, AttrNumber attribute) {
+    if (expression == nullptr) {
+        return false;
+    }
+    Bitmapset* columns = nullptr;
+    run_owners_code(table->rd_rel->relowner, [&] {
+        pull_varattnos(reinterpret_cast<Node*>(stored_context(table, expression)), 1, &columns);
+    });
+    return bms_is_member(attribute - FirstLowInvalidHeapAttributeNumber, columns);
+}
+
 }  // namespace
 
 void require_over_nothing_sealed(Relation table, const char* expression) {
@@ -118,6 +130,27 @@ void warn_of_updates_meanwhile(Relation table, const char* context_expression) {
              errhint("Until the move is over, an UPDATE of that column must seal the value "
                      "anew, or nobody opens it any more.")));
     });
+}
+
+bool is_opened_with(Relation table, AttrNumber attribute, const RegisteredColumn& column) {
+    return is_over(table, column.context_expression, attribute) ||
+           is_over(table, column.key_expression, attribute) ||
+           (column.is_moving && is_over(table, column.was.context_expression, attribute));
+}
+
+const char* how_to_come_away(const RegisteredColumn& sealed) {
+    const char* name = full_name(sealed);
+    return sealed.key_expression == nullptr
+               ? psprintf(
+                     "kms.reencrypt() with new_context moves the values of %s to a context "
+                     "over other columns.",
+                     name)
+               : psprintf(
+                     "In one transaction, UPDATE %s to what kms.encode_with() seals, under "
+                     "another key or context, of what kms.decode_with() opens, and register "
+                     "it with other expressions: kms.unregister_column(), "
+                     "kms.register_column().",
+                     name);
 }
 
 const Bitmapset* in_other_contexts(Relation table, const char* column) {

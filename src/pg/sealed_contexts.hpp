@@ -21,6 +21,12 @@ void warn_of_updates_meanwhile(Relation table, const char* context_expression);
 // relation; nullptr: none.
 const RegisteredColumn* sealed_under(Oid relation, const char* column);
 
+// Whether its values are opened with what stands in the table's column. Plans as the table's owner.
+bool is_opened_with(Relation table, AttrNumber attribute, const RegisteredColumn& column);
+
+// How its values come away from the column that their context or key is over: sentences of a HINT.
+const char* how_to_come_away(const RegisteredColumn& sealed);
+
 // The table's columns that contexts and keys of other values are over than those of `column`, but
 // for those that are kept in step with a plaintext: these are sealed anew whenever their row is
 // written. nullptr: there are none.

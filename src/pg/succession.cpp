@@ -5,7 +5,7 @@
 #include "pg/dependents.hpp"
 #include "pg/handed_default.hpp"
 #include "pg/owner.hpp"
-#include "pg/registry.hpp"
+#include "pg/sealed_contexts.hpp"
 #include "pg/stored_expression.hpp"
 #include "pg/subscriptions.hpp"
 #include "pg/table_change.hpp"
@@ -17,6 +17,7 @@ struct Lines {
     StringInfoData handed_on;
     StringInfoData lost;
     StringInfoData in_the_way;
+    StringInfoData way_out;
 };
 
 // Of the relation, or of a partition.
@@ -30,6 +31,21 @@ struct Heirs {
 
 void add_line(StringInfo lines, const char* line) {
     appendStringInfo(lines, "%s%s", lines->len == 0 ? "" : "\n", line);
+}
+
+void add_in_the_way(Lines& lines, const char* what, const char* way_out) {
+    add_line(&lines.in_the_way, what);
+    if (strstr(lines.way_out.data, way_out) == nullptr) {
+        appendStringInfo(&lines.way_out, "%s%s", lines.way_out.len == 0 ? "" : " ", way_out);
+    }
+}
+
+// What PostgreSQL tells of.
+const char* how_to_make_anew(const Pair& pair) {
+    return psprintf(
+        "Make what needs it anew over column \"%s\", policies in one transaction with "
+        "the switch; or drop what nobody needs.",
+        pair.to());
 }
 
 template <typename Act>
@@ -147,39 +163,22 @@ void describe_properties(const Pair& pair, const Heirs& heirs, Lines& lines) {
 
 // --- what else there is
 
-void describe_partition_key(const Heirs& heirs, Lines& lines) {
+void describe_partition_key(const Pair& pair, const Heirs& heirs, Lines& lines) {
     if (is_in_partition_key(heirs.table, heirs.from)) {
-        add_line(&lines.in_the_way, psprintf("partition key of table %s", heirs.name));
+        add_in_the_way(lines, psprintf("partition key of table %s", heirs.name),
+                       how_to_make_anew(pair));
     }
-}
-
-bool is_over(Relation table, const char* expression, AttrNumber attribute) {
-    if (expression == nullptr) {
-        return false;
-    }
-    Bitmapset* columns = nullptr;
-    run_owners_code(table->rd_rel->relowner, [&] {
-        pull_varattnos(reinterpret_cast<Node*>(stored_context(table, expression)), 1, &columns);
-    });
-    return bms_is_member(attribute - FirstLowInvalidHeapAttributeNumber, columns);
-}
-
-// While a column is moved, there may be values of the context of before too.
-bool is_opened_with(const Heirs& heirs, const RegisteredColumn& column) {
-    return is_over(heirs.table, column.context_expression, heirs.from) ||
-           is_over(heirs.table, column.key_expression, heirs.from) ||
-           (column.is_moving && is_over(heirs.table, column.was.context_expression, heirs.from));
 }
 
 // Their values could not be opened any more.
 void describe_contexts(const Heirs& heirs, Lines& lines) {
     for (const RegisteredColumn& column : registered_columns()) {
-        if (column.relation == RelationGetRelid(heirs.table) && is_opened_with(heirs, column)) {
-            add_line(&lines.in_the_way,
-                     psprintf("%s of registered column %s",
-                              column.key_expression != nullptr ? "key or context expression"
-                                                               : "context expression",
-                              full_name(column)));
+        if (column.relation == RelationGetRelid(heirs.table) &&
+            is_opened_with(heirs.table, heirs.from, column)) {
+            const char* what = column.key_expression != nullptr ? "key or context" : "context";
+            add_in_the_way(
+                lines, psprintf("%s expression of registered column %s", what, full_name(column)),
+                how_to_come_away(column));
         }
     }
 }
@@ -194,9 +193,10 @@ void describe_subscription(const Heirs& heirs, Lines& lines) {
     }
 }
 
-void add_lines(std::span<const Dependent> dependents, Lines& lines) {
+void add_lines(const Pair& pair, std::span<const Dependent> dependents, Lines& lines) {
     for (const Dependent& each : dependents) {
-        add_line(each.blocks ? &lines.in_the_way : &lines.lost, each.what);
+        each.blocks ? add_in_the_way(lines, each.what, how_to_make_anew(pair))
+                    : add_line(&lines.lost, each.what);
     }
 }
 
@@ -211,17 +211,16 @@ void describe_holders_of_rows(const Pair& pair, Lines& lines) {
     for (const PairTable& table : pair.tables) {
         tables = lappend_oid(tables, table.oid);
     }
-    add_lines(holders_of_rows(tables), lines);
+    add_lines(pair, holders_of_rows(tables), lines);
 }
 
 void describe(const Pair& pair, const Heirs& heirs, Lines& lines) {
     describe_properties(pair, heirs, lines);
-    describe_partition_key(heirs, lines);
+    describe_partition_key(pair, heirs, lines);
     describe_contexts(heirs, lines);
     describe_subscription(heirs, lines);
-    add_lines(
-        dependents_of(RelationGetRelid(heirs.table), heirs.from, hands_on_sequences(pair, heirs)),
-        lines);
+    const Oid table = RelationGetRelid(heirs.table);
+    add_lines(pair, dependents_of(table, heirs.from, hands_on_sequences(pair, heirs)), lines);
 }
 
 // --- doing it
@@ -365,9 +364,10 @@ Succession succession_of(const Pair& pair) {
     initStringInfo(&lines.handed_on);
     initStringInfo(&lines.lost);
     initStringInfo(&lines.in_the_way);
+    initStringInfo(&lines.way_out);
     for_each_table(pair, [&](const Heirs& heirs) { describe(pair, heirs, lines); });
     describe_holders_of_rows(pair, lines);
-    return {lines.handed_on.data, lines.lost.data, lines.in_the_way.data};
+    return {lines.handed_on.data, lines.lost.data, lines.in_the_way.data, lines.way_out.data};
 }
 
 void hand_on(const Pair& pair) {

@@ -11,6 +11,7 @@ struct Succession {
     const char* handed_on;
     const char* lost;        // what PostgreSQL drops with the column
     const char* in_the_way;  // what keeps PostgreSQL from dropping it
+    const char* way_out;     // and what becomes of that: a HINT
 };
 
 // In the relation and its partitions. Looks, and changes nothing. The new column need not be there

@@ -7,6 +7,7 @@
 #include "pg/pair_comparison.hpp"
 #include "pg/publications.hpp"
 #include "pg/registry_writer.hpp"
+#include "pg/retirement.hpp"
 #include "pg/rewriting.hpp"
 #include "pg/succession.hpp"
 #include "pg/table_change.hpp"
@@ -93,10 +94,7 @@ void require_nothing_in_the_way(const Pair& pair, const Succession& succession) 
         ereport(ERROR, (errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
                         errmsg("column \"%s\" of \"%s\" cannot be dropped, since others need it",
                                pair.from(), get_rel_name(pair.relation)),
-                        errdetail("%s", succession.in_the_way),
-                        errhint("Make them anew over column \"%s\", policies in one transaction "
-                                "with the switch; or drop what nobody needs.",
-                                pair.to())));
+                        errdetail("%s", succession.in_the_way), errhint("%s", succession.way_out)));
     }
 }
 
@@ -142,9 +140,11 @@ void hint_at_lock(void* table) {
     }
 }
 
-// Whoever may not have it keeps nobody waiting. Others change nothing of what is found after that.
+// Whoever may not have it keeps nobody waiting, and who waits for it has no other: another switch
+// of the table would wait for that in the end. Others change nothing of what is found after that.
 Switch lock_switch(FunctionCallInfo fcinfo) {
-    const Oid relation = find_switch(fcinfo, false).pair.relation;
+    Oid relation = InvalidOid;
+    without_keeping_locks([&] { relation = find_switch(fcinfo, false).pair.relation; });
     LockRelationOid(relation, ShareRowExclusiveLock);
     (void)find_all_inheritors(relation, ShareRowExclusiveLock, nullptr);
     return find_switch(fcinfo, false);

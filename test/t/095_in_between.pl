@@ -330,6 +330,30 @@ foreach my $call ($opens, "$reencrypt)", "$reencrypt, new_context => 'int4send(i
     $mallory->get('DROP TABLE m.run');
 }
 
+# --- two columns of one table that are switched at once: who waited for the other kept a lock that this one wanted in the end
+
+$mallory->get('CREATE TABLE m.two (id int PRIMARY KEY, a text, b text); INSERT INTO m.two SELECT n, n, -n FROM generate_series(1, 20) n');
+$mallory->get("CALL kms.encrypt_column('m.two', '$_', 'k')") foreach qw(a b);
+$second->get('BEGIN; LOCK TABLE m.two IN SHARE ROW EXCLUSIVE MODE');
+$mallory->send("SELECT kms.switch_column('m.two', 'b')");
+waits_for_lock($mallory, 'a switch waits for another');
+$second->get("SELECT kms.switch_column('m.two', 'a'); COMMIT");
+is($mallory->answer->{state}, '', '... and then both are done');
+is($mallory->get("SELECT string_agg(attname, ' ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 'm.two'::regclass AND attnum > 0 AND NOT attisdropped"), 'id a_encrypted b_encrypted', '... for good');
+
+# --- a rotation in the middle of a run over rows that name their keys: it said that all is done, under the version of before
+
+$admin->get(<<'SQL');
+CREATE TABLE named (id int PRIMARY KEY, key text, c bytea);
+INSERT INTO named SELECT n, 'k', kms.encode_with('k', 'v' || n) FROM generate_series(1, 40) n;
+SELECT kms.register_column('named', 'c', key_expression => 'key'), kms.rotate_key('k');
+SQL
+$other->send(q{CALL kms.reencrypt('named', 'c', batch => 20, pause => '300 ms')});
+ok(becomes(sub { $node->safe_psql('postgres', q{SELECT coalesce(max(rows_done), 0) FROM kms.reencrypt_progress WHERE relation = 'named'::regclass}) > 0 }), 'a run is in the middle');
+$admin->get("SELECT kms.rotate_key('k')");
+is($other->answer->{state}, '', '... of which a key is rotated');
+is($admin->get("SELECT count(*), min(version) = (SELECT max(version) FROM kms.list_keys('k')) FROM kms.census('named', 'c')"), '1|t', '... and all rows come to the newest version');
+
 # --- a table that is rewritten between two transactions of a run
 
 $admin->get(<<'SQL');
