@@ -517,7 +517,7 @@ BEGIN
                 CASE WHEN other.key_expression IS NULL THEN 'context expression' ELSE 'key or context expression' END,
                 other.relation_schema, other.relation_name, other.column_name),
             DETAIL = format('It may use what is %s now.', other.object_identity),
-            HINT = 'Undo it, or register the column anew: the next use of the expression is an error, or gives other contexts.';
+            HINT = 'Undo it, or register the column anew: the next use of the expression is an error, or gives others.';
     END LOOP;
 EXCEPTION WHEN OTHERS THEN
     RAISE WARNING USING

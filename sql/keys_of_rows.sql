@@ -201,5 +201,10 @@ SELECT count(*), count(kms.try_decode_with(('customer ' || customer), total)) FR
 SELECT key_identifier, version, rows FROM kms.census('orders', 'total') ORDER BY 1, 2;
 RESET kms.mode;
 DELETE FROM kms.data_key WHERE kek = 'main';
+
+-- An agent that does not list its keys.
+SELECT :'command' || ' --verbs get' AS silent \gset
+SET kms.command = :'silent';
+SELECT key_identifier, rows FROM kms.key_age() ORDER BY 1;
 DROP TABLE note, person, orders;
 DROP FUNCTION gives_away();
