@@ -495,7 +495,7 @@ BEGIN
                 MESSAGE = format('table %s is no part of %s any more, whose column %I is registered',
                     departed.child::regclass, other.parent, other.attname),
                 DETAIL = 'What it holds is not counted: a key version may be retired that its values need. A trigger that kept columns in step went with the parent.',
-                HINT = 'Register its column with kms.register_column().';
+                HINT = 'Register its column with kms.register_column(). Where columns were kept in step, set the new one to NULL in rows that change before the table is attached again.';
         END LOOP;
     END LOOP;
     FOR other IN

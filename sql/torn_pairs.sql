@@ -67,3 +67,29 @@ SELECT kms.switch_column('torn', 'c');
 SELECT kms.unregister_column('torn', 'c_encrypted'), kms.register_column('torn', 'c_encrypted', 'torn');
 SELECT kms.switch_column('torn', 'c');
 DROP TABLE torn;
+
+-- What a trigger that was dropped has left.
+CREATE TABLE left_over (id int PRIMARY KEY, v text);
+INSERT INTO left_over VALUES (1, 'v1');
+CALL kms.encrypt_column('left_over', 'v', 'torn');
+DROP TRIGGER zzz_kms_v_encrypted ON left_over;
+CALL kms.encrypt_column('left_over', 'v', 'torn');
+ALTER TABLE left_over DROP COLUMN v_encrypted;
+CALL kms.encrypt_column('left_over', 'v', 'torn');
+DROP TABLE left_over;
+
+-- A partition that was away, and changed meanwhile: its own registration is taken back, since its parent's covers it.
+CREATE TABLE whole (id int, v text) PARTITION BY LIST (id);
+CREATE TABLE part PARTITION OF whole FOR VALUES IN (1);
+INSERT INTO whole VALUES (1, 'v1');
+CALL kms.encrypt_column('whole', 'v', 'torn');
+\set VERBOSITY terse
+ALTER TABLE whole DETACH PARTITION part;
+SELECT kms.register_column('part', 'v_encrypted', 'torn');
+UPDATE part SET v = 'v2', v_encrypted = NULL;
+ALTER TABLE whole ATTACH PARTITION part FOR VALUES IN (1);
+\set VERBOSITY default
+SELECT kms.unregister_column('part', 'v_encrypted');
+CALL kms.encrypt_column('whole', 'v', 'torn');
+SELECT kms.decode_with_text('torn', v_encrypted) FROM whole;
+DROP TABLE whole;

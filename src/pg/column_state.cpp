@@ -109,7 +109,11 @@ void require_unregistered(Oid relation, AttrNumber source) {
                 (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                  errmsg("column \"%s\" of \"%s\" is registered: its values are sealed already",
                         column->column_name, column->relation_name),
-                 errhint("kms.reencrypt() with new_key brings them to another key.")));
+                 errhint("%sUPDATE brings them to one that each row names, with kms.decode_with() "
+                         "and kms.encode_with().",
+                         column->key_expression == nullptr
+                             ? "kms.reencrypt() with new_key brings them to another key. "
+                             : "")));
     }
 }
 

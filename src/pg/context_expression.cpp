@@ -56,7 +56,7 @@ void refuse_if(bool found, int sqlstate, const char* what) {
 }
 
 // What an expression may give: the same in bytes, once it is stored.
-enum class Gives { bytes, bytes_or_text };
+enum class Gives { context, key };
 
 bool is_text(Oid type) {
     char category = '\0';
@@ -65,10 +65,13 @@ bool is_text(Oid type) {
     return category == TYPCATEGORY_STRING || category == TYPCATEGORY_UNKNOWN;
 }
 
-// In the database's own encoding, as a text is stored.
+// In the database's own encoding, as a text is stored; nullptr: nothing makes a text of it unasked.
 Node* as_stored_bytes(ParseState* state, Node* node) {
     Node* text = coerce_to_target_type(state, node, exprType(node), TEXTOID, -1, COERCION_IMPLICIT,
                                        COERCE_IMPLICIT_CAST, -1);
+    if (text == nullptr) {
+        return nullptr;
+    }
     Expr* encoding = reinterpret_cast<Expr*>(makeFuncExpr(
         F_GETDATABASEENCODING, NAMEOID, NIL, InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL));
     return reinterpret_cast<Node*>(makeFuncExpr(F_CONVERT_TO, BYTEAOID, list_make2(text, encoding),
@@ -78,7 +81,7 @@ Node* as_stored_bytes(ParseState* state, Node* node) {
 
 Node* as_bytes(ParseState* state, Node* node, Gives gives) {
     const Oid type = exprType(node);
-    const bool takes_text = gives == Gives::bytes_or_text;
+    const bool takes_text = gives == Gives::key;
     Node* bytes = takes_text && is_text(type)
                       ? as_stored_bytes(state, node)
                       : coerce_to_target_type(state, node, type, BYTEAOID, -1, COERCION_IMPLICIT,
@@ -100,7 +103,7 @@ bool has_subquery(Node* raw, void* context) {
 
 // A subquery is refused before it is read: it names its columns by the types that are cast to,
 // whose names are gone from the tree once they have been looked up.
-Node* transform(Relation table, const char* text, Gives gives = Gives::bytes) {
+Node* transform(Relation table, const char* text, Gives gives = Gives::context) {
     const Oid owner = table->rd_rel->relowner;
     Node* raw = raw_context(text);
     refuse_if(has_subquery(raw, nullptr), ERRCODE_FEATURE_NOT_SUPPORTED, "subqueries");
@@ -127,11 +130,11 @@ void require_not_volatile(Node* node, Node* plan) {
 }
 
 // What a row's context is must not change by itself, nor when its value is sealed again.
-void require_lasting(Node* node, AttrNumber attribute) {
+void require_lasting(Node* node, AttrNumber attribute, Gives gives) {
     require_other_columns(node, attribute);
     Node* plan = planned(node);
     require_not_volatile(node, plan);
-    require_usable_constant(plan);
+    require_usable_constant(plan, gives == Gives::key ? check_identifier : check_context);
 }
 
 bool has_generated_column(Relation table) {
@@ -207,7 +210,7 @@ const char* checked(Relation table, AttrNumber attribute, const char* text, Give
             [&] {
                 Node* node = transform(table, text, gives);
                 require_exact_names(node);
-                require_lasting(node, attribute);
+                require_lasting(node, attribute, gives);
                 require_exact_names(node);  // which planning has run users' code
                 require_few_columns(node);
                 require_small_types(table, node);
@@ -224,11 +227,11 @@ const char* checked(Relation table, AttrNumber attribute, const char* text, Give
 }  // namespace
 
 const char* checked_context(Relation table, AttrNumber attribute, const char* text) {
-    return checked(table, attribute, text, Gives::bytes);
+    return checked(table, attribute, text, Gives::context);
 }
 
 const char* checked_key(Relation table, AttrNumber attribute, const char* text) {
-    return checked(table, attribute, text, Gives::bytes_or_text);
+    return checked(table, attribute, text, Gives::key);
 }
 
 Bitmapset* columns_of_context(Relation table, const char* stored) {

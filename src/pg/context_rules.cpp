@@ -54,6 +54,14 @@ bool reads_escapes(Node* node, void* context) {
     return walk_expression(node, reads_escapes, context);
 }
 
+// Of a key that is text, what becomes bytes: the encoding that it gets is no constant to a planner.
+Node* text_of_key(Node* plan) {
+    const auto* call = IsA(plan, FuncExpr) ? reinterpret_cast<FuncExpr*>(plan) : nullptr;
+    return call != nullptr && call->funcid == F_CONVERT_TO
+               ? static_cast<Node*>(linitial(call->args))
+               : plan;
+}
+
 }  // namespace
 
 void require_other_columns(Node* node, AttrNumber attribute) {
@@ -82,17 +90,18 @@ void require_distinct_bytes(Node* node) {
     }
 }
 
-void require_usable_constant(Node* plan) {
-    if (!IsA(plan, Const)) {
+void require_usable_constant(Node* plan, void (*check)(ByteView)) {
+    Node* made = text_of_key(plan);
+    if (!IsA(made, Const)) {
         return;
     }
-    const auto* constant = reinterpret_cast<Const*>(plan);
+    const auto* constant = reinterpret_cast<Const*>(made);
     if (constant->constisnull) {
         ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
                         errmsg("a registered expression is NULL for no row, and this one for all"),
                         errhint("A context that is left out is the empty one.")));
     }
-    check_context(bytes_of_datum(constant->constvalue));
+    check(bytes_of_datum(constant->constvalue));
 }
 
 void require_short(const char* stored) {

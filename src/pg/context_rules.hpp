@@ -1,7 +1,7 @@
 // What a registered expression may be, beside one that PostgreSQL takes: act one.
 #pragma once
 
-#include "pg/pg.hpp"
+#include "pg/args.hpp"
 
 namespace kms::pg {
 
@@ -15,8 +15,8 @@ void require_other_columns(Node* node, AttrNumber attribute);
 void require_distinct_bytes(Node* node);
 
 // 22004 or 22023 where it is the same for all rows, and of no use for any. `plan`: as it is
-// planned.
-void require_usable_constant(Node* plan);
+// planned. `check` raises what is wrong with the bytes.
+void require_usable_constant(Node* plan, void (*check)(ByteView bytes));
 
 // 54000, or 54011: after some commands of anybody's all stored expressions are read, and after
 // every command that changes a definition the names and types of their columns are compared.

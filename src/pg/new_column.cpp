@@ -122,6 +122,24 @@ void fire_always(const NewColumn& column) {
                  [&] { return fires_everywhere(column.relation, column.source); });
 }
 
+// A column of that name may be what a detached partition, or a trigger that was dropped, has left.
+[[noreturn]] void raise_exists(const NewColumn& column, AttrNumber found) {
+    const bool may_be_left =
+        !column.opens && find_registered_column(column.relation, found) != nullptr;
+    const char* how_to_clear =
+        may_be_left ? psprintf(
+                          " Where it is what is left of an encryption whose trigger is gone, "
+                          "and every value is in column \"%s\" still, drop it.",
+                          column.source)
+                    : "";
+    ereport(ERROR, (errcode(ERRCODE_DUPLICATE_COLUMN),
+                    errmsg("column \"%s\" of \"%s\" exists already", column.name,
+                           get_rel_name(column.relation)),
+                    errhint("Say another one with %s => …%s",
+                            column.opens ? "plain_column" : "encrypted_column", how_to_clear)));
+    pg_unreachable();
+}
+
 AttrNumber find_new_column(const NewColumn& column) {
     const Relation table = relation_open(column.relation, AccessShareLock);
     const InStepTrigger trigger = find_in_step_trigger(table, column.source);
@@ -131,11 +149,7 @@ AttrNumber find_new_column(const NewColumn& column) {
     const bool is_ours = trigger.name != nullptr && trigger.opens == column.opens &&
                          strcmp(trigger.target, column.name) == 0;
     if (exists && !is_ours) {
-        ereport(ERROR, (errcode(ERRCODE_DUPLICATE_COLUMN),
-                        errmsg("column \"%s\" of \"%s\" exists already", column.name,
-                               get_rel_name(column.relation)),
-                        errhint("Say another one with %s => …",
-                                column.opens ? "plain_column" : "encrypted_column")));
+        raise_exists(column, found);
     }
     if (!exists && trigger.name != nullptr) {
         ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -125,8 +125,9 @@ const char* how_to_enable(const Pair& pair) {
                ? "Where the version is disabled, and not destroyed, enable it."
                : psprintf(
                      "Where the version is disabled, and not destroyed, enable it. Or, where "
-                     "the value of column \"%s\" is right: set \"%s\" of the row to NULL, "
-                     "and the trigger makes it anew.",
+                     "the value of column \"%s\" is right: rotate the key where that version "
+                     "is the current one, and set \"%s\" of the row to NULL; the trigger makes "
+                     "it anew.",
                      pair.from(), pair.to());
 }
 

@@ -171,8 +171,12 @@ void warn_of_move(const RegisteredColumn& column) {
     }
 }
 
-// Its trigger would not know the key any more.
+// Its trigger would not know the key any more, unless what is registered of a table above it says
+// it.
 void warn_of_pair(Relation table, const char* column) {
+    if (covering(RelationGetRelid(table), column, registered_columns()) != nullptr) {
+        return;
+    }
     const InStepTrigger into = find_in_step_trigger_into(table, column);
     const InStepTrigger from = find_in_step_trigger(table, column);
     const char* trigger = into.name != nullptr ? into.name : from.name;

@@ -88,9 +88,12 @@ Status about_agent(Status ready) {
 }
 
 // The database has other versions of the key: an agent that gives no keys has none of this name.
-Error neither_here_nor_there(Error error) {
+Error neither_here_nor_there(Error error, const KeyTag& tag) {
     if (error.code == Code::not_found || error.code == Code::unsupported) {
-        error.code = Code::wrong_key;
+        return {Code::wrong_key,
+                "No version of the data key, nor of a key of this name at the agent, "
+                "has the tag " +
+                    wire::tag_word(tag) + "."};
     }
     return error;
 }
@@ -292,19 +295,24 @@ Result<HeldKey*> Session::key_with_tag(const KeyUse& use, const KeyTag& tag) {
     if (fetched || use.is_stored(tag)) {
         return fetched;
     }
-    return use.stored != nullptr ? neither_here_nor_there(std::move(fetched.error()))
+    return use.stored != nullptr ? neither_here_nor_there(std::move(fetched.error()), tag)
                                  : after_current_key(use, tag, std::move(fetched.error()));
 }
 
-// The agent does not say whether it lacks the key or this version of it.
+// The agent does not say whether it lacks the key or this version of it. A current version that is
+// disabled is another one, and there.
 Result<HeldKey*> Session::after_current_key(const KeyUse& use, const KeyTag& tag, Error error) {
-    if (error.code == Code::not_found) {
-        KMS_ASSIGN(HeldKey * current, current_key(use));
-        if (current->key.tag() == tag) {
-            return current;
-        }
-        error.code = Code::wrong_key;
+    if (error.code != Code::not_found) {
+        return error;
     }
+    auto current = current_key(use);
+    if (!current && current.error().code != Code::disabled) {
+        return current;
+    }
+    if (current && (*current)->key.tag() == tag) {
+        return current;
+    }
+    error.code = Code::wrong_key;
     return error;
 }
 
