@@ -83,6 +83,29 @@ SELECT requests - :before < 100 AS asked_seldom FROM kms.status();
 SELECT rows FROM kms.census('many', 'plain_encrypted');
 DROP TABLE many;
 
+-- What is read to find out a row's key goes with the row, and does not stay until the batch is done.
+CREATE TABLE ordered (id int PRIMARY KEY, doc jsonb, body bytea);
+INSERT INTO ordered SELECT n, jsonb_build_object('tenant', 'tenant 1', 'text', repeat('some order line ', 60000)), kms.encode_with('tenant 1', 'v') FROM generate_series(1, 300) n;
+SELECT kms.register_column('ordered', 'body', key_expression => $$doc->>'tenant'$$);
+SELECT kms.rotate_key('tenant 1');
+CREATE FUNCTION most_memory() RETURNS bigint LANGUAGE sql AS $$ SELECT substring(pg_read_file('/proc/self/status') from 'VmHWM:\s*(\d+)')::bigint $$;
+SELECT most_memory() AS before \gset
+CALL kms.reencrypt('ordered', 'body');
+CALL kms.reencrypt('ordered', 'body');
+SELECT most_memory() - :before < 100000 AS took_little;
+DROP FUNCTION most_memory;
+DROP TABLE ordered;
+
+-- Nothing is made where the agent has none of the keys that the first rows name.
+CREATE TABLE misnamed (id int PRIMARY KEY, tenant text, plain text);
+INSERT INTO misnamed SELECT n, CASE WHEN n < 5000 THEN 'tenant 1' END, 'p' FROM generate_series(1, 9000) n;
+CALL kms.encrypt_column('misnamed', 'plain', key_expression => $$'tenant ' || tenant$$);
+CALL kms.encrypt_column('misnamed', 'plain', key_expression => $$nullif(tenant, 'tenant 1')$$);
+INSERT INTO misnamed VALUES (0, 'tenant 1', 'not there'), (-1, '1', 'there');
+CALL kms.encrypt_column('misnamed', 'plain', key_expression => $$'tenant ' || CASE WHEN id = 17 THEN (1 / (id - 17))::text ELSE tenant END$$);
+SELECT count(*) FROM pg_attribute WHERE attrelid = 'misnamed'::regclass AND attnum > 0;
+DROP TABLE misnamed;
+
 -- What one key is said of is not for it.
 CALL kms.reencrypt('note', 'body', new_key => 'pii');
 CALL kms.reencrypt('note', 'body', new_context => '');
@@ -244,9 +267,13 @@ CALL kms.reencrypt('orders', 'total');
 CALL kms.destroy_data_key('customer 1', 2, dry_run => true);
 CALL kms.destroy_data_key('customer 1', 2, shred => true, force => true);
 SELECT kms.rotate_data_key('customer 2');
+CREATE TEMPORARY TABLE undamaged AS SELECT * FROM kms.data_key WHERE name = 'customer 5';
+UPDATE kms.data_key SET wrapped = '\x00' WHERE name = 'customer 5';
 \set VERBOSITY terse
 CALL kms.reencrypt('orders', 'total');
 \set VERBOSITY default
+UPDATE kms.data_key d SET wrapped = u.wrapped FROM undamaged u WHERE d.name = u.name AND d.version = u.version;
+DROP TABLE undamaged;
 SELECT count(*), count(kms.try_decode_with(('customer ' || customer), total)) FROM orders;
 SELECT key_identifier, version, rows FROM kms.census('orders', 'total') ORDER BY 1, 2;
 RESET kms.mode;
@@ -256,5 +283,13 @@ DELETE FROM kms.data_key WHERE kek = 'main';
 SELECT :'command' || ' --verbs get' AS silent \gset
 SET kms.command = :'silent';
 SELECT key_identifier, rows FROM kms.key_age() ORDER BY 1;
+CREATE TABLE unreached (id int PRIMARY KEY, tenant text, plain text);
+INSERT INTO unreached VALUES (1, 'tenant 1', 'p');
+SET kms.command = '/bin/false';
+\set VERBOSITY terse
+CALL kms.encrypt_column('unreached', 'plain', key_expression => 'tenant');
+\set VERBOSITY default
+SELECT count(*) FROM pg_attribute WHERE attrelid = 'unreached'::regclass AND attnum > 0;
+DROP TABLE unreached;
 DROP TABLE note, person, orders;
 DROP FUNCTION gives_away();

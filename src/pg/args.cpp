@@ -87,10 +87,15 @@ ByteView bytes_of_datum(Datum datum) {
     return {reinterpret_cast<const Byte*>(VARDATA_ANY(value)), VARSIZE_ANY_EXHDR(value)};
 }
 
-ByteView copy_of(ByteView bytes) {
-    auto* copy = static_cast<Byte*>(palloc(std::max<std::size_t>(bytes.size(), 1)));
+ByteView copy_into(MemoryContext memory, ByteView bytes) {
+    auto* copy =
+        static_cast<Byte*>(MemoryContextAlloc(memory, std::max<std::size_t>(bytes.size(), 1)));
     std::copy(bytes.begin(), bytes.end(), copy);
     return {copy, bytes.size()};
+}
+
+ByteView copy_of(ByteView bytes) {
+    return copy_into(CurrentMemoryContext, bytes);
 }
 
 [[gnu::hot]] void check_context(ByteView context) {

@@ -33,6 +33,7 @@ ByteView bytes_of_datum(Datum datum);
 
 // In the current memory context.
 ByteView copy_of(ByteView bytes);
+ByteView copy_into(MemoryContext memory, ByteView bytes);
 
 inline bool stands_in_its_row(const varlena* value) {
     return !VARATT_IS_EXTERNAL(value) && !VARATT_IS_COMPRESSED(value);

@@ -96,6 +96,13 @@ Failure find_current_tag(const char* action, ByteView identifier, KeyTag& tag) {
     return {};
 }
 
+bool is_about_a_key(const Failure& failure) {
+    const Code code = failure.cause.code;
+    return !failure.pending &&
+           (code == Code::not_found || code == Code::denied || code == Code::invalid ||
+            code == Code::unsupported || code == Code::damaged_key || code == Code::disabled);
+}
+
 CurrentTags* make_current_tags() {
     auto* tags = static_cast<CurrentTags*>(palloc(sizeof(CurrentTags)));
     MemoryContext memory =

@@ -12,6 +12,9 @@ constexpr std::int64_t believed_ms = 1000;
 // In whatever mode: that of a value which is sealed now.
 Failure find_current_tag(const char* action, ByteView identifier, KeyTag& tag);
 
+// What keeps a key from sealing, and not its agent from being asked.
+bool is_about_a_key(const Failure& failure);
+
 // Those of the keys that rows name, in a memory context of their own below the current one.
 struct CurrentTags;
 CurrentTags* make_current_tags();

@@ -190,6 +190,7 @@ KMS_FUNCTION(kms_decrypt_column) {
     begin_read_committed();
     require_own_table(procedure, run.relation);
     let_make_triggers(run.relation);
+    begin_behind_others(run.relation);
     require_own_table(procedure, run.relation);
     require_named(run.relation, run.source, wanted.source);
     require_replaceable(run.relation, run.source);

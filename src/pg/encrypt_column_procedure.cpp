@@ -7,6 +7,7 @@
 #include "pg/in_step_trigger.hpp"
 #include "pg/inheritance.hpp"
 #include "pg/key_arguments.hpp"
+#include "pg/keys_of_rows.hpp"
 #include "pg/new_column.hpp"
 #include "pg/owner.hpp"
 #include "pg/registry.hpp"
@@ -95,24 +96,6 @@ const RegisteredColumn* registration_of(Oid relation, const Wanted& wanted) {
     return find_registered_column(relation, get_attnum(relation, wanted.encrypted));
 }
 
-// All of it, or none, in the first transaction. What is registered is taken as it is before code of
-// the table's owner runs again; nullptr where nothing is, which require_key() tells.
-void prepare_column(Rewriting& run, const NewColumn& column, const Wanted& wanted) {
-    run.target = find_new_column(column);
-    if (run.target == InvalidAttrNumber) {
-        run.target = add_new_column(column);
-        register_encrypted(column.relation, wanted);
-        run.began_with = registration_of(column.relation, wanted);
-        return;
-    }
-    run.began_with = registration_of(column.relation, wanted);
-    if (run.began_with != nullptr) {
-        const Relation table = relation_open(column.relation, AccessShareLock);
-        require_same_registration(table, wanted, *run.began_with);
-        relation_close(table, NoLock);
-    }
-}
-
 // The plaintext goes when the columns are switched.
 void require_not_over_plaintext(Oid relation, AttrNumber plain, const char* context) {
     const Relation table = relation_open(relation, AccessShareLock);
@@ -125,6 +108,36 @@ void require_not_over_plaintext(Oid relation, AttrNumber plain, const char* cont
                         errhint("Take columns that stay.")));
     }
     relation_close(table, NoLock);
+}
+
+const char* stored_key(Oid relation, const char* expression) {
+    const Relation table = relation_open(relation, AccessShareLock);
+    const char* stored = checked_key(table, InvalidAttrNumber, expression);
+    relation_close(table, NoLock);
+    return stored;
+}
+
+// All of it, or none, in the first transaction. What is registered is taken as it is before code of
+// the table's owner runs again; nullptr where nothing is, which require_key() tells.
+void prepare_column(Rewriting& run, const NewColumn& column, const Wanted& wanted) {
+    run.target = find_new_column(column);
+    if (run.target == InvalidAttrNumber) {
+        if (wanted.key != nullptr) {
+            const char* stored = stored_key(column.relation, wanted.key);
+            require_not_over_plaintext(column.relation, run.source, stored);
+            require_some_key(run.action, column.relation, wanted.plain, stored);
+        }
+        run.target = add_new_column(column);
+        register_encrypted(column.relation, wanted);
+        run.began_with = registration_of(column.relation, wanted);
+        return;
+    }
+    run.began_with = registration_of(column.relation, wanted);
+    if (run.began_with != nullptr) {
+        const Relation table = relation_open(column.relation, AccessShareLock);
+        require_same_registration(table, wanted, *run.began_with);
+        relation_close(table, NoLock);
+    }
 }
 
 // nullptr where nothing is registered, which require_key() tells.
@@ -184,6 +197,7 @@ KMS_FUNCTION(kms_encrypt_column) {
     begin_read_committed();
     require_own_table(procedure, run.relation);
     let_make_triggers(run.relation);
+    begin_behind_others(run.relation);
     require_own_table(procedure, run.relation);
     require_named(run.relation, run.source, wanted.plain);
     require_replaceable(run.relation, run.source);

@@ -131,8 +131,6 @@ void let_make_triggers(Oid relation) {
                              quote_identifier(GetUserNameFromId(owner, false))));
         act_as(caller);
     }
-    commit_batch();
-    begin_batch();
 }
 
 // By PostgreSQL's own function: nobody has USAGE of the schema of the trigger's.

@@ -21,6 +21,7 @@ constexpr std::size_t chunk_rows = 1000;
 // Rows that are read, and not compared yet. What the arrays point to is of `memory`.
 struct Chunk {
     MemoryContext memory;
+    MemoryContext row_memory;  // of what is made of one row
     std::size_t count;
     std::size_t bytes;
     ByteView* plaintexts;
@@ -44,6 +45,8 @@ struct Comparison {
 Chunk make_chunk() {
     return {
         .memory = AllocSetContextCreate(CurrentMemoryContext, "kms rows", ALLOCSET_DEFAULT_SIZES),
+        .row_memory =
+            AllocSetContextCreate(CurrentMemoryContext, "kms row", ALLOCSET_DEFAULT_SIZES),
         .count = 0,
         .bytes = 0,
         .plaintexts = allocate_many<ByteView>(chunk_rows),
@@ -216,15 +219,18 @@ void take_row(Comparison& comparison, TupleTableSlot* row) {
         raise_difference(comparison, row->tts_tid, "has nothing that can be a key's name",
                          how_to_name_key(comparison.pair));
     }
-    chunk.plaintexts[chunk.count] = copy_of(*plaintext);
-    chunk.written[chunk.count] = written_of_row(comparison, row);
+    chunk.plaintexts[chunk.count] = copy_into(chunk.memory, *plaintext);
+    const auto written = written_of_row(comparison, row);
+    chunk.written[chunk.count] =
+        written ? std::optional(copy_into(chunk.memory, *written)) : std::nullopt;
     chunk.calls[chunk.count] = {.action = "open a value with",
                                 .local_id = 0,
-                                .data = copy_of(bytes_of_datum(encrypted)),
-                                .context = copy_of(*context),
-                                .identifier = copy_of(*key)};
+                                .data = copy_into(chunk.memory, bytes_of_datum(encrypted)),
+                                .context = copy_into(chunk.memory, *context),
+                                .identifier = copy_into(chunk.memory, *key)};
     chunk.places[chunk.count] = row->tts_tid;
-    chunk.bytes += plaintext->size() + chunk.calls[chunk.count].data.size() + context->size();
+    chunk.bytes +=
+        plaintext->size() + chunk.calls[chunk.count].data.size() + context->size() + key->size();
     ++chunk.count;
 }
 
@@ -235,11 +241,12 @@ bool is_full(const Chunk& chunk) {
 // What makes a row's bytes and its context is the owner's code. False at the end.
 bool read_chunk(Comparison& comparison, TableScanDesc scan, TupleTableSlot* row) {
     bool has_row = false;
-    MemoryContext caller = MemoryContextSwitchTo(comparison.chunk.memory);
+    MemoryContext caller = MemoryContextSwitchTo(comparison.chunk.row_memory);
     run_owners_code(comparison.owner, [&] {
         while (!is_full(comparison.chunk) &&
                (has_row = table_scan_getnextslot(scan, ForwardScanDirection, row))) {
             CHECK_FOR_INTERRUPTS();
+            MemoryContextReset(comparison.chunk.row_memory);
             take_row(comparison, row);
         }
     });

@@ -107,6 +107,8 @@ void begin_batch();  // READ COMMITTED, a snapshot
 void commit_batch();
 // Commits, where the caller's transaction is none of READ COMMITTED, and begins such a one.
 void begin_read_committed();
+// Commits, and waits for whoever changes the table, with nothing that they may want in the end.
+void begin_behind_others(Oid relation);
 void sleep_for(std::int64_t milliseconds);
 
 const char* column_label(const Rewriting& run);  // column "c" of table "t"

@@ -66,12 +66,6 @@ bool is_of_a_rows_surroundings(int sqlstate) {
                    sqlstate::not_bound, ERRCODE_INTERNAL_ERROR});
 }
 
-// What it holds, what it breaks, how large it gets, what its triggers say about it, in codes of
-// their own too. Where it is every row's all the same, the run soon gives up.
-bool is_about_a_row(int sqlstate) {
-    return is_a_rows_in_its_class(sqlstate) || !is_of_a_rows_surroundings(sqlstate);
-}
-
 // Another has written what may be a duplicate, and has not committed it.
 bool is_held(const Attempt& attempt, const ErrorData& error) {
     return attempt.waits_briefly && error.sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
@@ -214,6 +208,10 @@ bool is_under(varlena* value, ByteView tag) {
 }
 
 }  // namespace
+
+bool is_about_a_row(int sqlstate) {
+    return is_a_rows_in_its_class(sqlstate) || !is_of_a_rows_surroundings(sqlstate);
+}
 
 AttrNumber column_in(const Rewriting& run, Relation table, AttrNumber column) {
     const char* name = get_attname(run.relation, column, true);

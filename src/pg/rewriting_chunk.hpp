@@ -13,7 +13,8 @@ constexpr std::size_t chunk_bytes = std::size_t{4} << 20;
 constexpr std::size_t chunk_rows = 8192;
 // Rows that are read, and what is to be written.
 struct Chunk {
-    MemoryContext memory;  // of what the arrays point to
+    MemoryContext memory;      // of what the arrays point to
+    MemoryContext row_memory;  // of what is made of one row
     std::size_t count;
     std::size_t bytes;
     Call* calls;

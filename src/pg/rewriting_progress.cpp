@@ -72,6 +72,13 @@ const char* how_to_enable(const BadRows& rows) {
                : "";
 }
 
+const char* what_writers_meet(const Rewriting& run) {
+    const bool is_of_each_row = run.began_with->key_expression != nullptr;
+    return is_of_each_row && run.is_between_columns()
+               ? " Until then writes of values that cannot be sealed are refused."
+               : "";
+}
+
 [[noreturn]] void raise_bad(const Rewriting& run) {
     const BadRows& rows = run.bad_in_pass;
     const auto count = static_cast<long long>(rows.count);
@@ -82,14 +89,14 @@ const char* how_to_enable(const BadRows& rows) {
              ? errmsg("%s: too many rows raise errors, %lld of them", column_label(run), count)
              : errmsg("%s: %lld rows stayed as they are", column_label(run), count),
          errdetail("%s", shown_bad(rows)),
-         errhint("%s%s%s",
+         errhint("%s%s%s%s",
                  run.has_given_up ? "Mend what they have in common and CALL it again: it goes on."
                  : moves_context(run)
                      ? "All other rows are done. Mend these and CALL it again. A value whose "
                        "context of before has changed opens again once the column of that is set "
                        "back."
                      : "All other rows are done. Mend these and CALL it again.",
-                 how_to_enable(rows), how_to_begin_anew(run))));
+                 how_to_enable(rows), what_writers_meet(run), how_to_begin_anew(run))));
     pg_unreachable();
 }
 

@@ -19,6 +19,8 @@ Chunk make_chunk(int most) {
     const std::size_t rows = std::min(static_cast<std::size_t>(most), chunk_rows);
     return {
         .memory = AllocSetContextCreate(CurrentMemoryContext, "kms chunk", ALLOCSET_DEFAULT_SIZES),
+        .row_memory =
+            AllocSetContextCreate(CurrentMemoryContext, "kms row", ALLOCSET_DEFAULT_SIZES),
         .count = 0,
         .bytes = 0,
         .calls = allocate_many<Call>(rows),
@@ -64,7 +66,7 @@ Call as_before(const Work& work, const Call& call, TupleTableSlot* row) {
         work.attempt.without_before ? std::nullopt : context_of_row(work.values_before, row);
     Call before = call;
     before.identifier = work.batch.key.was.key_identifier;
-    before.context = context ? copy_of(*context) : ByteView{};
+    before.context = context ? copy_into(work.chunk.memory, *context) : ByteView{};
     before.data = context ? call.data : ByteView{};
     return before;
 }
@@ -111,13 +113,13 @@ void take_row(Work& work, TupleTableSlot* row) {
     Call& call = chunk.calls[chunk.count];
     call = {.action = work.batch.key.action,
             .local_id = 0,
-            .data = copy_of(bytes_of_row(work.values, row).value_or(ByteView{})),
-            .context = copy_of(*context),
-            .identifier = copy_of(*key)};
+            .data = copy_into(chunk.memory, bytes_of_row(work.values, row).value_or(ByteView{})),
+            .context = copy_into(chunk.memory, *context),
+            .identifier = copy_into(chunk.memory, *key)};
     if (work.batch.key.is_moving) {
         chunk.calls_before[chunk.count] = as_before(work, call, row);
     }
-    chunk.bytes += call.data.size() + call.context.size();
+    chunk.bytes += call.data.size() + call.context.size() + call.identifier.size();
     chunk.rows[chunk.count++] = version_of(row);
 }
 
@@ -131,8 +133,10 @@ ItemPointerData take_rows(Work& work, ItemPointerData end) {
     const Relation table = work.batch.table;
     TupleTableSlot* row = table_slot_create(table, nullptr);
     TableScanDesc scan = begin_range_scan(table, GetActiveSnapshot(), &work.attempt.next, &end);
+    MemoryContext caller = MemoryContextSwitchTo(work.chunk.row_memory);
     ItemPointerData next = page_behind(end);
     while (table_scan_getnextslot_tidrange(scan, ForwardScanDirection, row)) {
+        MemoryContextReset(work.chunk.row_memory);
         if (is_unwritten(work.batch.unwritten, row)) {
             take_row(work, row);
         }
@@ -141,12 +145,15 @@ ItemPointerData take_rows(Work& work, ItemPointerData end) {
             break;
         }
     }
+    MemoryContextSwitchTo(caller);
     table_endscan(scan);
     ExecDropSingleTupleTableSlot(row);
     return next;
 }
 
 // What makes a row's bytes and its context is the owner's code, also where it is the type's own.
+// What that makes of a row besides, values that are fetched to be looked into say, goes with the
+// row.
 void read_chunk(Work& work, ItemPointerData end) {
     MemoryContext caller = MemoryContextSwitchTo(work.chunk.memory);
     run_code_of(work.batch.owner, work.attempt, [&] { work.attempt.next = take_rows(work, end); });
@@ -179,7 +186,11 @@ bool is_whole(const Work& work, TupleTableSlot* row, std::size_t index, Datum va
 }
 
 void require_whole(const Work& work, TupleTableSlot* row, std::size_t index, Datum value) {
-    if (!is_whole(work, row, index, value)) {
+    MemoryContext caller = MemoryContextSwitchTo(work.chunk.row_memory);
+    const bool whole = is_whole(work, row, index, value);
+    MemoryContextSwitchTo(caller);
+    MemoryContextReset(work.chunk.row_memory);
+    if (!whole) {
         ereport(ERROR,
                 (errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
                  errmsg("a trigger has changed the value, or what its key or context is made of")));

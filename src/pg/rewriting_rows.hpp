@@ -43,6 +43,10 @@ inline ItemPointerData place_behind(const ItemPointerData& place) {
     return next;
 }
 
+// What a row holds, what it breaks, how large it gets, what its triggers say about it, in codes of
+// their own too. Where it is every row's all the same, the run soon gives up.
+bool is_about_a_row(int sqlstate);
+
 // What keeps the key from being used, and not a row's value from being opened.
 void raise_unless_about_the_value(const Failure& failure);
 

@@ -44,12 +44,6 @@ bool names_keys_to_seal(const Batch& batch) {
     return batch.key.key_expression != nullptr && batch.run.is_between_columns();
 }
 
-bool is_about_a_key(const Failure& failure) {
-    const Code code = failure.cause.code;
-    return !failure.pending && (code == Code::not_found || code == Code::denied ||
-                                code == Code::invalid || code == Code::unsupported);
-}
-
 // What keeps the key from being used is the row's own where the row names it.
 void raise_unless_about_the_row(const Batch& batch, const Failure& failure) {
     if (batch.key.key_expression == nullptr || !is_about_a_key(failure)) {
@@ -106,8 +100,7 @@ Failure seal_anew(const Batch& batch, const Chunk& chunk, std::size_t first, std
 
 // While a column is filled: so that it is not asked for again for each row that names it.
 void note_key_of(Work& work, std::size_t index, const Failure& failure) {
-    const bool is_about_its_key = is_about_a_key(failure) || failure.cause.code == Code::disabled;
-    if (names_keys_to_seal(work.batch) && is_about_its_key) {
+    if (names_keys_to_seal(work.batch) && is_about_a_key(failure)) {
         (void)note_out_of_reach(*work.batch.run.current_tags, work.chunk.calls[index].identifier,
                                 failure);
     }

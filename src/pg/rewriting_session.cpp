@@ -86,6 +86,12 @@ void begin_read_committed() {
     }
 }
 
+void begin_behind_others(Oid relation) {
+    commit_batch();
+    begin_batch();
+    LockRelationOid(relation, ShareUpdateExclusiveLock);
+}
+
 void commit_batch() {
     commit_here();
 }

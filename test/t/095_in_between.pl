@@ -341,6 +341,26 @@ $second->get("SELECT kms.switch_column('m.two', 'a'); COMMIT");
 is($mallory->answer->{state}, '', '... and then both are done');
 is($mallory->get("SELECT string_agg(attname, ' ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 'm.two'::regclass AND attnum > 0 AND NOT attisdropped"), 'id a_encrypted b_encrypted', '... for good');
 
+# --- two columns of one table whose encryption begins at once, behind a reader: each kept a lock that the other wanted in the end
+
+$mallory->get('CREATE TABLE m.begun (id int PRIMARY KEY, a text, b text); INSERT INTO m.begun SELECT n, n, -n FROM generate_series(1, 20) n');
+$second->get('BEGIN; SELECT count(*) FROM m.begun');
+my $third = kms_session($node, user => 'mallory');
+$mallory->send("CALL kms.encrypt_column('m.begun', 'a', 'k')");
+waits_for_lock($mallory, 'a first call waits for the reader');
+$third->send("CALL kms.encrypt_column('m.begun', 'b', 'k')");
+waits_for_lock($third, '... and a second one for the first');
+$second->get('COMMIT');
+is($_->answer->{state}, '', '... and then both are done') foreach $mallory, $third;
+$mallory->send("SELECT kms.switch_column('m.begun', 'a')") if $second->get('BEGIN; SELECT count(*) FROM m.begun');
+waits_for_lock($mallory, 'a switch waits for a reader');
+$third->send("CALL kms.decrypt_column('m.begun', 'b_encrypted', 'text', 'c')");
+waits_for_lock($third, '... and who begins another move for the switch');
+$second->get('COMMIT');
+is($mallory->answer->{state}, '', '... which is done');
+is($third->answer->{state}, '55000', '... and so is what has waited, as it would be at any time');
+$third->quit;
+
 # --- NOT NULL is handed on behind the lock: what the page advises for large tables spares them the look at all rows
 
 $mallory->get("CREATE TABLE m.large (id int PRIMARY KEY, v text NOT NULL); INSERT INTO m.large VALUES (1, 'v'); CALL kms.encrypt_column('m.large', 'v', 'k')");
