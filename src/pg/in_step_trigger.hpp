@@ -34,8 +34,8 @@ InStepTrigger find_in_step_trigger_into(Relation table, const char* target);
 InStepTrigger find_torn_trigger(Relation table);
 
 // Who makes a trigger needs EXECUTE on its function, and so does who makes a partition of its table
-// later: gives it to the table's owner, once and for all. Without USAGE of the
-// function's schema it is good for nothing else.
+// later: gives it to the table's owner, once and for all. Without USAGE of the function's schema it
+// is good for nothing else.
 void let_make_triggers(Oid relation);
 
 // Makes one, behind all triggers of the user's, which may change the source yet. In an SPI
