@@ -797,7 +797,7 @@ CREATE FUNCTION kms.decode_with_text_array(key_identifiers bytea[], data bytea[]
 RETURNS text[] LANGUAGE C STABLE PARALLEL SAFE SUPPORT kms_internal.cost_support
 AS 'MODULE_PATHNAME', 'kms_decode_with_text_array_contexts';
 
--- The same for the rows of a query: fn(…) OVER ()
+-- The same for the rows of a query: fn(...) OVER ()
 
 CREATE FUNCTION kms.encode_batch(local_id int, data bytea, context bytea DEFAULT '')
 RETURNS bytea LANGUAGE C WINDOW VOLATILE PARALLEL SAFE SUPPORT kms_internal.cost_support

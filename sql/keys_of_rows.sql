@@ -252,6 +252,18 @@ INSERT INTO kept VALUES (1, 'tenant 1', '078-05-1120') RETURNING id, tenant;
 UPDATE kept SET tenant = 'tenant 8';
 RESET ROLE;
 DROP TABLE filed, kept;
+CREATE TABLE customers (name text PRIMARY KEY);
+INSERT INTO customers VALUES ('tenant 1');
+CREATE TABLE bound (id int PRIMARY KEY, tenant text REFERENCES customers ON UPDATE CASCADE, ssn text);
+INSERT INTO bound VALUES (1, 'tenant 1', '078-05-1120');
+CALL kms.encrypt_column('bound', 'ssn', key_expression => 'tenant', context_expression => 'int4send(id)');
+GRANT SELECT, UPDATE ON customers TO regress_kms_clerk;
+SET ROLE regress_kms_clerk;
+UPDATE customers SET name = 'tenant 8';
+RESET ROLE;
+UPDATE customers SET name = 'tenant 8';
+SELECT kms.decode_with_text('tenant 8', ssn_encrypted, int4send(id)) FROM bound;
+DROP TABLE bound, customers;
 DROP DOMAIN tenant_of_clerks;
 DROP ROLE regress_kms_clerk;
 

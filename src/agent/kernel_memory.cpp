@@ -21,7 +21,7 @@ using Serial = std::int32_t;
 constexpr const char* type = "user";
 constexpr std::string_view prefix = "kms-agent:";
 
-// The user's (KEY_USR_…) rights to view, read, find and link. Nobody may change the key, and
+// The user's (KEY_USR_...) rights to view, read, find and link. Nobody may change the key, and
 // whoever has come into its possession with a keyring of another user has no right at all.
 constexpr unsigned long permissions = 0x001b0000;
 

@@ -8,7 +8,7 @@
 //
 // The sealed entries are sorted by identifier (as bytes), then by version:
 //
-//     entries = format(1) = 1 | count(4) | entry…
+//     entries = format(1) = 1 | count(4) | entry...
 //     entry   = identifier length(2) | identifier | version(4) | algorithm(1) | state(1)
 //             | purpose(1) | no-export(1) | created(8) | tag(8) | key length(1) | key
 //

@@ -2,7 +2,7 @@
 //
 //     manifest = format(1) = 1 | flags(1) | total length(8) | created(8) | modified(8) | expires(8)
 //              | name length(2) | name | content type length(2) | content type
-//              | metadata length(4) | metadata | count(4) | segment…
+//              | metadata length(4) | metadata | count(4) | segment...
 //     segment  = number(8) | length(8) | commitment(32)
 //
 // flags: 1 complete; 2 expires, 4 name, 8 content type, 16 metadata are there: what is not has

@@ -1,7 +1,7 @@
 // C2SP chunked-encryption (c2sp.org/chunked-encryption), instance Cobblestone-256: AES-256-GCM
 // without additional data under keys from HKDF-Expand with SHA-512.
 //
-//     message = salt(24) | commitment(32) | sealed chunk…
+//     message = salt(24) | commitment(32) | sealed chunk...
 //     sealed chunk = ciphertext | authentication tag(16)
 //
 // Message keys come from the input key, the salt and the context; a chunk's nonce from its number.

@@ -81,7 +81,7 @@ void warn_if_gone_at_once(bool is_local) {
     if (is_local && !IsTransactionBlock() && is_clients_own_statement()) {
         ereport(WARNING,
                 (errcode(ERRCODE_NO_ACTIVE_SQL_TRANSACTION),
-                 errmsg("kms.set_key(…, is_local => true) ends with its statement, outside of a "
+                 errmsg("kms.set_key(..., is_local => true) ends with its statement, outside of a "
                         "transaction block"),
                  errhint("BEGIN first. What is used next is the session's own binding, if it has "
                          "one.")));

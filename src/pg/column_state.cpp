@@ -37,13 +37,14 @@ void require_fires_last_in(Relation table) {
         if (trigger.tgfoid == ours) {
             own = trigger.tgname;
         } else if (own != nullptr && fires_before_each_write(trigger)) {
-            ereport(ERROR,
-                    (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                     errmsg("trigger \"%s\" of \"%s\" fires behind \"%s\"", trigger.tgname,
-                            RelationGetRelationName(table), own),
-                     errdetail("What it changes of the row would not be in the column that is kept "
-                               "in step."),
-                     errhint("ALTER TRIGGER … RENAME TO a name that comes before, byte by byte.")));
+            ereport(
+                ERROR,
+                (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                 errmsg("trigger \"%s\" of \"%s\" fires behind \"%s\"", trigger.tgname,
+                        RelationGetRelationName(table), own),
+                 errdetail("What it changes of the row would not be in the column that is kept "
+                           "in step."),
+                 errhint("ALTER TRIGGER ... RENAME TO a name that comes before, byte by byte.")));
         }
     }
 }

@@ -92,7 +92,7 @@ Node* as_bytes(ParseState* state, Node* node, Gives gives) {
                  errmsg("a %s gives %s, and this one gives %s",
                         takes_text ? "key expression" : "context expression",
                         takes_text ? "text or bytea" : "bytea", format_type_be(type)),
-                 errhint("%s", takes_text ? "Write (…)::text around it." : how_to_make_bytes)));
+                 errhint("%s", takes_text ? "Write (...)::text around it." : how_to_make_bytes)));
     }
     return bytes;
 }

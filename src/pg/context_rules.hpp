@@ -5,7 +5,7 @@
 
 namespace kms::pg {
 
-constexpr const char* how_to_make_bytes = "Write convert_to(…, 'UTF8') around a text.";
+constexpr const char* how_to_make_bytes = "Write convert_to(..., 'UTF8') around a text.";
 
 // 42P10 where it is over system columns, the whole row, or `attribute`, the sealed one;
 // InvalidAttrNumber: whichever that is.

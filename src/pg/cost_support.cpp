@@ -3,7 +3,7 @@
 //
 // Measured with values of 32 bytes: an addition of two int8 takes 3 ns, a row of a sequential scan
 // 250 ns, which PostgreSQL prices at 6 operators; encode or decode takes 280 ns, a round trip to an
-// agent 5 to 60 µs, by whether the processors sleep. So a call is worth 100 operators where one
+// agent 5 to 60 us, by whether the processors sleep. So a call is worth 100 operators where one
 // compares it with additions and 7 where with rows. The prices stand between the two, in the
 // calls' own proportion, where a parallel plan is chosen about when it is the faster one.
 #include <algorithm>

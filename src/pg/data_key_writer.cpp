@@ -88,10 +88,11 @@ void require_own_data_keys(const char* function) {
              errdetail("Subscription \"%s\" brings data keys from another server, and would stop "
                        "at one that is changed here and there.",
                        shown_subscription(subscription)),
-             errhint("Call it at the publisher. To keep data keys of this server's own, drop "
-                     "the subscription, or take kms.data_key out of its publication and "
-                     "ALTER SUBSCRIPTION … REFRESH PUBLICATION; and give it a keyring of its own, "
-                     "since the publisher goes on destroying versions of the KEK.")));
+             errhint(
+                 "Call it at the publisher. To keep data keys of this server's own, drop "
+                 "the subscription, or take kms.data_key out of its publication and "
+                 "ALTER SUBSCRIPTION ... REFRESH PUBLICATION; and give it a keyring of its own, "
+                 "since the publisher goes on destroying versions of the KEK.")));
     }
 }
 

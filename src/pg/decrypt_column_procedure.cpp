@@ -31,12 +31,13 @@ Oid plain_type(FunctionCallInfo fcinfo, std::int32_t& typmod) {
     Oid type = InvalidOid;
     parse_type(text_to_cstring(PG_GETARG_TEXT_PP(2)), &type, &typmod);
     if (get_typtype(type) == TYPTYPE_DOMAIN) {
-        ereport(ERROR,
-                (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                 errmsg("%s takes no domain, and %s is one", procedure, format_type_be(type)),
-                 errhint("Take its base type, %s, and ALTER TABLE … ALTER COLUMN … TYPE after the "
-                         "switch.",
-                         format_type_be(getBaseType(type)))));
+        ereport(
+            ERROR,
+            (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+             errmsg("%s takes no domain, and %s is one", procedure, format_type_be(type)),
+             errhint("Take its base type, %s, and ALTER TABLE ... ALTER COLUMN ... TYPE after the "
+                     "switch.",
+                     format_type_be(getBaseType(type)))));
     }
     return type;
 }

@@ -51,7 +51,7 @@ void require_none_detaching(Oid relation) {
             ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                             errmsg("partition \"%s\" of \"%s\" is being detached",
                                    get_rel_name(part), get_rel_name(relation)),
-                            errhint("ALTER TABLE … DETACH PARTITION … FINALIZE ends that.")));
+                            errhint("ALTER TABLE ... DETACH PARTITION ... FINALIZE ends that.")));
         }
     }
 }
@@ -87,7 +87,7 @@ void require_owner_above(Oid part, Oid relation) {
                         get_rel_name(relation)),
                  errdetail("What the owner of one has written, constraints and triggers say, "
                            "is inherited by the other, and would run in the name of its owner."),
-                 errhint("Give both the same owner with ALTER TABLE … OWNER TO.")));
+                 errhint("Give both the same owner with ALTER TABLE ... OWNER TO.")));
         }
     }
 }

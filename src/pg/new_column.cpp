@@ -29,7 +29,7 @@ void require_text_everywhere(Relation table, AttrNumber source) {
         ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
                         errmsg("column \"%s\" is of type %s, whose text is not the same everywhere",
                                NameStr(column->attname), format_type_be(column->atttypid)),
-                        errhint("ALTER TABLE … ALTER COLUMN … TYPE numeric goes before it.")));
+                        errhint("ALTER TABLE ... ALTER COLUMN ... TYPE numeric goes before it.")));
     }
 }
 
@@ -71,7 +71,7 @@ const char* new_column_name(FunctionCallInfo fcinfo, int index, const char* argu
     if (strlen(name) >= NAMEDATALEN) {
         ereport(ERROR,
                 (errcode(ERRCODE_NAME_TOO_LONG), errmsg("column name \"%s\" is too long", name),
-                 errhint("Say another one with %s => …", argument)));
+                 errhint("Say another one with %s => ...", argument)));
     }
     return name;
 }
@@ -124,8 +124,7 @@ void fire_always(const NewColumn& column) {
 
 // A column of that name may be what a detached partition, or a trigger that was dropped, has left.
 [[noreturn]] void raise_exists(const NewColumn& column, AttrNumber found) {
-    const bool may_be_left =
-        !column.opens && find_registered_column(column.relation, found) != nullptr;
+    const bool may_be_left = !column.opens && get_atttype(column.relation, found) == BYTEAOID;
     const char* how_to_clear =
         may_be_left ? psprintf(
                           " Where it is what is left of an encryption whose trigger is gone, "
@@ -135,7 +134,7 @@ void fire_always(const NewColumn& column) {
     ereport(ERROR, (errcode(ERRCODE_DUPLICATE_COLUMN),
                     errmsg("column \"%s\" of \"%s\" exists already", column.name,
                            get_rel_name(column.relation)),
-                    errhint("Say another one with %s => …%s",
+                    errhint("Say another one with %s => ...%s",
                             column.opens ? "plain_column" : "encrypted_column", how_to_clear)));
     pg_unreachable();
 }
@@ -156,7 +155,7 @@ AttrNumber find_new_column(const NewColumn& column) {
                         errmsg("column \"%s\" of \"%s\" is being %s into column \"%s\"",
                                column.source, get_rel_name(column.relation),
                                trigger.opens ? "decrypted" : "encrypted", trigger.target),
-                        errhint("Say that one with %s => … %s",
+                        errhint("Say that one with %s => ... %s",
                                 column.opens ? "plain_column" : "encrypted_column",
                                 how_to_give_up(trigger))));
     }

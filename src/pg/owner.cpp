@@ -9,7 +9,7 @@ void hint_at_bindings() {
     if (geterrcode() == sqlstate::not_bound) {
         errhint(
             "Where what the owner of a table has written runs for somebody else, no key is bound: "
-            "name it, with kms.encode_with() say, or give its function SET kms.keys = '…'.");
+            "name it, with kms.encode_with() say, or give its function SET kms.keys = '...'.");
     }
 }
 

@@ -97,12 +97,14 @@ bool is_its_text(const PlainInput& input, Datum value, ByteView bytes) {
 
 void require_all_kept(const PlainInput& input, Datum value, ByteView bytes, ByteView back) {
     if (!std::ranges::equal(back, bytes) && !is_its_text(input, value, bytes)) {
-        ereport(ERROR,
-                (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                 errmsg("an opened value would not come back as it was from type %s",
-                        format_type_with_typemod(input.type, input.typmod)),
-                 errhint("text and bytea keep all of it: ALTER TABLE … ALTER COLUMN … TYPE … USING "
-                         "converts it after the switch.")));
+        ereport(
+            ERROR,
+            (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+             errmsg("an opened value would not come back as it was from type %s",
+                    format_type_with_typemod(input.type, input.typmod)),
+             errhint(
+                 "text and bytea keep all of it: ALTER TABLE ... ALTER COLUMN ... TYPE ... USING "
+                 "converts it after the switch.")));
     }
 }
 

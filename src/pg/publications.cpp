@@ -56,7 +56,7 @@ void require_found_by_subscribers(Oid relation, const char* column) {
              errmsg("subscribers find rows of %s by column \"%s\"", tables, column),
              errdetail("By a key that it is in, or by all columns. When it goes, or while it is "
                        "on one side alone, UPDATEs and DELETEs would be lost, or refused."),
-             errhint("ALTER TABLE … REPLICA IDENTITY USING INDEX, or DEFAULT with a PRIMARY "
+             errhint("ALTER TABLE ... REPLICA IDENTITY USING INDEX, or DEFAULT with a PRIMARY "
                      "KEY, over other columns, goes before it.")));
     }
 }

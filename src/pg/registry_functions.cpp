@@ -49,7 +49,7 @@ void require_table(Relation table) {
         const List* ancestors = get_partition_ancestors(RelationGetRelid(table));
         if (ancestors == NIL) {
             raise_wrong_kind(table, "is a partition that is being detached",
-                             "ALTER TABLE … DETACH PARTITION … FINALIZE ends that.");
+                             "ALTER TABLE ... DETACH PARTITION ... FINALIZE ends that.");
         }
         raise_wrong_kind(table, "is a partition",
                          psprintf("Register the column of \"%s\", which covers its partitions.",

@@ -172,7 +172,7 @@ void warn_of_defaults(const Rewriting& run) {
                 WARNING,
                 (errmsg("column \"%s\" of \"%s\" has a DEFAULT, which goes on to seal as it does",
                         column, get_rel_name(table)),
-                 errhint("ALTER COLUMN … SET DEFAULT with the new key and context, or DROP "
+                 errhint("ALTER COLUMN ... SET DEFAULT with the new key and context, or DROP "
                          "DEFAULT where the context depends on the row; and CALL %s with the "
                          "same arguments once more.",
                          run.procedure)));

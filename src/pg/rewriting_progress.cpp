@@ -68,7 +68,8 @@ const char* how_to_enable(const BadRows& rows) {
     const std::span<const BadRow> shown(rows.shown, std::min(rows.count, BadRows::most_shown));
     return std::ranges::count(shown, sqlstate::disabled, &BadRow::sqlstate) != 0
                ? " A version that is disabled is enabled by kms.enable_key() or "
-                 "kms.enable_data_key()."
+                 "kms.enable_data_key(); values of one that is destroyed are lost, and are told of "
+                 "until they are NULL or their rows are gone."
                : "";
 }
 

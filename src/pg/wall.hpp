@@ -16,8 +16,8 @@ namespace kms::pg {
 
 // What an SQL function was about when it failed; for the message.
 struct Subject {
-    // "encode": "could not encode with local id 1 (key "…")"; without a local id "create key":
-    // "could not create key "…"".
+    // "encode": "could not encode with local id 1 (key "...")"; without a local id "create key":
+    // "could not create key "..."".
     const char* action;
     std::int32_t local_id = 0;  // 0: none
     ByteView identifier{};      // empty: none

@@ -44,7 +44,7 @@ struct Head {
 // again after a large frame, and is wiped.
 //
 //     read(fd, reader.space()) ; reader.commit(n) ;
-//     while ((head = reader.head()) && *head) { reader.body_complete() … reader.pop(); }
+//     while ((head = reader.head()) && *head) { reader.body_complete() ... reader.pop(); }
 class FrameReader {
   public:
     explicit FrameReader(std::uint64_t max_body = max_body_ceiling);

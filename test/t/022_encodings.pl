@@ -6,12 +6,13 @@ use FindBin;
 use lib "$FindBin::RealBin/lib";
 use KmsKeys;
 use KmsTest;
+use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $keys = test_folder('keys');
 my $command = make_keyring($keys, 'k', "\xc3\xa9");
 my $node = kms_node('encodings', 'kms.command' => $command);
-foreach my $encoding ('UTF8', 'LATIN1', 'SQL_ASCII') {
+foreach my $encoding ('UTF8', 'LATIN1', 'SQL_ASCII', 'EUC_JP') {
     $node->safe_psql('postgres', "CREATE DATABASE \L$encoding\E ENCODING '$encoding' TEMPLATE template0 LOCALE 'C'");
     $node->safe_psql(lc $encoding, 'CREATE EXTENSION kms');
 }
@@ -37,6 +38,14 @@ is($utf8->get("SELECT convert_from(kms.decode(1, '$from_latin1'), 'LATIN1')"), "
 is($ascii->get("SELECT kms.decode_text(1, '$from_utf8')"), "\xc3\xa9t\xc3\xa9", 'SQL_ASCII takes any bytes');
 fails_with($_, "SELECT kms.decode_text(1, kms.encode(1, '\\x610062'::bytea))", '22021', 'but a zero byte, in no encoding')
   foreach $utf8, $latin1, $ascii;
+
+# --- what the server says is in every encoding: the client of one that lacked a character got another error
+
+my $top = "$FindBin::RealBin/../..";
+is_deeply([ grep { slurp_file($_) =~ /[^\x00-\x7f]/ } "$top/kms--1.0.sql", "$top/kms.control", glob "$top/src/*/*.[ch]pp" ], [], 'nothing beyond ASCII in messages, nor in the extension\'s script');
+my $euc = session_in('euc_jp', 'UTF8');
+is($euc->get("SELECT kms.decode_text(1, kms.encode(1, '\xe6\xbc\xa2'))"), "\xe6\xbc\xa2", 'a database of another encoding');
+$euc->quit;
 
 # --- identifiers are bytes
 
