@@ -1006,8 +1006,8 @@ CREATE FUNCTION kms_internal.keep_in_step()
 RETURNS trigger LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'kms_keep_in_step';
 
 CREATE PROCEDURE kms.encrypt_column(
-    relation regclass, column_name name, key_identifier text DEFAULT NULL, encrypted_column name DEFAULT NULL,
-    context_expression text DEFAULT NULL, batch int DEFAULT 10000, pause interval DEFAULT '0',
+    relation regclass, column_name name, key_identifier text DEFAULT NULL, context_expression text DEFAULT NULL,
+    encrypted_column name DEFAULT NULL, batch int DEFAULT 10000, pause interval DEFAULT '0',
     triggers text DEFAULT 'refuse', published bool DEFAULT false, key_expression text DEFAULT NULL)
 LANGUAGE C AS 'MODULE_PATHNAME', 'kms_encrypt_column';
 

@@ -42,7 +42,7 @@ ALTER TABLE person ENABLE ALWAYS TRIGGER zzz_kms_ssn_encrypted;
 SELECT kms.switch_column('person', 'ssn');
 CALL kms.encrypt_column('person', 'ssn', 'pii', context_expression => 'id::text::bytea');
 CALL kms.encrypt_column('person', 'ssn', 'other');
-CALL kms.encrypt_column('person', 'ssn', 'pii', 'another');
+CALL kms.encrypt_column('person', 'ssn', 'pii', encrypted_column => 'another');
 
 -- What does not agree is found.
 ALTER TABLE person DISABLE TRIGGER zzz_kms_ssn_encrypted;
@@ -59,7 +59,7 @@ SELECT count(DISTINCT substring(ssn_encrypted, 2, 8)), bool_and(kms.decode_with_
 
 -- A date is text of one form, whatever a session shows.
 SET DateStyle = 'German';
-CALL kms.encrypt_column('person', 'born', 'pii', 'born_sealed', batch => 499);
+CALL kms.encrypt_column('person', 'born', 'pii', encrypted_column => 'born_sealed', batch => 499);
 SET DateStyle = 'SQL, DMY';
 INSERT INTO person VALUES (3001, 'x', '2003-12-31');
 SELECT kms.decode_with_text('pii', born_sealed), born FROM person WHERE id IN (10, 3001) ORDER BY id;
@@ -113,7 +113,7 @@ CALL kms.encrypt_column('t', NULL, 'pii');
 CALL kms.encrypt_column('t', 'none', 'pii');
 CALL kms.encrypt_column('t', 'g', 'pii');
 CALL kms.encrypt_column('t', 'c', 'no such key');
-CALL kms.encrypt_column('t', 'c', 'pii', 'taken');
+CALL kms.encrypt_column('t', 'c', 'pii', encrypted_column => 'taken');
 ALTER TABLE t ADD a_column_whose_name_is_as_long_as_sixty_characters_or_almost text;
 CALL kms.encrypt_column('t', 'a_column_whose_name_is_as_long_as_sixty_characters_or_almost', 'pii');
 CALL kms.encrypt_column('t', 'c', 'pii', context_expression => $$convert_to(c, 'UTF8')$$);
@@ -317,7 +317,7 @@ INSERT INTO once VALUES (1, 'x');
 CALL kms.encrypt_column('once', 'c', 'pii');
 CALL kms.encrypt_column('once', 'c_encrypted', 'other');
 SELECT kms.switch_column('once', 'c');
-CALL kms.encrypt_column('once', 'c_encrypted', 'other', 'twice');
+CALL kms.encrypt_column('once', 'c_encrypted', 'other', encrypted_column => 'twice');
 CREATE TABLE later (id int, c bytea);
 CALL kms.encrypt_column('later', 'c', 'pii');
 SELECT kms.register_column('later', 'c', 'other');

@@ -155,10 +155,10 @@ Wanted read_wanted(FunctionCallInfo fcinfo, Oid relation, AttrNumber plain) {
     const char* name = get_attname(relation, plain, false);
     return {
         .plain = name,
-        .encrypted = new_column_name(fcinfo, 3, "encrypted_column", psprintf("%s_encrypted", name)),
+        .encrypted = new_column_name(fcinfo, 4, "encrypted_column", psprintf("%s_encrypted", name)),
         .key_identifier = key_argument(fcinfo, 2, "key_identifier"),
         .key = text_argument(fcinfo, 9),
-        .context = text_argument(fcinfo, 4)};
+        .context = text_argument(fcinfo, 3)};
 }
 
 NewColumn column_of(Oid relation, const Wanted& wanted, bool published) {

@@ -299,26 +299,6 @@ void require_sources_value(Prepared& prepared, const TriggerData* call) {
     }
 }
 
-// The action of a foreign key runs in the name of the table's owner, past policies and past what
-// the agent serves whoever has changed what the key refers to: he shall not choose a row's key by
-// it.
-void require_own_choice(Prepared& prepared, const TriggerData* call) {
-    const Oid owner = call->tg_relation->rd_rel->relowner;
-    const RowValues& values = prepared.values;
-    if (values.key == nullptr || !InNoForceRLSOperation() ||
-        has_privs_of_role(GetOuterUserId(), owner) ||
-        are_same(key_of_row(values, row_of(prepared, call->tg_trigtuple), {}),
-                 key_of_row(values, row_of(prepared, call->tg_newtuple), {}))) {
-        return;
-    }
-    ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-                    errmsg("the action of a foreign key gives no row of \"%s\" another key",
-                           RelationGetRelationName(call->tg_relation)),
-                    errdetail("It runs in the name of the table's owner, whoever has changed what "
-                              "the key refers to."),
-                    errhint("Let the owner change it, or a role that has his privileges.")));
-}
-
 HeapTuple with_target(Prepared& prepared, const TriggerData* call, HeapTuple tuple) {
     const TupleDesc shape = RelationGetDescr(call->tg_relation);
     int column = prepared.target;
@@ -326,9 +306,6 @@ HeapTuple with_target(Prepared& prepared, const TriggerData* call, HeapTuple tup
     if (prepared.opens && !is_null) {
         require_writer_may_open(RelationGetRelationName(call->tg_relation),
                                 call->tg_trigger->tgargs[0]);
-    }
-    if (!prepared.opens && !is_null) {
-        require_own_choice(prepared, call);
     }
     Datum value = is_null ? Datum{0} : target_of(prepared, call, tuple);
     return heap_modify_tuple_by_cols(tuple, shape, 1, &column, &value, &is_null);
