@@ -31,7 +31,7 @@ ByteView required_identifier(FunctionCallInfo fcinfo, int index,
 ByteView bytes_argument(FunctionCallInfo fcinfo, int index);
 ByteView bytes_of_datum(Datum datum);
 
-// In the current memory context.
+// In the current memory context, or another.
 ByteView copy_of(ByteView bytes);
 ByteView copy_into(MemoryContext memory, ByteView bytes);
 

@@ -161,35 +161,33 @@ bool is_written_by_run(const TriggerData* call, AttrNumber target) {
     return !is_null && is_being_written(call->tg_relation, call->tg_trigtuple->t_self, value);
 }
 
-// While the column is moved, a value that was not yet is opened with the context of before.
-bool keeps_context_before(Prepared& prepared, const TriggerData* call) {
-    const auto before =
-        context_of_row(prepared.values_before, row_of(prepared, call->tg_trigtuple));
+// Whether an update keeps what `of_row` makes of the row. Where there was nothing, what it is given
+// now seals its value anew.
+template <typename OfRow>
+bool keeps(Prepared& prepared, const TriggerData* call, OfRow&& of_row) {
+    const auto before = of_row(row_of(prepared, call->tg_trigtuple));
     const std::optional<ByteView> kept = before ? std::optional(copy_of(*before)) : std::nullopt;
-    const auto after = context_of_row(prepared.values_before, row_of(prepared, call->tg_newtuple));
+    const auto after = of_row(row_of(prepared, call->tg_newtuple));
     return kept && after && std::ranges::equal(*kept, *after);
 }
 
-bool are_same(std::optional<ByteView> one, std::optional<ByteView> other) {
-    return one && other && std::ranges::equal(*one, *other);
+bool keeps_context(Prepared& prepared, const TriggerData* call, const RowValues& values) {
+    return keeps(prepared, call, [&](TupleTableSlot* row) { return context_of_row(values, row); });
 }
 
-// Where the row had none, what it is given now seals its value anew.
-bool keeps_key_and_context(Prepared& prepared, const TriggerData* call) {
-    const RowValues& values = prepared.values;
-    return are_same(context_of_row(values, row_of(prepared, call->tg_trigtuple)),
-                    context_of_row(values, row_of(prepared, call->tg_newtuple))) &&
-           are_same(key_of_row(values, row_of(prepared, call->tg_trigtuple), prepared.identifier),
-                    key_of_row(values, row_of(prepared, call->tg_newtuple), prepared.identifier));
+bool keeps_key(Prepared& prepared, const TriggerData* call) {
+    return keeps(prepared, call, [&](TupleTableSlot* row) {
+        return key_of_row(prepared.values, row, prepared.identifier);
+    });
 }
 
 // Whether the target's value is the one of before, or has just been written by the run that fills
-// the column.
+// the column. While it is moved, a value that was not yet is opened with the context of before.
 bool is_in_step(Prepared& prepared, const TriggerData* call) {
     return TRIGGER_FIRED_BY_UPDATE(call->tg_event) && is_unchanged(call, prepared.source) &&
            (is_unchanged(call, prepared.target) || is_written_by_run(call, prepared.target)) &&
-           keeps_key_and_context(prepared, call) &&
-           (!prepared.is_moving || keeps_context_before(prepared, call));
+           keeps_context(prepared, call, prepared.values) && keeps_key(prepared, call) &&
+           (!prepared.is_moving || keeps_context(prepared, call, prepared.values_before));
 }
 
 // A row that is not filled yet, and whose source stays: the run fills it. Whoever updates other
