@@ -12,6 +12,7 @@
 #include "pg/owner.hpp"
 #include "pg/registry.hpp"
 #include "pg/rewriting.hpp"
+#include "pg/sealed_contexts.hpp"
 #include "pg/table_column.hpp"
 
 namespace kms::pg {
@@ -99,9 +100,7 @@ const RegisteredColumn* registration_of(Oid relation, const Wanted& wanted) {
 // The plaintext goes when the columns are switched.
 void require_not_over_plaintext(Oid relation, AttrNumber plain, const char* context) {
     const Relation table = relation_open(relation, AccessShareLock);
-    const Bitmapset* columns = nullptr;
-    run_owners_code(table->rd_rel->relowner, [&] { columns = columns_of_context(table, context); });
-    if (bms_is_member(plain - FirstLowInvalidHeapAttributeNumber, columns)) {
+    if (is_over(table, context, plain)) {
         ereport(ERROR, (errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
                         errmsg("the registered expression is over the plaintext column \"%s\"",
                                get_attname(relation, plain, false)),

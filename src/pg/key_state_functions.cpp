@@ -10,6 +10,7 @@
 #include "pg/outlasting.hpp"
 #include "pg/retirement.hpp"
 #include "pg/settings.hpp"
+#include "pg/subtransaction.hpp"
 #include "pg/transaction.hpp"
 
 namespace kms::pg {

@@ -12,6 +12,7 @@
 #include "pg/registry.hpp"
 #include "pg/settings.hpp"
 #include "pg/sqlstates.hpp"
+#include "pg/subtransaction.hpp"
 #include "pg/transaction.hpp"
 #include "pg/version_lock.hpp"
 

@@ -7,7 +7,6 @@
 
 #include "crypto/algorithm.hpp"
 #include "pg/registry.hpp"
-#include "pg/subtransaction.hpp"
 
 namespace kms::pg {
 
@@ -85,14 +84,5 @@ Past outlast_transactions();
 // KM012 where one is there.
 Past outlast_rows(const char* action, ByteView identifier, std::uint32_t version,
                   const KeyTag& tag);
-
-// In a subtransaction, which lets go of the tables that were looked at: whoever waits shall not
-// keep others from them.
-template <typename Act>
-void without_keeping_locks(Act&& act) {
-    if (ErrorData* error = error_in_subtransaction(act, Outcome::is_undone)) {
-        ReThrowError(error);
-    }
-}
 
 }  // namespace kms::pg

@@ -75,17 +75,6 @@ void for_each_mutable(Relation table, const char* expression, Visit&& visit) {
     }
 }
 
-bool is_over(Relation table, const char* expression, AttrNumber attribute) {
-    if (expression == nullptr) {
-        return false;
-    }
-    Bitmapset* columns = nullptr;
-    run_owners_code(table->rd_rel->relowner, [&] {
-        pull_varattnos(reinterpret_cast<Node*>(stored_context(table, expression)), 1, &columns);
-    });
-    return bms_is_member(attribute - FirstLowInvalidHeapAttributeNumber, columns);
-}
-
 }  // namespace
 
 void require_over_nothing_sealed(Relation table, const char* expression) {
@@ -130,6 +119,13 @@ void warn_of_updates_meanwhile(Relation table, const char* context_expression) {
              errhint("Until the move is over, an UPDATE of that column must seal the value "
                      "anew, or nobody opens it any more.")));
     });
+}
+
+bool is_over(Relation table, const char* expression, AttrNumber attribute) {
+    const Bitmapset* columns = nullptr;
+    run_owners_code(table->rd_rel->relowner,
+                    [&] { columns = columns_of_context(table, expression); });
+    return bms_is_member(attribute - FirstLowInvalidHeapAttributeNumber, columns);
 }
 
 bool is_opened_with(Relation table, AttrNumber attribute, const RegisteredColumn& column) {

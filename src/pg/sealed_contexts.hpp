@@ -21,6 +21,10 @@ void warn_of_updates_meanwhile(Relation table, const char* context_expression);
 // relation; nullptr: none.
 const RegisteredColumn* sealed_under(Oid relation, const char* column);
 
+// Whether the expression, as it is stored, is over the table's column; nullptr: over none. Plans as
+// the table's owner.
+bool is_over(Relation table, const char* expression, AttrNumber attribute);
+
 // Whether its values are opened with what stands in the table's column. Plans as the table's owner.
 bool is_opened_with(Relation table, AttrNumber attribute, const RegisteredColumn& column);
 

@@ -43,4 +43,12 @@ ErrorData* error_in_subtransaction(Body&& body, Outcome outcome = Outcome::stays
     return error;
 }
 
+// Lets go of the tables that were looked at: whoever waits then shall not keep others from them.
+template <typename Act>
+void without_keeping_locks(Act&& act) {
+    if (ErrorData* error = error_in_subtransaction(act, Outcome::is_undone)) {
+        ReThrowError(error);
+    }
+}
+
 }  // namespace kms::pg
