@@ -279,6 +279,23 @@ DROP TABLE bound, customers;
 DROP DOMAIN tenant_of_clerks;
 DROP ROLE regress_kms_clerk;
 
+-- A DEFAULT that goes on to seal under one key, and a registration that does not hold any more beside a column to be moved.
+CREATE TABLE shared (id int PRIMARY KEY, tenant text, body bytea DEFAULT kms.encode_with('pii', 'none yet'), remark text);
+SELECT kms.register_column('shared', 'body', key_expression => 'tenant');
+ALTER TABLE shared ALTER tenant TYPE int USING 1;
+CALL kms.encrypt_column('shared', 'remark', 'pii');
+SELECT kms.switch_column('shared', 'remark', dry_run => true);
+SELECT kms.unregister_column('shared', 'body');
+SELECT kms.switch_column('shared', 'remark', dry_run => true);
+DROP TABLE shared;
+
+-- A trigger that opens is none of such a column's, whoever has made it.
+CREATE TABLE read_on (id int PRIMARY KEY, tenant text, body bytea, plain text);
+SELECT kms.register_column('read_on', 'body', key_expression => 'tenant');
+CREATE TRIGGER opens BEFORE INSERT ON read_on FOR EACH ROW EXECUTE FUNCTION kms_internal.keep_in_step('body', 'plain', 'open', '', '');
+INSERT INTO read_on (id, tenant, body) VALUES (1, 'tenant 1', kms.encode_with('tenant 1', 'b'));
+DROP TABLE read_on;
+
 -- Data keys of the database.
 SET kms.mode = envelope;
 SELECT kms.create_key('main', purpose => 'wrap');

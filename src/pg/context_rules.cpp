@@ -99,7 +99,7 @@ void require_usable_constant(Node* plan, void (*check)(ByteView)) {
     if (constant->constisnull) {
         ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
                         errmsg("a registered expression is NULL for no row, and this one for all"),
-                        errhint("A context that is left out is the empty one.")));
+                        errhint("Leave out what is to be the empty context; a key has a name.")));
     }
     check(bytes_of_datum(constant->constvalue));
 }

@@ -18,8 +18,8 @@ constexpr long most_noted = 100'000;
 
 struct Noted {
     ByteView identifier;
-    KeyTag tag;
-    int sqlstate;        // 0: it is there
+    std::optional<KeyTag> tag;
+    int sqlstate;        // 0: it is there, as far as anybody has looked
     const char* reason;  // nullptr then
     TimestampTz looked;
 };
@@ -52,7 +52,7 @@ bool is_believed(const Noted& noted) {
 }
 
 FoundTag found(const Noted& noted) {
-    return {noted.sqlstate == 0 ? &noted.tag : nullptr, noted.sqlstate, noted.reason};
+    return {noted.tag ? &*noted.tag : nullptr, noted.sqlstate, noted.reason};
 }
 
 Noted& entry_of(CurrentTags& tags, ByteView identifier) {
@@ -65,7 +65,7 @@ Noted& entry_of(CurrentTags& tags, ByteView identifier) {
         const ByteView kept = copy_of(identifier);
         MemoryContextSwitchTo(caller);
         noted = static_cast<Noted*>(hash_search(tags.table, &kept, HASH_ENTER, nullptr));
-        noted->reason = nullptr;
+        *noted = {.identifier = kept, .tag = {}, .sqlstate = 0, .reason = nullptr, .looked = 0};
     }
     noted->looked = GetCurrentTimestamp();
     return *noted;
@@ -124,8 +124,15 @@ FoundTag note_tag(CurrentTags& tags, ByteView identifier, const KeyTag& tag) {
     return found(noted);
 }
 
+void note_let_go_of(CurrentTags& tags, ByteView identifier) {
+    Noted& noted = entry_of(tags, identifier);
+    noted.tag.reset();
+    set_reason(tags, noted, 0, nullptr);
+}
+
 FoundTag note_out_of_reach(CurrentTags& tags, ByteView identifier, const Failure& failure) {
     Noted& noted = entry_of(tags, identifier);
+    noted.tag.reset();
     set_reason(tags, noted, failure.cause.sqlstate, failure.cause.message);
     return found(noted);
 }

@@ -21,14 +21,17 @@ CurrentTags* make_current_tags();
 
 // What was found where a key was last looked for.
 struct FoundTag {
-    const KeyTag* tag;   // nullptr: it cannot be had,
-    int sqlstate;        // which this says,
-    const char* reason;  // and this
+    const KeyTag* tag;   // nullptr: it cannot be had, or was let go of alone
+    int sqlstate;        // 0, or why it cannot be had,
+    const char* reason;  // which this says, too
+
+    bool is_out_of_reach() const { return sqlstate != 0; }
 };
 
 // Of lately; nothing where nobody has looked since. Asks nobody. Both last until the next is noted.
 std::optional<FoundTag> believed_tag(const CurrentTags& tags, ByteView identifier);
 FoundTag note_tag(CurrentTags& tags, ByteView identifier, const KeyTag& tag);
+void note_let_go_of(CurrentTags& tags, ByteView identifier);
 FoundTag note_out_of_reach(CurrentTags& tags, ByteView identifier, const Failure& failure);
 
 // Whatever was found is looked for again.

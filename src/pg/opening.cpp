@@ -21,7 +21,7 @@ OpensAs opens_as(const SealedAs& sealed_as) {
 
 void require_opens_as(const OpensAs& trigger, const RegisteredColumn& column) {
     const OpensAs registered = opens_as(column.now());
-    if (strcmp(trigger.key, registered.key) != 0 ||
+    if (column.key_expression != nullptr || strcmp(trigger.key, registered.key) != 0 ||
         strcmp(trigger.context, registered.context) != 0) {
         ereport(ERROR,
                 (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -268,20 +268,26 @@ const RegisteredColumn* find_registration(Oid relation, AttrNumber attribute) {
     return column != nullptr ? find(relation, attribute, column) : nullptr;
 }
 
-const RegisteredColumn* find_registered_column(Oid relation, AttrNumber attribute) {
-    const RegisteredColumn* column = find_registration(relation, attribute);
-    if (column != nullptr && (column->relation == InvalidOid || column->broken != nullptr)) {
+void require_intact(const RegisteredColumn& column, Oid type) {
+    if (column.relation == InvalidOid || column.broken != nullptr) {
         ereport(ERROR,
                 (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                 errmsg("what is registered of %s does not hold any more", full_name(*column)),
-                 errdetail("%s", detail_of_fault(*column, get_atttype(relation, attribute))),
-                 column->is_moving
+                 errmsg("what is registered of %s does not hold any more", full_name(column)),
+                 errdetail("%s", detail_of_fault(column, type)),
+                 column.is_moving
                      ? errhint("It is being moved. Take it back with kms.unregister_column(), "
                                "register it with what it goes to, and CALL kms.reencrypt() with "
                                "that as new_key or new_context, and as was_context what the values "
                                "that are left are sealed with.")
                      : errhint("Say anew what the column holds, with kms.unregister_column() and "
                                "kms.register_column().")));
+    }
+}
+
+const RegisteredColumn* find_registered_column(Oid relation, AttrNumber attribute) {
+    const RegisteredColumn* column = find_registration(relation, attribute);
+    if (column != nullptr) {
+        require_intact(*column, get_atttype(relation, attribute));
     }
     return column;
 }

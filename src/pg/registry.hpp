@@ -60,6 +60,9 @@ bool is_same(const RegisteredColumn& one, const RegisteredColumn& other);
 // nullptr: it is not registered. Raises (55000) where what is registered must not be used.
 const RegisteredColumn* find_registered_column(Oid relation, AttrNumber attribute);
 
+// 55000 where what is registered must not be used. `type`: of the column that is there.
+void require_intact(const RegisteredColumn& column, Oid type);
+
 // The same, whether it may be used or not.
 const RegisteredColumn* find_registration(Oid relation, AttrNumber attribute);
 

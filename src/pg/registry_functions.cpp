@@ -233,6 +233,10 @@ KMS_FUNCTION(kms_register_column) {
     require_over_nothing_sealed(table, sealed_as.key_expression);
     add_registration(table, attribute, sealed_as);
     warn_of_updates(table, sealed_as);
+    if (key != nullptr) {
+        warn_of_defaults(RelationGetRelid(table), column,
+                         "DROP DEFAULT: none can name the key of its row.");
+    }
     relation_close(table, NoLock);
     PG_RETURN_VOID();
 }

@@ -5,7 +5,6 @@
 #include "pg/column_state.hpp"
 #include "pg/context_expression.hpp"
 #include "pg/in_step_trigger.hpp"
-#include "pg/inheritance.hpp"
 #include "pg/key_arguments.hpp"
 #include "pg/new_column.hpp"
 #include "pg/opening.hpp"
@@ -151,33 +150,14 @@ void refuse_move_of_rows_keys(const Rewriting& run, const RegisteredColumn& colu
     }
 }
 
-bool has_default(Oid oid, const char* column) {
-    const Relation table = table_open(oid, NoLock);
-    const AttrNumber attribute = get_attnum(oid, column);
-    const bool has =
-        attribute > 0 && TupleDescAttr(RelationGetDescr(table), attribute - 1)->atthasdef;
-    table_close(table, NoLock);
-    return has;
-}
-
 // The one that kms.switch_column() has handed on, or another, seals as it was written. What it
 // makes behind the run is found by nobody.
-void warn_of_defaults(const Rewriting& run) {
-    const char* column = get_attname(run.relation, run.target, false);
-    const List* tables = find_all_parts(run.relation, AccessShareLock);
-    for (int i = 0; i < list_length(tables); ++i) {
-        const Oid table = list_nth_oid(tables, i);
-        if (has_default(table, column)) {
-            ereport(
-                WARNING,
-                (errmsg("column \"%s\" of \"%s\" has a DEFAULT, which goes on to seal as it does",
-                        column, get_rel_name(table)),
-                 errhint("ALTER COLUMN ... SET DEFAULT with the new key and context, or DROP "
-                         "DEFAULT where the context depends on the row; and CALL %s with the "
-                         "same arguments once more.",
-                         run.procedure)));
-        }
-    }
+void warn_of_other_defaults(const Rewriting& run) {
+    warn_of_defaults(run.relation, get_attname(run.relation, run.target, false),
+                     psprintf("ALTER COLUMN ... SET DEFAULT with the new key and context, or DROP "
+                              "DEFAULT where the context depends on the row; and CALL %s with the "
+                              "same arguments once more.",
+                              run.procedure));
 }
 
 }  // namespace
@@ -213,7 +193,7 @@ void begin_move(Rewriting& run) {
         require_may_open(get_rel_name(run.relation), get_attname(run.relation, run.target, false));
         register_move(run, column, wanted, was);
         require_readable_before(run, was, wanted);
-        warn_of_defaults(run);
+        warn_of_other_defaults(run);
     }
 }
 

@@ -72,10 +72,10 @@ void leave_out_current(Work& work) {
     Chunk& chunk = work.chunk;
     keep_those(chunk, [&](std::size_t i) {
         const FoundTag found = current_tag_of(work.batch, chunk.calls[i].identifier);
-        if (found.tag == nullptr) {
+        if (found.is_out_of_reach()) {
             note_bad_row(work, chunk.rows[i].place, found.sqlstate, found.reason);
         }
-        return found.tag != nullptr && !begins_under(chunk.calls[i].data, *found.tag);
+        return !found.is_out_of_reach() && !begins_under(chunk.calls[i].data, *found.tag);
     });
 }
 
@@ -106,13 +106,20 @@ void note_key_of(Work& work, std::size_t index, const Failure& failure) {
     }
 }
 
+// What the session holds of a key may have been rotated meanwhile, and disabled: it is let go of
+// once a second, and sealing asks for it.
 std::optional<FoundTag> found_out_of_reach(const Work& work, std::size_t index) {
     if (!names_keys_to_seal(work.batch)) {
         return std::nullopt;
     }
-    const auto found =
-        believed_tag(*work.batch.run.current_tags, work.chunk.calls[index].identifier);
-    return found && found->tag == nullptr ? found : std::nullopt;
+    CurrentTags& tags = *work.batch.run.current_tags;
+    const ByteView identifier = work.chunk.calls[index].identifier;
+    const auto found = believed_tag(tags, identifier);
+    if (!found) {
+        forget_key({work.batch.key.action, 0, identifier});
+        note_let_go_of(tags, identifier);
+    }
+    return found && found->is_out_of_reach() ? found : std::nullopt;
 }
 
 // Of `most` rows from `first` on, which is one of them: those before one whose key is out of reach.

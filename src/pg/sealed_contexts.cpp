@@ -3,6 +3,7 @@
 #include "pg/context_expression.hpp"
 #include "pg/context_names.hpp"
 #include "pg/in_step_trigger.hpp"
+#include "pg/inheritance.hpp"
 #include "pg/owner.hpp"
 
 namespace kms::pg {
@@ -75,6 +76,15 @@ void for_each_mutable(Relation table, const char* expression, Visit&& visit) {
     }
 }
 
+bool has_default(Oid oid, const char* column) {
+    const Relation table = table_open(oid, NoLock);
+    const AttrNumber attribute = get_attnum(oid, column);
+    const bool has =
+        attribute > 0 && TupleDescAttr(RelationGetDescr(table), attribute - 1)->atthasdef;
+    table_close(table, NoLock);
+    return has;
+}
+
 }  // namespace
 
 void require_over_nothing_sealed(Relation table, const char* expression) {
@@ -119,6 +129,20 @@ void warn_of_updates_meanwhile(Relation table, const char* context_expression) {
              errhint("Until the move is over, an UPDATE of that column must seal the value "
                      "anew, or nobody opens it any more.")));
     });
+}
+
+void warn_of_defaults(Oid relation, const char* column, const char* hint) {
+    const List* tables = find_all_parts(relation, AccessShareLock);
+    for (int i = 0; i < list_length(tables); ++i) {
+        const Oid table = list_nth_oid(tables, i);
+        if (has_default(table, column)) {
+            ereport(
+                WARNING,
+                (errmsg("column \"%s\" of \"%s\" has a DEFAULT, which goes on to seal as it does",
+                        column, get_rel_name(table)),
+                 errhint("%s", hint)));
+        }
+    }
 }
 
 bool is_over(Relation table, const char* expression, AttrNumber attribute) {

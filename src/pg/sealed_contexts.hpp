@@ -17,6 +17,10 @@ void warn_of_updates(Relation table, const SealedAs& sealed_as);
 // The same of the context that values have until they are moved.
 void warn_of_updates_meanwhile(Relation table, const char* context_expression);
 
+// WARNING for each of the relation's tables whose column has a DEFAULT, which goes on to seal as it
+// was written. `hint`: what is to be done about it.
+void warn_of_defaults(Oid relation, const char* column, const char* hint);
+
 // The registered column whose context or key is over the column of that name in rows of the
 // relation; nullptr: none.
 const RegisteredColumn* sealed_under(Oid relation, const char* column);

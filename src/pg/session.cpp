@@ -167,6 +167,14 @@ void forget_key(const Subject& subject) {
            }));
 }
 
+void forget_keys() {
+    Session& here = session();
+    finish(here, in_session(here, {"forget keys"}, [&]() -> Status {
+               here.cache.drop_all();
+               return {};
+           }));
+}
+
 const Identity& Session::identity(const KeyUse& use) {
     if (identity_generation_ != use.identity->generation) {
         identity_ = make_identity(*use.identity);

@@ -148,4 +148,7 @@ void finish(Session& session, const Failure& failure);
 // is not heard of.
 void forget_key(const Subject& subject);
 
+// The same of all keys.
+void forget_keys();
+
 }  // namespace kms::pg

@@ -173,8 +173,11 @@ void describe_partition_key(const Pair& pair, const Heirs& heirs, Lines& lines) 
 // Their values could not be opened any more.
 void describe_contexts(const Heirs& heirs, Lines& lines) {
     for (const RegisteredColumn& column : registered_columns()) {
-        if (column.relation == RelationGetRelid(heirs.table) &&
-            is_opened_with(heirs.table, heirs.from, column)) {
+        if (column.relation != RelationGetRelid(heirs.table)) {
+            continue;
+        }
+        require_intact(column, BYTEAOID);
+        if (is_opened_with(heirs.table, heirs.from, column)) {
             const char* what = column.key_expression != nullptr ? "key or context" : "context";
             add_in_the_way(
                 lines, psprintf("%s expression of registered column %s", what, full_name(column)),

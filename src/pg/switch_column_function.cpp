@@ -193,6 +193,8 @@ std::int64_t carry_out(const Switch& what, bool drop_constraints) {
     require_found_by_subscribers(what.pair.relation, what.pair.from());
     require_may_open(get_rel_name(what.pair.relation), what.pair.from());
     require_no_older_snapshot(what.pair);
+    // What only this session still opens is lost with the plaintext.
+    forget_keys();
     const std::int64_t compared = compare_pair(what.pair);
     require_unchanged(what.pair);
     drop_trigger(what);

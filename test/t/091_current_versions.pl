@@ -106,6 +106,27 @@ foreach my $name (sort keys %rewrite) {
     $stale->quit;
 }
 
+# --- a column that is filled, and the switch behind it: which sealed under, and opened with, what the session held
+
+foreach my $by ([ 'one key', q{'a'} ], [ 'keys that rows name', q{key_expression => 'key'} ]) {
+    my ($what, $key) = @$by;
+    $remote->get(<<'SQL');
+DROP TABLE IF EXISTS filled;
+CREATE TABLE filled (id int PRIMARY KEY, key text DEFAULT 'a', c text);
+INSERT INTO filled (id, c) SELECT n, 'v ' || n FROM generate_series(1, 100) n;
+SQL
+    my $stale = holding();
+    rotate();
+    $stale->get("CALL kms.encrypt_column('filled', 'c', $key)");
+    is($remote->get('SELECT version_of((kms.inspect(c_encrypted)).key_tag), count(*) FROM filled GROUP BY 1'), "$version enabled|100", "$what: a session that knows the old version alone fills a column under the new one");
+    $remote->get("SELECT kms.rotate_key('a'), kms.disable_key('a', $version, force => true)");
+    fails_with($stale, q{SELECT kms.switch_column('filled', 'c')}, 'KM011', '... and when that is disabled the plaintext stays, whatever the session holds');
+    $remote->get("SELECT kms.enable_key('a', $version)");
+    ++$version;
+    is($stale->ask(q{SELECT kms.switch_column('filled', 'c')})->{state}, '', '... until it is enabled again');
+    $stale->quit;
+}
+
 # Where nobody may use the current version, what is stored stays as it is, and so does what is held.
 {
     $here->get("DELETE FROM stored WHERE name = 'own'; INSERT INTO stored SELECT 'own', kms.blob_put(1, 'own'), kms.encode(1, 'v')");
