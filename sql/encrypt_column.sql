@@ -435,3 +435,18 @@ CREATE TABLE shop (id int PRIMARY KEY, prices price);
 CALL kms.encrypt_column('shop', 'prices', 'pii');
 DROP TABLE shop;
 DROP DOMAIN price;
+
+-- A trigger that writes whole rows elsewhere fails from the first call on, as after any new column; once it names its columns it goes on.
+CREATE TABLE audited (id int PRIMARY KEY, c text);
+CREATE TABLE audit (operation text, id int, c text);
+INSERT INTO audited VALUES (1, 'v');
+CREATE FUNCTION note_whole() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO audit SELECT TG_OP, NEW.*; RETURN NEW; END $$;
+CREATE TRIGGER audited AFTER INSERT OR UPDATE ON audited FOR EACH ROW EXECUTE FUNCTION note_whole();
+CALL kms.encrypt_column('audited', 'c', 'pii');
+CALL kms.encrypt_column('audited', 'c', 'pii', triggers => 'skip');
+UPDATE audited SET c = 'v 2';
+CREATE OR REPLACE FUNCTION note_whole() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO audit SELECT TG_OP, NEW.id; RETURN NEW; END $$;
+UPDATE audited SET c = 'v 2';
+SELECT operation, id, kms.decode_with_text('pii', c_encrypted) FROM audit JOIN audited USING (id);
+DROP TABLE audited, audit;
+DROP FUNCTION note_whole();

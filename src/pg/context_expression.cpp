@@ -213,6 +213,7 @@ const char* checked(Relation table, AttrNumber attribute, const char* text, Give
                 require_lasting(node, attribute, gives);
                 require_exact_names(node);  // which planning has run users' code
                 require_few_columns(node);
+                require_stored_columns(table, node);
                 require_small_types(table, node);
                 require_distinct_bytes(node);
                 stored = deparse(table, node);

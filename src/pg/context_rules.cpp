@@ -126,6 +126,25 @@ void require_few_columns(Node* node) {
     }
 }
 
+// Whoever reads a row's own bytes finds NULL in the place of such a column.
+void require_stored_columns(Relation table, Node* node) {
+    constexpr char is_virtual = 'v';  // from PostgreSQL 18 on
+    Bitmapset* columns = nullptr;
+    pull_varattnos(node, 1, &columns);
+    for (int member = bms_next_member(columns, -1); member >= 0;
+         member = bms_next_member(columns, member)) {
+        const auto* column =
+            TupleDescAttr(RelationGetDescr(table), member + FirstLowInvalidHeapAttributeNumber - 1);
+        if (column->attgenerated == is_virtual) {
+            ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                            errmsg("a registered expression is over columns that are stored, and "
+                                   "\"%s\" is a virtual generated column",
+                                   NameStr(column->attname)),
+                            errhint("Take the columns that it is generated from.")));
+        }
+    }
+}
+
 void require_small_types(Relation table, Node* node) {
     TypeBound bound;
     Bitmapset* columns = nullptr;

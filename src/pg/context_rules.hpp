@@ -18,6 +18,9 @@ void require_distinct_bytes(Node* node);
 // planned. `check` raises what is wrong with the bytes.
 void require_usable_constant(Node* plan, void (*check)(ByteView bytes));
 
+// 0A000 where it is over a generated column that is not stored.
+void require_stored_columns(Relation table, Node* node);
+
 // 54000, or 54011: after some commands of anybody's all stored expressions are read, and after
 // every command that changes a definition the names and types of their columns are compared.
 void require_short(const char* stored);

@@ -96,13 +96,14 @@ struct Parameters {
     std::span<const Datum> values;
 };
 
-// To compile the queries takes longer than they do.
+// Whoever has waited for a lock is told what others have done until then: the snapshot is a new
+// one. To compile the queries takes longer than they do.
 void run(const char* query, const Parameters& parameters) {
     const int level = fix_search_path();
     set_meanwhile("jit", "off");
     if (SPI_execute_with_args(query, static_cast<int>(parameters.values.size()),
                               const_cast<Oid*>(parameters.types.data()),
-                              const_cast<Datum*>(parameters.values.data()), nullptr, true,
+                              const_cast<Datum*>(parameters.values.data()), nullptr, false,
                               0) != SPI_OK_SELECT) {
         elog(ERROR, "could not read what depends on a column");
     }
@@ -118,10 +119,13 @@ Datum value_in(std::uint64_t row, int column) {
     return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &is_null);
 }
 
+// What is gone by now has no description.
 void add_recorded(const char* query, const Parameters& parameters, Collected<Dependent>& all) {
     run(query, parameters);
     for (std::uint64_t i = 0; i < SPI_processed; ++i) {
-        all.add({DatumGetBool(value_in(i, 1)), text_in(i, 2)});
+        if (const char* what = text_in(i, 2)) {
+            all.add({DatumGetBool(value_in(i, 1)), what});
+        }
     }
     SPI_freetuptable(SPI_tuptable);
 }
@@ -136,9 +140,13 @@ void add_over_whole_row(Oid table, Collected<Dependent>& all) {
     const Datum values[] = {ObjectIdGetDatum(table)};
     run(with_trees, {types, values});
     for (std::uint64_t i = 0; i < SPI_processed; ++i) {
-        const char* what = psprintf("%s, which is over the whole row", text_in(i, 1));
-        if (is_over_whole_row(text_in(i, 3), DatumGetObjectId(value_in(i, 2)), table) &&
-            !is_last(all, what)) {
+        const char* which = text_in(i, 1);
+        if (which == nullptr ||
+            !is_over_whole_row(text_in(i, 3), DatumGetObjectId(value_in(i, 2)), table)) {
+            continue;
+        }
+        const char* what = psprintf("%s, which is over the whole row", which);
+        if (!is_last(all, what)) {
             all.add({true, what});
         }
     }

@@ -14,6 +14,7 @@ namespace kms::pg {
 namespace {
 
 constexpr int most_rows = 10'000;
+constexpr int most_failed = 100;
 constexpr std::size_t most_keys = 16;
 
 struct Look {
@@ -22,9 +23,14 @@ struct Look {
     const char* expression;
     MemoryContext memory;
     Collected<ByteView> keys;
-    int rows;
+    int rows;              // that have a value
+    int failed;            // for which the expression has raised
+    ErrorData* error;      // that the first of them raised
+    ItemPointerData next;  // in the table that is being read
 
-    bool is_over() const { return rows == most_rows || keys.all().size() == most_keys; }
+    bool is_over() const {
+        return rows == most_rows || failed == most_failed || keys.all().size() == most_keys;
+    }
 };
 
 void note_key(Look& look, ByteView key) {
@@ -41,13 +47,16 @@ void read_rows(Look& look, Relation table) {
     const RowValues values =
         prepare_row_values(table, column, {.context = nullptr, .key = look.expression});
     TupleTableSlot* row = table_slot_create(table, nullptr);
-    TableScanDesc scan = begin_scan(table, GetActiveSnapshot());
+    ItemPointerData end;
+    ItemPointerSet(&end, MaxBlockNumber, MaxOffsetNumber);
+    TableScanDesc scan = begin_range_scan(table, GetActiveSnapshot(), &look.next, &end);
     MemoryContext row_memory =
         AllocSetContextCreate(CurrentMemoryContext, "kms row", ALLOCSET_DEFAULT_SIZES);
     MemoryContext caller = MemoryContextSwitchTo(row_memory);
-    while (!look.is_over() && table_scan_getnextslot(scan, ForwardScanDirection, row)) {
+    while (!look.is_over() && table_scan_getnextslot_tidrange(scan, ForwardScanDirection, row)) {
         CHECK_FOR_INTERRUPTS();
         MemoryContextReset(row_memory);
+        look.next = place_behind(row->tts_tid);
         if (!slot_attisnull(row, column)) {
             ++look.rows;
             if (const auto key = key_of_row(values, row, {})) {
@@ -61,12 +70,36 @@ void read_rows(Look& look, Relation table) {
 }
 
 // What gives a row's key is the owner's code.
+ErrorData* error_in_rows(Look& look, Relation table) {
+    return error_in_subtransaction(
+        [&] { run_owners_code(owner_of(look.relation), [&] { read_rows(look, table); }); },
+        Outcome::is_undone);
+}
+
+// A row for which it raises is passed over.
+void read_table(Look& look, Relation table) {
+    ItemPointerSet(&look.next, 0, FirstOffsetNumber);
+    while (!look.is_over()) {
+        ItemPointerData before = look.next;
+        ErrorData* error = error_in_rows(look, table);
+        if (error == nullptr) {
+            return;
+        }
+        if (!is_about_a_row(error->sqlerrcode) || ItemPointerEquals(&before, &look.next)) {
+            ReThrowError(error);
+        }
+        look.error = look.error != nullptr ? look.error : error;
+        ++look.failed;
+    }
+}
+
 void read_tables(Look& look) {
+    MemoryContextSwitchTo(look.memory);
     const List* tables = find_all_inheritors(look.relation, AccessShareLock, nullptr);
     for (int i = 0; i < list_length(tables) && !look.is_over(); ++i) {
         const Relation table = table_open(list_nth_oid(tables, i), NoLock);
         if (table->rd_rel->relkind == RELKIND_RELATION) {
-            run_owners_code(owner_of(look.relation), [&] { read_rows(look, table); });
+            read_table(look, table);
         }
         table_close(table, NoLock);
     }
@@ -98,13 +131,13 @@ bool can_seal_under_one(const char* action, std::span<const ByteView> keys) {
 
 void require_some_key(const char* action, Oid relation, const char* column,
                       const char* expression) {
-    Look look = {relation, column, expression, CurrentMemoryContext, {}, 0};
-    ErrorData* error = error_in_subtransaction([&] { read_tables(look); }, Outcome::is_undone);
-    if (error != nullptr && !is_about_a_row(error->sqlerrcode)) {
-        ReThrowError(error);
-    }
+    Look look = {relation, column, expression, CurrentMemoryContext, {}, 0, 0, nullptr, {}};
+    without_keeping_locks([&] { read_tables(look); });
     const std::span<const ByteView> keys = look.keys.all();
-    if (keys.empty() && look.rows != 0 && error == nullptr) {
+    if (keys.empty() && look.error != nullptr) {
+        ReThrowError(look.error);
+    }
+    if (keys.empty() && look.rows != 0) {
         raise_none(look);
     }
     if (!keys.empty() && !can_seal_under_one(action, keys)) {

@@ -52,7 +52,8 @@ void require_quiet_triggers(const Rewriting& run, Relation table) {
                    run.triggers == Triggers::skip
                        ? "It fires in replicas too. Where nobody writes meanwhile, disable it."
                        : "Say triggers => 'fire' where it leaves the column as it is or, as a "
-                         "superuser, triggers => 'skip'.");
+                         "superuser, triggers => 'skip'. One that writes whole rows elsewhere, as "
+                         "NEW.*, is to name its columns first.");
         }
     }
 }

@@ -87,6 +87,7 @@ bool is_under_rows_key(const Work& work, ByteView identifier, TupleTableSlot* ro
 }
 
 void take_row(Work& work, TupleTableSlot* row) {
+    const ItemPointerData before = work.attempt.last;
     ++work.attempt.taken;
     work.attempt.last = row->tts_tid;
     const auto key = key_of_row(work.values, row, work.batch.key.identifier);
@@ -102,6 +103,7 @@ void take_row(Work& work, TupleTableSlot* row) {
     }
     if (is_under_rows_key(work, *key, row)) {
         --work.attempt.taken;
+        work.attempt.last = before;
         return;
     }
     const auto context = context_of_row(work.values, row);

@@ -78,6 +78,15 @@ $node->safe_psql('restored', q{CALL kms.reencrypt('by_row', 'c_encrypted')});
 is($node->safe_psql('restored', q{SELECT string_agg(kms.decode_with_text(tenant, c_encrypted), ' ' ORDER BY id) FROM by_row}), 'x y', '... and so does one whose rows name their keys');
 is($node->safe_psql('restored', q{SELECT count(DISTINCT version), sum(rows) FROM kms.census('by_row', 'c_encrypted')}), '1|2', '... which reencrypt goes by');
 
+# --- what is generated and not stored is NULL in the row itself
+
+SKIP: {
+    skip 'virtual columns are of PostgreSQL 18 and later', 1 if $node->pg_version < 18;
+    $node->safe_psql('postgres', 'CREATE TABLE made (id int PRIMARY KEY, twice int GENERATED ALWAYS AS (2 * id) VIRTUAL, c bytea)');
+    my (undef, undef, $error) = $node->psql('postgres', q{SELECT kms.register_column('made', 'c', 'pii', 'int4send(twice)')});
+    like($error, qr/registered expression is over columns that are stored, and "twice" is a virtual generated column/, 'a context over a virtual column is refused');
+}
+
 # --- in parts, the rows before the registration: tables whose schema comes before "kms" were lost
 
 $node->safe_psql('postgres', <<'SQL');

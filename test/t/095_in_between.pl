@@ -402,6 +402,42 @@ is($_->answer->{state}, '', '... and then both go on') foreach $alterer, $runner
 is($admin->get("SELECT string_agg(key_identifier || ' ' || rows, ', ') FROM kms.census('rewritten', 'c')"), 'other 1000', '... and all rows are moved');
 $_->quit foreach $runner, $alterer;
 
+# --- what is made or dropped while a switch waits for the table: it was dropped with the column, past drop_constraints,
+# --- and what was gone by then ended the server
+
+$admin->get(<<'SQL');
+CREATE TABLE raced (id int PRIMARY KEY, p text);
+INSERT INTO raced VALUES (1, 'a');
+CALL kms.encrypt_column('raced', 'p', 'k');
+SQL
+my $migrating = kms_session($node);
+my $switching = kms_session($node);
+foreach my $made ([ 'ADD CONSTRAINT raced_check CHECK (p <> $$no$$)', 'constraint raced_check' ], [ 'ADD CONSTRAINT raced_unique UNIQUE (p)', 'constraint raced_unique' ],
+    [ 'ADD CONSTRAINT raced_row CHECK (raced IS NOT NULL)', 'constraint raced_row' ]) {
+    my ($change, $told) = @$made;
+    $migrating->get("BEGIN; ALTER TABLE raced $change");
+    $switching->send(q{SELECT kms.switch_column('raced', 'p')});
+    waits_for_lock($switching, "a switch waits for who adds $told");
+    $migrating->get('COMMIT');
+    my $answer = $switching->answer;
+    is($answer->{state}, '2BP01', '... and is refused');
+    like($answer->{err}, qr/\Q$told\E/, '... for that');
+    $admin->get("ALTER TABLE raced DROP $told");
+}
+$admin->get('CREATE INDEX raced_index ON raced (p)');
+$admin->get(q{CREATE FUNCTION changed() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN new; END'});
+$admin->get('CREATE TRIGGER changed BEFORE UPDATE ON raced FOR EACH ROW WHEN (old.* IS DISTINCT FROM new.*) EXECUTE FUNCTION changed()');
+$migrating->get('BEGIN; DROP INDEX raced_index');
+$switching->send(q{SELECT kms.switch_column('raced', 'p', dry_run => true)});
+waits_for_lock($switching, 'a rehearsal waits for who drops an index');
+$migrating->get('COMMIT');
+my $rehearsed = $switching->answer;
+is($rehearsed->{state}, '', '... and goes on');
+like($rehearsed->{err}, qr/trigger changed, which is over the whole row/, '... with what is in the way');
+unlike($rehearsed->{err}, qr/null|raced_index/, '... and nothing of what is gone');
+$admin->get('DROP TABLE raced');
+$_->quit foreach $migrating, $switching;
+
 $_->quit foreach $admin, $mallory, $second;
 $node->stop;
 no_crash($node);
