@@ -8,6 +8,7 @@
 #include "pg/key_arguments.hpp"
 #include "pg/listed_versions.hpp"
 #include "pg/name_at_agent.hpp"
+#include "pg/rows.hpp"
 #include "pg/transaction.hpp"
 #include "pg/used_versions.hpp"
 #include "pg/values.hpp"

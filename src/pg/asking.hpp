@@ -25,4 +25,17 @@ void ask(const KeyUse& use, Body&& body) {
     }
 }
 
+// Asks for a DEK with what the table has of it, until that was not outdated. All three acts.
+template <typename Ask>
+Failure ask_for_data_key(Session& session, KeyUse& use, const Subject& subject, Ask ask) {
+    for (;;) {
+        use = use_of_data_key(use);
+        const Failure failure = in_session(session, subject, ask);
+        settle(session, failure);
+        if (!is_outdated(use, failure)) {
+            return failure;
+        }
+    }
+}
+
 }  // namespace kms::pg

@@ -1,7 +1,9 @@
 // set_key, unset_key and the view session_keys.
 #include <algorithm>
 
+#include "pg/asking.hpp"
 #include "pg/key_age.hpp"
+#include "pg/rows.hpp"
 #include "pg/settings.hpp"
 #include "pg/values.hpp"
 

@@ -1,7 +1,7 @@
 // Arguments that the functions on blobs share: act one.
 #pragma once
 
-#include "pg/args.hpp"
+#include "pg/arguments.hpp"
 #include "pg/open_blob.hpp"
 
 namespace kms::pg {

@@ -2,6 +2,7 @@
 #include "pg/blob_arguments.hpp"
 #include "pg/blob_unlock.hpp"
 #include "pg/key_arguments.hpp"
+#include "pg/rows.hpp"
 
 namespace kms::pg {
 namespace {

@@ -4,6 +4,7 @@
 #include "pg/blob_layout.hpp"
 #include "pg/blob_reader.hpp"
 #include "pg/kept.hpp"
+#include "pg/rows.hpp"
 
 namespace kms::pg {
 namespace {

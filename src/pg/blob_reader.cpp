@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "pg/args.hpp"
+#include "pg/arguments.hpp"
 #include "pg/blob_direct.hpp"
 #include "pg/own_table.hpp"
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "pg/args.hpp"
+#include "pg/arguments.hpp"
 #include "pg/own_table.hpp"
 
 namespace kms::pg {

@@ -1,7 +1,7 @@
 #include "pg/blob_segments.hpp"
 
 #include "crypto/random.hpp"
-#include "pg/args.hpp"
+#include "pg/arguments.hpp"
 #include "pg/blob_direct.hpp"
 #include "pg/blob_reader.hpp"
 

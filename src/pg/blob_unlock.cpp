@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/key_list.hpp"
+#include "crypto/sealed.hpp"
 #include "pg/settings.hpp"
 
 namespace kms::pg {

@@ -2,6 +2,8 @@
 #include "pg/blob_arguments.hpp"
 #include "pg/blob_segments.hpp"
 #include "pg/data_key_writer.hpp"
+#include "pg/key_use.hpp"
+#include "pg/session.hpp"
 #include "pg/settings.hpp"
 #include "pg/sqlstates.hpp"
 #include "pg/subtransaction.hpp"

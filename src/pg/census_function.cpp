@@ -3,6 +3,7 @@
 #include "pg/data_keys.hpp"
 #include "pg/listed_versions.hpp"
 #include "pg/registry.hpp"
+#include "pg/rows.hpp"
 #include "pg/table_column.hpp"
 
 namespace kms::pg {

@@ -1,6 +1,6 @@
 #include "pg/context_rules.hpp"
 
-#include "pg/args.hpp"
+#include "pg/arguments.hpp"
 #include "pg/context_type.hpp"
 
 namespace kms::pg {

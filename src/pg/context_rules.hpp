@@ -1,7 +1,7 @@
 // What a registered expression may be, beside one that PostgreSQL takes: act one.
 #pragma once
 
-#include "pg/args.hpp"
+#include "pg/arguments.hpp"
 
 namespace kms::pg {
 

@@ -11,6 +11,7 @@
 #include "pg/made_versions.hpp"
 #include "pg/name_at_agent.hpp"
 #include "pg/retirement.hpp"
+#include "pg/rows.hpp"
 #include "pg/subtransaction.hpp"
 #include "pg/transaction.hpp"
 #include "pg/version_lock.hpp"

@@ -2,7 +2,7 @@
 
 #include <array>
 
-#include "pg/args.hpp"
+#include "pg/arguments.hpp"
 #include "pg/collected.hpp"
 #include "pg/owner.hpp"
 #include "pg/subscriptions.hpp"

@@ -1,6 +1,6 @@
 #include "pg/dependents.hpp"
 
-#include "pg/args.hpp"
+#include "pg/arguments.hpp"
 #include "pg/collected.hpp"
 #include "pg/owner.hpp"
 #include "pg/whole_row.hpp"

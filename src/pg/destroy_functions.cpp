@@ -15,6 +15,7 @@
 #include "pg/outlasting.hpp"
 #include "pg/retirement.hpp"
 #include "pg/rewrap_data_keys.hpp"
+#include "pg/rows.hpp"
 #include "pg/sqlstates.hpp"
 #include "pg/subtransaction.hpp"
 #include "pg/transaction.hpp"

@@ -7,6 +7,7 @@
 
 #include "pg/pg.hpp"
 #include "pg/settings.hpp"
+#include "pg/wall.hpp"
 
 namespace kms::pg {
 namespace {

@@ -1,3 +1,4 @@
+#include "crypto/sealed.hpp"
 #include "pg/in_step_trigger.hpp"
 
 #include <algorithm>

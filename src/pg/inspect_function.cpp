@@ -1,6 +1,7 @@
 // inspect and looks_sealed: what the public bytes of a sealed value say. They need no key.
 #include "crypto/sealed.hpp"
-#include "pg/args.hpp"
+#include "pg/arguments.hpp"
+#include "pg/rows.hpp"
 
 namespace kms::pg {
 namespace {

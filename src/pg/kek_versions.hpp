@@ -2,7 +2,8 @@
 // ROLLBACK.
 #pragma once
 
-#include "pg/args.hpp"
+#include "pg/arguments.hpp"
+#include "pg/key_use.hpp"
 
 namespace kms::pg {
 

@@ -3,7 +3,9 @@
 #include <algorithm>
 
 #include "base/secret.hpp"
-#include "pg/args.hpp"
+#include "pg/arguments.hpp"
+#include "pg/key_use.hpp"
+#include "pg/session.hpp"
 
 namespace kms::pg {
 namespace {

@@ -12,6 +12,7 @@
 #include "pg/listed_versions.hpp"
 #include "pg/registry.hpp"
 #include "pg/retirement.hpp"
+#include "pg/rows.hpp"
 #include "pg/settings.hpp"
 
 namespace kms::pg {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "crypto/algorithm.hpp"
-#include "pg/args.hpp"
+#include "pg/arguments.hpp"
 
 namespace kms::pg {
 

@@ -1,7 +1,8 @@
 #include "pg/key_move.hpp"
 
-#include "pg/args.hpp"
+#include "pg/arguments.hpp"
 #include "pg/key_arguments.hpp"
+#include "pg/key_use.hpp"
 
 namespace kms::pg {
 

@@ -7,6 +7,7 @@
 #include "pg/owner.hpp"
 #include "pg/rewriting_rows.hpp"
 #include "pg/row_values.hpp"
+#include "pg/session.hpp"
 #include "pg/subtransaction.hpp"
 #include "pg/table_column.hpp"
 

@@ -1,7 +1,8 @@
 #include "pg/known_versions.hpp"
 
-#include "pg/args.hpp"
+#include "pg/arguments.hpp"
 #include "pg/collected.hpp"
+#include "pg/key_use.hpp"
 #include "pg/listed_versions.hpp"
 #include "pg/settings.hpp"
 

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 
-#include "pg/args.hpp"
+#include "pg/arguments.hpp"
 #include "pg/asking.hpp"
 #include "pg/collected.hpp"
+#include "pg/key_use.hpp"
+#include "pg/session.hpp"
 #include "pg/settings.hpp"
 
 namespace kms::pg {

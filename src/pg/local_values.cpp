@@ -2,6 +2,7 @@
 //
 // Each call first gets its key, then allocates the result, then seals or opens. Between the steps a
 // timer may wipe the key (its time to live ends): then the call begins again and fetches it anew.
+#include "pg/asking.hpp"
 #include "pg/modes.hpp"
 #include "pg/settings.hpp"
 #include "pg/version_lock.hpp"

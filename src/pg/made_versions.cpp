@@ -1,6 +1,6 @@
 #include "pg/made_versions.hpp"
 
-#include "pg/args.hpp"
+#include "pg/arguments.hpp"
 #include "pg/data_keys.hpp"
 #include "pg/key_arguments.hpp"
 

@@ -1,6 +1,7 @@
 // The two ways to seal and open that values.cpp chooses from.
 #pragma once
 
+#include "pg/session.hpp"
 #include "pg/values.hpp"
 
 namespace kms::pg {

@@ -1,11 +1,13 @@
 #include "pg/name_at_agent.hpp"
 
 #include "client/fetch.hpp"
-#include "pg/args.hpp"
+#include "pg/arguments.hpp"
 #include "pg/asking.hpp"
 #include "pg/data_key_writer.hpp"
 #include "pg/envelope.hpp"
 #include "pg/key_arguments.hpp"
+#include "pg/key_use.hpp"
+#include "pg/session.hpp"
 #include "pg/settings.hpp"
 
 namespace kms::pg {

@@ -1,6 +1,6 @@
 #include "pg/new_column.hpp"
 
-#include "pg/args.hpp"
+#include "pg/arguments.hpp"
 #include "pg/column_state.hpp"
 #include "pg/context_expression.hpp"
 #include "pg/context_type.hpp"

@@ -5,7 +5,7 @@
 
 #include "crypto/blob_manifest.hpp"
 #include "crypto/chunked_encryption.hpp"
-#include "pg/args.hpp"
+#include "pg/arguments.hpp"
 #include "pg/blob_layout.hpp"
 #include "pg/blob_rows.hpp"
 #include "pg/wall.hpp"

@@ -1,6 +1,6 @@
 #include "pg/publications.hpp"
 
-#include "pg/args.hpp"
+#include "pg/arguments.hpp"
 #include "pg/owner.hpp"
 
 namespace kms::pg {

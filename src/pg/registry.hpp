@@ -9,7 +9,7 @@
 
 #include <span>
 
-#include "pg/args.hpp"
+#include "pg/arguments.hpp"
 #include "pg/own_table.hpp"
 
 namespace kms::pg {

@@ -5,6 +5,7 @@
 #include "pg/context_names.hpp"
 #include "pg/context_type.hpp"
 #include "pg/registry.hpp"
+#include "pg/rows.hpp"
 
 namespace kms::pg {
 namespace {

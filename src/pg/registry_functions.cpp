@@ -6,6 +6,7 @@
 #include "pg/key_arguments.hpp"
 #include "pg/owner.hpp"
 #include "pg/registry_writer.hpp"
+#include "pg/rows.hpp"
 #include "pg/sealed_contexts.hpp"
 #include "pg/table_column.hpp"
 #include "pg/transaction.hpp"

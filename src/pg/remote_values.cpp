@@ -4,6 +4,7 @@
 #include "client/new_data_key.hpp"
 #include "client/terms.hpp"
 #include "client/values.hpp"
+#include "pg/asking.hpp"
 #include "pg/collected.hpp"
 #include "pg/modes.hpp"
 #include "pg/settings.hpp"

@@ -1,7 +1,8 @@
 // Brings the data keys that a KEK wraps to its current version. All three acts.
 #pragma once
 
-#include "pg/args.hpp"
+#include "pg/arguments.hpp"
+#include "pg/key_use.hpp"
 
 namespace kms::pg {
 

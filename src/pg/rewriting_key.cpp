@@ -3,6 +3,7 @@
 #include "pg/owner.hpp"
 #include "pg/registry.hpp"
 #include "pg/rewriting.hpp"
+#include "pg/session.hpp"
 
 namespace kms::pg {
 namespace {

@@ -3,6 +3,7 @@
 
 #include "pg/current_tags.hpp"
 #include "pg/rewriting_chunk.hpp"
+#include "pg/session.hpp"
 
 namespace kms::pg {
 namespace {

@@ -2,7 +2,7 @@
 // it names. Act one.
 #pragma once
 
-#include "pg/args.hpp"
+#include "pg/arguments.hpp"
 #include "pg/text_settings.hpp"
 
 namespace kms::pg {

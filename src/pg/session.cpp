@@ -61,17 +61,6 @@ void log_agent_lines(Session& session) {
     }
 }
 
-// How many there have been: a pooler may set another, whom the agent may not give the same keys.
-std::uint64_t session_users() {
-    static Oid user = InvalidOid;
-    static std::uint64_t count = 0;
-    if (GetSessionUserId() != user) {
-        user = GetSessionUserId();
-        ++count;
-    }
-    return count;
-}
-
 Result<FetchedKey> about_key(Result<FetchedKey> fetched) {
     if (!fetched) {
         fetched.error().code = key_failure(fetched.error().code);
@@ -112,19 +101,6 @@ bool was_reloaded() {
 }
 
 }  // namespace
-
-bool KeyUse::is_stored(const std::optional<KeyTag>& tag) const {
-    return stored != nullptr &&
-           (mode() == Mode::envelope || !tag || stored->with_tag(*tag) != nullptr);
-}
-
-std::uint64_t key_circumstances() {
-    return key_circumstances_as_of(data_key_changes());
-}
-
-std::uint64_t key_circumstances_as_of(std::uint64_t data_key_changes) {
-    return settings_generation() + data_key_changes + session_users();
-}
 
 Session* session_if_any = nullptr;
 

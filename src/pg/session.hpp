@@ -13,42 +13,11 @@
 #include "base/secret.hpp"
 #include "client/agent.hpp"
 #include "client/key_cache.hpp"
-#include "pg/data_keys.hpp"
-#include "pg/identity.hpp"
+#include "pg/key_use.hpp"
 #include "pg/latch_waiter.hpp"
-#include "pg/settings.hpp"
 #include "pg/wall.hpp"
 
 namespace kms::pg {
-
-// Which key a call is about, and who asks: act one looks it up, act two uses it. What it points at
-// is the call's own: users' code may run between the acts, and use kms as another role, bind other
-// keys or set another command.
-struct KeyUse {
-    const char* action;     // for messages
-    std::int32_t local_id;  // 0 where the identifier was given itself
-    ByteView identifier;
-    const IdentityTexts* identity;
-    Deadlines deadlines;
-    const char* command;
-    std::uint32_t owner;  // the current role
-    // What the database has of the key. nullptr: the agent alone knows the name. In envelope mode
-    // there is always something, if it is empty.
-    const DataKey* stored = nullptr;
-    // The circumstances that it was looked up in: see key_circumstances().
-    std::uint64_t circumstances = 0;
-
-    Subject subject() const { return {action, local_id, identifier}; }
-
-    // Whether a version is looked for in the database, and not at the agent: the current one, or
-    // the one with `tag`. In local mode a name may stand for keys in both places.
-    bool is_stored(const std::optional<KeyTag>& tag) const;
-};
-
-// Rises with every change of a setting, of kms.data_key or of the session's user: what was derived
-// from them must be looked up again.
-std::uint64_t key_circumstances();
-std::uint64_t key_circumstances_as_of(std::uint64_t data_key_changes);
 
 class Session {
   public:

@@ -236,11 +236,6 @@ const char* command() {
     return command_value;
 }
 
-bool may_see_command() {
-    return has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_SETTINGS) &&
-           has_privs_of_role(GetOuterUserId(), ROLE_PG_READ_ALL_SETTINGS);
-}
-
 Deadlines deadlines() {
     return {milliseconds(start_timeout_value), milliseconds(request_timeout_value)};
 }

@@ -21,11 +21,6 @@ const char* mode_name();
 BlobKeysAt blob_keys_at();
 const char* command();
 
-// Whether the current role may, and so do those whom an error or a result would reach: the
-// session's role outside of any function counts too, since a SECURITY DEFINER function is for
-// others.
-bool may_see_command();
-
 Deadlines deadlines();
 std::chrono::seconds cache_ttl();
 std::size_t max_cached_keys();

@@ -2,6 +2,7 @@
 #include "pg/agent_count.hpp"
 #include "pg/asking.hpp"
 #include "pg/collected.hpp"
+#include "pg/rows.hpp"
 #include "pg/settings.hpp"
 #include "pg/values.hpp"
 

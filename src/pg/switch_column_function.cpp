@@ -8,6 +8,7 @@
 #include "pg/publications.hpp"
 #include "pg/registry_writer.hpp"
 #include "pg/rewriting.hpp"
+#include "pg/session.hpp"
 #include "pg/subtransaction.hpp"
 #include "pg/succession.hpp"
 #include "pg/table_change.hpp"

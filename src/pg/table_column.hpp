@@ -2,7 +2,7 @@
 // one.
 #pragma once
 
-#include "pg/args.hpp"
+#include "pg/arguments.hpp"
 
 namespace kms::pg {
 

@@ -2,7 +2,7 @@
 
 #include <iterator>
 
-#include "pg/args.hpp"
+#include "pg/arguments.hpp"
 #include "pg/inheritance.hpp"
 #include "pg/owner.hpp"
 

@@ -2,7 +2,7 @@
 // back from a backup would give the numbers of the lost versions to new ones.
 #pragma once
 
-#include "pg/args.hpp"
+#include "pg/arguments.hpp"
 
 namespace kms::pg {
 

@@ -7,7 +7,8 @@
 #include <span>
 
 #include "crypto/search_term.hpp"
-#include "pg/args.hpp"
+#include "pg/arguments.hpp"
+#include "pg/key_use.hpp"
 
 namespace kms::pg {
 

@@ -8,7 +8,6 @@
 
 #include "base/escape.hpp"
 #include "pg/pg.hpp"
-#include "pg/settings.hpp"
 
 namespace kms::pg {
 namespace {
@@ -161,6 +160,11 @@ bool has_pending_error() noexcept {
         pending_error = false;
         failure.failed = failure.pending = true;
     }
+}
+
+bool may_see_command() {
+    return has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_SETTINGS) &&
+           has_privs_of_role(GetOuterUserId(), ROLE_PG_READ_ALL_SETTINGS);
 }
 
 void raise(const Failure& failure) {

@@ -60,6 +60,11 @@ bool has_pending_error() noexcept;
 // What a Code is called in messages.
 const char* reason_of(Code code);
 
+// Whether the current role may, and so may those whom an error or a result would reach: the
+// session's role outside of any function counts too, since a SECURITY DEFINER function is for
+// others.
+bool may_see_command();
+
 // One ereport(ERROR), or the pending error again. The agent's words are for whoever may see
 // kms.command: others get the kind of failure, and the server's log has the rest.
 [[noreturn]] void raise(const Failure& failure);

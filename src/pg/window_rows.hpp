@@ -2,7 +2,7 @@
 // partition and for rows ahead of it. Act one.
 #pragma once
 
-#include "pg/args.hpp"
+#include "pg/arguments.hpp"
 
 namespace kms::pg {
 

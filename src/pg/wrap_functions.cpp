@@ -1,6 +1,8 @@
 // wrap and unwrap: secrets of the user's own, by a KEK that stays with the agent.
 #include "crypto/wrap_context.hpp"
 #include "pg/key_arguments.hpp"
+#include "pg/key_use.hpp"
+#include "pg/session.hpp"
 
 namespace kms::pg {
 namespace {

@@ -1,53 +1,21 @@
-#include "pg/args.hpp"
+#include "pg/arguments.hpp"
 
 #include <algorithm>
 
 #include "base/escape.hpp"
 #include "base/key_list.hpp"
 #include "crypto/wrap_context.hpp"
-#include "pg/settings.hpp"
-#include "pg/sqlstates.hpp"
 
 namespace kms::pg {
 namespace {
-
-KeyUse use_of(const char* action, std::int32_t local_id, ByteView identifier) {
-    require_settings();
-    return {action,      local_id,           identifier, identity_texts(),
-            deadlines(), pstrdup(command()), GetUserId()};
-}
 
 constexpr std::chrono::days epochs_apart(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE);
 
 constexpr std::size_t most_value = MaxAllocSize - VARHDRSZ;
 
-// A tuplestore of so many kilobytes is never written to a file.
-constexpr int never_spilled = MAX_KILOBYTES;
-constexpr std::size_t least_secret_bytes = std::size_t{64} << 20;
-
-// Of a tuplestore, and of each tuple that it has.
-constexpr std::size_t tuplestore_overhead = std::size_t{32} << 10;
-constexpr std::size_t row_overhead = 64;
-
-std::size_t most_secret_bytes() {
-    return std::max(least_secret_bytes, static_cast<std::size_t>(work_mem) * 1024);
-}
-
-bool can_materialize(FunctionCallInfo fcinfo) {
-    const auto* result = reinterpret_cast<const ReturnSetInfo*>(fcinfo->resultinfo);
-    return result != nullptr && IsA(result, ReturnSetInfo) &&
-           (result->allowedModes & SFRM_Materialize) != 0;
-}
-
 Error too_large(std::size_t length) {
     return {Code::too_large, "The result would have " + std::to_string(length) +
                                  " bytes; a value has at most " + std::to_string(most_value) + "."};
-}
-
-// Where the table has another row by now, a form that it had may not open any more.
-bool may_be_of_older_row(Code failure) {
-    return failure == Code::not_found || failure == Code::disabled || failure == Code::wrong_key ||
-           failure == Code::damaged_key;
 }
 
 }  // namespace
@@ -206,93 +174,6 @@ TimestampTz timestamp_of(std::chrono::microseconds since) {
 
 std::chrono::microseconds since_1970(TimestampTz time) {
     return std::chrono::microseconds(time) + epochs_apart;
-}
-
-KeyUse use_of_identifier(const char* action, ByteView identifier) {
-    return use_of(action, 0, identifier);
-}
-
-KeyUse use_of_local_id(const char* action, std::int32_t local_id) {
-    const KeyList& keys = key_list();
-    const Binding* binding = keys.find(local_id);
-    if (binding == nullptr) {
-        ereport(ERROR, (errcode(sqlstate::not_bound),
-                        errmsg("could not %s: no key is bound to local id %d", action, local_id),
-                        errhint("Bind one with kms.set_key(%d, 'key-identifier'), or with SET "
-                                "kms.keys = '%d=key-identifier'.",
-                                local_id, local_id)));
-    }
-    return use_of(action, local_id, copy_of(keys.identifier(*binding)));
-}
-
-KeyUse use_of_data_key(KeyUse use) {
-    use.circumstances = key_circumstances();
-    if (mode() == Mode::remote || (mode() == Mode::local && !has_data_keys())) {
-        return use;
-    }
-    auto* stored = static_cast<DataKey*>(palloc(sizeof(DataKey)));
-    *stored = read_data_key(use.identifier);
-    use.circumstances = key_circumstances_as_of(stored->as_of);
-    if (mode() == Mode::envelope || stored->newest() != nullptr) {
-        use.stored = stored;
-    }
-    return use;
-}
-
-bool is_outdated(const KeyUse& use, const Failure& failure) {
-    if (!failure || use.stored == nullptr || !may_be_of_older_row(failure.cause.code)) {
-        return false;
-    }
-    AcceptInvalidationMessages();
-    return use.circumstances != key_circumstances();
-}
-
-RowSet::RowSet(FunctionCallInfo fcinfo, Rows rows)
-    : left_(rows == Rows::secret ? most_secret_bytes() : SIZE_MAX) {
-    auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
-    if (!can_materialize(fcinfo)) {
-        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                        errmsg("a set of rows cannot be returned here")));
-    }
-    MemoryContext caller = MemoryContextSwitchTo(result->econtext->ecxt_per_query_memory);
-    if (get_call_result_type(fcinfo, nullptr, &shape_) != TYPEFUNC_COMPOSITE) {
-        elog(ERROR, "return type must be a row type");
-    }
-    store_ = tuplestore_begin_heap((result->allowedModes & SFRM_Materialize_Random) != 0, false,
-                                   rows == Rows::secret ? never_spilled : work_mem);
-    result->returnMode = SFRM_Materialize;
-    result->setResult = store_;
-    result->setDesc = shape_;
-    MemoryContextSwitchTo(caller);
-}
-
-void RowSet::add(Datum* values, bool* nulls) {
-    const std::size_t size = heap_compute_data_size(shape_, values, nulls) + row_overhead;
-    if (size > left_) {
-        ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-                        errmsg("the result has more rows than are held in memory"),
-                        errdetail("They are secret, and are not written to a temporary file."),
-                        errhint("Ask for fewer of them, or raise work_mem above 64 MB.")));
-    }
-    left_ -= left_ == SIZE_MAX ? 0 : size;
-    tuplestore_putvalues(store_, shape_, values, nulls);
-}
-
-Datum row_datum(FunctionCallInfo fcinfo, Datum* values, bool* nulls, Rows rows) {
-    TupleDesc shape = nullptr;
-    if (get_call_result_type(fcinfo, nullptr, &shape) != TYPEFUNC_COMPOSITE) {
-        elog(ERROR, "return type must be a row type");
-    }
-    if (rows == Rows::secret && can_materialize(fcinfo) &&
-        heap_compute_data_size(shape, values, nulls) + tuplestore_overhead >
-            static_cast<std::size_t>(work_mem) * 1024) {
-        ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-                        errmsg("the row is larger than what is held in memory"),
-                        errdetail("It is secret, and is not written to a temporary file."),
-                        errhint("Call the function among what is selected instead of in FROM, or "
-                                "raise work_mem.")));
-    }
-    return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(shape), values, nulls));
 }
 
 }  // namespace kms::pg

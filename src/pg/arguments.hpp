@@ -1,9 +1,11 @@
-// Arguments and results of SQL functions: act one and act three.
+// Arguments of SQL functions, and the values that they return: act one and act three.
 #pragma once
+
+#include <chrono>
 
 #include "base/bytes.hpp"
 #include "pg/pg.hpp"
-#include "pg/session.hpp"
+#include "pg/wall.hpp"
 
 namespace kms::pg {
 
@@ -62,50 +64,5 @@ Datum identifier_datum(ByteView identifier);  // text in the spelling of kms.key
 // UTC.
 TimestampTz timestamp_of(std::chrono::microseconds since_1970);
 std::chrono::microseconds since_1970(TimestampTz time);
-
-// A key named by its identifier, or by the local id that it is bound to (KM001 where it is not),
-// for a call that asks in the name of who is the current role now.
-KeyUse use_of_identifier(const char* action, ByteView identifier);
-KeyUse use_of_local_id(const char* action, std::int32_t local_id);
-
-// The same for a use of the DEK itself: reads what kms.data_key has of it, but in remote mode.
-KeyUse use_of_data_key(KeyUse use);
-
-// Whether a failure may be due to a form that is no longer in the table: who shreds a key destroys
-// KEK versions as soon as every other key has another form.
-bool is_outdated(const KeyUse& use, const Failure& failure);
-
-// Asks for a DEK with what the table has of it, until that was not outdated. All three acts.
-template <typename Ask>
-Failure ask_for_data_key(Session& session, KeyUse& use, const Subject& subject, Ask ask) {
-    for (;;) {
-        use = use_of_data_key(use);
-        const Failure failure = in_session(session, subject, ask);
-        settle(session, failure);
-        if (!is_outdated(use, failure)) {
-            return failure;
-        }
-    }
-}
-
-// What a set-returning function hands out may be plaintext: then no temporary file may have it.
-enum class Rows { public_ones, secret };
-
-// Rows of a set-returning function, collected in a tuplestore. Secret ones are held in memory, up
-// to work_mem or 64 MiB, whichever is more: 54000 beyond.
-class RowSet {
-  public:
-    explicit RowSet(FunctionCallInfo fcinfo, Rows rows = Rows::public_ones);
-    void add(Datum* values, bool* nulls);
-
-  private:
-    Tuplestorestate* store_;
-    TupleDesc shape_;
-    std::size_t left_;
-};
-
-// The one row of a function with OUT parameters. In FROM the executor holds it up to work_mem: a
-// secret one is 54000 beyond.
-Datum row_datum(FunctionCallInfo fcinfo, Datum* values, bool* nulls, Rows rows = Rows::public_ones);
 
 }  // namespace kms::pg
