@@ -4,6 +4,7 @@
 #include "pg/context_names.hpp"
 #include "pg/context_type.hpp"
 #include "pg/owner.hpp"
+#include "pg/type_parts.hpp"
 
 namespace kms::pg {
 namespace {

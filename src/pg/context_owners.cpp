@@ -1,6 +1,6 @@
 #include "pg/context_owners.hpp"
 
-#include "pg/context_type.hpp"
+#include "pg/type_parts.hpp"
 
 namespace kms::pg {
 namespace {

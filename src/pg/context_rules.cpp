@@ -1,7 +1,7 @@
 #include "pg/context_rules.hpp"
 
 #include "pg/arguments.hpp"
-#include "pg/context_type.hpp"
+#include "pg/type_parts.hpp"
 
 namespace kms::pg {
 namespace {

@@ -9,6 +9,7 @@
 #include "pg/registry.hpp"
 #include "pg/rewriting.hpp"
 #include "pg/rewriting_rows.hpp"
+#include "pg/sealed_contexts.hpp"
 #include "pg/table_column.hpp"
 
 namespace kms::pg {

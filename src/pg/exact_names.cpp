@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "pg/context_type.hpp"
+#include "pg/type_parts.hpp"
 
 namespace kms::pg {
 namespace {

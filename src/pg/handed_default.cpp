@@ -70,7 +70,7 @@ bool make_casts_explicit(Node* node) {
 }
 
 bool is_same_as_text(Relation table, AttrNumber attribute, Node* value) {
-    return prepare_row_values(table, attribute, {}).depends_on == TextDependsOn::nothing &&
+    return prepare_row_values(table, attribute, {}).value.depends_on == TextDependsOn::nothing &&
            !is_sealed_as_dumped(value) && make_casts_explicit(value);
 }
 
@@ -84,7 +84,7 @@ Node* canonical(Relation table, AttrNumber attribute, Node* value) {
     if (!IsA(folded, Const)) {
         return nullptr;
     }
-    const auto bytes = bytes_of_row(prepare_constant(folded), nullptr);
+    const auto bytes = bytes_of_row(prepare_expression(folded), nullptr);
     return bytes ? constant_of(*bytes) : nullptr;
 }
 

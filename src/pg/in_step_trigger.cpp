@@ -2,7 +2,6 @@
 
 #include "pg/owner.hpp"
 #include "pg/registry.hpp"
-#include "pg/rewriting.hpp"
 #include "pg/table_column.hpp"
 
 namespace kms::pg {

@@ -3,13 +3,13 @@
 #include "pg/arguments.hpp"
 #include "pg/column_state.hpp"
 #include "pg/context_expression.hpp"
-#include "pg/context_type.hpp"
 #include "pg/in_step_trigger.hpp"
 #include "pg/owner.hpp"
 #include "pg/publications.hpp"
 #include "pg/stored_expression.hpp"
 #include "pg/succession.hpp"
 #include "pg/table_change.hpp"
+#include "pg/type_parts.hpp"
 
 namespace kms::pg {
 namespace {
@@ -82,16 +82,6 @@ void require_replaceable(Oid relation, AttrNumber source) {
     require_text_everywhere(table, source);
     relation_close(table, NoLock);
     require_not_in_partition_key(relation, get_attname(relation, source, false));
-}
-
-// What is generated may be so in a partition alone.
-void require_context_at_hand(Oid relation, const char* context) {
-    const List* tables = find_all_inheritors(relation, AccessShareLock, nullptr);
-    for (int i = 0; i < list_length(tables); ++i) {
-        const Relation table = table_open(list_nth_oid(tables, i), NoLock);
-        run_owners_code(owner_of(relation), [&] { require_at_hand(table, context); });
-        table_close(table, NoLock);
-    }
 }
 
 const char* type_name(Oid type, std::int32_t typmod) {

@@ -25,9 +25,6 @@ const char* new_column_name(FunctionCallInfo fcinfo, int index, const char* argu
 // 0A000 where the column can never be dropped.
 void require_replaceable(Oid relation, AttrNumber source);
 
-// 42P10 where the trigger would see another context than the row has in the end.
-void require_context_at_hand(Oid relation, const char* context);
-
 // As ALTER TABLE takes it, whatever the search_path is.
 const char* type_name(Oid type, std::int32_t typmod);
 

@@ -1,7 +1,7 @@
 // From the bytes that were sealed of a value to the value of a column's type: acts one and three.
 #pragma once
 
-#include "pg/row_values.hpp"
+#include "pg/value_bytes.hpp"
 
 namespace kms::pg {
 
@@ -10,7 +10,7 @@ struct PlainInput {
     std::int32_t typmod;
     Oid parameter;
     FmgrInfo function;  // not for bytea
-    RowValues back;     // from the value to the bytes
+    ValueBytes back;    // from the value to the bytes
 };
 
 PlainInput prepare_input(Relation table, AttrNumber attribute);

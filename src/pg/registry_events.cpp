@@ -6,6 +6,7 @@
 #include "pg/context_type.hpp"
 #include "pg/registry.hpp"
 #include "pg/rows.hpp"
+#include "pg/type_parts.hpp"
 
 namespace kms::pg {
 namespace {

@@ -6,7 +6,6 @@
 #include "pg/context_expression.hpp"
 #include "pg/in_step_trigger.hpp"
 #include "pg/key_arguments.hpp"
-#include "pg/new_column.hpp"
 #include "pg/opening.hpp"
 #include "pg/owner.hpp"
 #include "pg/registry_writer.hpp"

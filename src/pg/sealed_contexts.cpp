@@ -145,6 +145,16 @@ void warn_of_defaults(Oid relation, const char* column, const char* hint) {
     }
 }
 
+// What is generated may be so in a partition alone.
+void require_context_at_hand(Oid relation, const char* context) {
+    const List* tables = find_all_inheritors(relation, AccessShareLock, nullptr);
+    for (int i = 0; i < list_length(tables); ++i) {
+        const Relation table = table_open(list_nth_oid(tables, i), NoLock);
+        run_owners_code(owner_of(relation), [&] { require_at_hand(table, context); });
+        table_close(table, NoLock);
+    }
+}
+
 bool is_over(Relation table, const char* expression, AttrNumber attribute) {
     const Bitmapset* columns = nullptr;
     run_owners_code(table->rd_rel->relowner,

@@ -25,6 +25,10 @@ void warn_of_defaults(Oid relation, const char* column, const char* hint);
 // relation; nullptr: none.
 const RegisteredColumn* sealed_under(Oid relation, const char* column);
 
+// 42P10 where a trigger before the row is written would see another context than the row has in the
+// end. Plans as the table's owner.
+void require_context_at_hand(Oid relation, const char* context);
+
 // Whether the expression, as it is stored, is over the table's column; nullptr: over none. Plans as
 // the table's owner.
 bool is_over(Relation table, const char* expression, AttrNumber attribute);

@@ -1,10 +1,10 @@
 // status(): the session's key agent, for people. Starts nothing. ping() asks it.
 #include "pg/agent_count.hpp"
+#include "pg/arguments.hpp"
 #include "pg/asking.hpp"
 #include "pg/collected.hpp"
 #include "pg/rows.hpp"
 #include "pg/settings.hpp"
-#include "pg/values.hpp"
 
 namespace kms::pg {
 namespace {

@@ -1,6 +1,6 @@
 // encode of any type, and decode_as: a value is sealed as its text, the same in every session.
-#include "pg/context_type.hpp"
 #include "pg/plain_input.hpp"
+#include "pg/type_parts.hpp"
 #include "pg/values.hpp"
 
 namespace kms::pg {
@@ -50,7 +50,7 @@ Oid type_of_argument(FunctionCallInfo fcinfo, int index) {
 
 KMS_FUNCTION(kms_encode_value) {
     Call call = {"encode", required_int(fcinfo, 0, "local_id"), {}, required_context(fcinfo, 2)};
-    const RowValues& values = prepared_in<RowValues>(
+    const ValueBytes& values = prepared_in<ValueBytes>(
         fcinfo, [&] { return prepare_values(type_of_argument(fcinfo, 1), -1); });
     if (PG_ARGISNULL(1)) {
         PG_RETURN_NULL();
