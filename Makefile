@@ -11,6 +11,9 @@ PG_CONFIG ?= pg_config
 # kms.control is the one place where the version stands.
 kms_version := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" kms.control)
 
+# A floor may have rooms.
+sources_of = $(wildcard $(foreach floor,$(1),src/$(floor)/*.cpp src/$(floor)/*/*.cpp))
+
 # What test/test.mk makes; everything else is PGXS's.
 test_goals := check check-assert check-versions unit lint lint-quick lint-headers demo demo-stop bench fuzz soak build/%
 
@@ -29,7 +32,7 @@ DATA = kms--1.0.sql
 SCRIPTS_built = kms-agent kms-blob
 EXTRA_CLEAN = build results regression.diffs regression.out tmp_check
 
-objects_of = $(patsubst %.cpp,build/%.o,$(wildcard $(foreach floor,$(1),src/$(floor)/*.cpp)))
+objects_of = $(patsubst %.cpp,build/%.o,$(sources_of))
 shared_objects := $(call objects_of,base crypto wire)
 agent_objects := $(call objects_of,agent)
 blob_objects := $(call objects_of,base crypto blob)
@@ -54,7 +57,7 @@ else
 OPTIMIZE ?= -O3 -flto=auto
 endif
 PG_CXXFLAGS += $(OPTIMIZE)
-SHLIB_LINK = -lcrypto -Wl,--version-script=src/pg/exports.map
+SHLIB_LINK = -lcrypto -Wl,--version-script=src/pg/server/exports.map
 # Bitcode would let the JIT inline code that handles keys.
 override with_llvm := no
 
@@ -75,7 +78,7 @@ build/flags: FORCE
 	@printf '%s\n' '$(subst ','\'',$(compile) $(kms_version))' | cmp -s - $@ || \
 	    printf '%s\n' '$(subst ','\'',$(compile) $(kms_version))' > $@
 
-kms.so: src/pg/exports.map
+kms.so: src/pg/server/exports.map
 kms.so: CC = $(CXX)
 kms.so: CFLAGS = $(CXXFLAGS)
 
@@ -92,7 +95,7 @@ kms-blob: $(blob_objects)
 META.json: kms.control
 	sed -i 's/"version": "[0-9.]*"/"version": "$(kms_version).0"/' $@
 
--include $(wildcard build/src/*/*.d)
+-include $(wildcard build/src/*/*.d build/src/*/*/*.d)
 
 endif
 

@@ -16,14 +16,15 @@ libpq_headers := -I$(shell $(PG_CONFIG) --includedir 2>/dev/null)
 test_flags := -std=c++20 -g $(warnings) -Isrc $(libpq_headers) -DKMS_VERSION='"$(kms_version)"' -DKMS_SEND_UNKNOWN_VERBS
 sanitizers := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
-floor_sources := $(wildcard $(foreach floor,base crypto wire client agent blob,src/$(floor)/*.cpp))
+floor_sources := $(call sources_of,base crypto wire client agent blob)
+pg_sources := $(call sources_of,pg)
 part_sources := $(filter-out src/agent/main.cpp src/blob/main.cpp,$(floor_sources))
 part_libraries := -L$(shell $(PG_CONFIG) --libdir 2>/dev/null) -lpq -lcrypto
 slow_tests := $(wildcard test/unit/*_slow_test.cpp)
 unit_tests := $(filter-out $(slow_tests),$(wildcard test/unit/*.cpp))
 fuzz_targets := $(patsubst test/fuzz/%.cpp,build/%,$(wildcard test/fuzz/*_fuzz.cpp))
-cxx_sources := $(floor_sources) $(wildcard src/pg/*.cpp test/unit/*.cpp test/fuzz/*.cpp test/bench/*.cpp)
-formatted := $(sort $(cxx_sources) $(wildcard src/*/*.hpp test/*/*.hpp test/bench/*.c))
+cxx_sources := $(floor_sources) $(pg_sources) $(wildcard test/unit/*.cpp test/fuzz/*.cpp test/bench/*.cpp)
+formatted := $(sort $(cxx_sources) $(wildcard src/*/*.hpp src/*/*/*.hpp test/*/*.hpp test/bench/*.c))
 scripts := $(sort $(shell grep -rlE '^\#!.*\b(ba)?sh$$|^\# shellcheck shell' .ci test))
 
 .PHONY: check check-assert check-versions unit lint lint-quick lint-headers demo demo-stop bench fuzz soak
@@ -117,7 +118,6 @@ $(eval $(call lint_check,tidy,clang-tidy --quiet --warnings-as-errors='*' $$< --
 
 # src/pg/ under the server headers of other versions, of which test/headers has brought some. What
 # takes the time is reading headers, ours and C++'s too: those of src/pg/ are precompiled.
-pg_sources := $(wildcard src/pg/*.cpp)
 header_versions := $(notdir $(wildcard build/headers/[1-9][0-9]))
 header_checks := $(foreach version,$(header_versions),$(pg_sources:%=headers-$(version)/%))
 
@@ -126,7 +126,7 @@ build/lint/header-checks: FORCE
 	@mkdir -p $(@D)
 	@printf '%s\n' $(header_checks) > $@
 build/headers/all.hpp: FORCE
-	@printf '#include "%s"\n' pg/pg.hpp $(patsubst src/%,%,$(wildcard src/pg/*.hpp)) > $@
+	@printf '#include "%s"\n' pg/server/pg.hpp $(patsubst src/%,%,$(wildcard src/pg/*/*.hpp)) > $@
 build/headers/%.pch: build/headers/all.hpp FORCE
 	@clang++ $(strict_flags) -isystem build/headers/$* -x c++-header $< -o $@
 

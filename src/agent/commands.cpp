@@ -6,11 +6,11 @@
 #include <ctime>
 #include <optional>
 
-#include "agent/keyring_access.hpp"
-#include "agent/keyring_file_store.hpp"
+#include "agent/keyring/keyring_access.hpp"
+#include "agent/keyring/keyring_file_store.hpp"
+#include "agent/keyring/unlock_key.hpp"
 #include "agent/output.hpp"
-#include "agent/serve.hpp"
-#include "agent/unlock_key.hpp"
+#include "agent/service/serve.hpp"
 #include "base/escape.hpp"
 #include "base/output.hpp"
 

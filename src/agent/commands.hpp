@@ -4,9 +4,9 @@
 #include <cstdint>
 #include <string>
 
-#include "agent/import.hpp"
-#include "agent/keyring.hpp"
-#include "agent/offered_verbs.hpp"
+#include "agent/keyring/import.hpp"
+#include "agent/keyring/keyring.hpp"
+#include "agent/service/offered_verbs.hpp"
 #include "wire/verbs.hpp"
 
 namespace kms::agent {

@@ -7,7 +7,7 @@
 
 #include "agent/commands.hpp"
 #include "agent/given_files.hpp"
-#include "agent/process.hpp"
+#include "agent/keyring/process.hpp"
 #include "base/command_line.hpp"
 #include "base/floor.hpp"
 

@@ -4,8 +4,8 @@
 
 #include <string>
 
-#include "agent/keyring.hpp"
-#include "agent/keyring_format.hpp"
+#include "agent/keyring/keyring.hpp"
+#include "agent/keyring/keyring_format.hpp"
 
 namespace kms::agent {
 

@@ -18,7 +18,7 @@
 #include <string_view>
 #include <thread>
 
-#include "client/child.hpp"
+#include "client/link/child.hpp"
 #include "wire/frame.hpp"
 
 namespace {

@@ -3,7 +3,7 @@
 #include <cstdlib>
 #include <string>
 
-#include "agent/keyring_format.hpp"
+#include "agent/keyring/keyring_format.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     using namespace kms;

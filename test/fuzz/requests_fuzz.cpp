@@ -1,11 +1,11 @@
 // Requests from anybody to kms-agent's verbs: the input is read as frames, and each is answered by
 // exactly one reply that parses, whatever its words and body.
-#include "agent/requests.hpp"
+#include "agent/service/requests.hpp"
 
 #include <algorithm>
 #include <cstdlib>
 
-#include "agent/keyring_store.hpp"
+#include "agent/keyring/keyring_store.hpp"
 
 #include "base/floor.hpp"
 

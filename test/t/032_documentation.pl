@@ -270,7 +270,7 @@ foreach my $file ("$top/README.md", "$top/CHANGELOG.md", glob "$top/doc/*.md") {
 }
 
 my %raised = map { $_ => 1 } qw(25001 40001 22004 22023 22021 22P02 2202E 54000 55000 53000 53200 XX000 XX001);
-foreach my $file (glob "$top/src/pg/*.cpp $top/src/pg/*.hpp") {
+foreach my $file (glob "$top/src/pg/*/*.[ch]pp") {
     my $source = slurp_file($file);
     $raised{$_} = 1 foreach $source =~ /"(KM\d{3})"/g, map { s/[^A-Z0-9]//gr } $source =~ /MAKE_SQLSTATE\(('K'[^)]*)\)/g;
 }

@@ -42,25 +42,49 @@ foreach my $floor (sort keys %allowed) {
     none("src/$floor/ is built on $allowed{$floor}", map {
         my $file = $_;
         map { "$file: $_" } grep { !$may{$_} } $text{$file} =~ m{^#include "(\w+)/}mg
-    } grep { m{^src/$floor/} && $_ ne 'src/pg/postgres.hpp' } keys %text);
+    } grep { m{^src/$floor/} && $_ ne 'src/pg/server/postgres.hpp' } keys %text);
 }
+
+# --- rooms, in the order of their tables, from the bottom
+
+foreach my $floor (qw(pg client agent)) {
+    my ($table) = $guide =~ m{^### The rooms of `src/$floor/`\n(.*?)(?=^#)}ms;
+    my @rooms = $table =~ m{^\| `(\w+)/` \|}mg;
+    is(join(' ', sort @rooms), join(' ', sort map { m{src/\w+/(\w+)/$} } glob "src/$floor/*/"), "the rooms of src/$floor/ are all there are");
+    my %storey = map { $rooms[$_] => $_ } 0 .. $#rooms;
+    # What stands in no room is the program itself, above them.
+    my $storey_of = sub { $_[0] =~ m{^(?:src/)?$floor/(\w+)/} ? $storey{$1} : scalar @rooms };
+    my @files = grep { m{^src/$floor/} } keys %text;
+    none("every file of src/$floor/ is in a room", grep { !m{^src/$floor/\w+/} } @files) if $floor ne 'agent';
+    none("no include of src/$floor/ runs up", map {
+        my $file = $_;
+        map { "$file: $_" } grep { $storey_of->($_) > $storey_of->($file) } $text{$file} =~ m{^#include "($floor/[\w/]+\.hpp)"}mg
+    } @files);
+    my %named;
+    $named{ m{([^/]+)$} ? $1 : '' }++ foreach grep { /\.hpp$/ } @files;
+    none("no two headers of src/$floor/ have one name", grep { $named{$_} > 1 } keys %named);
+}
+
+my %subjects;
+m{^(.*)/(\w+)\.[ch]pp$} and $subjects{$1}{$2} = 1 foreach keys %text;
+none('no room has more than 24 subjects', grep { keys %{ $subjects{$_} } > 24 } keys %subjects);
 
 my @below = grep { !m{^src/pg/} } keys %text;
 none('every .cpp below src/pg/ ends its includes with base/floor.hpp', grep {
     my @includes = $text{$_} =~ /^#include (.*)$/mg;
     $includes[-1] ne '"base/floor.hpp"';
 } grep { /\.cpp$/ } @below);
-none('PostgreSQL\'s headers are included in src/pg/postgres.hpp', grep {
-    $_ ne 'src/pg/postgres.hpp' && $text{$_} =~ m{^#include ["<](?:postgres|fmgr|miscadmin|(?:access|catalog|commands|storage|utils)/)}m
+none('PostgreSQL\'s headers are included in src/pg/server/postgres.hpp', grep {
+    $_ ne 'src/pg/server/postgres.hpp' && $text{$_} =~ m{^#include ["<](?:postgres|fmgr|miscadmin|(?:access|catalog|commands|storage|utils)/)}m
 } keys %text);
-none('its versions differ in src/pg/pg.hpp', grep {
-    $_ !~ m{^src/(pg/pg|pg/postgres|base/floor)\.hpp$} && $text{$_} =~ /\bPG_VERSION_NUM\b/
+none('its versions differ in src/pg/server/pg.hpp', grep {
+    $_ !~ m{^src/(pg/server/pg|pg/server/postgres|base/floor)\.hpp$} && $text{$_} =~ /\bPG_VERSION_NUM\b/
 } keys %text);
 
 # --- two error worlds
 
-none('src/pg/wall.cpp has the only catch of the extension', grep {
-    !m{^src/(?:pg/wall|agent/main|blob/main)\.cpp$} && code_of($_) =~ /\bcatch\s*\(/
+none('src/pg/server/wall.cpp has the only catch of the extension', grep {
+    !m{^src/(?:pg/server/wall|agent/main|blob/main)\.cpp$} && code_of($_) =~ /\bcatch\s*\(/
 } keys %text);
 none('nothing is thrown but bad_alloc, and the command line\'s own errors', grep {
     my $file = $_;

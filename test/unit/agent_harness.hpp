@@ -11,8 +11,8 @@
 #include <string>
 #include <vector>
 
-#include "client/keys.hpp"
-#include "client/unknown_verbs.hpp"
+#include "client/calls/keys.hpp"
+#include "client/link/unknown_verbs.hpp"
 #include "poll_waiter.hpp"
 
 namespace kms::test {

@@ -1,5 +1,5 @@
 // Starting an agent, knowing who asks, noticing that it is gone, starting it again.
-#include "client/agent.hpp"
+#include "client/link/agent.hpp"
 
 #include <sys/wait.h>
 #include <unistd.h>

@@ -1,6 +1,6 @@
 // The two example agents: a shell's and Python's, under the client and under unknown verbs.
 #include "agent_harness.hpp"
-#include "client/fetch.hpp"
+#include "client/calls/fetch.hpp"
 
 namespace kms::test {
 namespace {

@@ -1,6 +1,6 @@
 // Where a segment's message stands in rows: the rows are the message, whole and in order, whatever
 // its length.
-#include "pg/blob_layout.hpp"
+#include "pg/blobs/layout.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // What a child process sees of its parent (nothing), and how it is ended.
-#include "client/child.hpp"
+#include "client/link/child.hpp"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>

@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "agent/keyring_store.hpp"
-#include "agent/private_file.hpp"
-#include "agent/serve.hpp"
+#include "agent/keyring/keyring_store.hpp"
+#include "agent/keyring/private_file.hpp"
+#include "agent/service/serve.hpp"
 #include "base/unique_fd.hpp"
 #include "wire/frame.hpp"
 

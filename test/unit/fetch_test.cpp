@@ -1,6 +1,6 @@
 // Keys from the agent, one or many: no reply is believed which does not hold together, and what
 // concerns one key ends nothing.
-#include "client/fetch.hpp"
+#include "client/calls/fetch.hpp"
 
 #include <algorithm>
 

@@ -1,6 +1,6 @@
 // What processes of one user leave for each other. test/agent/remember_test.py has the rest:
 // rights, and a kernel that refuses.
-#include "agent/kernel_memory.hpp"
+#include "agent/keyring/kernel_memory.hpp"
 
 #include <gtest/gtest.h>
 #include <sys/wait.h>
@@ -9,7 +9,7 @@
 #include <algorithm>
 #include <thread>
 
-#include "agent/unlock_key.hpp"
+#include "agent/keyring/unlock_key.hpp"
 #include "crypto/random.hpp"
 
 #include "base/floor.hpp"

@@ -1,4 +1,4 @@
-#include "client/key_cache.hpp"
+#include "client/calls/key_cache.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "agent/keyring_file.hpp"
+#include "agent/keyring/keyring_file.hpp"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -10,9 +10,9 @@
 #include <fstream>
 #include <thread>
 
-#include "agent/keyring_access.hpp"
-#include "agent/keyring_file_store.hpp"
-#include "agent/private_file.hpp"
+#include "agent/keyring/keyring_access.hpp"
+#include "agent/keyring/keyring_file_store.hpp"
+#include "agent/keyring/private_file.hpp"
 
 namespace kms::agent {
 namespace {

@@ -1,4 +1,4 @@
-#include "agent/keyring_format.hpp"
+#include "agent/keyring/keyring_format.hpp"
 
 #include <gtest/gtest.h>
 

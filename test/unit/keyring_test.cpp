@@ -1,4 +1,4 @@
-#include "agent/keyring.hpp"
+#include "agent/keyring/keyring.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // The typed verbs: what they send, and that no reply is believed which does not hold together.
-#include "client/keys.hpp"
+#include "client/calls/keys.hpp"
 
 #include "agent_harness.hpp"
 

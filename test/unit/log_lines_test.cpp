@@ -1,4 +1,4 @@
-#include "client/log_lines.hpp"
+#include "client/link/log_lines.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // Which commands are started without a shell: none that a shell would read in another way.
-#include "client/plain_command.hpp"
+#include "client/link/plain_command.hpp"
 
 #include <gtest/gtest.h>
 

@@ -8,7 +8,7 @@
 #include <functional>
 #include <vector>
 
-#include "client/waiter.hpp"
+#include "client/link/waiter.hpp"
 
 namespace kms::test {
 

@@ -1,6 +1,6 @@
 // Data keys that are made, and wrapped anew: by keys() of faulty.py, which wraps data in
 // "<context>".
-#include "client/rewrap.hpp"
+#include "client/calls/rewrap.hpp"
 
 #include "agent_harness.hpp"
 #include "crypto/wrap_context.hpp"

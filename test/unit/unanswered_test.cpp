@@ -1,5 +1,5 @@
 // Ids that await their reply: those that were answered take neither a place in flight nor memory.
-#include "client/unanswered.hpp"
+#include "client/link/unanswered.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "agent/unlock_key.hpp"
+#include "agent/keyring/unlock_key.hpp"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>

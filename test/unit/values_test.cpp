@@ -1,5 +1,5 @@
 // Values that an agent encrypts and decrypts: results in their places, and which one has failed.
-#include "client/values.hpp"
+#include "client/calls/values.hpp"
 
 #include "agent_harness.hpp"
 
