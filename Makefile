@@ -38,8 +38,8 @@ agent_objects := $(call objects_of,agent)
 blob_objects := $(call objects_of,base crypto blob)
 OBJS := $(shared_objects) $(call objects_of,client pg)
 
-REGRESS = $(sort $(basename $(notdir $(wildcard sql/*.sql))))
-REGRESS_OPTS = --load-extension=kms
+REGRESS = $(sort $(basename $(notdir $(wildcard test/sql/*.sql))))
+REGRESS_OPTS = --inputdir=test --load-extension=kms
 # The server may be one that uses kms: its tests find the settings as they are by default. And no
 # workers: their agents would not know the keys of an agent that keeps them in memory.
 installcheck: export PGOPTIONS = -c kms.command= -c kms.mode=local -c kms.keys= -c kms.cache_ttl=300 \

@@ -11,7 +11,7 @@ use Test::More;
 
 my $top = abs_path("$FindBin::RealBin/../..");
 my $folder = PostgreSQL::Test::Utils::tempdir;
-symlink "$top/$_", "$folder/$_" or die "$_: $!" foreach qw(Makefile kms.control src sql expected);
+symlink "$top/$_", "$folder/$_" or die "$_: $!" foreach qw(Makefile kms.control src test);
 
 my $node = PostgreSQL::Test::Cluster->new('installcheck');
 $node->init(extra => [ '--encoding', 'LATIN1', '--no-locale' ]);

@@ -104,7 +104,7 @@ foreach my $page (@pages) {
     my $prose = slurp_file($page);
     my $from = $page =~ m{^doc/} ? 'doc/' : '';
     my @links = map { "$from$_" } grep { !/^https?:/ } $prose =~ /\]\(([^)#]+)\)/g;
-    my @paths = $prose =~ m{`((?:src|test|doc|sql|expected)/[\w./*-]*)`}g;
+    my @paths = $prose =~ m{`((?:src|test|doc)/[\w./*-]*)`}g;
     # A row of a table is one line, and so is a setting in postgresql.conf.
     none("$page has lines of at most 120 characters", grep { length > 120 && !/^\|/ && !/^ +kms\.command = / } split /\n/, decode_utf8($prose));
     none("$page names what is there", grep { my @found = glob($_); !@found || !-e $found[0] } @links, @paths);
@@ -121,7 +121,7 @@ like($editorconfig, qr/^\[\*\].*^indent_style = space$/ms, '.editorconfig asks f
 my @indented;
 find({ no_chdir => 1, wanted => sub {
     push @indented, $_ if /\.(?:[ch]pp|c|p[lmy]|sql|md|sh)$/ && slurp_file($_) =~ /^ *\t/m;
-} }, qw(src test sql doc));
+} }, qw(src test doc));
 none('files are indented so', @indented);
 
 done_testing();
