@@ -28,7 +28,7 @@ endif
 
 MODULE_big = kms
 EXTENSION = kms
-DATA = kms--1.0.sql
+DATA_built = kms--$(kms_version).sql
 SCRIPTS_built = kms-agent kms-blob
 EXTRA_CLEAN = build results regression.diffs regression.out tmp_check
 
@@ -62,6 +62,11 @@ SHLIB_LINK = -lcrypto -Wl,--version-script=src/pg/server/exports.map
 override with_llvm := no
 
 include $(PGXS)
+
+# The extension's script: one part a room, from the bottom.
+rooms := server tables stored session values contexts columns rewriting pairs blobs keys
+kms--$(kms_version).sql: src/pg/first.sql $(wildcard $(rooms:%=src/pg/%/part.sql)) src/pg/last.sql
+	awk 'FNR == 1 && NR > 1 { print "" } { print }' $^ > $@
 
 $(patsubst %.cpp,build/%.o,$(shell grep -rl --include=*.cpp KMS_VERSION src)): \
     override CPPFLAGS += -DKMS_VERSION='"$(kms_version)"'

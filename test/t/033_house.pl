@@ -51,6 +51,7 @@ foreach my $floor (qw(pg client agent)) {
     my ($table) = $guide =~ m{^### The rooms of `src/$floor/`\n(.*?)(?=^#)}ms;
     my @rooms = $table =~ m{^\| `(\w+)/` \|}mg;
     is(join(' ', sort @rooms), join(' ', sort map { m{src/\w+/(\w+)/$} } glob "src/$floor/*/"), "the rooms of src/$floor/ are all there are");
+    like(slurp_file('Makefile'), qr/^rooms := @rooms$/m, "the extension's script is built in their order") if $floor eq 'pg';
     my %storey = map { $rooms[$_] => $_ } 0 .. $#rooms;
     # What stands in no room is the program itself, above them.
     my $storey_of = sub { $_[0] =~ m{^(?:src/)?$floor/(\w+)/} ? $storey{$1} : scalar @rooms };
