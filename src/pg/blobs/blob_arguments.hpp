@@ -1,4 +1,4 @@
-// Arguments that the functions on blobs share: act one.
+// Arguments that the functions on blobs share: PostgreSQL side.
 #pragma once
 
 #include "pg/blobs/open_blob.hpp"

@@ -1,5 +1,5 @@
 // Blobs without a key of their own: each chunk, and the manifest, is a value of the bound key, so
-// that in remote mode no key enters PostgreSQL. All three acts.
+// that in remote mode no key enters PostgreSQL. Both sides.
 #pragma once
 
 #include "pg/blobs/layout.hpp"

@@ -1,4 +1,4 @@
-// A blob that the session can read: its keys and its manifest. All three acts.
+// A blob that the session can read: its keys and its manifest. Both sides.
 #pragma once
 
 #include <optional>
@@ -47,7 +47,7 @@ struct OpenBlob {
     BlobLayout layout_of(std::uint64_t length) const { return BlobLayout(length, overhead); }
 };
 
-// Act two on a blob.
+// The C++ side of a call about a blob.
 template <typename Body>
 void in_blob(const OpenBlob& blob, Body&& body) {
     if (const Failure failure = guarded(blob.subject(), body)) {

@@ -1,5 +1,5 @@
-// Reads what a blob contains, from anywhere in it: no row and no slice more than a range needs. All
-// three acts.
+// Reads what a blob contains, from anywhere in it: no row and no slice more than a range needs.
+// Both sides.
 #pragma once
 
 #include "pg/blobs/segments.hpp"

@@ -1,5 +1,5 @@
 // Writes what a blob contains: segments of at most 64 MiB, each one message of chunked encryption.
-// All three acts.
+// Both sides.
 #pragma once
 
 #include "pg/blobs/open_blob.hpp"

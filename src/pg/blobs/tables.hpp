@@ -1,4 +1,4 @@
-// The tables kms.blob and kms.blob_chunk. Act one.
+// The tables kms.blob and kms.blob_chunk. PostgreSQL side.
 //
 // Read without regard to the caller's privileges, and changed in the name of the extension's owner:
 // who may do what with blobs is a matter of EXECUTE on the functions, and of keys.

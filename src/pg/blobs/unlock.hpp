@@ -1,5 +1,5 @@
-// A blob names the key that it needs by its tag alone, so those that are bound are tried. All three
-// acts.
+// A blob names the key that it needs by its tag alone, so those that are bound are tried. Both
+// sides.
 #pragma once
 
 #include "pg/values/values.hpp"

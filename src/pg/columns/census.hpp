@@ -1,5 +1,6 @@
 // Counting what the values of a column are sealed under. Needs no key, and runs nothing that the
-// owner of the table has written: no index expression, operator, trigger or policy. Act one.
+// owner of the table has written: no index expression, operator, trigger or policy. PostgreSQL
+// side.
 #pragma once
 
 #include "pg/columns/census_counter.hpp"

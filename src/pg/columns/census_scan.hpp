@@ -1,5 +1,5 @@
 // The rows of one table, counted straight from its pages: no planner, no executor, and so nothing
-// of what the table's owner has written. Act one.
+// of what the table's owner has written. PostgreSQL side.
 #pragma once
 
 #include "pg/columns/census_counter.hpp"

@@ -1,4 +1,4 @@
-// What a column must not be in the middle of: all 55000. Act one.
+// What a column must not be in the middle of: all 55000. PostgreSQL side.
 #pragma once
 
 #include "pg/columns/in_step_trigger.hpp"

@@ -1,5 +1,5 @@
 // Two columns of a table that hold the same values, one in plaintext and one encrypted, while a
-// table is being moved from one to the other: act one.
+// table is being moved from one to the other: PostgreSQL side.
 #pragma once
 
 #include "pg/columns/opening.hpp"

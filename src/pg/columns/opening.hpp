@@ -1,6 +1,6 @@
 // The trigger that keeps a plaintext in step with an encrypted column opens whatever somebody
 // writes there. So it opens under the key and the context expression alone that the column had when
-// the trigger was made, and for those alone who may open by themselves: act one.
+// the trigger was made, and for those alone who may open by themselves: PostgreSQL side.
 #pragma once
 
 #include "pg/columns/registry.hpp"

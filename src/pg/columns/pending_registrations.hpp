@@ -1,4 +1,5 @@
-// What other transactions, which are not committed yet, bring under a registration. Act one.
+// What other transactions, which are not committed yet, bring under a registration. PostgreSQL
+// side.
 #pragma once
 
 namespace kms::pg {

@@ -1,5 +1,5 @@
 // The table kms.registered_place: which columns registrations are of, and which ones their contexts
-// use, by number. Act one.
+// use, by number. PostgreSQL side.
 #pragma once
 
 #include <span>

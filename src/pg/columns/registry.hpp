@@ -1,4 +1,4 @@
-// The table kms.registered_column: which columns hold values of which key. Act one.
+// The table kms.registered_column: which columns hold values of which key. PostgreSQL side.
 //
 // Read with the newest snapshot and without regard to the caller's privileges. A column is found by
 // the numbers that kms.registered_place has of it and of those that its contexts use, and shown

@@ -1,4 +1,4 @@
-// Rows of kms.registered_column and kms.registered_place, read by a snapshot. Act one.
+// Rows of kms.registered_column and kms.registered_place, read by a snapshot. PostgreSQL side.
 #pragma once
 
 #include <span>

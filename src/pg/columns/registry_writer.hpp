@@ -1,4 +1,4 @@
-// What changes kms.registered_column, but for its event triggers: act one.
+// What changes kms.registered_column, but for its event triggers: PostgreSQL side.
 //
 // Between reading and writing a registration other sessions rename schemas, which needs no lock on
 // a table, and code of the table's owner may rename columns in this one. So what is written over is

@@ -1,5 +1,5 @@
-// Contexts and keys over what is sealed itself: act one. A value that is sealed again is other
-// bytes, and what was sealed under the ones before would open no more.
+// Contexts and keys over what is sealed itself: PostgreSQL side. A value that is sealed again is
+// other bytes, and what was sealed under the ones before would open no more.
 #pragma once
 
 #include "pg/columns/registry.hpp"

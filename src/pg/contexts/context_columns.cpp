@@ -142,22 +142,21 @@ Contexts renamed_or_broken(const Contexts& contexts, Oid relation,
                            std::span<const RenamedColumn> renames) {
     MemoryContext caller = CurrentMemoryContext;
     Contexts result = {};
-    PG_TRY()
-        ;
-        { result = renamed(contexts, relation, columns, renames); }
-        PG_CATCH();
-        {
-            if (geterrcode() != ERRCODE_SYNTAX_ERROR) {
-                PG_RE_THROW();
-            }
-            MemoryContextSwitchTo(caller);
-            const ErrorData* error = CopyErrorData();
-            FlushErrorState();
-            result = contexts;
-            if (result.broken == nullptr) {
-                result.broken = psprintf("it could not follow a rename: %s", error->message);
-            }
+    PG_TRY();
+    { result = renamed(contexts, relation, columns, renames); }
+    PG_CATCH();
+    {
+        if (geterrcode() != ERRCODE_SYNTAX_ERROR) {
+            PG_RE_THROW();
         }
+        MemoryContextSwitchTo(caller);
+        const ErrorData* error = CopyErrorData();
+        FlushErrorState();
+        result = contexts;
+        if (result.broken == nullptr) {
+            result.broken = psprintf("it could not follow a rename: %s", error->message);
+        }
+    }
     PG_END_TRY();
     return result;
 }

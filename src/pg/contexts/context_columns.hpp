@@ -1,5 +1,5 @@
 // The columns that registered expressions use, known by their numbers: their names and types
-// change. Nothing of anybody's is evaluated. Act one.
+// change. Nothing of anybody's is evaluated. PostgreSQL side.
 #pragma once
 
 #include <cstdint>

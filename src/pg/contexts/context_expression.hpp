@@ -1,5 +1,5 @@
 // The SQL expressions by which a registered column's context, or the identifier of its key, is
-// computed from its row: act one. Both give bytea as they are stored.
+// computed from its row: PostgreSQL side. Both give bytea as they are stored.
 #pragma once
 
 #include "pg/server/pg.hpp"

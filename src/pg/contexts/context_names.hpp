@@ -1,5 +1,5 @@
 // What a context expression names, as the raw parser reads it: nothing is looked up, and nothing of
-// anybody's is evaluated, so that event triggers may call it. Act one.
+// anybody's is evaluated, so that event triggers may call it. PostgreSQL side.
 //
 // Expressions are read with standard_conforming_strings = on, which is the caller's to see to.
 #pragma once

@@ -1,6 +1,6 @@
-// Whose code the expression of a context runs: act one. It is stored as text, and what it names can
-// be dropped and made anew by whoever owns its schema; it then runs in the name of the table's
-// owner, or of whoever writes a row.
+// Whose code the expression of a context runs: PostgreSQL side. It is stored as text, and what it
+// names can be dropped and made anew by whoever owns its schema; it then runs in the name of the
+// table's owner, or of whoever writes a row.
 #pragma once
 
 #include "pg/server/pg.hpp"

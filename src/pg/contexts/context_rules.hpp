@@ -1,4 +1,4 @@
-// What a registered expression may be, beside one that PostgreSQL takes: act one.
+// What a registered expression may be, beside one that PostgreSQL takes: PostgreSQL side.
 #pragma once
 
 #include "pg/server/arguments.hpp"

@@ -1,5 +1,5 @@
 // The types that contexts are made of, as they are to be told apart later.
-// Nothing of anybody's is evaluated. Act one.
+// Nothing of anybody's is evaluated. PostgreSQL side.
 #pragma once
 
 #include <cstdint>

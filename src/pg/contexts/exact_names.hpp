@@ -1,4 +1,5 @@
-// Names in the expression of a context: act one. It is stored as text and means the same for good.
+// Names in the expression of a context: PostgreSQL side. It is stored as text and means the same
+// for good.
 #pragma once
 
 #include "pg/server/pg.hpp"

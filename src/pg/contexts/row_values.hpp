@@ -1,5 +1,5 @@
 // What is sealed of a table's row: a column's value as bytes, the row's context, and the key that
-// it names. Act one.
+// it names. PostgreSQL side.
 #pragma once
 
 #include "pg/values/value_bytes.hpp"

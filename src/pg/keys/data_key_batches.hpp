@@ -47,7 +47,7 @@ void for_each_batch(ByteView kek, Visit&& visit) {
 // How many it wraps, which are not destroyed.
 std::size_t count_data_keys(ByteView kek);
 
-// Act three after an exchange about a batch: as finish(), and CONTEXT names the data key.
+// PostgreSQL side, after an exchange about a batch: as finish(), and CONTEXT names the data key.
 void finish_batch(Session& session, const Failure& failure, DataKeyBatch& batch);
 
 }  // namespace kms::pg

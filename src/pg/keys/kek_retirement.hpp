@@ -23,7 +23,7 @@ const char* shown_range(VersionRange versions);
 [[noreturn]] void raise_unlisted(const KeyUse& use, const Failure& failure);
 
 // Versions of data keys whose first form the agent does not open by a version outside of the range.
-// Raises where it does not try. Nobody wraps one until the transaction is over. All three acts.
+// Raises where it does not try. Nobody wraps one until the transaction is over. Both sides.
 std::uint64_t count_needing(const KeyUse& kek, VersionRange versions);
 
 // KM012 where there are any.

@@ -1,4 +1,4 @@
-// The versions of a KEK at the agent. Acts two and three; what the agent does is not undone by
+// The versions of a KEK at the agent. Both sides; what the agent does is not undone by
 // ROLLBACK.
 #pragma once
 

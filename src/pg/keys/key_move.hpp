@@ -1,5 +1,5 @@
 // A key that moves between the agent and the database, with all of its versions: what both ways
-// share. Acts one to three.
+// share. Both sides.
 #pragma once
 
 #include <algorithm>

@@ -1,6 +1,6 @@
 // Which rows would be lost with a key version: a census of every registered column, and of blobs,
 // in the name of the extension's owner, since whoever retires a key may not be allowed to read the
-// tables. Shown are names and numbers only. Act one.
+// tables. Shown are names and numbers only. PostgreSQL side.
 #pragma once
 
 #include <span>

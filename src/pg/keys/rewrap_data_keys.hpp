@@ -1,4 +1,4 @@
-// Brings the data keys that a KEK wraps to its current version. All three acts.
+// Brings the data keys that a KEK wraps to its current version. Both sides.
 #pragma once
 
 #include "pg/server/arguments.hpp"

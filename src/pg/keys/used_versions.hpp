@@ -6,10 +6,10 @@
 
 namespace kms::pg {
 
-// The highest that kms.data_key has of this KEK. 0: none. Act one.
+// The highest that kms.data_key has of this KEK. 0: none. PostgreSQL side.
 std::uint32_t highest_used_version(ByteView identifier);
 
-// Warns where the agent gave a new version a number that was used before. Act three.
+// Warns where the agent gave a new version a number that was used before. PostgreSQL side.
 void warn_if_used_before(ByteView identifier, std::uint32_t version, std::uint32_t highest);
 
 }  // namespace kms::pg

@@ -1,5 +1,5 @@
-// What hangs on a column of a table, or on the whole row that it is part of: act one. In an SPI
-// connection.
+// What hangs on a column of a table, or on the whole row that it is part of: PostgreSQL side. In an
+// SPI connection.
 #pragma once
 
 #include <span>

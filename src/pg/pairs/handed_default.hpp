@@ -1,4 +1,4 @@
-// The DEFAULT of a column, for the one that takes its place: act one.
+// The DEFAULT of a column, for the one that takes its place: PostgreSQL side.
 #pragma once
 
 #include "pg/pairs/pair.hpp"

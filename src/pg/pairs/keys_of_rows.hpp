@@ -1,5 +1,5 @@
-// The keys that a table's rows name, before anything is made that seals under them: acts one and
-// two.
+// The keys that a table's rows name, before anything is made that seals under them: both
+// sides.
 #pragma once
 
 #include "pg/server/pg.hpp"

@@ -1,5 +1,5 @@
 // What a command does to a row of two columns that are kept in step; and a row with a value in the
-// one that is made and none in the one that it is made of. Act one.
+// one that is made and none in the one that it is made of. PostgreSQL side.
 #pragma once
 
 #include "pg/server/pg.hpp"

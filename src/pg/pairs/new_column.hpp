@@ -1,5 +1,6 @@
 // The column that takes the place of another, once it holds the same values, sealed or opened: what
-// encrypt_column and decrypt_column do before the first batch. Act one, in an SPI connection.
+// encrypt_column and decrypt_column do before the first batch. PostgreSQL side, in an SPI
+// connection.
 #pragma once
 
 #include "pg/columns/opening.hpp"

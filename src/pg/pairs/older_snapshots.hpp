@@ -1,4 +1,4 @@
-// Who still sees a row as it was before a column of it was filled. Act one.
+// Who still sees a row as it was before a column of it was filled. PostgreSQL side.
 #pragma once
 
 #include "pg/pairs/pair.hpp"

@@ -1,5 +1,5 @@
 // Two columns of a table that hold the same values, one in plaintext and one encrypted: which they
-// are, whatever code of the owner's runs meanwhile. Act one.
+// are, whatever code of the owner's runs meanwhile. PostgreSQL side.
 #pragma once
 
 #include <span>

@@ -1,5 +1,5 @@
-// Whether two columns of a table hold the same values, one in plaintext and one encrypted: all
-// three acts.
+// Whether two columns of a table hold the same values, one in plaintext and one encrypted: both
+// sides.
 #pragma once
 
 #include "pg/pairs/pair.hpp"

@@ -1,5 +1,5 @@
-// What a column hands on to the one that takes its place, and what is lost with it: act one. In an
-// SPI connection.
+// What a column hands on to the one that takes its place, and what is lost with it: PostgreSQL
+// side. In an SPI connection.
 #pragma once
 
 #include "pg/pairs/pair.hpp"

@@ -1,5 +1,5 @@
-// Some rows of one table: read, sealed anew and written back. Acts one and three; the values are
-// sealed in act two.
+// Some rows of one table: read, sealed anew and written back. PostgreSQL side; the values are
+// sealed on the C++ side.
 #pragma once
 
 #include "pg/rewriting/rewriting.hpp"

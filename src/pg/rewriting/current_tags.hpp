@@ -1,4 +1,4 @@
-// Which version of a key is the current one, whoever has rotated it: by its tag. Act two.
+// Which version of a key is the current one, whoever has rotated it: by its tag. C++ side.
 #pragma once
 
 #include "crypto/algorithm.hpp"

@@ -211,14 +211,13 @@ void rewrite_column(Rewriting& run) {
     run.began_with = &registration_of(run);
     run.current_tags = make_current_tags();
     lock_run(run);
-    PG_TRY()
-        ;
-        { run_all(run); }
-        PG_CATCH();
-        {
-            unlock_run(run);
-            PG_RE_THROW();
-        }
+    PG_TRY();
+    { run_all(run); }
+    PG_CATCH();
+    {
+        unlock_run(run);
+        PG_RE_THROW();
+    }
     PG_END_TRY();
     unlock_run(run);
     tell_end(run);

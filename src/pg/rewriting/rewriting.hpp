@@ -1,5 +1,5 @@
 // Rewriting a column of a live table in batches with a commit each: what kms.reencrypt and
-// kms.encrypt_column have in common. Acts one and three; the values are sealed in act two.
+// kms.encrypt_column have in common. PostgreSQL side; the values are sealed on the C++ side.
 //
 // Each batch is a transaction. What outlives it is in the memory of the procedure's SPI connection;
 // relations, their names and the registration are looked up anew in each.

@@ -115,14 +115,13 @@ void update(RowWriter& writer) {
     written_place = writer.before->tts_tid;
     written_column = writer.column;
     written_value = writer.after->tts_values[writer.column - 1];
-    PG_TRY()
-        ;
-        {
-            ExecSimpleRelationUpdate(writer.result, writer.statement, &writer.recheck,
-                                     writer.before, writer.after);
-        }
-        PG_FINALLY();
-        { written_table = InvalidOid; }
+    PG_TRY();
+    {
+        ExecSimpleRelationUpdate(writer.result, writer.statement, &writer.recheck, writer.before,
+                                 writer.after);
+    }
+    PG_FINALLY();
+    { written_table = InvalidOid; }
     PG_END_TRY();
 }
 

@@ -1,5 +1,5 @@
 // Writes one column of rows of a table as an UPDATE does, with its triggers, constraints and
-// indexes, but never waits for a row: act three.
+// indexes, but never waits for a row: PostgreSQL side.
 #pragma once
 
 #include <span>

@@ -1,4 +1,4 @@
-// Transactions that write to a table or what inherits from it: act one.
+// Transactions that write to a table or what inherits from it: PostgreSQL side.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// Arguments of SQL functions, and the values that they return: act one and act three.
+// Arguments of SQL functions, and the values that they return: PostgreSQL side.
 #pragma once
 
 #include <chrono>
@@ -51,7 +51,7 @@ inline ByteView bytes_of_packed(const varlena* value) {
 varlena* allocate_value(std::size_t length, const Subject& subject);
 ByteSpan bytes_in(varlena* value);
 
-// The same in act two, where nothing may be raised: Code::too_large, or std::bad_alloc.
+// The same on the C++ side, where nothing may be raised: Code::too_large, or std::bad_alloc.
 Result<varlena*> try_allocate_value(std::size_t length);
 
 Datum text_datum(std::string_view text);

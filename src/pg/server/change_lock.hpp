@@ -1,6 +1,6 @@
 // Who changes kms.data_key does not do so while the KEK in question is rotated. Readers are never
-// blocked. Act one; the locks are held until the transaction is over, and come before those on
-// rows.
+// blocked. PostgreSQL side; the locks are held until the transaction is over, and come before those
+// on rows.
 #pragma once
 
 #include "base/bytes.hpp"

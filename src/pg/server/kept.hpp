@@ -1,4 +1,4 @@
-// C++ objects that more than one act works on. ereport() may jump away from all of them, so they
+// C++ objects that both sides work on. ereport() may jump away from all of them, so they
 // go with a memory context, which destroys them and so wipes what is secret in them.
 #pragma once
 

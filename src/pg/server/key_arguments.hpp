@@ -1,4 +1,4 @@
-// Arguments that the functions about keys share, at the agent and in kms.data_key: act one.
+// Arguments that the functions about keys share, at the agent and in kms.data_key: PostgreSQL side.
 #pragma once
 
 #include "crypto/algorithm.hpp"

@@ -1,4 +1,4 @@
-// Rows that SQL functions return: act three.
+// Rows that SQL functions return: PostgreSQL side.
 #pragma once
 
 #include <cstddef>

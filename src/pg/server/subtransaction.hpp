@@ -1,4 +1,4 @@
-// Work that may fail by itself, and leaves the transaction to go on. Acts one and three.
+// Work that may fail by itself, and leaves the transaction to go on. PostgreSQL side.
 #pragma once
 
 #include "pg/server/pg.hpp"
@@ -18,24 +18,23 @@ ErrorData* error_in_subtransaction(Body&& body, Outcome outcome = Outcome::stays
         AllocSetContextCreate(caller, "kms subtransaction", ALLOCSET_DEFAULT_SIZES);
     ErrorData* error = nullptr;
     BeginInternalSubTransaction(nullptr);
-    PG_TRY()
-        ;
-        {
-            MemoryContextSwitchTo(memory);
-            body();
-            if (outcome == Outcome::stays) {
-                ReleaseCurrentSubTransaction();
-            } else {
-                RollbackAndReleaseCurrentSubTransaction();
-            }
-        }
-        PG_CATCH();
-        {
-            MemoryContextSwitchTo(caller);
-            error = CopyErrorData();
-            FlushErrorState();
+    PG_TRY();
+    {
+        MemoryContextSwitchTo(memory);
+        body();
+        if (outcome == Outcome::stays) {
+            ReleaseCurrentSubTransaction();
+        } else {
             RollbackAndReleaseCurrentSubTransaction();
         }
+    }
+    PG_CATCH();
+    {
+        MemoryContextSwitchTo(caller);
+        error = CopyErrorData();
+        FlushErrorState();
+        RollbackAndReleaseCurrentSubTransaction();
+    }
     PG_END_TRY();
     MemoryContextSwitchTo(caller);
     CurrentResourceOwner = resources;

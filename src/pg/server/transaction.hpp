@@ -1,4 +1,4 @@
-// In what transaction a function may be called: act one.
+// In what transaction a function may be called: PostgreSQL side.
 #pragma once
 
 #include "pg/server/pg.hpp"

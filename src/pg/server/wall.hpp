@@ -1,8 +1,9 @@
 // The wall between the two error worlds: unwind first, report last.
 //
 // ereport() jumps over C++ destructors, and a C++ exception that reaches C ends the server. So
-// every SQL function has three acts: PostgreSQL only (arguments, allocation); C++ only, inside
-// guarded(); PostgreSQL only again (the result, or raise()). This is the only place with a `catch`.
+// every SQL function begins and ends on the PostgreSQL side (arguments and allocation; the result,
+// or raise()), and what it does in between is on the C++ side, inside guarded(). This is the only
+// place with a `catch`. Each header of src/pg/ says on which side it is called.
 #pragma once
 
 #include <cstdint>
@@ -23,8 +24,8 @@ struct Subject {
     ByteView identifier{};      // empty: none
 };
 
-// How act two ends. Plain data, so that raise() may jump away from it; its cause is written and
-// copied when there is a failure only, since success is what happens once a row.
+// How the C++ side ends. Plain data, so that raise() may jump away from it; its cause is written
+// and copied when there is a failure only, since success is what happens once a row.
 struct Failure {
     struct Cause {
         Code code;         // of the Error that made it
@@ -51,8 +52,8 @@ struct Failure {
 };
 static_assert(std::is_trivially_destructible_v<Failure>);
 
-// Act two waited, and PostgreSQL raised an error meanwhile (a cancel, say), which stays on its
-// stack: no PostgreSQL call until raise() throws it again, and it always is, whatever act two
+// The C++ side waited, and PostgreSQL raised an error meanwhile (a cancel, say), which stays on its
+// stack: no PostgreSQL call until raise() throws it again, and it always is, whatever the C++ side
 // returns.
 void note_pending_error() noexcept;
 bool has_pending_error() noexcept;
@@ -69,14 +70,14 @@ bool may_see_command();
 // kms.command: others get the kind of failure, and the server's log has the rest.
 [[noreturn]] void raise(const Failure& failure);
 
-// What acts one and three themselves find wrong with a call, in the words of act two. `detail` may
-// be empty.
+// What the PostgreSQL side itself finds wrong with a call, in the words of the C++ side. `detail`
+// may be empty.
 [[noreturn]] void raise_error(const Subject& subject, Code code, const char* detail);
 
 void run_guarded(Failure& failure, const Subject& subject, Status (*body)(void*),
                  void* state) noexcept;
 
-// Act two: runs `body`, a callable that returns a Status, and lets nothing escape.
+// C++ side: runs `body`, a callable that returns a Status, and lets nothing escape.
 template <typename Body>
 Failure guarded(const Subject& subject, Body&& body) noexcept {
     Failure failure;

@@ -15,9 +15,9 @@ extern pid_t counted_agent;  // -1: none
 
 void count_anew(pid_t agent);
 
-// While the agent is awaited (it may hang), and in act three after it was spoken to, also where an
-// error is about to be thrown again. `agent`: its pid, -1 where none runs. Where the server's lock
-// table is full, the agent is counted later.
+// While the agent is awaited (it may hang), and on the PostgreSQL side after it was spoken to, also
+// where an error is about to be thrown again. `agent`: its pid, -1 where none runs. Where the
+// server's lock table is full, the agent is counted later.
 inline void count_agent(pid_t agent) {
     if (agent != counted_agent) {
         count_anew(agent);

@@ -1,4 +1,4 @@
-// A talk with the agent about one key: all three acts. `body` is act two, given the session and
+// A talk with the agent about one key: both sides. `body` is the C++ side, given the session and
 // the line, and answers with a Status.
 #pragma once
 
@@ -25,7 +25,7 @@ void ask(const KeyUse& use, Body&& body) {
     }
 }
 
-// Asks for a DEK with what the table has of it, until that was not outdated. All three acts.
+// Asks for a DEK with what the table has of it, until that was not outdated. Both sides.
 template <typename Ask>
 Failure ask_for_data_key(Session& session, KeyUse& use, const Subject& subject, Ask ask) {
     for (;;) {

@@ -1,4 +1,4 @@
-// Envelope mode: a DEK is what the agent unwraps of a row of kms.data_key. Act two.
+// Envelope mode: a DEK is what the agent unwraps of a row of kms.data_key. C++ side.
 #pragma once
 
 #include <optional>

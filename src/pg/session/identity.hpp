@@ -5,7 +5,7 @@
 
 namespace kms::pg {
 
-// Act one's half: PostgreSQL's strings.
+// PostgreSQL's half: its strings.
 struct IdentityTexts {
     const char* role;
     const char* session_role;
@@ -22,7 +22,7 @@ struct IdentityTexts {
 // time.
 const IdentityTexts* identity_texts();
 
-// Act two's half.
+// The C++ side's half.
 Identity make_identity(const IdentityTexts& texts);
 
 }  // namespace kms::pg

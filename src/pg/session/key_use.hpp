@@ -1,4 +1,4 @@
-// Which key a call uses, and what it is used in the name of: act one.
+// Which key a call uses, and what it is used in the name of: PostgreSQL side.
 #pragma once
 
 #include <optional>
@@ -10,9 +10,9 @@
 
 namespace kms::pg {
 
-// Which key a call is about, and who asks: act one looks it up, act two uses it. What it points at
-// is the call's own: users' code may run between the acts, and use kms as another role, bind other
-// keys or set another command.
+// Which key a call is about, and who asks: the PostgreSQL side looks it up, the C++ side uses it.
+// What it points at is the call's own: users' code may run in between, and use kms as another role,
+// bind other keys or set another command.
 struct KeyUse {
     const char* action;     // for messages
     std::int32_t local_id;  // 0 where the identifier was given itself

@@ -27,14 +27,13 @@ void add_events(WaitEventSet* set, std::span<const Waiter::Interest> interests) 
 
 WaitEventSet* make_set(std::span<const Waiter::Interest> interests) {
     WaitEventSet* set = create_wait_event_set(own_events + static_cast<int>(interests.size()));
-    PG_TRY()
-        ;
-        { add_events(set, interests); }
-        PG_CATCH();
-        {
-            FreeWaitEventSet(set);
-            PG_RE_THROW();
-        }
+    PG_TRY();
+    { add_events(set, interests); }
+    PG_CATCH();
+    {
+        FreeWaitEventSet(set);
+        PG_RE_THROW();
+    }
     PG_END_TRY();
     return set;
 }
@@ -87,14 +86,13 @@ Waiter::Outcome LatchWaiter::wait(std::span<const Interest> interests,
         return Outcome::interrupted;
     }
     volatile Outcome outcome = Outcome::interrupted;
-    PG_TRY()
-        ;
-        {
-            count_agent(session_if_any->agent.pid());
-            outcome = wait_for_event(prepare(interests), deadline);
-        }
-        PG_CATCH();
-        { note_pending_error(); }
+    PG_TRY();
+    {
+        count_agent(session_if_any->agent.pid());
+        outcome = wait_for_event(prepare(interests), deadline);
+    }
+    PG_CATCH();
+    { note_pending_error(); }
     PG_END_TRY();
     return outcome;
 }

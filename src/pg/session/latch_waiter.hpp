@@ -1,5 +1,5 @@
 // Waiting for the key agent as a backend must: for its descriptors, its latch and the postmaster's
-// death at once, carrying out interrupts. The one PostgreSQL call of act two.
+// death at once, carrying out interrupts. The one PostgreSQL call of the C++ side.
 #pragma once
 
 #include <array>

@@ -50,7 +50,7 @@ class Session {
     std::uint64_t changes = 0;  // of keys at the agent, made by this session
     // Of the settings under which all keys that are held are bound: 0 where one may not be.
     std::uint64_t bound_under = 0;
-    // Plaintexts between two acts, of one value or of many.
+    // Plaintexts on their way from one side to the other, of one value or of many.
     SecretBytes reply;
     std::vector<SecretBytes> opened;
     // Nothing secret, on its way to PostgreSQL.
@@ -58,7 +58,7 @@ class Session {
     std::vector<wire::ListedVersion> listed;
     std::vector<std::string> log_lines;  // of the agent, on their way into the server's log
 
-    // Raised while act two is inside `cache` or `agent`: a timer then only comes again later.
+    // Raised while the C++ side is inside `cache` or `agent`: a timer then only comes again later.
     volatile std::sig_atomic_t busy = 0;
 
   private:
@@ -91,11 +91,11 @@ class Session {
 // nullptr until the first use.
 extern Session* session_if_any;
 
-// Act one: makes the session at its first use, arms what must happen at its end, and sees to it
-// that the descriptors of an agent are accounted for.
+// PostgreSQL side: makes the session at its first use, arms what must happen at its end, and sees
+// to it that the descriptors of an agent are accounted for.
 Session& session();
 
-// Act two on the session: guarded, and marked as busy.
+// The C++ side of a call about the session: guarded, and marked as busy.
 template <typename Body>
 Failure in_session(Session& session, const Subject& subject, Body&& body) noexcept {
     session.busy = 1;
@@ -106,8 +106,8 @@ Failure in_session(Session& session, const Subject& subject, Body&& body) noexce
     return failure;
 }
 
-// Act three after the agent was spoken to: throws a pending error again, writes the agent's lines
-// to the server's log, arms the timer.
+// PostgreSQL side, after the agent was spoken to: throws a pending error again, writes the agent's
+// lines to the server's log, arms the timer.
 void settle(Session& session, const Failure& failure);
 
 // The same, and raises the failure if there is one.

@@ -1,4 +1,4 @@
-// Data keys that a function names, as they are now. Act one.
+// Data keys that a function names, as they are now. PostgreSQL side.
 #pragma once
 
 #include "pg/stored/data_keys.hpp"

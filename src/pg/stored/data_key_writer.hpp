@@ -1,5 +1,5 @@
 // Changes of kms.data_key: in the name of the table's owner whatever the caller may do, seen by
-// every session at commit, and on disk by then. Acts one and three; who calls it holds the lock of
+// every session at commit, and on disk by then. PostgreSQL side; who calls it holds the lock of
 // change_lock.hpp.
 #pragma once
 

@@ -1,4 +1,4 @@
-// The table kms.data_key: data keys that are wrapped by a KEK at the agent. Act one.
+// The table kms.data_key: data keys that are wrapped by a KEK at the agent. PostgreSQL side.
 //
 // Read with the newest snapshot and without regard to the caller's privileges: who may use a key is
 // a matter of EXECUTE on the functions and of the agent's policy on its KEK.

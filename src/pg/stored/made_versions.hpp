@@ -1,6 +1,6 @@
 // Versions of data keys that a subtransaction has made. Rolled back, nothing of them has been; but
 // a value that was sealed under one may have got out, in a variable of PL/pgSQL or of the client,
-// be stored, and never open again. Such a transaction does not commit. Acts one and three.
+// be stored, and never open again. Such a transaction does not commit. PostgreSQL side.
 #pragma once
 
 #include "base/bytes.hpp"

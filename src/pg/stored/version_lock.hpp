@@ -1,5 +1,6 @@
 // Retirement of data keys without races: whoever seals under a key version holds a shared lock on
-// it until the transaction is over, whoever retires it takes the lock alone, and waits. Act one.
+// it until the transaction is over, whoever retires it takes the lock alone, and waits. PostgreSQL
+// side.
 //
 // What a worker of a parallel query holds, it holds as long as it runs.
 #pragma once

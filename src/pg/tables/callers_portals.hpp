@@ -2,7 +2,7 @@
 // them by name, whosever they are: it would let that code fetch from a cursor of the caller's, move
 // it, or put one of its own in its place, which then runs as the caller. And it runs a pinned one,
 // or one WITH HOLD, to its end at the next COMMIT, in the name of whoever that is; PL/Perl and
-// PL/Python pin those that they open. Acts one and three.
+// PL/Python pin those that they open. PostgreSQL side.
 #pragma once
 
 #include "pg/server/pg.hpp"

@@ -1,5 +1,5 @@
 // Partitions, child tables, and whose they are. What a table's owner has written is inherited:
-// constraints, triggers, defaults, the partition key. Act one.
+// constraints, triggers, defaults, the partition key. PostgreSQL side.
 #pragma once
 
 #include "pg/server/pg.hpp"

@@ -1,4 +1,4 @@
-// The extension's own tables. Act one.
+// The extension's own tables. PostgreSQL side.
 #pragma once
 
 #include "pg/server/pg.hpp"

@@ -1,6 +1,6 @@
 // Work in another's name than the caller's: in the name of the extension's owner, whatever the
-// caller may do; and what the owner of a user's table has written, in that owner's. Acts one and
-// three.
+// caller may do; and what the owner of a user's table has written, in that owner's. PostgreSQL
+// side.
 #pragma once
 
 #include <cstdint>
@@ -65,17 +65,16 @@ template <typename Body>
 void run_owners_code(Oid role, Body&& body, SearchPath path = SearchPath::safe) {
     OwnersCode code;
     enter_owners_code(code, role, path);
-    PG_TRY()
-        ;
-        {
-            body();
-            end_new_portals(code.portals);
-        }
-        PG_CATCH();
-        {
-            abandon_owners_code(code);
-            PG_RE_THROW();
-        }
+    PG_TRY();
+    {
+        body();
+        end_new_portals(code.portals);
+    }
+    PG_CATCH();
+    {
+        abandon_owners_code(code);
+        PG_RE_THROW();
+    }
     PG_END_TRY();
     leave_owners_code(code);
 }

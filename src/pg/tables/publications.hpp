@@ -1,4 +1,4 @@
-// What brings rows to other servers: act one, in an SPI connection.
+// What brings rows to other servers: PostgreSQL side, in an SPI connection.
 #pragma once
 
 #include "pg/server/pg.hpp"

@@ -1,5 +1,5 @@
 // Expressions as catalogs store them. The relation cache has them simplified, and functions of the
-// table's owner run for that, in the name of whoever asks first. Act one.
+// table's owner run for that, in the name of whoever asks first. PostgreSQL side.
 #pragma once
 
 #include "pg/server/pg.hpp"

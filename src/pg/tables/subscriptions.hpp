@@ -1,4 +1,4 @@
-// What brings rows from another server: act one.
+// What brings rows from another server: PostgreSQL side.
 #pragma once
 
 #include "pg/server/pg.hpp"

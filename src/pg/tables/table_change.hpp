@@ -1,5 +1,5 @@
 // Commands that change a user's table: by its name, since event triggers are to see them, but the
-// table that is meant. Acts one and three.
+// table that is meant. PostgreSQL side.
 #pragma once
 
 #include "pg/tables/owner.hpp"

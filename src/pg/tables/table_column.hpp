@@ -1,5 +1,5 @@
-// The column that a function's arguments (relation, column_name) name, and names of its table: act
-// one.
+// The column that a function's arguments (relation, column_name) name, and names of its table:
+// PostgreSQL side.
 #pragma once
 
 #include "pg/server/arguments.hpp"

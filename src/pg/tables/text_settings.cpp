@@ -35,11 +35,10 @@ void run_with_text_variables(void (*act)(void*), void* state) {
     const TextVariables before = {DateStyle, DateOrder, IntervalStyle, extra_float_digits,
                                   session_timezone};
     set_variables({USE_ISO_DATES, DATEORDER_YMD, INTSTYLE_POSTGRES, 1, pg_tzset("UTC")});
-    PG_TRY()
-        ;
-        { act(state); }
-        PG_FINALLY();
-        { set_variables(before); }
+    PG_TRY();
+    { act(state); }
+    PG_FINALLY();
+    { set_variables(before); }
     PG_END_TRY();
 }
 

@@ -1,4 +1,4 @@
-// What the text of a value depends on: act one.
+// What the text of a value depends on: PostgreSQL side.
 #pragma once
 
 #include "pg/server/pg.hpp"

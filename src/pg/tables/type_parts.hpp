@@ -1,4 +1,4 @@
-// What the values of a type are made of. Nothing of anybody's is evaluated. Act one.
+// What the values of a type are made of. Nothing of anybody's is evaluated. PostgreSQL side.
 #pragma once
 
 #include "pg/server/pg.hpp"

@@ -1,4 +1,4 @@
-// The versions of one key, for functions that look under all of them. Acts two and three.
+// The versions of one key, for functions that look under all of them. Both sides.
 #pragma once
 
 #include <span>

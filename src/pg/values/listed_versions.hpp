@@ -1,4 +1,4 @@
-// What the agent lists of keys: acts two and three.
+// What the agent lists of keys: both sides.
 #pragma once
 
 #include <optional>

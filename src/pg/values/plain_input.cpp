@@ -50,23 +50,22 @@ int try_input(PlainInput& input, char* text, Datum& value, ByteView* back) {
     MemoryContext caller = CurrentMemoryContext;
     const int level = input.back.depends_on == TextDependsOn::settings ? silence() : 0;
     volatile int sqlstate = 0;
-    PG_TRY()
-        ;
-        {
-            value = InputFunctionCall(&input.function, text, input.parameter, input.typmod);
-            if (back != nullptr) {
-                *back = bytes_of_value(input.back, value);
-            }
+    PG_TRY();
+    {
+        value = InputFunctionCall(&input.function, text, input.parameter, input.typmod);
+        if (back != nullptr) {
+            *back = bytes_of_value(input.back, value);
         }
-        PG_CATCH();
-        {
-            sqlstate = geterrcode();
-            if (is_of_the_server(sqlstate)) {
-                PG_RE_THROW();
-            }
-            MemoryContextSwitchTo(caller);
-            FlushErrorState();
+    }
+    PG_CATCH();
+    {
+        sqlstate = geterrcode();
+        if (is_of_the_server(sqlstate)) {
+            PG_RE_THROW();
         }
+        MemoryContextSwitchTo(caller);
+        FlushErrorState();
+    }
     PG_END_TRY();
     if (level != 0) {
         AtEOXact_GUC(false, level);

@@ -1,4 +1,4 @@
-// From the bytes that were sealed of a value to the value of a column's type: acts one and three.
+// From the bytes that were sealed of a value to the value of a column's type: PostgreSQL side.
 #pragma once
 
 #include "pg/values/value_bytes.hpp"

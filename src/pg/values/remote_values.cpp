@@ -12,7 +12,8 @@
 namespace kms::pg {
 namespace {
 
-// Act two's view of calls. Results are PostgreSQL's own values, in the caller's memory context.
+// The C++ side's view of calls. Results are PostgreSQL's own values, in the caller's memory
+// context.
 class RemoteCalls final : public Values {
   public:
     RemoteCalls(std::span<const Call> calls, varlena** results)

@@ -1,4 +1,4 @@
-// How a value becomes the bytes that are sealed: itself, or its text. Act one.
+// How a value becomes the bytes that are sealed: itself, or its text. PostgreSQL side.
 #pragma once
 
 #include <optional>

@@ -1,4 +1,4 @@
-// Sealing and opening values, one or many, in the session's mode. All three acts: an error of
+// Sealing and opening values, one or many, in the session's mode. Both sides: an error of
 // PostgreSQL's own is raised, any other comes back as a Failure, which try_decode may turn into
 // NULL.
 #pragma once

@@ -1,5 +1,5 @@
 // The arguments (local_id, data, context) of encode_batch and its kin, for the current row of a
-// partition and for rows ahead of it. Act one.
+// partition and for rows ahead of it. PostgreSQL side.
 #pragma once
 
 #include "pg/server/arguments.hpp"
