@@ -82,6 +82,13 @@ none('its versions differ in src/pg/server/pg.hpp', grep {
     $_ !~ m{^src/(pg/server/pg|pg/server/postgres|base/floor)\.hpp$} && $text{$_} =~ /\bPG_VERSION_NUM\b/
 } keys %text);
 
+my $spaces = $text{'src/pg/server/lock_spaces.hpp'};
+my $administration = slurp_file('doc/administration.md');
+my %number = reverse $spaces =~ m{= (0x6b\w\w),\s+// "k\w", (\d+):}g;
+is(keys %number, 6, 'each space of advisory locks has its number');
+none('... which is that of its letters, and is told of', grep { hex($number{$_}) != $_ || $administration !~ /\b$_\b/ } keys %number);
+none('none is made elsewhere', grep { $_ ne 'src/pg/server/lock_spaces.hpp' && $text{$_} =~ /SET_LOCKTAG_ADVISORY/ } keys %text);
+
 # --- two error worlds
 
 none('src/pg/server/wall.cpp has the only catch of the extension', grep {

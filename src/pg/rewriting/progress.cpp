@@ -1,23 +1,19 @@
 // How far a run is: a row of kms.reencryption for other sessions, NOTICEs for the caller, and an
 // advisory lock that says whether the run still lives.
 #include "pg/rewriting/rewriting.hpp"
+#include "pg/server/lock_spaces.hpp"
 #include "pg/server/sqlstates.hpp"
 #include "pg/tables/owner.hpp"
 
 namespace kms::pg {
 namespace {
 
-// The objsubid that the view kms.reencrypt_progress names: "kr". pg_advisory_lock() has 1 and 2.
-constexpr uint16 our_kind = 0x6b72;
-
 constexpr std::int64_t between_notices_ms = 5000;
 
 // Of the server's own kind: code that runs meanwhile, a trigger's, cannot let go of it by
 // pg_advisory_unlock_all().
 LOCKTAG lock_of(const Rewriting& run) {
-    LOCKTAG tag;
-    SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, run.relation, static_cast<uint32>(run.target),
-                         our_kind);
+    LOCKTAG tag = lock_in(LockSpace::run, run.relation, static_cast<uint32>(run.target));
     tag.locktag_lockmethodid = DEFAULT_LOCKMETHOD;
     return tag;
 }

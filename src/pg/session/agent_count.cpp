@@ -3,25 +3,20 @@
 #include <algorithm>
 #include <span>
 
-#include "pg/server/pg.hpp"
+#include "pg/server/lock_spaces.hpp"
 
 namespace kms::pg {
 namespace {
 
 constexpr pid_t none = -1;
 
-// The objsubid that doc/administration.md names: "km". pg_advisory_lock() has 1 and 2.
-constexpr uint16 our_kind = 0x6b6d;
-
 // No two agents have the same lock, so that nobody ever waits for one.
 LOCKTAG lock_of(pid_t agent) {
-    LOCKTAG tag;
-    SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, static_cast<uint32>(agent), our_kind);
-    return tag;
+    return lock_in(LockSpace::agent, 0, static_cast<uint32>(agent));
 }
 
 bool is_ours(const LockInstanceData& lock) {
-    return lock.locktag.locktag_type == LOCKTAG_ADVISORY && lock.locktag.locktag_field4 == our_kind;
+    return is_in(LockSpace::agent, lock.locktag);
 }
 
 void take_again_before_commit(XactEvent event, void* /*argument*/) {

@@ -5,15 +5,11 @@
 #include <span>
 
 #include "base/bytes.hpp"
-#include "pg/server/pg.hpp"
+#include "pg/server/lock_spaces.hpp"
 #include "pg/stored/made_versions.hpp"
 
 namespace kms::pg {
 namespace {
-
-// The objsubids that doc/administration.md names: "kv", "ka".
-constexpr uint16 version_kind = 0x6b76;
-constexpr uint16 all_kind = 0x6b61;
 
 // A transaction that seals under more versions holds one lock on all of them instead: the server's
 // lock table is finite, a table may have a key a row.
@@ -31,16 +27,12 @@ bool holds(const KeyTag& tag) {
 
 LOCKTAG lock_of(const KeyTag& tag) {
     const ByteView bytes = tag;
-    LOCKTAG lock;
-    SET_LOCKTAG_ADVISORY(lock, MyDatabaseId, static_cast<uint32>(load_be(bytes.first(4))),
-                         static_cast<uint32>(load_be(bytes.last(4))), version_kind);
-    return lock;
+    return lock_in(LockSpace::version, static_cast<uint32>(load_be(bytes.first(4))),
+                   static_cast<uint32>(load_be(bytes.last(4))));
 }
 
 LOCKTAG lock_of_all() {
-    LOCKTAG lock;
-    SET_LOCKTAG_ADVISORY(lock, MyDatabaseId, 0, 0, all_kind);
-    return lock;
+    return lock_in(LockSpace::all_versions, 0, 0);
 }
 
 void acquire(const LOCKTAG& lock, LOCKMODE mode) {
