@@ -5,6 +5,7 @@
 #include "pg/server/sqlstates.hpp"
 #include "pg/server/transaction.hpp"
 #include "pg/tables/owner.hpp"
+#include "pg/values/values.hpp"
 
 namespace kms::pg {
 namespace {
@@ -66,7 +67,8 @@ BlobChange begin_addition(FunctionCallInfo fcinfo, int if_version, BlobWriter& w
     BlobChange change = begin_change(fcinfo, if_version, writer, verb);
     OpenBlob& blob = change.blob;
     const KeyTag& before = change.row.key_tag;
-    if (blob.is_direct && current_key_tag(blob.action, blob.local_id, before) != before) {
+    const Call current = {blob.action, blob.local_id, {}, {}, {}, before};
+    if (blob.is_direct && current_tag(current) != before) {
         Reading reading;
         reseal_segments(writer, blob, open_blob("read", change.row), reading);
     }

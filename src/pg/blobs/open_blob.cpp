@@ -293,16 +293,4 @@ void require_complete(const OpenBlob& blob) {
     }
 }
 
-// Sealing an empty value tells it in every mode.
-KeyTag current_key_tag(const char* action, std::int32_t local_id,
-                       const std::optional<KeyTag>& before) {
-    varlena* sealed = nullptr;
-    const Call call = {
-        .action = action, .local_id = local_id, .data = {}, .context = {}, .replaces = before};
-    if (const Failure failure = seal(call, &sealed)) {
-        raise(failure);
-    }
-    return tag_of(bytes_in(sealed));
-}
-
 }  // namespace kms::pg

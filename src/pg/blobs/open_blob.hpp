@@ -101,9 +101,4 @@ void seal_blob(OpenBlob& blob, BlobRow& row);
 // 55000 for one that is not complete.
 void require_complete(const OpenBlob& blob);
 
-// Of the version that is current for the key bound to `local_id`; where `before` is of a newer one
-// than the session knows, it is asked for anew.
-KeyTag current_key_tag(const char* action, std::int32_t local_id,
-                       const std::optional<KeyTag>& before = std::nullopt);
-
 }  // namespace kms::pg

@@ -8,6 +8,7 @@
 #include "pg/session/session.hpp"
 #include "pg/session/settings.hpp"
 #include "pg/stored/data_key_writer.hpp"
+#include "pg/values/values.hpp"
 
 namespace kms::pg {
 namespace {
@@ -169,7 +170,7 @@ class Rewrapping {
     // Every blob that another version of the key wraps.
     std::uint64_t run() {
         forget_key(use_of_local_id(action, local_id_).subject());
-        Datum values[1] = {bytes_datum(current_key_tag(action, local_id_))};
+        Datum values[1] = {bytes_datum(current_tag({action, local_id_, {}, {}}))};
         const std::uint64_t count = select_others.execute(values);
         const SPITupleTable* others = SPI_tuptable;
         for (std::uint64_t i = 0; i < count && left_ > 0; ++i) {

@@ -111,7 +111,7 @@ bool can_seal_under_one(const char* action, std::span<const ByteView> keys) {
     return std::ranges::any_of(keys, [&](ByteView key) {
         KeyTag tag = {};
         forget_key({action, 0, key});
-        const Failure failure = find_current_tag(action, key, tag);
+        const Failure failure = find_current_tag({action, 0, {}, {}, key}, tag);
         if (failure && !is_about_a_key(failure)) {
             raise(failure);
         }

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "crypto/sealed.hpp"
-
 namespace kms::pg {
 
 struct CurrentTags {
@@ -80,21 +78,6 @@ void set_reason(const CurrentTags& tags, Noted& noted, int sqlstate, const char*
 }
 
 }  // namespace
-
-Failure find_current_tag(const char* action, ByteView identifier, KeyTag& tag) {
-    varlena* sealed = nullptr;
-    if (const Failure failure = seal({action, 0, {}, {}, identifier}, &sealed)) {
-        return failure;
-    }
-    const auto header = read_sealed_header(bytes_in(sealed));
-    if (!header) {
-        raise_error({action, 0, identifier}, Code::protocol,
-                    "The agent's ciphertext has no key tag.");
-    }
-    pfree(sealed);
-    tag = header->tag;
-    return {};
-}
 
 bool is_about_a_key(const Failure& failure) {
     const Code code = failure.cause.code;

@@ -9,9 +9,6 @@ namespace kms::pg {
 // How long a version that the session holds is believed to be the current one.
 constexpr std::int64_t believed_ms = 1000;
 
-// In whatever mode: that of a value which is sealed now.
-Failure find_current_tag(const char* action, ByteView identifier, KeyTag& tag);
-
 // What keeps a key from sealing, and not its agent from being asked.
 bool is_about_a_key(const Failure& failure);
 

@@ -8,14 +8,6 @@
 namespace kms::pg {
 namespace {
 
-ByteView current_tag(const char* action, ByteView identifier) {
-    KeyTag tag = {};
-    if (const Failure failure = find_current_tag(action, identifier, tag)) {
-        raise(failure);
-    }
-    return copy_of(tag);
-}
-
 // Whoever has the registration changed in the middle of a run would have it open values of another
 // key, in the name of its caller.
 void require_as_begun(const Rewriting& run, const RegisteredColumn& column) {
@@ -101,7 +93,7 @@ void require_known_key(const Rewriting& run, const SealedAs& source) {
 
 void require_usable_key(const char* action, ByteView identifier) {
     if (!identifier.empty()) {
-        (void)current_tag(action, identifier);
+        (void)current_tag({action, 0, {}, {}, identifier});
     }
 }
 
@@ -128,7 +120,7 @@ RunKey current_key(Rewriting& run, bool anew) {
         run.refreshed = now;
     }
     if (!run.opens) {
-        key.tag = current_tag(run.action, key.identifier);
+        key.tag = copy_of(current_tag({run.action, 0, {}, {}, key.identifier}));
     }
     return key;
 }

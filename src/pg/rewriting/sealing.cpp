@@ -60,7 +60,7 @@ FoundTag current_tag_of(const Batch& batch, ByteView identifier) {
     }
     KeyTag tag = {};
     forget_key({batch.key.action, 0, identifier});
-    const Failure failure = find_current_tag(batch.key.action, identifier, tag);
+    const Failure failure = find_current_tag({batch.key.action, 0, {}, {}, identifier}, tag);
     if (failure) {
         raise_unless_about_the_row(batch, failure);
         return note_out_of_reach(tags, identifier, failure);

@@ -117,6 +117,31 @@ Failure transform(Way way, std::span<const Call> calls, varlena** results, std::
                                   : transform_locally(way, calls, results, done);
 }
 
+Failure find_current_tag(const Call& call, KeyTag& tag) {
+    varlena* sealed = nullptr;
+    if (const Failure failure = seal(call, &sealed)) {
+        return failure;
+    }
+    const Failure failure = guarded(use_of_call(call).subject(), [&]() -> Status {
+        const auto header = read_sealed_header(bytes_in(sealed));
+        if (!header) {
+            return Error{Code::protocol, "The agent's ciphertext has no key tag."};
+        }
+        tag = header->tag;
+        return {};
+    });
+    pfree(sealed);
+    return failure;
+}
+
+KeyTag current_tag(const Call& call) {
+    KeyTag tag = {};
+    if (const Failure failure = find_current_tag(call, tag)) {
+        raise(failure);
+    }
+    return tag;
+}
+
 KeyUse use_of_call(const Call& call) {
     return call.names_key() ? use_of_identifier(call.action, call.identifier)
                             : use_of_local_id(call.action, call.local_id);

@@ -56,6 +56,13 @@ Failure seal_under(const Call& call, std::span<const KeyTag> tags, varlena** res
 Failure make_terms(const Call& call, unsigned bits, std::span<const KeyTag> tags,
                    std::span<FullTerm> terms);
 
+// Which version of its key is the current one: that of a value which is sealed now, in whatever
+// mode. Code::protocol where the agent's ciphertext does not say. The call has no data.
+Failure find_current_tag(const Call& call, KeyTag& tag);
+
+// The same, and raises the failure.
+KeyTag current_tag(const Call& call);
+
 // The key that a call names (KM001 where nothing is bound to its local id).
 KeyUse use_of_call(const Call& call);
 
