@@ -82,14 +82,14 @@ int size_class_of(std::uint64_t length) {
     return static_cast<int>(std::bit_width(length));
 }
 
-KeyTag tag_of(ByteView sealed) {
+KeyTag tag_in_header(ByteView sealed) {
     const auto header = read_sealed_header(sealed);
     return header ? header->tag : KeyTag{};
 }
 
 // What the column says of the key, which everybody goes by who looks for the blobs of one.
 bool has_its_tag(const BlobRow& row) {
-    return row.key_tag == tag_of(row.wrapped.empty() ? row.manifest : row.wrapped);
+    return row.key_tag == tag_in_header(row.wrapped.empty() ? row.manifest : row.wrapped);
 }
 
 bool is_manifest_of(const BlobManifest& manifest, const BlobRow& row) {
@@ -126,7 +126,7 @@ Status take_unlocked_key(OpenBlob& blob, const BlobRow& row) {
         return {};
     }
     KMS_TRY(take_key(blob, std::move(session_if_any->reply)));
-    if (blob.keys->manifest.tag() != tag_of(row.manifest)) {
+    if (blob.keys->manifest.tag() != tag_in_header(row.manifest)) {
         return Error{Code::corrupt, changed_blob_row};
     }
     return {};
@@ -267,7 +267,7 @@ void wrap_blob_key(std::int32_t local_id, const OpenBlob& blob, BlobRow& row) {
         raise(failure);
     }
     row.wrapped = bytes_in(wrapped);
-    row.key_tag = tag_of(row.wrapped);
+    row.key_tag = tag_in_header(row.wrapped);
 }
 
 void seal_blob(OpenBlob& blob, BlobRow& row) {

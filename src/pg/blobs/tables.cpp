@@ -1,7 +1,5 @@
 #include "pg/blobs/tables.hpp"
 
-#include <algorithm>
-
 #include "pg/server/arguments.hpp"
 #include "pg/tables/own_table.hpp"
 
@@ -18,12 +16,6 @@ enum Column : int {
     expires_column,
     size_class_column
 };
-
-KeyTag tag_of(ByteView bytes) {
-    KeyTag tag{};
-    copy_bytes(bytes.first(std::min(bytes.size(), tag.size())), tag);
-    return tag;
-}
 
 // More than there ever is. What somebody has made longer is cut, and then does not open.
 constexpr std::int32_t longest_wrapped = 1 << 10;

@@ -45,11 +45,7 @@ BlobId id_at(const SPITupleTable* rows, std::uint64_t index) {
 
 KeyTag tag_at(const SPITupleTable* rows, std::uint64_t index) {
     bool is_null = false;
-    const ByteView bytes =
-        bytes_of_datum(SPI_getbinval(rows->vals[index], rows->tupdesc, 1, &is_null));
-    KeyTag tag = {};
-    std::copy_n(bytes.begin(), std::min(bytes.size(), tag.size()), tag.begin());
-    return tag;
+    return tag_of(bytes_of_datum(SPI_getbinval(rows->vals[index], rows->tupdesc, 1, &is_null)));
 }
 
 struct Damage {

@@ -81,6 +81,12 @@ ByteView copy_of(ByteView bytes) {
     return context;
 }
 
+KeyTag tag_of(ByteView bytes) {
+    KeyTag tag{};
+    copy_bytes(bytes.first(std::min(bytes.size(), tag.size())), tag);
+    return tag;
+}
+
 bool is_identifier(ByteView bytes) {
     return !bytes.empty() && bytes.size() <= max_identifier;
 }

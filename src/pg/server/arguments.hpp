@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "base/bytes.hpp"
+#include "crypto/algorithm.hpp"
 #include "pg/server/pg.hpp"
 #include "pg/server/wall.hpp"
 
@@ -20,6 +21,9 @@ ByteView required_bytes(FunctionCallInfo fcinfo, int index, const char* name);  
 // blobs' chunks are, which would open them and forge them.
 void check_context(ByteView context);
 ByteView required_context(FunctionCallInfo fcinfo, int index);
+
+// Of a column whose values have that length: what somebody has made longer is cut.
+KeyTag tag_of(ByteView bytes);
 
 // 1 to 1,024 bytes, or 22023.
 bool is_identifier(ByteView bytes);

@@ -34,13 +34,6 @@ void note_change(Datum /*argument*/, Oid relation) {
     }
 }
 
-KeyTag tag_of(Datum datum) {
-    const ByteView bytes = bytes_of_datum(datum);
-    KeyTag tag{};
-    copy_bytes(bytes.first(std::min(bytes.size(), tag.size())), tag);
-    return tag;
-}
-
 WrappedForm form_of(const OwnRow& row, Column kek_version, Column wrapped) {
     if (!row.has(kek_version) || !row.has(wrapped)) {
         return {0, {}};
@@ -56,7 +49,7 @@ wire::VersionState state_of(Datum word) {
 DataKeyVersion version_of(const OwnRow& row) {
     return {.version = DatumGetUInt32(row[version_column]),
             .algorithm = text_of(bytes_of_datum(row[algorithm_column])),
-            .tag = tag_of(row[key_tag_column]),
+            .tag = tag_of(bytes_of_datum(row[key_tag_column])),
             .state = state_of(row[state_column]),
             .created = DatumGetTimestampTz(row[created_column]),
             .kek = bytes_of_datum(row[kek_column]),
