@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <climits>
+#include <variant>
 
 #include "pg/server/pg.hpp"
 
@@ -9,20 +10,20 @@ namespace kms::pg {
 namespace {
 
 constexpr const char* keys_name = "kms.keys";
-constexpr const char* allow_drop_name = "kms.allow_drop";
+constexpr int no_end = -1;
 constexpr int most_ttl = INT_MAX / 1000;  // seconds whose milliseconds fit a timer
 
-char* command_value = nullptr;
-int mode_value = static_cast<int>(Mode::local);
-char* keys_value = nullptr;
-int start_timeout_value = 5000;
-int request_timeout_value = 10000;
-int cache_ttl_value = 300;
-constexpr int no_end = -1;
-int max_cached_keys_value = 1000;
-int max_age_value = 0;
-bool allow_drop_value = false;
-int blob_keys_value = static_cast<int>(BlobKeysAt::session);
+// Each has its default once the library has defined it.
+char* command_value;
+int mode_value;
+char* keys_value;
+int start_timeout_value;
+int request_timeout_value;
+int cache_ttl_value;
+int max_cached_keys_value;
+int max_age_value;
+bool allow_drop_value;
+int blob_keys_value;
 
 const KeyList no_keys{0, true};
 const KeyList* current_keys = &no_keys;
@@ -46,15 +47,8 @@ const config_enum_entry blob_keys_options[] = {
     {nullptr, 0, false},
 };
 
-// What only a superuser may set. Where a login brings such a setting before the library is loaded,
-// or the server a value that cannot be, PostgreSQL refuses it at load and takes our default, not
-// the value that the server or the superuser wanted.
-constexpr const char* guarded_names[] = {"kms.command",       "kms.mode",
-                                         "kms.start_timeout", "kms.request_timeout",
-                                         "kms.cache_ttl",     "kms.max_cached_keys",
-                                         "kms.max_age",       "kms.blob_keys"};
-constexpr std::size_t guarded_count = std::size(guarded_names);
-const char* refused_name = nullptr;  // where this process has loaded the library itself
+// The setting that was refused where this process has loaded the library itself.
+const char* refused_name = nullptr;
 
 bool is_default_at_login(const char* name) {
     const config_generic* setting = find_setting(name);
@@ -62,8 +56,7 @@ bool is_default_at_login(const char* name) {
 }
 
 // Parallel workers have a login of their own, but take the mode from their leader.
-void refuse(const char* name) {
-    refused_name = name;
+void refuse() {
     (void)set_config_option("kms.mode", "refused", PGC_SUSET, PGC_S_OVERRIDE, GUC_ACTION_SET, true,
                             0, false);
 }
@@ -104,11 +97,11 @@ void assign_keys(const char* /*value*/, void* extra) {
     ++generation;
 }
 
-void assign_mode(int /*value*/, void* /*extra*/) {
+void note_number(int /*value*/, void* /*extra*/) {
     ++generation;
 }
 
-void assign_command(const char* /*value*/, void* /*extra*/) {
+void note_text(const char* /*value*/, void* /*extra*/) {
     ++generation;
 }
 
@@ -120,91 +113,132 @@ bool check_ttl(int* value, void** /*extra*/, GucSource /*source*/) {
     return *value != 0;
 }
 
-void assign_ttl(int /*value*/, void* /*extra*/) {
-    ++generation;
-}
-
 // A worker may be the first of its query to load the library, in the middle of it, where a setting
 // would be refused the value that the leader has sent.
 constexpr int at_load = settable_in_parallel;
 
-void end_load(const char* name) {
-    find_setting(name)->flags &= ~at_load;
+struct Text {
+    char** value;
+    const char* by_default;
+    GucStringCheckHook check;
+    GucStringAssignHook assign;
+};
+
+struct Number {
+    int* value;
+    int by_default;
+    int least;
+    int most;
+    GucIntCheckHook check;
+    GucIntAssignHook assign;
+};
+
+struct Choice {
+    int* value;
+    const config_enum_entry* options;  // the first is the default
+    GucEnumAssignHook assign;
+};
+
+struct Flag {
+    bool* value;
+    bool by_default;
+};
+
+// What becomes of one that a login brings before the library is loaded, and whose role may not set
+// it, or that the server has a wrong value of: PostgreSQL refuses it at load and takes our default,
+// and not the value that the server or the superuser wanted.
+enum class Refused { ends_use, is_harmless };
+
+struct Setting {
+    const char* name;
+    std::variant<Text, Number, Choice, Flag> value;
+    GucContext who;
+    int flags;
+    Refused refused;
+    const char* what;
+    const char* more;  // nullptr: nothing
+};
+
+// A setting is a row here, its variable above and what reads it below; and a row of doc/sql.md.
+const Setting settings[] = {
+    {"kms.command", Text{&command_value, "", nullptr, note_text}, PGC_SUSET, GUC_SUPERUSER_ONLY,
+     Refused::ends_use, "Shell command that starts the key agent of a session.",
+     "Spoken to on its standard input and output. A change restarts the agent at its next use."},
+    {"kms.mode", Choice{&mode_value, mode_options, note_number}, PGC_SUSET, 0, Refused::ends_use,
+     "Where keys are used.",
+     "local: data keys are fetched and held by the session. remote: the key agent encrypts and "
+     "decrypts. envelope: the key agent unwraps the data keys that the database stores."},
+    {"kms.start_timeout", Number{&start_timeout_value, 5000, 1, INT_MAX, nullptr, nullptr},
+     PGC_SUSET, GUC_UNIT_MS, Refused::ends_use,
+     "Time for the key agent to start and to shake hands.", nullptr},
+    {"kms.request_timeout", Number{&request_timeout_value, 10000, 1, INT_MAX, nullptr, nullptr},
+     PGC_SUSET, GUC_UNIT_MS, Refused::ends_use, "Time for the key agent to answer a request.",
+     nullptr},
+    {keys_name, Text{&keys_value, "", check_keys, assign_keys}, PGC_USERSET, 0,
+     Refused::is_harmless, "The session's keys by local id.",
+     "A list such as \"1=customer-pii, 2=archive\"."},
+    {"kms.cache_ttl", Number{&cache_ttl_value, 300, no_end, most_ttl, check_ttl, note_number},
+     PGC_SUSET, GUC_UNIT_S, Refused::ends_use, "Time for which a fetched data key is held.",
+     "It is wiped then and asked for again at its next use. -1 holds it until the session ends."},
+    {"kms.max_cached_keys", Number{&max_cached_keys_value, 1000, 1, 1000000, nullptr, nullptr},
+     PGC_SUSET, 0, Refused::ends_use, "Data keys that a session holds at most.",
+     "The one that was used least recently is wiped for a new one."},
+    {"kms.max_age", Number{&max_age_value, 0, 0, INT_MAX, nullptr, nullptr}, PGC_SUSET, GUC_UNIT_S,
+     Refused::ends_use, "Age of a key version that is warned about.",
+     "Of the version that seals. 0 warns about none."},
+    {"kms.blob_keys", Choice{&blob_keys_value, blob_keys_options, nullptr}, PGC_SUSET, 0,
+     Refused::ends_use, "Who has the keys of blobs with kms.mode = remote.",
+     "session: a session that works on a blob holds its key meanwhile. agent: no key enters "
+     "PostgreSQL, and all contents go through the key agent."},
+    {"kms.allow_drop", Flag{&allow_drop_value, false}, PGC_SUSET, 0, Refused::is_harmless,
+     "Whether the extension can be dropped with what it holds.",
+     "Data keys, blobs and registered columns are lost with it, and values that only those data "
+     "keys open."},
+};
+
+void define_as(const Setting& row, const Text& text) {
+    DefineCustomStringVariable(row.name, row.what, row.more, text.value, text.by_default, row.who,
+                               row.flags | at_load, text.check, text.assign, nullptr);
 }
 
-void define_agent_settings() {
-    DefineCustomStringVariable(
-        "kms.command", "Shell command that starts the key agent of a session.",
-        "Spoken to on its standard input and output. A change restarts the agent at its next use.",
-        &command_value, "", PGC_SUSET, GUC_SUPERUSER_ONLY | at_load, nullptr, assign_command,
-        nullptr);
-    DefineCustomEnumVariable(
-        "kms.mode", "Where keys are used.",
-        "local: data keys are fetched and held by the session. remote: the key agent encrypts and "
-        "decrypts. envelope: the key agent unwraps the data keys that the database stores.",
-        &mode_value, static_cast<int>(Mode::local), mode_options, PGC_SUSET, at_load, nullptr,
-        assign_mode, nullptr);
-    DefineCustomIntVariable("kms.start_timeout",
-                            "Time for the key agent to start and to shake hands.", nullptr,
-                            &start_timeout_value, 5000, 1, INT_MAX, PGC_SUSET,
-                            GUC_UNIT_MS | at_load, nullptr, nullptr, nullptr);
-    DefineCustomIntVariable("kms.request_timeout", "Time for the key agent to answer a request.",
-                            nullptr, &request_timeout_value, 10000, 1, INT_MAX, PGC_SUSET,
-                            GUC_UNIT_MS | at_load, nullptr, nullptr, nullptr);
+void define_as(const Setting& row, const Number& number) {
+    DefineCustomIntVariable(row.name, row.what, row.more, number.value, number.by_default,
+                            number.least, number.most, row.who, row.flags | at_load, number.check,
+                            number.assign, nullptr);
 }
 
-void define_key_settings() {
-    DefineCustomStringVariable("kms.keys", "The session's keys by local id.",
-                               "A list such as \"1=customer-pii, 2=archive\".", &keys_value, "",
-                               PGC_USERSET, at_load, check_keys, assign_keys, nullptr);
-    DefineCustomIntVariable(
-        "kms.cache_ttl", "Time for which a fetched data key is held.",
-        "It is wiped then and asked for again at its next use. -1 holds it until the session ends.",
-        &cache_ttl_value, 300, no_end, most_ttl, PGC_SUSET, GUC_UNIT_S | at_load, check_ttl,
-        assign_ttl, nullptr);
-    DefineCustomIntVariable("kms.max_cached_keys", "Data keys that a session holds at most.",
-                            "The one that was used least recently is wiped for a new one.",
-                            &max_cached_keys_value, 1000, 1, 1000000, PGC_SUSET, at_load, nullptr,
-                            nullptr, nullptr);
-    DefineCustomIntVariable("kms.max_age", "Age of a key version that is warned about.",
-                            "Of the version that seals. 0 warns about none.", &max_age_value, 0, 0,
-                            INT_MAX, PGC_SUSET, GUC_UNIT_S | at_load, nullptr, nullptr, nullptr);
-    DefineCustomEnumVariable(
-        "kms.blob_keys", "Who has the keys of blobs with kms.mode = remote.",
-        "session: a session that works on a blob holds its key meanwhile. agent: no key enters "
-        "PostgreSQL, and all contents go through the key agent.",
-        &blob_keys_value, static_cast<int>(BlobKeysAt::session), blob_keys_options, PGC_SUSET,
-        at_load, nullptr, nullptr, nullptr);
+void define_as(const Setting& row, const Choice& choice) {
+    DefineCustomEnumVariable(row.name, row.what, row.more, choice.value, choice.options->val,
+                             choice.options, row.who, row.flags | at_load, nullptr, choice.assign,
+                             nullptr);
 }
 
-void define_guard_setting() {
-    DefineCustomBoolVariable(
-        allow_drop_name, "Whether the extension can be dropped with what it holds.",
-        "Data keys, blobs and registered columns are lost with it, and values that only those data "
-        "keys open.",
-        &allow_drop_value, false, PGC_SUSET, at_load, nullptr, nullptr, nullptr);
+void define_as(const Setting& row, const Flag& flag) {
+    DefineCustomBoolVariable(row.name, row.what, row.more, flag.value, flag.by_default, row.who,
+                             row.flags | at_load, nullptr, nullptr, nullptr);
+}
+
+// What a login has brought and is refused here is noted and not raised: the login would be lost.
+void define(const Setting& row) {
+    const bool is_brought = !is_default_at_login(row.name);
+    std::visit([&](const auto& value) { define_as(row, value); }, row.value);
+    if (row.refused == Refused::ends_use && is_brought && is_default_at_login(row.name)) {
+        refused_name = row.name;
+    }
 }
 
 }  // namespace
 
 void define_settings() {
-    bool brought[guarded_count];
-    for (std::size_t i = 0; i < guarded_count; ++i) {
-        brought[i] = !is_default_at_login(guarded_names[i]);
-    }
     loading = true;
-    define_agent_settings();
-    define_key_settings();
-    define_guard_setting();
+    std::ranges::for_each(settings, define);
     loading = false;
-    for (std::size_t i = 0; i < guarded_count; ++i) {
-        if (brought[i] && is_default_at_login(guarded_names[i])) {
-            refuse(guarded_names[i]);
-        }
+    if (refused_name != nullptr) {
+        refuse();
     }
-    std::ranges::for_each(guarded_names, end_load);
-    end_load(keys_name);
-    end_load(allow_drop_name);
+    for (const Setting& row : settings) {
+        find_setting(row.name)->flags &= ~at_load;
+    }
     reserve_setting_prefix("kms");
 }
 
