@@ -2,6 +2,7 @@
 #
 #   PG_CONFIG=…   the PostgreSQL to build for     CXX=clang++   another compiler
 #   WERROR=-Werror     warnings are errors, as in `make check`     OPTIMIZE=       not across files
+#   INSTALL_STRIP_FLAG=     what is installed keeps its symbols, which are twenty times as long
 #
 # `make check`, `make demo` and the others of test/test.mk install what they need by themselves.
 # They do without PGXS, which may be among it.
@@ -62,6 +63,10 @@ SHLIB_LINK = -lcrypto -Wl,--version-script=src/pg/server/exports.map
 override with_llvm := no
 
 include $(PGXS)
+
+# As packages have it.
+INSTALL_STRIP_FLAG ?= -s
+INSTALL_SCRIPT += $(INSTALL_STRIP_FLAG)
 
 # The extension's script: one part a room, from the bottom.
 rooms := server tables stored session values contexts columns rewriting pairs blobs keys

@@ -81,7 +81,7 @@ build_copy() {
     local copy=$built/$1
     shift
     copy_sources "$copy"
-    make -s -C "$copy" "-j$JOBS" OPTIMIZE= "PG_CONFIG=$built/server/bin/pg_config" "$@"
+    make -s -C "$copy" "-j$JOBS" OPTIMIZE= INSTALL_STRIP_FLAG= "PG_CONFIG=$built/server/bin/pg_config" "$@"
 }
 
 # run_server_by COMMANDS: of the shell; the last is given the server's program and its arguments.

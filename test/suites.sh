@@ -27,6 +27,7 @@ suite_version() {
     expect "kms.so shows entry points only" shows_entry_points_only
     expect "kms-agent does not need PostgreSQL" agent_needs_no_postgresql
     expect "kms.so and kms-agent are built with -fPIC and full RELRO" hardened
+    expect "what is installed has no symbols" installed_without_symbols
 }
 
 meta_agrees() {
@@ -75,6 +76,13 @@ hardened() {
     for file in kms.so kms-agent kms-blob; do
         readelf -d "$top/$file" | grep -q 'BIND_NOW\|FLAGS.*NOW' || return
         [ "$(readelf -h "$top/$file" | awk '/Type:/ { print $2 }')" = DYN ] || return
+    done
+}
+
+installed_without_symbols() {
+    local file
+    for file in "$("$pg_config" --pkglibdir)/kms.so" "$bindir/kms-agent" "$bindir/kms-blob"; do
+        [ -z "$(nm "$file" 2>/dev/null)" ] || return
     done
 }
 
