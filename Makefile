@@ -69,7 +69,7 @@ INSTALL_STRIP_FLAG ?= -s
 INSTALL_SCRIPT += $(INSTALL_STRIP_FLAG)
 
 # The extension's script: one part a room, from the bottom.
-rooms := server tables stored session values contexts columns rewriting pairs blobs keys
+rooms := server tables stored session values blobs contexts columns rewriting pairs keys
 kms--$(kms_version).sql: src/pg/first.sql $(wildcard $(rooms:%=src/pg/%/part.sql)) src/pg/last.sql
 	awk 'FNR == 1 && NR > 1 { print "" } { print }' $^ > $@
 

@@ -6,8 +6,8 @@
 #include "pg/blobs/direct.hpp"
 #include "pg/blobs/unlock.hpp"
 #include "pg/server/kept.hpp"
+#include "pg/session/listed_versions.hpp"
 #include "pg/session/settings.hpp"
-#include "pg/values/listed_versions.hpp"
 
 namespace kms::pg {
 namespace {

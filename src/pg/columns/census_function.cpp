@@ -2,9 +2,9 @@
 #include "pg/columns/census.hpp"
 #include "pg/columns/registry.hpp"
 #include "pg/server/rows.hpp"
+#include "pg/session/listed_versions.hpp"
 #include "pg/stored/data_keys.hpp"
 #include "pg/tables/table_column.hpp"
-#include "pg/values/listed_versions.hpp"
 
 namespace kms::pg {
 namespace {

@@ -5,7 +5,7 @@
 #include "pg/contexts/context_rules.hpp"
 #include "pg/contexts/exact_names.hpp"
 #include "pg/tables/owner.hpp"
-#include "pg/tables/text_settings.hpp"
+#include "pg/values/text_settings.hpp"
 
 namespace kms::pg {
 namespace {

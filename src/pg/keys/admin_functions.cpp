@@ -6,11 +6,11 @@
 #include "pg/keys/data_key_batches.hpp"
 #include "pg/keys/name_at_agent.hpp"
 #include "pg/keys/used_versions.hpp"
-#include "pg/server/change_lock.hpp"
 #include "pg/server/key_arguments.hpp"
 #include "pg/server/rows.hpp"
 #include "pg/server/transaction.hpp"
-#include "pg/values/listed_versions.hpp"
+#include "pg/session/listed_versions.hpp"
+#include "pg/stored/change_lock.hpp"
 #include "pg/values/values.hpp"
 
 namespace kms::pg {

@@ -3,11 +3,11 @@
 #include "client/calls/new_data_key.hpp"
 #include "pg/keys/key_move.hpp"
 #include "pg/keys/name_at_agent.hpp"
-#include "pg/server/change_lock.hpp"
 #include "pg/server/collected.hpp"
 #include "pg/server/key_arguments.hpp"
 #include "pg/server/sqlstates.hpp"
 #include "pg/session/asking.hpp"
+#include "pg/stored/change_lock.hpp"
 #include "pg/stored/data_key_writer.hpp"
 
 namespace kms::pg {

@@ -5,9 +5,9 @@
 #include "pg/keys/administer.hpp"
 #include "pg/keys/kek_retirement.hpp"
 #include "pg/keys/key_move.hpp"
-#include "pg/server/change_lock.hpp"
 #include "pg/server/key_arguments.hpp"
 #include "pg/session/envelope.hpp"
+#include "pg/stored/change_lock.hpp"
 #include "pg/stored/data_key_lookup.hpp"
 #include "pg/stored/data_key_writer.hpp"
 

@@ -3,9 +3,9 @@
 #include "pg/keys/data_key_batches.hpp"
 #include "pg/keys/kek_versions.hpp"
 #include "pg/keys/rewrap_data_keys.hpp"
-#include "pg/server/change_lock.hpp"
 #include "pg/server/key_arguments.hpp"
 #include "pg/server/sqlstates.hpp"
+#include "pg/stored/change_lock.hpp"
 #include "pg/stored/data_key_writer.hpp"
 
 namespace kms::pg {

@@ -1,12 +1,12 @@
 #include "pg/keys/kek_retirement.hpp"
 
 #include "pg/keys/data_key_batches.hpp"
-#include "pg/server/change_lock.hpp"
 #include "pg/server/collected.hpp"
 #include "pg/server/key_arguments.hpp"
 #include "pg/server/sqlstates.hpp"
 #include "pg/session/envelope.hpp"
-#include "pg/values/listed_versions.hpp"
+#include "pg/session/listed_versions.hpp"
+#include "pg/stored/change_lock.hpp"
 
 namespace kms::pg {
 namespace {

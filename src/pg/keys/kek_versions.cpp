@@ -6,7 +6,7 @@
 #include "pg/keys/used_versions.hpp"
 #include "pg/server/collected.hpp"
 #include "pg/server/key_arguments.hpp"
-#include "pg/values/listed_versions.hpp"
+#include "pg/session/listed_versions.hpp"
 
 namespace kms::pg {
 namespace {

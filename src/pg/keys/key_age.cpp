@@ -11,9 +11,9 @@
 #include "pg/server/collected.hpp"
 #include "pg/server/key_arguments.hpp"
 #include "pg/server/rows.hpp"
+#include "pg/session/listed_versions.hpp"
 #include "pg/session/settings.hpp"
 #include "pg/stored/data_keys.hpp"
-#include "pg/values/listed_versions.hpp"
 
 namespace kms::pg {
 namespace {

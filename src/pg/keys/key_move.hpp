@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <span>
 
+#include "pg/session/listed_versions.hpp"
 #include "pg/stored/data_keys.hpp"
-#include "pg/values/listed_versions.hpp"
 
 namespace kms::pg {
 

@@ -5,13 +5,13 @@
 #include "pg/keys/name_at_agent.hpp"
 #include "pg/keys/outlasting.hpp"
 #include "pg/keys/retirement.hpp"
-#include "pg/server/change_lock.hpp"
 #include "pg/server/key_arguments.hpp"
 #include "pg/server/subtransaction.hpp"
 #include "pg/server/transaction.hpp"
+#include "pg/session/listed_versions.hpp"
 #include "pg/session/settings.hpp"
+#include "pg/stored/change_lock.hpp"
 #include "pg/stored/data_keys.hpp"
-#include "pg/values/listed_versions.hpp"
 
 namespace kms::pg {
 namespace {

@@ -2,7 +2,7 @@
 // to three.
 #pragma once
 
-#include "pg/values/listed_versions.hpp"
+#include "pg/session/listed_versions.hpp"
 
 namespace kms::pg {
 

@@ -63,16 +63,6 @@ RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', '
 CREATE FUNCTION kms.generate_key(bits int DEFAULT 256)
 RETURNS text LANGUAGE C VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', 'kms_generate_key';
 
-CREATE FUNCTION kms.status(
-    OUT mode text, OUT running bool, OUT agent_pid int, OUT agent text, OUT capabilities text[],
-    OUT starts bigint, OUT requests bigint, OUT errors bigint, OUT bytes bigint,
-    OUT mean_latency_ms float8, OUT last_error text, OUT agents int, OUT server_agents int)
-LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'kms_status';
-
--- Milliseconds.
-CREATE FUNCTION kms.ping()
-RETURNS float8 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kms_ping';
-
 -- Data keys, wrapped by a KEK that stays with the agent
 
 CREATE FUNCTION kms.create_data_key(

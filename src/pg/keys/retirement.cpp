@@ -5,6 +5,7 @@
 #include "pg/columns/pending_registrations.hpp"
 #include "pg/columns/registry.hpp"
 #include "pg/keys/outlasting.hpp"
+#include "pg/server/callers_portals.hpp"
 #include "pg/server/collected.hpp"
 #include "pg/server/key_arguments.hpp"
 #include "pg/server/sqlstates.hpp"
@@ -12,7 +13,6 @@
 #include "pg/server/transaction.hpp"
 #include "pg/session/settings.hpp"
 #include "pg/stored/version_lock.hpp"
-#include "pg/tables/callers_portals.hpp"
 #include "pg/tables/inheritance.hpp"
 #include "pg/tables/owner.hpp"
 

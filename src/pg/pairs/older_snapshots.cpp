@@ -2,9 +2,9 @@
 
 #include "pg/columns/registry.hpp"
 #include "pg/rewriting/rewriting.hpp"
+#include "pg/server/callers_portals.hpp"
 #include "pg/server/collected.hpp"
 #include "pg/server/transaction.hpp"
-#include "pg/tables/callers_portals.hpp"
 #include "pg/tables/owner.hpp"
 
 namespace kms::pg {

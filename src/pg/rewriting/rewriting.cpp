@@ -3,9 +3,9 @@
 
 #include <algorithm>
 
-#include "pg/rewriting/table_writers.hpp"
 #include "pg/tables/inheritance.hpp"
 #include "pg/tables/owner.hpp"
+#include "pg/tables/table_writers.hpp"
 
 namespace kms::pg {
 namespace {

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
-#include "pg/server/change_lock.hpp"
 #include "pg/server/key_arguments.hpp"
 #include "pg/server/sqlstates.hpp"
+#include "pg/stored/change_lock.hpp"
 #include "pg/stored/data_key_writer.hpp"
 
 namespace kms::pg {

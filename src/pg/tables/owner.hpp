@@ -5,8 +5,8 @@
 
 #include <cstdint>
 
+#include "pg/server/callers_portals.hpp"
 #include "pg/server/pg.hpp"
-#include "pg/tables/callers_portals.hpp"
 
 namespace kms::pg {
 

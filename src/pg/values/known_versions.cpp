@@ -3,8 +3,8 @@
 #include "pg/server/arguments.hpp"
 #include "pg/server/collected.hpp"
 #include "pg/session/key_use.hpp"
+#include "pg/session/listed_versions.hpp"
 #include "pg/session/settings.hpp"
-#include "pg/values/listed_versions.hpp"
 
 namespace kms::pg {
 namespace {

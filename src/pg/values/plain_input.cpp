@@ -5,7 +5,7 @@
 #include "base/hex.hpp"
 #include "pg/server/sqlstates.hpp"
 #include "pg/tables/owner.hpp"
-#include "pg/tables/text_settings.hpp"
+#include "pg/values/text_settings.hpp"
 
 namespace kms::pg {
 namespace {

@@ -4,7 +4,7 @@
 #include <optional>
 
 #include "pg/server/arguments.hpp"
-#include "pg/tables/text_settings.hpp"
+#include "pg/values/text_settings.hpp"
 
 namespace kms::pg {
 

@@ -1,7 +1,7 @@
 // encode, decode, decode_text, try_decode, recode, and the forms that name the key itself.
 #include "crypto/sealed.hpp"
 #include "pg/session/envelope.hpp"
-#include "pg/values/listed_versions.hpp"
+#include "pg/session/listed_versions.hpp"
 #include "pg/values/values.hpp"
 
 namespace kms::pg {

@@ -1,4 +1,4 @@
-#include "pg/rewriting/table_writers.hpp"
+#include "pg/tables/table_writers.hpp"
 
 #include <iterator>
 

@@ -1,4 +1,4 @@
-#include "pg/tables/callers_portals.hpp"
+#include "pg/server/callers_portals.hpp"
 
 namespace kms::pg {
 namespace {

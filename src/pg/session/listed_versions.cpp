@@ -1,4 +1,4 @@
-#include "pg/values/listed_versions.hpp"
+#include "pg/session/listed_versions.hpp"
 
 #include <algorithm>
 

@@ -1,4 +1,4 @@
-#include "pg/server/change_lock.hpp"
+#include "pg/stored/change_lock.hpp"
 
 #include "pg/server/lock_spaces.hpp"
 

@@ -1,4 +1,4 @@
-#include "pg/tables/text_settings.hpp"
+#include "pg/values/text_settings.hpp"
 
 #include "pg/tables/owner.hpp"
 
