@@ -55,13 +55,13 @@ const char* shown_rows(std::span<const ColumnRows> columns);
 // can.
 const char* how_to_count(std::span<const ColumnRows> columns);
 
-// KM012 while there is any such column; 25001 where a cursor of this session sees such rows, which
-// are no more. `action` as in Subject.
 // 25001 where this transaction has sealed under the version: such a value is in no table yet, and
 // may be stored when the version is gone.
 void refuse_if_sealed_here(const char* action, ByteView identifier, std::uint32_t version,
                            const KeyTag& tag);
 
+// KM012 while there is any such column; 25001 where a cursor of this session sees such rows, which
+// are no more. `action` as in Subject.
 void refuse_if_needed(const char* action, ByteView identifier, std::uint32_t version,
                       const KeyTag& tag);
 
