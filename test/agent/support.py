@@ -135,7 +135,7 @@ def is_alive(pid):
     try:
         with open(f"/proc/{pid}/stat") as status:
             return status.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # gone before it was opened, or read
         return False
 
 

@@ -13,7 +13,7 @@ use Time::HiRes qw(time);
 my $megabyte = 1024;    # in kB
 my $folder = PostgreSQL::Test::Utils::tempdir;
 my $serve = make_keyring($folder, 'customers');
-my $node = kms_node('large', 'kms.command' => $serve, 'kms.keys' => '1=customers');
+my $node = kms_node('large', 'kms.command' => $serve, 'kms.keys' => '1=customers', 'kms.request_timeout' => '100s');
 
 sub private_memory { return process_status($_[0])->{RssAnon} =~ s/ kB//r }
 

@@ -164,7 +164,7 @@ sub end_timeout {
 # Polls until $condition->() is true; false after $seconds (20 by default).
 sub becomes {
     my ($condition, $seconds) = @_;
-    my $deadline = time + ($seconds // 20);
+    my $deadline = time + ($seconds // 60);
     while (time < $deadline) {
         return 1 if $condition->();
         sleep 0.02;
