@@ -32,7 +32,6 @@ sub cancelled {
     local $Test::Builder::Level = $Test::Builder::Level + 1;
     standby_is('away');
     ok(becomes(sub { $on_looker->get('SHOW synchronous_standby_names') eq 'away' }), "$name: a standby is to confirm");
-    sleep 2;    # backends know the setting before the checkpointer, which has commits wait
     $session->send($sql);
     ok(becomes(\&waits_for_standby), '... and is waited for');
     $on_looker->get('SELECT pg_cancel_backend(' . $session->pid . ')');
