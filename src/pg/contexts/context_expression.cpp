@@ -236,11 +236,8 @@ const char* checked_key(Relation table, AttrNumber attribute, const char* text) 
 }
 
 Bitmapset* columns_of_context(Relation table, const char* stored) {
-    Bitmapset* columns = nullptr;
-    if (stored != nullptr) {
-        pull_varattnos(reinterpret_cast<Node*>(stored_context(table, stored)), 1, &columns);
-    }
-    return columns;
+    return stored != nullptr ? columns_in(reinterpret_cast<Node*>(stored_context(table, stored)))
+                             : nullptr;
 }
 
 void require_at_hand(Relation table, const char* stored) {
@@ -248,21 +245,18 @@ void require_at_hand(Relation table, const char* stored) {
         return;
     }
     const Bitmapset* columns = columns_of_context(table, stored);
-    for (int member = bms_next_member(columns, -1); member >= 0;
-         member = bms_next_member(columns, member)) {
-        const auto* column =
-            TupleDescAttr(RelationGetDescr(table), member + FirstLowInvalidHeapAttributeNumber - 1);
-        if (column->attgenerated != '\0') {
+    for_each_column(table, columns, [](const FormData_pg_attribute& column) {
+        if (column.attgenerated != '\0') {
             ereport(ERROR, (errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
                             errmsg("the registered expression is over the generated column \"%s\"",
-                                   NameStr(column->attname)),
+                                   NameStr(column.attname)),
                             errdetail("What is generated comes behind a row's triggers, one of "
                                       "which keeps the two columns in step."),
                             errhint("Take the columns that it is generated from. A context, where "
                                     "all rows have one key, may be moved to it once the switch is "
                                     "done: kms.reencrypt() with new_context.")));
         }
-    }
+    });
 }
 
 Expr* stored_context(Relation table, const char* text) {

@@ -64,9 +64,14 @@ Node* text_of_key(Node* plan) {
 
 }  // namespace
 
-void require_other_columns(Node* node, AttrNumber attribute) {
+Bitmapset* columns_in(Node* node) {
     Bitmapset* columns = nullptr;
     pull_varattnos(node, 1, &columns);
+    return columns;
+}
+
+void require_other_columns(Node* node, AttrNumber attribute) {
+    const Bitmapset* columns = columns_in(node);
     for (int member = bms_next_member(columns, -1); member >= 0;
          member = bms_next_member(columns, member)) {
         const int column = member + FirstLowInvalidHeapAttributeNumber;
@@ -117,8 +122,7 @@ void require_short(const char* stored) {
 
 void require_few_columns(Node* node) {
     constexpr int most_columns = 32;
-    Bitmapset* columns = nullptr;
-    pull_varattnos(node, 1, &columns);
+    const Bitmapset* columns = columns_in(node);
     if (bms_num_members(columns) > most_columns) {
         ereport(ERROR, (errcode(ERRCODE_TOO_MANY_COLUMNS),
                         errmsg("a registered expression uses at most %d columns, and this one %d",
@@ -129,41 +133,31 @@ void require_few_columns(Node* node) {
 // Whoever reads a row's own bytes finds NULL in the place of such a column.
 void require_stored_columns(Relation table, Node* node) {
     constexpr char is_virtual = 'v';  // from PostgreSQL 18 on
-    Bitmapset* columns = nullptr;
-    pull_varattnos(node, 1, &columns);
-    for (int member = bms_next_member(columns, -1); member >= 0;
-         member = bms_next_member(columns, member)) {
-        const auto* column =
-            TupleDescAttr(RelationGetDescr(table), member + FirstLowInvalidHeapAttributeNumber - 1);
-        if (column->attgenerated == is_virtual) {
+    for_each_column(table, columns_in(node), [&](const FormData_pg_attribute& column) {
+        if (column.attgenerated == is_virtual) {
             ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
                             errmsg("a registered expression is over columns that are stored, and "
                                    "\"%s\" is a virtual generated column",
-                                   NameStr(column->attname)),
+                                   NameStr(column.attname)),
                             errhint("Take the columns that it is generated from.")));
         }
-    }
+    });
 }
 
 void require_small_types(Relation table, Node* node) {
     TypeBound bound;
-    Bitmapset* columns = nullptr;
-    pull_varattnos(node, 1, &columns);
-    for (int member = bms_next_member(columns, -1); member >= 0;
-         member = bms_next_member(columns, member)) {
-        const auto* column =
-            TupleDescAttr(RelationGetDescr(table), member + FirstLowInvalidHeapAttributeNumber - 1);
-        (void)types_in(column->atttypid, bound);
+    for_each_column(table, columns_in(node), [&](const FormData_pg_attribute& column) {
+        (void)types_in(column.atttypid, bound);
         if (bound.is_reached()) {
             ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
                             errmsg("the columns that a registered expression uses are made of a "
                                    "hundred types, or attributes, or more"),
                             errdetail("Column \"%s\" of type %s is the one too many.",
-                                      NameStr(column->attname), format_type_be(column->atttypid)),
+                                      NameStr(column.attname), format_type_be(column.atttypid)),
                             errhint("Use fewer columns, or put the parts that matter into columns "
                                     "of their own.")));
         }
-    }
+    });
 }
 
 }  // namespace kms::pg

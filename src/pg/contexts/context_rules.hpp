@@ -7,6 +7,19 @@ namespace kms::pg {
 
 constexpr const char* how_to_make_bytes = "Write convert_to(..., 'UTF8') around a text.";
 
+// What an expression is over, as PostgreSQL's sets of columns have it.
+Bitmapset* columns_in(Node* node);
+
+// Visits each column of such a set, which has the table's own alone.
+template <typename Visit>
+void for_each_column(Relation table, const Bitmapset* columns, Visit&& visit) {
+    int member = -1;
+    while ((member = bms_next_member(columns, member)) >= 0) {
+        const int attribute = member + FirstLowInvalidHeapAttributeNumber;
+        visit(*TupleDescAttr(RelationGetDescr(table), attribute - 1));
+    }
+}
+
 // 42P10 where it is over system columns, the whole row, or `attribute`, the sealed one;
 // InvalidAttrNumber: whichever that is.
 void require_other_columns(Node* node, AttrNumber attribute);

@@ -24,10 +24,6 @@ RowValues prepare_row_values(Relation table, AttrNumber column, const RowExpress
             .key = prepare_stored(table, expressions.key)};
 }
 
-std::optional<ByteView> bytes_of_row(const RowValues& values, TupleTableSlot* slot) {
-    return bytes_of_row(values.value, slot);
-}
-
 std::optional<ByteView> context_of_row(const RowValues& values, TupleTableSlot* slot) {
     const auto context =
         values.context != nullptr ? evaluate(values.context, values.value.row, slot) : ByteView{};

@@ -22,7 +22,6 @@ struct RowExpressions {
 RowValues prepare_row_values(Relation table, AttrNumber column, const RowExpressions& expressions);
 
 // Of the row that `slot` holds; nothing for NULL. Views are of the slot's memory or the current.
-std::optional<ByteView> bytes_of_row(const RowValues& values, TupleTableSlot* slot);
 std::optional<ByteView> context_of_row(const RowValues& values, TupleTableSlot* slot);
 
 // What names the row's key, which may be no identifier: `of_all` where no row names one; nothing

@@ -151,7 +151,7 @@ ByteView key_of(Prepared& prepared, HeapTuple tuple) {
 }
 
 ByteView source_of(Prepared& prepared, HeapTuple tuple) {
-    return bytes_of_row(prepared.values, row_of(prepared, tuple)).value_or(ByteView{});
+    return bytes_of_row(prepared.values.value, row_of(prepared, tuple)).value_or(ByteView{});
 }
 
 // What else is written to the target would be another value than the source's.

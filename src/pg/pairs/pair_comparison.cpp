@@ -197,7 +197,7 @@ std::optional<ByteView> written_of_row(const Comparison& comparison, TupleTableS
 // Copied, since the page that they may stand in does not stay.
 void take_row(Comparison& comparison, TupleTableSlot* row) {
     Chunk& chunk = comparison.chunk;
-    const auto plaintext = bytes_of_row(comparison.values, row);
+    const auto plaintext = bytes_of_row(comparison.values.value, row);
     bool is_null = false;
     const Datum encrypted = slot_getattr(row, comparison.encrypted, &is_null);
     if (!plaintext && is_null) {

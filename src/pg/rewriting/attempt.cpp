@@ -113,11 +113,12 @@ void take_row(Work& work, TupleTableSlot* row) {
     }
     Chunk& chunk = work.chunk;
     Call& call = chunk.calls[chunk.count];
-    call = {.action = work.batch.key.action,
-            .local_id = 0,
-            .data = copy_into(chunk.memory, bytes_of_row(work.values, row).value_or(ByteView{})),
-            .context = copy_into(chunk.memory, *context),
-            .identifier = copy_into(chunk.memory, *key)};
+    call = {
+        .action = work.batch.key.action,
+        .local_id = 0,
+        .data = copy_into(chunk.memory, bytes_of_row(work.values.value, row).value_or(ByteView{})),
+        .context = copy_into(chunk.memory, *context),
+        .identifier = copy_into(chunk.memory, *key)};
     if (work.batch.key.is_moving) {
         chunk.calls_before[chunk.count] = as_before(work, call, row);
     }
