@@ -9,7 +9,6 @@
 #include "pg/rewriting/attempt.hpp"
 #include "pg/rewriting/rewriting.hpp"
 #include "pg/server/key_arguments.hpp"
-#include "pg/tables/inheritance.hpp"
 #include "pg/tables/table_column.hpp"
 
 namespace kms::pg {
@@ -189,14 +188,7 @@ KMS_FUNCTION(kms_decrypt_column) {
     run.own_trigger = in_step_function();
     NewColumn wanted = read_wanted(fcinfo, run.relation, run.source);
     require_non_atomic(fcinfo, procedure);
-    begin_read_committed();
-    require_own_table(procedure, run.relation);
-    let_make_triggers(run.relation);
-    begin_behind_others(run.relation);
-    require_own_table(procedure, run.relation);
-    require_named(run.relation, run.source, wanted.source);
-    require_replaceable(run.relation, run.source);
-    require_whole_pairs(run.relation);
+    begin_pair(run, wanted.source);
     const RegisteredColumn& column = require_registered(run.relation, run.source);
     run.began_with = &column;
     require_said_key(run, column.now());

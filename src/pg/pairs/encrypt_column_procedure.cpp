@@ -11,7 +11,6 @@
 #include "pg/pairs/new_column.hpp"
 #include "pg/rewriting/rewriting.hpp"
 #include "pg/server/key_arguments.hpp"
-#include "pg/tables/inheritance.hpp"
 #include "pg/tables/owner.hpp"
 #include "pg/tables/table_column.hpp"
 
@@ -193,14 +192,7 @@ KMS_FUNCTION(kms_encrypt_column) {
     const Wanted wanted = read_wanted(fcinfo, run.relation, run.source);
     require_one_key("kms.encrypt_column()", wanted.key_identifier, wanted.key);
     require_non_atomic(fcinfo, procedure);
-    begin_read_committed();
-    require_own_table(procedure, run.relation);
-    let_make_triggers(run.relation);
-    begin_behind_others(run.relation);
-    require_own_table(procedure, run.relation);
-    require_named(run.relation, run.source, wanted.plain);
-    require_replaceable(run.relation, run.source);
-    require_whole_pairs(run.relation);
+    begin_pair(run, wanted.plain);
     require_unregistered(run.relation, run.source);
     require_not_made(run.relation, run.source);
     tell_of_switch(pair_of(run.relation, wanted));

@@ -5,10 +5,12 @@
 #include "pg/contexts/context_expression.hpp"
 #include "pg/pairs/succession.hpp"
 #include "pg/server/arguments.hpp"
+#include "pg/tables/inheritance.hpp"
 #include "pg/tables/owner.hpp"
 #include "pg/tables/publications.hpp"
 #include "pg/tables/stored_expression.hpp"
 #include "pg/tables/table_change.hpp"
+#include "pg/tables/table_column.hpp"
 #include "pg/tables/type_parts.hpp"
 
 namespace kms::pg {
@@ -63,6 +65,14 @@ void require_unpublished(const NewColumn& column) {
     require_found_by_subscribers(column.relation, column.source);
 }
 
+void require_replaceable(Oid relation, AttrNumber source) {
+    const Relation table = relation_open(relation, AccessShareLock);
+    require_not_generated(table, source);
+    require_text_everywhere(table, source);
+    relation_close(table, NoLock);
+    require_not_in_partition_key(relation, get_attname(relation, source, false));
+}
+
 }  // namespace
 
 const char* new_column_name(FunctionCallInfo fcinfo, int index, const char* argument,
@@ -76,12 +86,15 @@ const char* new_column_name(FunctionCallInfo fcinfo, int index, const char* argu
     return name;
 }
 
-void require_replaceable(Oid relation, AttrNumber source) {
-    const Relation table = relation_open(relation, AccessShareLock);
-    require_not_generated(table, source);
-    require_text_everywhere(table, source);
-    relation_close(table, NoLock);
-    require_not_in_partition_key(relation, get_attname(relation, source, false));
+void begin_pair(const Rewriting& run, const char* source) {
+    begin_read_committed();
+    require_own_table(run.procedure, run.relation);
+    let_make_triggers(run.relation);
+    begin_behind_others(run.relation);
+    require_own_table(run.procedure, run.relation);
+    require_named(run.relation, run.source, source);
+    require_replaceable(run.relation, run.source);
+    require_whole_pairs(run.relation);
 }
 
 const char* type_name(Oid type, std::int32_t typmod) {

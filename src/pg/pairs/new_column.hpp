@@ -5,6 +5,7 @@
 
 #include "pg/columns/opening.hpp"
 #include "pg/pairs/pair.hpp"
+#include "pg/rewriting/rewriting.hpp"
 
 namespace kms::pg {
 
@@ -23,8 +24,10 @@ struct NewColumn {
 const char* new_column_name(FunctionCallInfo fcinfo, int index, const char* argument,
                             const char* by_default);
 
-// 0A000 where the column can never be dropped.
-void require_replaceable(Oid relation, AttrNumber source);
+// Begins such a procedure's first transaction, behind whoever changes the table, which then may
+// have another owner, and its column another name: `source` is the one that was meant. 0A000 where
+// the column can never be dropped.
+void begin_pair(const Rewriting& run, const char* source);
 
 // As ALTER TABLE takes it, whatever the search_path is.
 const char* type_name(Oid type, std::int32_t typmod);
